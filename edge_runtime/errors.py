@@ -1,0 +1,20 @@
+"""The one error a user may see: what failed, where, and the remedy, on one line.
+
+    Failure                 exit status 1; printed without a traceback unless --debug
+      (usage errors come from argparse and exit with status 2)
+"""
+
+from __future__ import annotations
+
+
+class Failure(Exception):
+    """A failure the user can act on.
+
+    >>> str(Failure("unknown board 'rpi9'", remedy="choose one of: rpi3, rpi4"))
+    "unknown board 'rpi9'; choose one of: rpi3, rpi4"
+    """
+
+    def __init__(self, what: str, *, where: object = None, remedy: str | None = None) -> None:
+        place = f"{where}: " if where is not None else ""
+        advice = f"; {remedy}" if remedy else ""
+        super().__init__(" ".join(f"{place}{what}{advice}".split()))
