@@ -1,0 +1,133 @@
+"""The streaming graph: what the network does to one frame.
+
+A value is a (channels, bands) array named after the layer that makes it; the same name is its tap.
+A node makes exactly one value, so node and value share one name. Memory is explicit: a node that looks
+back in time declares a State, whose shape is derived from its kernel, dilation or hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+class Shape(NamedTuple):
+    """The shape of a value in one frame."""
+
+    channels: int
+    bands: int
+
+
+class State(NamedTuple):
+    """What a node carries to the next frame: (frames, bands, channels), all zero at the start of a stream."""
+
+    name: str
+    frames: int
+    bands: int
+    channels: int
+
+
+# kind -> the parameters it reads, by role (order matters only for printing)
+KINDS: dict[str, tuple[str, ...]] = {
+    "features": (),  # spectrum (re, im) -> (magnitude, re, im)
+    "merge_bands": ("weight",),  # 257 bins -> 129 ERB bands: low bins copied, high bins @ weight.T
+    "neighbours": (),  # each channel beside its left and right neighbour band (SFE)
+    "conv": ("weight", "bias"),  # (out, in/groups, time, band)
+    "conv_transpose": ("weight", "bias"),  # (in, out/groups, time, band); removed by passes
+    "linear": ("weight", "bias"),  # over channels, per band; removed by passes
+    "batch_norm": ("weight", "bias", "running_mean", "running_var"),  # removed by passes
+    "prelu": ("weight",),  # one slope; removed by passes
+    "leaky_relu": (),
+    "slice": (),  # channels start:stop
+    "shuffle": (),  # two values, channels interleaved
+    "mean_square": (),  # over bands
+    "gru": ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),  # over time, one state a band
+    "bigru": ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),  # over bands, both directions, no state
+    "sigmoid": (),
+    "tanh": (),
+    "gate": (),  # value * per-channel gate
+    "layer_norm": ("weight", "bias"),  # over channels and bands together
+    "add": (),
+    "interleave": (),  # (groups, 2 phases, channels) -> channels, bands doubled and cut
+    "split_bands": ("weight",),  # 129 ERB bands -> 257 bins
+    "mask": (),  # complex product with the spectrum
+    "quantize": (),  # float -> int8 at the entrance of an int8 node; identity in float
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation. `params` maps a role (`KINDS`) to names in `Graph.params`, one for each group of a GRU."""
+
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    params: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    state: State | None = None
+
+    def param(self, role: str) -> str:
+        """The single parameter of that role."""
+        (name,) = self.params[role]
+        return name
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in execution order, the shape of every value, and the parameters by name."""
+
+    inputs: Mapping[str, Shape]
+    nodes: tuple[Node, ...]
+    shapes: Mapping[str, Shape]
+    params: Mapping[str, Array]
+    output: str
+
+    def __post_init__(self) -> None:
+        """Every input is made earlier, every kind is known, every parameter is there, no name is used twice."""
+        made = set(self.inputs)
+        for node in self.nodes:
+            if node.kind not in KINDS:
+                raise ValueError(f"{node.name}: unknown kind {node.kind!r}")
+            if missing := [i for i in node.inputs if i not in made]:
+                raise ValueError(f"{node.name}: reads {missing[0]} before it is made")
+            if node.name in made:
+                raise ValueError(f"{node.name}: made twice")
+            if absent := [p for names in node.params.values() for p in names if p not in self.params]:
+                raise ValueError(f"{node.name}: no parameter {absent[0]}")
+            made.add(node.name)
+        if self.output not in made:
+            raise ValueError(f"output {self.output} is never made")
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Every state, in execution order."""
+        return tuple(n.state for n in self.nodes if n.state is not None)
+
+    def node(self, name: str) -> Node:
+        """The node that makes `name`."""
+        return next(n for n in self.nodes if n.name == name)
+
+    def consumers(self, name: str) -> list[Node]:
+        """The nodes that read `name`."""
+        return [n for n in self.nodes if name in n.inputs]
+
+    def arrays(self, node: Node) -> dict[str, Array]:
+        """The parameters of a node by role; a role with several groups is left out (see `groups`)."""
+        return {role: self.params[names[0]] for role, names in node.params.items() if len(names) == 1}
+
+    def rewritten(self, nodes: Iterator[Node] | list[Node], shapes: Mapping[str, Shape] | None = None,
+                  params: Mapping[str, Array] | None = None) -> Graph:
+        """A checked copy with other nodes; unused parameters and shapes are dropped."""
+        nodes = tuple(nodes)
+        params = self.params if params is None else params
+        shapes = self.shapes if shapes is None else shapes
+        used = {p for n in nodes for names in n.params.values() for p in names}
+        live = {n.name for n in nodes} | set(self.inputs)
+        return replace(self, nodes=nodes, params={k: v for k, v in params.items() if k in used},
+                       shapes={k: v for k, v in shapes.items() if k in live})

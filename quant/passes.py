@@ -1,0 +1,149 @@
+"""Exact rewrites of the graph. Each keeps the output within 1e-5 of what it was (tests/test_passes.py).
+
+    fold_batch_norm    BatchNorm into the convolution before it
+    prelu_to_leaky     PReLU with one slope is LeakyReLU
+    linear_to_conv     a linear layer over channels is a 1x1 convolution
+    deconv_to_conv     stride 1: flipped kernel; stride 2: even and odd phases, interleaved
+    fuse_neighbours    SFE followed by a 1x1 convolution is a convolution with a kernel of 3 bands
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from quant.graph import Array, Graph, Node, Shape
+
+BATCH_NORM_EPS = 1e-5
+
+
+def streaming_graph(graph: Graph) -> Graph:
+    """Every rewrite, in order: the graph that calibration, the plan and the emitters work on."""
+    for rewrite in PASSES:
+        graph = rewrite(graph)
+    return graph
+
+
+def fold_batch_norm(graph: Graph) -> Graph:
+    """weight * g / sqrt(var + eps), and the bias likewise; the convolution takes the BatchNorm's name."""
+    params, nodes = dict(graph.params), []
+    for node in graph.nodes:
+        if node.kind != "batch_norm":
+            nodes.append(node)
+            continue
+        conv = nodes.pop()
+        if conv.name != node.inputs[0]:
+            raise ValueError(f"{node.name}: BatchNorm does not follow its convolution")
+        w, b, bn = params[conv.param("weight")], params[conv.param("bias")], graph.arrays(node)
+        gain = bn["weight"].astype(np.float64) / np.sqrt(bn["running_var"].astype(np.float64) + BATCH_NORM_EPS)
+        params[conv.param("bias")] = ((b - bn["running_mean"]) * gain + bn["bias"]).astype(np.float32)
+        params[conv.param("weight")] = (w * _along_outputs(gain, conv, w.shape[0])).astype(np.float32)
+        nodes.append(replace(conv, name=node.name))
+    return graph.rewritten(nodes, params=params)
+
+
+def _along_outputs(gain: np.ndarray, conv: Node, n_in: int) -> np.ndarray:
+    """`gain` (outputs,) shaped to multiply the weight of a convolution or a transposed one.
+
+    A transposed convolution's weight is (in, out/groups, ...): its inputs are grouped along axis 0.
+    """
+    if conv.kind == "conv":
+        return gain[:, None, None, None]
+    groups = conv.attrs["groups"]
+    return np.repeat(gain.reshape(groups, -1), n_in // groups, axis=0)[:, :, None, None]
+
+
+def prelu_to_leaky(graph: Graph) -> Graph:
+    """One slope for every channel: the slope becomes an attribute."""
+    def rewrite(node: Node) -> Node:
+        slope = float(graph.arrays(node)["weight"].item())
+        return Node("leaky_relu", node.name, node.inputs, attrs={"slope": slope})
+
+    return graph.rewritten([rewrite(n) if n.kind == "prelu" else n for n in graph.nodes])
+
+
+def linear_to_conv(graph: Graph) -> Graph:
+    """weight (out, in) -> (out, in, 1, 1)."""
+    params = dict(graph.params)
+    attrs = {"kernel": (1, 1), "stride": 1, "groups": 1, "pad": 0, "dilation": 1}
+
+    def rewrite(node: Node) -> Node:
+        params[node.param("weight")] = params[node.param("weight")][:, :, None, None]
+        return replace(node, kind="conv", attrs=attrs)
+
+    return graph.rewritten([rewrite(n) if n.kind == "linear" else n for n in graph.nodes], params=params)
+
+
+def deconv_to_conv(graph: Graph) -> Graph:
+    """Transposed convolutions become convolutions, with `interleave` behind those of stride 2."""
+    params, shapes, nodes = dict(graph.params), dict(graph.shapes), []
+    for node in graph.nodes:
+        if node.kind != "conv_transpose":
+            nodes.append(node)
+            continue
+        weight = params[node.param("weight")]
+        groups = node.attrs["groups"]
+        kernels = _grouped_transpose(weight, groups)[:, :, ::-1, ::-1]
+        if node.attrs["stride"] == 1:
+            params[node.param("weight")] = np.ascontiguousarray(kernels)
+            kt, kf = node.attrs["kernel"]
+            nodes.append(replace(node, kind="conv", attrs={**node.attrs, "pad": kf - 1 - node.attrs["pad"]}))
+        else:
+            weight, bias = _phases(kernels, params[node.param("bias")], groups)
+            params[node.param("weight")], params[node.param("bias")] = weight, bias
+            phases = f"{node.name}.phases"
+            n_bands = shapes[node.inputs[0]].bands
+            shapes[phases] = Shape(2 * shapes[node.name].channels, n_bands)
+            attrs = {**node.attrs, "kernel": (1, 3), "stride": 1, "pad": 1}
+            nodes.append(replace(node, kind="conv", name=phases, attrs=attrs))
+            nodes.append(Node("interleave", node.name, (phases,),
+                              attrs={"groups": groups, "n_bands": shapes[node.name].bands}))
+    return graph.rewritten(nodes, shapes, params)
+
+
+def _grouped_transpose(weight: Array, groups: int) -> Array:
+    """(in, out/groups, t, b) -> (out, in/groups, t, b)."""
+    n_in, per_group, kt, kf = weight.shape
+    grouped = weight.reshape(groups, n_in // groups, per_group, kt, kf).transpose(0, 2, 1, 3, 4)
+    return grouped.reshape(groups * per_group, n_in // groups, kt, kf)
+
+
+def _phases(flipped: Array, bias: Array, groups: int) -> tuple[Array, Array]:
+    """Split a stride-2 kernel of 5 bands (flipped, padding 2) into its even and odd phase, each over 3 inputs.
+
+    out[2j]   = k0 x[j-1] + k2 x[j] + k4 x[j+1]
+    out[2j+1] =              k1 x[j] + k3 x[j+1]        (k: the flipped kernel)
+    Output channels come as (group, phase, channel), so that a grouped convolution stays one.
+    """
+    if flipped.shape[2:] != (1, 5):
+        raise ValueError(f"stride 2 is written for kernels of 1x5, not {flipped.shape[2:]}")
+    even = flipped[..., [0, 2, 4]]
+    odd = np.concatenate([np.zeros_like(flipped[..., :1]), flipped[..., [1, 3]]], -1)
+    n_out = len(bias)
+    both = np.stack([k.reshape(groups, n_out // groups, *k.shape[1:]) for k in (even, odd)], 1)
+    biases = np.repeat(bias.reshape(groups, 1, -1), 2, axis=1)
+    return both.reshape(2 * n_out, *both.shape[3:]), biases.reshape(-1)
+
+
+def fuse_neighbours(graph: Graph) -> Graph:
+    """weight (out, 3 * in, 1, 1) over (band-1, band, band+1) -> (out, in, 1, 3).
+
+    Only before a 1x1 convolution: elsewhere the two zero paddings at the edges differ.
+    """
+    params, nodes = dict(graph.params), []
+    for node in graph.nodes:
+        before = nodes[-1] if nodes else None
+        if (node.kind == "conv" and node.attrs["kernel"] == (1, 1) and before is not None
+                and before.kind == "neighbours" and node.inputs == (before.name,)):
+            weight = params[node.param("weight")]
+            params[node.param("weight")] = weight.reshape(weight.shape[0], -1, 1, 3)
+            nodes[-1] = replace(node, inputs=before.inputs, attrs={**node.attrs, "kernel": (1, 3), "pad": 1})
+        else:
+            nodes.append(node)
+    return graph.rewritten(nodes, params=params)
+
+
+PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    fold_batch_norm, prelu_to_leaky, linear_to_conv, deconv_to_conv, fuse_neighbours)
