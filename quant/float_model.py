@@ -205,8 +205,9 @@ class _Run:
         hidden = weights[2].shape[1]
         ys = self._scan(node.name, both, both.new_zeros(*both.shape[1:-1], hidden), weights)
         forward, backward = ys.split(hidden // 2, -1)
-        backward = backward.flip(0)
-        parts = [half.chunk(groups, -1)[g] for g in range(groups) for half in (forward, backward)]
+        halves = (forward, backward.flip(0))
+        parts = halves if node.attrs.get("sorted") else \
+            [half.chunk(groups, -1)[g] for g in range(groups) for half in halves]
         return torch.cat(parts, -1).permute(1, 3, 2, 0)
 
     def _scan(self, name: str, steps: Tensor, h: Tensor, weights: tuple[Tensor, ...]) -> Tensor:

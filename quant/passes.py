@@ -4,6 +4,7 @@
     prelu_to_leaky     PReLU with one slope is LeakyReLU
     linear_to_conv     a linear layer over channels is a 1x1 convolution
     deconv_to_conv     stride 1: flipped kernel; stride 2: even and odd phases, interleaved
+    sort_directions    the units of a bidirectional GRU: all forward ones, then all backward ones
     fuse_neighbours    SFE followed by a 1x1 convolution is a convolution with a kernel of 3 bands
 """
 
@@ -14,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from quant.gru import channel_order
 from quant.graph import Array, Graph, Node, Shape
 
 BATCH_NORM_EPS = 1e-5
@@ -127,6 +129,22 @@ def _phases(flipped: Array, bias: Array, groups: int) -> tuple[Array, Array]:
     return both.reshape(2 * n_out, *both.shape[3:]), biases.reshape(-1)
 
 
+def sort_directions(graph: Graph) -> Graph:
+    """Reorder the inputs of the convolution behind each `bigru`, so that emitters need not shuffle its output."""
+    params = dict(graph.params)
+
+    def rewrite(node: Node) -> Node:
+        if node.kind != "bigru":
+            return node
+        (reader,) = graph.consumers(node.name)
+        order = channel_order(node, graph.shapes[node.name].channels // 2)
+        weight = params[reader.param("weight")]
+        params[reader.param("weight")] = weight[:, np.argsort(order)]
+        return replace(node, attrs={**node.attrs, "sorted": True})
+
+    return graph.rewritten([rewrite(n) for n in graph.nodes], params=params)
+
+
 def fuse_neighbours(graph: Graph) -> Graph:
     """weight (out, 3 * in, 1, 1) over (band-1, band, band+1) -> (out, in, 1, 3).
 
@@ -146,4 +164,5 @@ def fuse_neighbours(graph: Graph) -> Graph:
 
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    fold_batch_norm, prelu_to_leaky, linear_to_conv, deconv_to_conv, fuse_neighbours)
+    fold_batch_norm, prelu_to_leaky, linear_to_conv, deconv_to_conv, sort_directions,
+    fuse_neighbours)

@@ -1,0 +1,125 @@
+"""Every tap's range and how it came about <-> one JSON file.
+
+    {"format": "edge-denoise ranges", "version": 1, "provenance": {...}, "values": {"TAP": {...}, ...}}
+
+Keys are sorted and floats are written so that they read back exactly: the same ranges are the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import msgspec
+
+from calibration.mixing import Mix
+from calibration.observers import Observer
+from edge_runtime.errors import Failure
+
+FORMAT = "edge-denoise ranges"
+VERSION = 1
+
+_REMEDY = "leave --ranges out to calibrate anew"
+
+
+class TapRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `n_values` values of a tap gave: the range chosen for `n_bits`, and the extremes seen."""
+
+    low: float
+    high: float
+    n_values: int
+    min: float
+    max: float
+    n_bits: int = 8
+    symmetric: bool = False
+
+    @classmethod
+    def observed(cls, observer: Observer, n_bits: int = 8, symmetric: bool = False) -> TapRange:
+        """The range `observer` chooses; fails when it saw nothing."""
+        low, high = observer.range(n_bits, symmetric)
+        seen = observer.histogram
+        return cls(low, high, seen.n_values, seen.min, seen.max, n_bits, symmetric)
+
+
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How ranges came about; the corpora by `Corpus.fingerprint`."""
+
+    observer: str
+    mix: Mix
+    speech_sha256: str
+    noise_sha256: str
+    checkpoint_sha256: str
+
+
+class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tap name -> range. Fails on a range that cannot be quantized: infinite, empty, or without 0."""
+
+    values: dict[str, TapRange]
+    provenance: Provenance
+    format: str = FORMAT
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        for name, tap in self.values.items():
+            fault = _fault(tap)
+            if fault:
+                raise Failure(f"tap '{name}': {fault}", remedy=_REMEDY)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file whole or not at all."""
+        path = Path(path)
+        text = json.dumps(msgspec.to_builtins(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            raise Failure(f"cannot be written ({error.strerror})", where=path) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ranges:
+        """Read and check what `save` wrote; fails in one line on anything else."""
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise Failure(f"cannot be read ({error.strerror})", where=path, remedy=_REMEDY) from error
+        return _decoded(content, Path(path))
+
+
+class _Head(msgspec.Struct):
+    format: str
+    version: int
+
+
+def _decoded(content: bytes, path: Path) -> Ranges:
+    try:
+        head = msgspec.json.decode(content, type=_Head)
+        if head.format != FORMAT:
+            raise Failure(f"is '{head.format}', not '{FORMAT}'", remedy=_REMEDY)
+        if head.version != VERSION:
+            raise Failure(f"has format version {head.version}, this program reads {VERSION}", remedy=_REMEDY)
+        return msgspec.json.decode(content, type=Ranges)
+    except msgspec.ValidationError as error:
+        raise Failure(f"is not a ranges file ({error})", where=path, remedy=_REMEDY) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Failure(f"is not JSON ({error})", where=path, remedy=_REMEDY) from error
+    except Failure as failure:
+        raise Failure(str(failure), where=path) from failure
+
+
+def _fault(tap: TapRange) -> str | None:
+    """Why a range cannot be quantized, in a few words; None if it can."""
+    bounds = {"low": tap.low, "high": tap.high, "min": tap.min, "max": tap.max}
+    for name, bound in bounds.items():
+        if not math.isfinite(bound):
+            return f"{name} is {bound}"
+    for low, high in (("low", "high"), ("min", "max")):
+        if bounds[low] > bounds[high]:
+            return f"{low} {bounds[low]} is above {high} {bounds[high]}"
+    if not tap.low <= 0 <= tap.high:
+        return f"{tap.low} to {tap.high} leaves out 0"
+    return "is empty" if tap.low == tap.high else None

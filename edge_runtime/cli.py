@@ -1,0 +1,131 @@
+"""`edge-denoise`: what the board's user types. Parses, calls once, prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from edge_runtime import __version__, command
+from edge_runtime.engines import AUTO, ENGINES
+
+PROG: Final = "edge-denoise"
+_MAX_THREADS: Final = 64
+
+
+class Command(NamedTuple):
+    """One subcommand: its options, and what it does with them."""
+
+    name: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return command.run(_parser(), argv, PROG)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.Parser(prog=PROG, description="Remove noise from speech, with a model of `quant build`.")
+    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for each in COMMANDS:
+        subparser = subparsers.add_parser(each.name, help=each.summary, description=each.summary)
+        each.add_arguments(subparser)
+        command.add_debug(subparser)
+        subparser.set_defaults(run=each.run)
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
+    parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="default: the board's")
+    parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="default: int8")
+    parser.add_argument("--threads", type=_n_threads, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _n_threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MAX_THREADS}")
+    return int(text)
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, metavar="IN", help="a sound file, any rate and channel count")
+    parser.add_argument("output", type=Path, metavar="OUT", help="its suffix is its format: .wav, .flac, ...")
+    _add_model(parser)
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+
+
+def _file(args: argparse.Namespace) -> int:
+    from edge_runtime.audio import denoise_file
+    from edge_runtime.manifest import open_artifact
+
+    summary = denoise_file(
+        args.input,
+        args.output,
+        open_artifact(args.model),
+        args.engine,
+        args.precision,
+        args.threads,
+        force=args.force,
+    )._asdict()
+    _print_result(args, summary, _file_lines)
+    return command.DONE
+
+
+def _file_lines(done: dict[str, Any]) -> list[str]:
+    speed = done["duration_s"] / done["elapsed_s"]
+    what_it_is = "{output}: {duration_s:.2f} s, {n_channels} x {sample_rate_hz} Hz, {container} {subtype}"
+    how_it_went = "{engine} {precision}: {elapsed_s:.2f} s, {speed:.1f} times faster than it plays"
+    lines = [what_it_is.format(**done), how_it_went.format(**done, speed=speed)]
+    for key, what in (
+        ("n_nonfinite", "input samples were not finite and became 0"),
+        ("n_limited", "input samples were beyond 8 times full scale and were limited"),
+        ("n_clipped", "output samples were beyond full scale and were clipped"),
+    ):
+        lines += [f"{done[key]} {what}"] if done[key] else []
+    return lines
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from edge_runtime.bench import bench
+    from edge_runtime.manifest import open_artifact
+
+    figures = bench(open_artifact(args.model), args.engine, args.precision, args.threads)
+    _print_result(args, figures, _bench_lines)
+    return command.DONE
+
+
+def _bench_lines(figures: dict[str, Any]) -> list[str]:
+    row = "{:<6} {p50:>9.1f} {p95:>9.1f} {p99:>9.1f} {max:>9.1f} {mean:>9.1f}"
+    return [
+        "{engine} {precision}, {n_threads} thread(s), {n_frames} frames".format(**figures),
+        "on {cpu}, {os}, Python {python}, {engine_version}".format(**figures["machine"]),
+        "us           p50       p95       p99       max      mean",
+        row.format("frame", **figures["frame_us"]),
+        row.format("hop", **figures["hop_us"]),
+        "real-time factor {rtf:.4f}, load {load_ms:.0f} ms".format(**figures)
+        + f", memory {figures['rss_bytes'] / 2**20:.0f} MiB",
+    ]
+
+
+def _print_result(
+    args: argparse.Namespace, result: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]
+) -> None:
+    print(json.dumps(result, indent=2) if args.json else "\n".join(lines(result)))
+
+
+COMMANDS: Final = (
+    Command("file", "denoise a sound file", _add_file, _file),
+    Command("bench", "measure the time of a frame on this machine", _add_model, _bench),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

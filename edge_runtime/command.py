@@ -1,0 +1,75 @@
+"""What every command line of this project does alike: one-line errors, exit status, quiet interruption.
+
+0 done    1 failed    2 usage    130 interrupted    141 nobody reads the output any more
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from edge_runtime.errors import Failure
+
+DONE, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose usage errors are one line; options are never abbreviated."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        program = self.prog.split()[0]
+        self.exit(USAGE, f"{program}: error: {' '.join(message.split())}; see `{self.prog} --help`\n")
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """The option every command has."""
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None, prog: str) -> int:
+    """Parse `argv`, call the chosen command's `run(args) -> int`, and return the exit status."""
+    _print_any_file_name()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:  # --help, --version or a usage error, already printed
+        return int(stop.code or DONE)
+    try:
+        status = int(args.run(args))
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return BROKEN_PIPE
+    except Exception as error:
+        if getattr(args, "debug", False):
+            traceback.print_exc()
+        print(f"{prog}: error: {_one_line(error)}", file=sys.stderr)
+        return FAILED
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, Failure):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'input or output'}: {error.strerror}"
+    return " ".join(f"{type(error).__name__}: {error}; please report it, with what --debug shows".split())
+
+
+def _print_any_file_name() -> None:
+    """File names need not be valid text: show the odd byte rather than fail on it."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _forget_stdout() -> None:
+    """Keep the interpreter from complaining, at exit, about output that nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

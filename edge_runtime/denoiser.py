@@ -1,0 +1,114 @@
+"""Noisy samples in, clean samples out: analysis, one step of the engine, synthesis.
+
+Any chunk size gives the same output. Sample i out is sample i in; it comes out once the hop that contains
+sample i + LATENCY_SAMPLES is complete, so a live stream runs at most HOP_SAMPLES + LATENCY_SAMPLES (32 ms)
+behind. `flush` drains what is still owed at the end.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.engines import AUTO, Engine, open_engine
+from edge_runtime.manifest import Artifact, open_artifact
+from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, N_BINS, Analysis, Float32Array, Synthesis
+
+# Full scale is 1. Eight times that is never speech, and keeps every value of the network far from overflow.
+INPUT_LIMIT: Final = 8.0
+
+
+class Repairs(NamedTuple):
+    """How many samples were not fit for the network."""
+
+    n_nonfinite: int = 0
+    n_limited: int = 0
+
+
+def repair(samples: Float32Array) -> Repairs:
+    """In place: samples that are not finite become 0, the others are limited to +-INPUT_LIMIT."""
+    if samples.size == 0 or (samples.min() >= -INPUT_LIMIT and samples.max() <= INPUT_LIMIT):
+        return Repairs()  # a NaN fails both comparisons
+    finite = np.isfinite(samples)
+    samples[~finite] = 0
+    n_limited = int(np.count_nonzero(np.abs(samples) > INPUT_LIMIT))
+    np.clip(samples, -INPUT_LIMIT, INPUT_LIMIT, out=samples)
+    return Repairs(samples.size - int(np.count_nonzero(finite)), n_limited)
+
+
+class Denoiser:
+    """One mono stream at 16 kHz through one engine, which it owns. Not for two threads at once.
+
+    `n_nonfinite` and `n_limited` count the input samples repaired since it was made (see `repair`).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.n_nonfinite = 0
+        self.n_limited = 0
+        self._analysis = Analysis()
+        self._synthesis = Synthesis()
+        self._hop = np.zeros(HOP_SAMPLES, np.float32)
+        self._spectrum = np.zeros((N_BINS, 2), np.float32)
+        self._enhanced = np.zeros((N_BINS, 2), np.float32)
+        self.reset()
+
+    @classmethod
+    def open(
+        cls, artifact: Artifact | str | Path, engine: str = AUTO, precision: str = "int8", n_threads: int = 1
+    ) -> Denoiser:
+        """A denoiser from an artifact or its folder. Failure: see `open_artifact` and `open_engine`."""
+        if not isinstance(artifact, Artifact):
+            artifact = open_artifact(artifact)
+        return cls(open_engine(artifact, engine, precision, n_threads))
+
+    def reset(self) -> None:
+        """Forget the stream: every state back to its start, nothing owed."""
+        self.engine.reset()
+        self._analysis.reset()
+        self._synthesis.reset()
+        self._pending = np.empty(0, np.float32)  # fewer than HOP_SAMPLES, waiting for the rest of their hop
+        self._n_owed = 0  # samples fed and not yet returned
+        self._n_preroll = LATENCY_SAMPLES  # what synthesis emits before the first sample of the stream
+
+    def step(self, hop: Float32Array, hop_out: Float32Array) -> None:
+        """One hop in, (256,), one hop out, (256,), LATENCY_SAMPLES behind. For live loops; not with feed."""
+        self._hop[:] = hop
+        repairs = repair(self._hop)
+        self.n_nonfinite += repairs.n_nonfinite
+        self.n_limited += repairs.n_limited
+        self._analysis.push(self._hop, self._spectrum)
+        self.engine.step(self._spectrum, self._enhanced)
+        self._synthesis.push(self._enhanced, hop_out)
+
+    def feed(self, samples: npt.ArrayLike) -> Float32Array:
+        """Take any number of samples, (n,) in [-1, 1], and return those that are ready, (m,) float32."""
+        new = np.asarray(samples, dtype=np.float32)
+        if new.ndim != 1:
+            raise ValueError(f"samples have shape {new.shape}, a stream is one-dimensional")
+        self._n_owed += new.size
+        ready = self._denoise_whole_hops(np.concatenate((self._pending, new)))
+        self._n_owed -= ready.size
+        return ready
+
+    def flush(self) -> Float32Array:
+        """The samples still owed, as if silence followed; then `reset`. Total out equals total in."""
+        n_owed = self._n_owed
+        n_to_whole_hop = -self._pending.size % HOP_SAMPLES
+        tail = self.feed(np.zeros(n_to_whole_hop + LATENCY_SAMPLES, np.float32))[:n_owed]
+        self.reset()
+        return tail
+
+    def _denoise_whole_hops(self, stream: Float32Array) -> Float32Array:
+        n_whole = stream.size - stream.size % HOP_SAMPLES
+        out = np.empty(n_whole, np.float32)
+        for start in range(0, n_whole, HOP_SAMPLES):
+            hop = slice(start, start + HOP_SAMPLES)
+            self.step(stream[hop], out[hop])
+        self._pending = stream[n_whole:].copy()
+        n_early = min(self._n_preroll, n_whole)
+        self._n_preroll -= n_early
+        return out[n_early:]

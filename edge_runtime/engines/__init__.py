@@ -1,0 +1,100 @@
+"""Engines: one step of the model for one spectrum, behind one small protocol.
+
+onnx      ONNX Runtime                                             pip install 'edge-denoise[onnx]'
+tflite    ai-edge-litert, tflite-runtime or tensorflow             pip install 'edge-denoise[litert]'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+
+from edge_runtime.errors import Failure
+
+if TYPE_CHECKING:
+    from edge_runtime.engines.interface import StateArray
+    from edge_runtime.manifest import Artifact
+    from edge_runtime.stft import Float32Array
+
+
+class Engine(Protocol):
+    """A loaded model with its states, ready for the next frame. One stream; not for two threads at once."""
+
+    name: str
+    precision: str
+    package: str  # name and version of what runs the model
+
+    def step(self, spectrum: Float32Array, enhanced: Float32Array) -> None:
+        """Enhance one frame, (257, 2) into (257, 2), float32 and C-contiguous, and advance the states."""
+
+    def reset(self) -> None:
+        """Every state back to its start."""
+
+    def states(self) -> dict[str, StateArray]:
+        """Copies of the current states as stored."""
+
+    def set_states(self, states: dict[str, StateArray]) -> None:
+        """Continue from `states`. ValueError: a name, shape or dtype is not the model's."""
+
+
+class _Kind(NamedTuple):
+    """How an engine is found: any one of `packages` will do; `extra` installs the first."""
+
+    module: str
+    packages: tuple[str, ...]
+    extra: str
+
+
+ENGINES: Final = {
+    "onnx": _Kind("edge_runtime.engines.onnx", ("onnxruntime",), "onnx"),
+    "tflite": _Kind(
+        "edge_runtime.engines.tflite", ("ai_edge_litert", "tflite_runtime", "tensorflow"), "litert"
+    ),
+}
+AUTO: Final = "auto"
+
+
+def available() -> list[str]:
+    """Engines whose package is installed; nothing heavy is imported."""
+    return [name for name, kind in ENGINES.items() if any(find_spec(package) for package in kind.packages)]
+
+
+def open_engine(
+    artifact: Artifact, engine: str = AUTO, precision: str = "int8", n_threads: int = 1
+) -> Engine:
+    """Load one model of the artifact; `auto` is the board's preferred engine, or another that is installed.
+
+    Failure: no such model in the artifact, no package to run it, or a file that is not what was built.
+    """
+    name = _preferred(artifact, precision) if engine == AUTO else engine
+    if name not in ENGINES:
+        raise Failure(f"unknown engine {name!r}", remedy=f"choose one of: {', '.join((AUTO, *ENGINES))}")
+    entry = artifact.model(name, precision)
+    if name not in available():
+        raise _not_installed([name])
+    model = artifact.read(entry.file)
+    try:
+        module = import_module(ENGINES[name].module)
+        return cast(Engine, module.open_model(model, entry, precision, n_threads))
+    except ImportError as error:
+        remedy = f"reinstall it: `pip install --force-reinstall 'edge-denoise[{ENGINES[name].extra}]'`"
+        raise Failure(f"the {name} engine is installed but broken ({error})", remedy=remedy) from error
+
+
+def _preferred(artifact: Artifact, precision: str) -> str:
+    manifest = artifact.manifest
+    built = [name for name in ENGINES if precision in manifest.models.get(name, {})]
+    built.sort(key=lambda name: name != manifest.preferred_engine)
+    if not built:
+        return manifest.preferred_engine  # Artifact.model says what there is instead
+    usable = [name for name in built if name in available()]
+    if not usable:
+        raise _not_installed(built)
+    return usable[0]
+
+
+def _not_installed(names: list[str]) -> Failure:
+    packages = " or ".join(package for name in names for package in ENGINES[name].packages)
+    remedy = " or ".join(f"`pip install 'edge-denoise[{ENGINES[name].extra}]'`" for name in names)
+    return Failure(f"the {' or '.join(names)} engine needs {packages}, not installed", remedy=remedy)

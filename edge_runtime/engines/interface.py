@@ -1,0 +1,71 @@
+"""The interface every model file has, whatever the engine, and what an engine checks before its first frame.
+
+in   spectrum (1, 257, 1, 2) float32     <state>      as the manifest says
+out  enhanced (1, 257, 1, 2) float32     <state>_out  same shape, dtype, scale and zero point as its input
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.errors import Failure
+from edge_runtime.manifest import ModelEntry, StateEntry
+from edge_runtime.stft import N_BINS
+
+SPECTRUM: Final = "spectrum"
+ENHANCED: Final = "enhanced"
+SPECTRUM_SHAPE: Final = (1, N_BINS, 1, 2)
+
+StateArray = npt.NDArray[np.generic]
+
+
+class Port(NamedTuple):
+    """Shape and dtype of one input or output of a model."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def state_out(name: str) -> str:
+    """The output that holds state `name` for the next frame."""
+    return f"{name}_out"
+
+
+def start_value(state: StateEntry) -> StateArray:
+    """A new array that holds real zero as the state stores it."""
+    return np.full(state.shape, state.zero_point, dtype=state.dtype)
+
+
+def check_ports(entry: ModelEntry, inputs: dict[str, Port], outputs: dict[str, Port]) -> None:
+    """Failure unless the model in hand has exactly the ports that its manifest entry promises."""
+    wanted_in = {SPECTRUM: Port(SPECTRUM_SHAPE, "float32")}
+    wanted_out = {ENHANCED: Port(SPECTRUM_SHAPE, "float32")}
+    for state in entry.states:
+        wanted_in[state.name] = wanted_out[state_out(state.name)] = Port(state.shape, state.dtype)
+    _check_side(entry, "input", wanted_in, inputs)
+    _check_side(entry, "output", wanted_out, outputs)
+
+
+def check_states(entry: ModelEntry, states: dict[str, StateArray]) -> None:
+    """ValueError unless `states` holds every state of the model, in its shape and dtype."""
+    wanted = {state.name: Port(state.shape, state.dtype) for state in entry.states}
+    given = {name: Port(array.shape, array.dtype.name) for name, array in states.items()}
+    if given != wanted:
+        raise ValueError(f"states are {given}, the model has {wanted}")
+
+
+def _check_side(entry: ModelEntry, side: str, wanted: dict[str, Port], found: dict[str, Port]) -> None:
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise Failure(
+                f"{side} {name} is {_words(found.get(name))}, the manifest says {_words(wanted.get(name))}",
+                where=entry.file,
+                remedy="build it again with `quant build`",
+            )
+
+
+def _words(port: Port | None) -> str:
+    return f"{port.dtype} {port.shape}" if port else "absent"

@@ -1,0 +1,120 @@
+"""TensorFlow Lite, by whichever interpreter is installed; states are copied from outputs back to inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from edge_runtime.engines.interface import (
+    ENHANCED,
+    SPECTRUM,
+    SPECTRUM_SHAPE,
+    Port,
+    StateArray,
+    check_ports,
+    check_states,
+    start_value,
+    state_out,
+)
+from edge_runtime.errors import Failure
+from edge_runtime.manifest import ModelEntry
+from edge_runtime.quiet import quiet_stderr
+from edge_runtime.stft import N_BINS, Float32Array
+
+# Package -> its module with `Interpreter`; lightest and newest first.
+_INTERPRETERS: Final = {
+    "ai_edge_litert": "ai_edge_litert.interpreter",
+    "tflite_runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite",
+}
+
+
+class _Feedback(NamedTuple):
+    """One state's way back: a view of the output, valid until the next invoke, goes into the input."""
+
+    input_index: int
+    output_view: Callable[[], StateArray]
+
+
+class TfliteEngine:
+    """The interpreter keeps the states in its input tensors between steps."""
+
+    name = "tflite"
+
+    def __init__(self, interpreter: Any, entry: ModelEntry, precision: str, package: str) -> None:
+        self.precision = precision
+        self.package = package
+        self._entry = entry
+        self._interpreter = interpreter
+        inputs = _by_name(interpreter.get_input_details())
+        outputs = _by_name(interpreter.get_output_details())
+        check_ports(entry, _ports(inputs), _ports(outputs))
+        self._state_index = {state.name: inputs[state.name]["index"] for state in entry.states}
+        self._feedback = [
+            _Feedback(index, interpreter.tensor(outputs[state_out(name)]["index"]))
+            for name, index in self._state_index.items()
+        ]
+        self._spectrum_index = inputs[SPECTRUM]["index"]
+        self._enhanced_view = interpreter.tensor(outputs[ENHANCED]["index"])
+        self.reset()
+
+    def step(self, spectrum: Float32Array, enhanced: Float32Array) -> None:
+        set_tensor = self._interpreter.set_tensor
+        set_tensor(self._spectrum_index, spectrum.reshape(SPECTRUM_SHAPE))
+        self._interpreter.invoke()
+        enhanced[:] = self._enhanced_view().reshape(N_BINS, 2)
+        for index, output_view in self._feedback:
+            set_tensor(index, output_view())
+
+    def reset(self) -> None:
+        for state in self._entry.states:
+            self._interpreter.set_tensor(self._state_index[state.name], start_value(state))
+
+    def states(self) -> dict[str, StateArray]:
+        return {name: self._interpreter.get_tensor(index) for name, index in self._state_index.items()}
+
+    def set_states(self, states: dict[str, StateArray]) -> None:
+        check_states(self._entry, states)
+        for name, array in states.items():
+            self._interpreter.set_tensor(self._state_index[name], np.ascontiguousarray(array))
+
+
+def open_model(model: bytes, entry: ModelEntry, precision: str, n_threads: int) -> TfliteEngine:
+    """Load a model for one stream. Failure: the interpreter refuses it, or the manifest says otherwise."""
+    package = next(name for name in _INTERPRETERS if find_spec(name))
+    with quiet_stderr():  # it announces its delegate, and NumPy its opinion of old modules
+        module = import_module(_INTERPRETERS[package])
+        label = f"{package} {import_module(package).__version__}"
+        try:
+            interpreter = module.Interpreter(model_content=model, num_threads=n_threads)
+            interpreter.allocate_tensors()
+        except Exception as error:  # RuntimeError, ValueError or SystemError, by package and version
+            raise _refused(error, label, entry) from error
+    return TfliteEngine(interpreter, entry, precision, label)
+
+
+def _refused(error: Exception, label: str, entry: ModelEntry) -> Failure:
+    if isinstance(error, SystemError):  # tflite-runtime 2.14 with NumPy 2: "_ARRAY_API not found"
+        return Failure(
+            f"{label} does not work with NumPy {np.__version__}",
+            remedy="install 'numpy<2', or ai-edge-litert instead of it",
+        )
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    remedy = "build it again with `quant build`, or update the interpreter"
+    return Failure(f"{label} cannot load it ({reason})", where=entry.file, remedy=remedy)
+
+
+def _by_name(details: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Tensor details by the name in the graph, without what converters put around it."""
+    return {d["name"].removeprefix("serving_default_").removesuffix(":0"): d for d in details}
+
+
+def _ports(details: dict[str, dict[str, Any]]) -> dict[str, Port]:
+    return {
+        name: Port(tuple(int(n) for n in d["shape"]), np.dtype(d["dtype"]).name)
+        for name, d in details.items()
+    }

@@ -1,0 +1,90 @@
+"""Golden streaming vectors: spectra in, and what each precision must make of them, frame after frame.
+
+golden.npz    spectrum, enhanced_fp32, enhanced_int8: each (n_frames, 257, 2) float32, from the start
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_runtime.engines import ENGINES, Engine, available, open_engine
+from edge_runtime.errors import Failure
+from edge_runtime.manifest import Artifact
+from edge_runtime.stft import N_BINS, Float32Array
+
+
+class GoldenRow(NamedTuple):
+    """One model against its golden vectors. `ok` and `snr_db` are None where nothing could run it."""
+
+    engine: str
+    precision: str
+    snr_db: float | None
+    floor_db: float
+    ok: bool | None
+
+
+def load_golden(artifact: Artifact) -> dict[str, Float32Array]:
+    """The golden arrays by name. Failure: the file is not what a build writes."""
+    name = artifact.manifest.golden
+    try:
+        with np.load(io.BytesIO(artifact.read(name)), allow_pickle=False) as arrays:
+            golden = {key: arrays[key] for key in ("spectrum", "enhanced_fp32", "enhanced_int8")}
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise _invalid(artifact, str(error)) from error
+    shape = (len(golden["spectrum"]), N_BINS, 2)
+    for key, array in golden.items():
+        if array.shape != shape or array.dtype != np.float32 or len(array) == 0:
+            raise _invalid(artifact, f"{key} is {array.dtype} {array.shape}")
+    return golden
+
+
+def check_golden(artifact: Artifact, engines: Iterable[str] | None = None) -> list[GoldenRow]:
+    """Stream the golden spectra through every model of the artifact, or of `engines`, and compare.
+
+    A model whose engine is not installed gets a row that says so: it is never silently passed.
+    """
+    chosen = artifact.manifest.models if engines is None else engines
+    golden = load_golden(artifact)
+    return [row for engine in sorted(chosen) for row in _rows(artifact, engine, golden)]
+
+
+def snr_db(reference: Float32Array, found: Float32Array) -> float:
+    """Energy of `reference` over that of the difference; inf when equal, nan when one is not finite."""
+    signal = np.sum(np.square(reference, dtype=np.float64))
+    noise = np.sum(np.square(np.subtract(found, reference, dtype=np.float64)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(10 * np.log10(signal / noise)) if noise != 0 else float("inf")
+
+
+def _rows(artifact: Artifact, engine: str, golden: dict[str, Float32Array]) -> Iterator[GoldenRow]:
+    runnable = engine in ENGINES and engine in available()
+    for precision, entry in sorted(artifact.manifest.models.get(engine, {}).items()):
+        floor_db = entry.golden_snr_floor_db
+        if not runnable:
+            yield GoldenRow(engine, precision, None, floor_db, None)
+            continue
+        enhanced = stream(open_engine(artifact, engine, precision), golden["spectrum"])
+        reached_db = snr_db(golden[f"enhanced_{precision}"], enhanced)
+        yield GoldenRow(engine, precision, reached_db, floor_db, reached_db >= floor_db)
+
+
+def stream(engine: Engine, spectra: Float32Array) -> Float32Array:
+    """Every frame of (n_frames, 257, 2) through the engine, in order, from the start of its states."""
+    enhanced = np.empty_like(spectra)
+    engine.reset()
+    for spectrum, out in zip(spectra, enhanced, strict=True):
+        engine.step(spectrum, out)
+    return enhanced
+
+
+def _invalid(artifact: Artifact, reason: str) -> Failure:
+    return Failure(
+        f"not golden vectors ({reason})",
+        where=artifact.path(artifact.manifest.golden),
+        remedy="build it again with `quant build`",
+    )

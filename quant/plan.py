@@ -1,0 +1,102 @@
+"""The plan: what is stored in 8 bits and on which grid, decided before anything is emitted.
+
+It is data: a precision for each node, a grid for each 8-bit value, scales for each 8-bit weight. A state's input and
+output share the grid of the value they carry. `prepare` first makes the entrances of 8-bit nodes explicit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from calibration.ranges import Ranges
+from quant.graph import Array, Graph, Node
+from quant.qparams import SIGMOID, UNIT, QParams, choose_qparams, choose_weight_scales
+from quant.recipe import FOLLOWERS, Precision, Recipe, assign
+
+SAME_GRID = frozenset({"slice", "interleave"})  # moves values, so cannot change their grid
+GRU_FIXED = {"reset_update": SIGMOID, "new": UNIT}
+GRU_RANGED = ("gates_x", "gates_h", "reset_update_sum", "reset_h", "new_sum", "difference", "update")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """precision: node -> int8 or float; grids: tap -> QParams; weight_scales: parameter -> one scale a channel."""
+
+    precision: Mapping[str, Precision]
+    grids: Mapping[str, QParams]
+    weight_scales: Mapping[str, Array]
+
+    def is_int8(self, node: Node) -> bool:
+        """Whether the node computes in 8 bits."""
+        return self.precision.get(node.name) == "int8"
+
+
+def prepare(graph: Graph, recipe: Recipe) -> tuple[Graph, dict[str, Precision]]:
+    """Insert a `quantize` node wherever an 8-bit node reads a float value; return the precisions with it."""
+    precision = dict(assign(recipe, graph))
+    nodes, shapes = [], dict(graph.shapes)
+    for node in graph.nodes:
+        inputs = []
+        for name in node.inputs:
+            if precision[node.name] == "int8" and precision.get(name, "float") == "float" \
+                    and node.kind not in FOLLOWERS:
+                entrance = f"{name}.q8"
+                if entrance not in shapes:
+                    nodes.append(Node("quantize", entrance, (name,)))
+                    shapes[entrance] = graph.shapes[name]
+                    precision[entrance] = "int8"
+                name = entrance
+            inputs.append(name)
+        nodes.append(Node(node.kind, node.name, tuple(inputs), node.params, node.attrs, node.state))
+    return graph.rewritten(nodes, shapes), precision
+
+
+def int8_taps(graph: Graph, precision: Mapping[str, Precision]) -> list[str]:
+    """The taps whose ranges the plan needs, in execution order."""
+    taps: list[str] = []
+    for node in graph.nodes:
+        if precision[node.name] != "int8" or node.kind in SAME_GRID:
+            continue
+        if node.kind in ("gru", "bigru"):
+            taps += [f"{node.name}.{role}" for role in GRU_RANGED]
+        else:
+            taps.append(node.name)
+    return taps
+
+
+def make_plan(graph: Graph, precision: Mapping[str, Precision], ranges: Ranges) -> Plan:
+    """Choose a grid for each 8-bit value of a prepared graph, and scales for each 8-bit weight."""
+    grids: dict[str, QParams] = {}
+    scales: dict[str, Array] = {}
+    for node in graph.nodes:
+        if precision[node.name] != "int8":
+            continue
+        if node.kind in SAME_GRID:
+            grids[node.name] = grids[node.inputs[0]]
+        elif node.kind in ("gru", "bigru"):
+            grids.update(_gru_grids(node, ranges))
+            scales.update(_gru_scales(graph, node))
+        else:
+            grids[node.name] = _grid(ranges, node.name)
+        if node.kind == "conv":
+            scales[node.param("weight")] = choose_weight_scales(graph.params[node.param("weight")])
+    return Plan(dict(precision), grids, scales)
+
+
+def _grid(ranges: Ranges, tap: str) -> QParams:
+    r = ranges.values[tap]
+    return choose_qparams(r.low, r.high)
+
+
+def _gru_grids(node: Node, ranges: Ranges) -> dict[str, QParams]:
+    """Sigmoid, tanh and the state have the fixed grids that runtimes ask for; the rest is measured."""
+    grids = {f"{node.name}.{role}": _grid(ranges, f"{node.name}.{role}") for role in GRU_RANGED}
+    grids |= {f"{node.name}.{role}": q for role, q in GRU_FIXED.items()}
+    return grids | {node.name: UNIT}
+
+
+def _gru_scales(graph: Graph, node: Node) -> dict[str, Array]:
+    """One scale for each row of each gate matrix."""
+    return {name: choose_weight_scales(graph.params[name]) for role in ("weight_ih", "weight_hh")
+            for name in node.params[role]}
