@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from edge_runtime.any_rate import AnyRateDenoiser
 from edge_runtime.denoiser import Denoiser
-from edge_runtime.engines import AUTO, open_engine
+from edge_runtime.engines import AUTO
 from edge_runtime.manifest import Artifact
 from edge_runtime.sound_file import (
     check_source,
@@ -70,13 +70,13 @@ def denoise_file(
         rate_hz, n_channels, n_samples = source.samplerate, source.channels, source.frames
         subtype = kept_subtype(container, source.subtype)
         with create(part, target_path, container, subtype, rate_hz, n_channels) as sink:
-            engines = [open_engine(artifact, engine, precision, n_threads) for _ in range(n_channels)]
-            stream = AnyRateDenoiser([Denoiser(one) for one in engines], rate_hz)
-            n_clipped = 0
-            with _bar(n_samples / rate_hz, progress) as bar:
-                for block in _clean_blocks(read_blocks(source, source_path, n_block=rate_hz), stream):
-                    n_clipped += write_block(sink, target_path, block)
-                    bar.update(len(block) / rate_hz)
+            denoisers = [Denoiser.open(artifact, engine, precision, n_threads) for _ in range(n_channels)]
+            stream = AnyRateDenoiser(denoisers, rate_hz)
+            blocks = _clean_blocks(read_blocks(source, source_path, n_block=rate_hz), stream)
+            n_clipped = sum(
+                write_block(sink, target_path, block)
+                for block in _watched(blocks, rate_hz, n_samples / rate_hz, progress)
+            )
         check_written(part, target_path, n_samples)
     return FileSummary(
         output=str(target_path),
@@ -87,7 +87,7 @@ def denoise_file(
         n_samples=n_samples,
         duration_s=n_samples / rate_hz,
         elapsed_s=time.perf_counter() - began_s,
-        engine=engines[0].name,
+        engine=denoisers[0].engine.name,
         precision=precision,
         n_nonfinite=stream.repairs.n_nonfinite,
         n_limited=stream.repairs.n_limited,
@@ -101,9 +101,14 @@ def _clean_blocks(blocks: Iterable[Float32Array], stream: AnyRateDenoiser) -> It
     yield stream.flush()
 
 
-def _bar(duration_s: float, progress: bool | None) -> Any:
-    """A progress bar in seconds of sound, drawn on standard error if at all."""
+def _watched(
+    blocks: Iterable[Float32Array], rate_hz: int, duration_s: float, progress: bool | None
+) -> Iterator[Float32Array]:
+    """The blocks, with a bar on standard error that counts their seconds."""
     from tqdm import tqdm
 
     shown = progress if progress is not None else duration_s > _LONG_S and sys.stderr.isatty()
-    return tqdm(total=round(duration_s), unit="s", unit_scale=True, leave=False, disable=not shown)
+    with tqdm(total=round(duration_s), unit="s", unit_scale=True, leave=False, disable=not shown) as bar:
+        for block in blocks:
+            yield block
+            bar.update(len(block) / rate_hz)

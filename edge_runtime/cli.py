@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
-    parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="default: the board's")
+    parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="default: auto, the board's")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="default: int8")
     parser.add_argument("--threads", type=_n_threads, default=1, metavar="N", help="default: 1")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -35,13 +35,10 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None, prog: str) -> int:
     """Parse `argv`, call the chosen command's `run(args) -> int`, and return the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
     _print_any_file_name()
     try:
-        args = parser.parse_args(argv)
-    except SystemExit as stop:  # --help, --version or a usage error, already printed
-        return int(stop.code or DONE)
-    try:
-        status = int(args.run(args))
+        status = _parse_and_call(parser, argv)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -50,10 +47,27 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None, prog: str) 
         _forget_stdout()
         return BROKEN_PIPE
     except Exception as error:
-        if getattr(args, "debug", False):
+        if _was_interrupted(error):
+            return INTERRUPTED
+        if "--debug" in argv:
             traceback.print_exc()
         print(f"{prog}: error: {_one_line(error)}", file=sys.stderr)
         return FAILED
+
+
+def _parse_and_call(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:  # --help, --version or a usage error, already printed
+        return int(stop.code or DONE)
+    return int(args.run(args))
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Ctrl-C while a native module loads comes wrapped in that module's ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def _one_line(error: Exception) -> str:

@@ -48,7 +48,12 @@ def check_golden(artifact: Artifact, engines: Iterable[str] | None = None) -> li
 
     A model whose engine is not installed gets a row that says so: it is never silently passed.
     """
-    chosen = artifact.manifest.models if engines is None else engines
+    models = artifact.manifest.models
+    chosen = models if engines is None else list(engines)
+    for engine in chosen:
+        if engine not in models:
+            held = ", ".join(sorted(models))
+            raise Failure(f"no {engine} model", where=artifact.directory, remedy=f"it holds: {held}")
     golden = load_golden(artifact)
     return [row for engine in sorted(chosen) for row in _rows(artifact, engine, golden)]
 
@@ -63,7 +68,7 @@ def snr_db(reference: Float32Array, found: Float32Array) -> float:
 
 def _rows(artifact: Artifact, engine: str, golden: dict[str, Float32Array]) -> Iterator[GoldenRow]:
     runnable = engine in ENGINES and engine in available()
-    for precision, entry in sorted(artifact.manifest.models.get(engine, {}).items()):
+    for precision, entry in sorted(artifact.manifest.models[engine].items()):
         floor_db = entry.golden_snr_floor_db
         if not runnable:
             yield GoldenRow(engine, precision, None, floor_db, None)

@@ -48,8 +48,8 @@ CONTAINERS: Final = {
 _UNCLIPPED = ("FLOAT", "DOUBLE")
 _DEEP = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # more than 16 bits
 
-# libsndfile's log of a header that promises more than the file holds: "RIFF : 96036 (should be 48014)".
-_CUT_SHORT = re.compile(r": (\d+) \(should be (\d+)\)")
+# libsndfile's log of a header that promises more sound than the file holds: "data : 96000 (should be 47978)".
+_CUT_SHORT = re.compile(r"(?:data|SSND|Data Size) +: (\d+) \(should be (\d+)\)")
 _NEVER_UPDATED_BYTES = 0x7FFF_0000  # headers of streams written to a pipe state about 2 or 4 GiB
 
 
@@ -173,7 +173,7 @@ def _check_whole(source: Any, path: Path) -> None:
     if sizes and int(sizes[2]) < int(sizes[1]) < _NEVER_UPDATED_BYTES:
         source.close()
         raise Failure(
-            f"cut short: its header promises {sizes[1]} bytes, {sizes[2]} are there",
+            f"cut short: its header promises {sizes[1]} bytes of sound, {sizes[2]} are there",
             where=path,
             remedy="copy it again",
         )

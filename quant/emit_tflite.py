@@ -342,7 +342,7 @@ class _Emitter:
         """One step over time, every band at once."""
         assert node.state is not None
         (x,) = self.inputs(node)
-        s, layer = node.state, _Cell(self, node, gru.merged(self.graph, node), self.gru_scales(node, (0, 1)))
+        s, layer = node.state, _Cell(self, node, gru.merged(self.graph, node), self.gru_scales(node))
         h = self.new((1, s.frames, s.bands, s.channels), layer.q(""), s.name)
         self.file.inputs.append(h)
         y = self.new(h.shape, layer.q(""), f"{s.name}_out")
@@ -354,7 +354,7 @@ class _Emitter:
         """A chain over the bands: step i computes band i forward and band n-1-i backward."""
         (x,) = self.inputs(node)
         forward, backward = gru.directions(self.graph, node)
-        cell = _Cell(self, node, gru.side_by_side((forward, backward)), self.gru_scales(node, (0, 2, 1, 3)))
+        cell = _Cell(self, node, gru.side_by_side((forward, backward)), self.gru_scales(node))
         both = self.concat([x, self.reverse(x)], CHANNELS)
         steps = zip(*(self.split(gates, BANDS, x.shape[BANDS]) for gates in cell.gates_x(both)), strict=True)
         h: Tensor | None = None
@@ -379,17 +379,12 @@ class _Emitter:
         y = self.filter(rows, exchange, np.zeros(n, np.float32), q, scales=np.full(n, 1 / WEIGHT_LIMIT, np.float32))
         return self.transpose(y, (0, 1, 3, 2))
 
-    def gru_scales(self, node: Node, order: Sequence[int]) -> Mapping[str, Array] | None:
-        """Weight scales of the merged layer, rows in the order r, z, n, groups in `order` within each gate."""
-        if not self.is_int8(node):
+    def gru_scales(self, node: Node) -> Mapping[str, Array] | None:
+        """Weight scales of the merged layer by role; None for a float node."""
+        if self.plan is None or not self.is_int8(node):
             return None
-        assert self.plan is not None
-        scales = {}
-        for role in ("weight_ih", "weight_hh"):
-            names = node.params[role]
-            gates = [np.split(self.plan.weight_scales[names[g]], 3) for g in order if g < len(names)]
-            scales[role] = np.concatenate([g[k] for k in range(3) for g in gates])
-        return scales
+        return {role: gru.merged_scales([self.plan.weight_scales[node.params[role][g]]
+                                         for g in gru.scale_order(node)]) for role in ("weight_ih", "weight_hh")}
 
 
 class _Cell:

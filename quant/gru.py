@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +67,20 @@ def side_by_side(layers: tuple[GruWeights, ...]) -> GruWeights:
         return np.concatenate([g[k] for k in range(3) for g in gates])
 
     return GruWeights(matrices("w_ih"), matrices("w_hh"), vectors("b_ih"), vectors("b_hh"))
+
+
+def merged_scales(groups: Sequence[Array]) -> Array:
+    """One scale a row, as the rows of merged matrices lie: r of every group, then z, then n."""
+    gates = [np.split(scales, 3) for scales in groups]
+    return np.concatenate([g[k] for k in range(3) for g in gates])
+
+
+def scale_order(node: Node) -> Sequence[int]:
+    """The groups of a node's parameters in the order in which `merged` or `side_by_side(directions)` lays them."""
+    groups = node.attrs.get("groups", 1)
+    if node.kind == "gru":
+        return range(groups)
+    return [2 * g + d for d in (0, 1) for g in range(groups)]
 
 
 def _merge(graph: Graph, node: Node, groups: range) -> GruWeights:

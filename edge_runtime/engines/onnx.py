@@ -117,7 +117,7 @@ def _ports(nodes: list[Any]) -> dict[str, Port]:
 
 
 def _shared(array: StateArray) -> Any:
-    """An OrtValue over the array's own memory (on the CPU no copy is made)."""
+    """An OrtValue over the memory of the array, which the engine keeps alive: nothing is copied."""
     import onnxruntime
 
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)

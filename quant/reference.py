@@ -1,0 +1,275 @@
+"""The integer reference: NumPy runs one frame of the plan, obvious and slow, and judges every emitter.
+
+8-bit values are held as int8; products are summed exactly in integers; every result is rounded once, to nearest with
+ties to even, from a float64 (`_requantize`). Float nodes compute in float32. What it will not do: be fast, batch, or
+differentiate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quant import gru
+from quant.graph import Array, Graph, Node
+from quant.gru import GruWeights
+from quant.plan import Plan
+from quant.qparams import QParams, dequantize, quantize, quantize_bias, quantize_weight
+
+Tap = Callable[[str, NDArray[Any]], None]
+
+
+class Reference:
+    """One stream of the quantized model; every value is (channels, bands)."""
+
+    def __init__(self, graph: Graph, plan: Plan) -> None:
+        self.graph, self.plan = graph, plan
+        self._weights = {n.name: quantize_weight(graph.params[n.param("weight")],
+                                                 plan.weight_scales[n.param("weight")])
+                         for n in graph.nodes if n.kind == "conv" and plan.is_int8(n)}
+        self._layers = {n.name: _gru_layer(graph, plan, n) for n in graph.nodes if n.kind in ("gru", "bigru")}
+        self.states: dict[str, NDArray[Any]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Every state back to real zero."""
+        for node in self.graph.nodes:
+            if node.state is not None:
+                s = node.state
+                zero, dtype = self._state_start(node)
+                self.states[s.name] = np.full((s.frames, s.channels, s.bands), zero, dtype)
+
+    def _state_start(self, node: Node) -> tuple[int, type]:
+        if not self.plan.is_int8(node):
+            return 0, np.float32
+        source = node.inputs[0] if node.kind == "conv" else node.name
+        return self.plan.grids[source].zero_point, np.int8
+
+    def step(self, spectrum: Array, tap: Tap = lambda name, value: None) -> Array:
+        """One frame: (257, 2) -> (257, 2). `tap` sees every value as it is stored, int8 or float32."""
+        values: dict[str, NDArray[Any]] = {name: spectrum.T.astype(np.float32) for name in self.graph.inputs}
+        for node in self.graph.nodes:
+            int8 = self.plan.is_int8(node)
+            run = getattr(self, f"_{node.kind}_int8" if int8 else f"_{node.kind}")
+            ins = [values[i] if int8 or values[i].dtype != np.int8 else dequantize(values[i], self.plan.grids[i])
+                   for i in node.inputs]
+            values[node.name] = run(node, *ins)
+            tap(node.name, values[node.name])
+        return np.ascontiguousarray(values[self.graph.output].T)
+
+    # --- float nodes --------------------------------------------------------------------------------------------
+
+    def _param(self, node: Node, role: str) -> Array:
+        return self.graph.params[node.param(role)]
+
+    def _features(self, node: Node, x: Array) -> Array:
+        return np.concatenate([np.sqrt((x * x).sum(0, keepdims=True) + np.float32(1e-12)), x])
+
+    def _merge_bands(self, node: Node, x: Array) -> Array:
+        n = node.attrs["n_low"]
+        return np.concatenate([x[:, :n], x[:, n:] @ self._param(node, "weight").T], 1)
+
+    _split_bands = _merge_bands
+
+    def _neighbours(self, node: Node, x: Array) -> Array:
+        padded = np.pad(x, ((0, 0), (1, 1)))
+        return np.stack([padded[:, k:k + x.shape[1]] for k in range(3)], 1).reshape(-1, x.shape[1])
+
+    def _conv(self, node: Node, x: Array) -> Array:
+        y = _convolve(self._history(node, x), self._param(node, "weight"), node)
+        return (y + self._param(node, "bias")[:, None]).astype(np.float32)
+
+    def _history(self, node: Node, x: NDArray[Any]) -> NDArray[Any]:
+        """(frames, channels, bands): the state, then this frame; the state moves on."""
+        if node.state is None:
+            return x[None]
+        both = np.concatenate([self.states[node.state.name], x[None]])
+        self.states[node.state.name] = both[1:]
+        return both
+
+    def _leaky_relu(self, node: Node, x: Array) -> Array:
+        return np.where(x < 0, np.float32(node.attrs["slope"]) * x, x)
+
+    def _slice(self, node: Node, x: NDArray[Any]) -> NDArray[Any]:
+        return x[node.attrs["start"]:node.attrs["stop"]]
+
+    _slice_int8 = _slice
+
+    def _shuffle(self, node: Node, x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+        return np.stack([x, y], 1).reshape(-1, x.shape[1])
+
+    def _mean_square(self, node: Node, x: Array) -> Array:
+        return (x * x).mean(1, keepdims=True)
+
+    def _sigmoid(self, node: Node, x: Array) -> Array:
+        return _sigmoid(x).astype(np.float32)
+
+    def _tanh(self, node: Node, x: Array) -> Array:
+        return np.tanh(x)
+
+    def _gate(self, node: Node, x: Array, gate: Array) -> Array:
+        return x * gate
+
+    def _add(self, node: Node, x: Array, y: Array) -> Array:
+        return x + y
+
+    def _layer_norm(self, node: Node, x: Array) -> Array:
+        centred = x - x.mean()
+        scaled = centred / np.sqrt((centred * centred).mean() + np.float32(node.attrs["eps"]))
+        return scaled * self._param(node, "weight").T + self._param(node, "bias").T
+
+    def _interleave(self, node: Node, x: NDArray[Any]) -> NDArray[Any]:
+        groups = node.attrs["groups"]
+        y = x.reshape(groups, 2, -1, x.shape[1]).transpose(0, 2, 3, 1)
+        return y.reshape(-1, 2 * x.shape[1])[:, :node.attrs["n_bands"]]
+
+    _interleave_int8 = _interleave
+
+    def _mask(self, node: Node, x: Array, m: Array) -> Array:
+        return np.stack([x[0] * m[0] - x[1] * m[1], x[1] * m[0] + x[0] * m[1]])
+
+    def _gru(self, node: Node, x: Array) -> Array:
+        assert node.state is not None
+        h = self._layers[node.name].step(self._layers[node.name].gates_x(x.T), self.states[node.state.name][0].T)
+        self.states[node.state.name] = h.T[None]
+        return h.T
+
+    _gru_int8 = _gru
+
+    def _bigru(self, node: Node, x: Array) -> Array:
+        layer = self._layers[node.name]
+        gates = layer.gates_x(np.concatenate([x.T, x.T[::-1]], 1))
+        h, ys = layer.start(), []
+        for step in gates:
+            h = layer.step(step[None], h)
+            ys.append(h[0])
+        forward, backward = np.split(np.stack(ys), 2, axis=1)
+        return np.concatenate([forward, backward[::-1]], 1).T
+
+    _bigru_int8 = _bigru
+
+    # --- 8-bit nodes --------------------------------------------------------------------------------------------
+
+    def _quantize_int8(self, node: Node, x: Array) -> NDArray[np.int8]:
+        return quantize(x, self.plan.grids[node.name])
+
+    def _conv_int8(self, node: Node, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        source, target = self.plan.grids[node.inputs[0]], self.plan.grids[node.name]
+        scales = self.plan.weight_scales[node.param("weight")]
+        total = _convolve(self._history(node, x).astype(np.int32) - source.zero_point, self._weights[node.name], node)
+        total = total + quantize_bias(self._param(node, "bias"), source.scale, scales)[:, None]
+        return _requantize(total, (np.float64(source.scale) * scales)[:, None], target)
+
+    def _leaky_relu_int8(self, node: Node, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        return _on_grid(self._leaky_relu(node, self._real(node, 0, x)), self.plan.grids[node.name])
+
+    def _add_int8(self, node: Node, x: NDArray[np.int8], y: NDArray[np.int8]) -> NDArray[np.int8]:
+        return _on_grid(self._real(node, 0, x) + self._real(node, 1, y), self.plan.grids[node.name])
+
+    def _gate_int8(self, node: Node, x: NDArray[np.int8], gate: NDArray[np.int8]) -> NDArray[np.int8]:
+        return _on_grid(self._real(node, 0, x) * self._real(node, 1, gate), self.plan.grids[node.name])
+
+    def _shuffle_int8(self, node: Node, x: NDArray[np.int8], y: NDArray[np.int8]) -> NDArray[np.int8]:
+        both = self._shuffle(node, self._real(node, 0, x), self._real(node, 1, y))
+        return _on_grid(both, self.plan.grids[node.name])
+
+    def _real(self, node: Node, index: int, x: NDArray[np.int8]) -> NDArray[np.float64]:
+        return _real(x, self.plan.grids[node.inputs[index]])
+
+
+def _convolve(x: NDArray[Any], weight: NDArray[Any], node: Node) -> NDArray[Any]:
+    """(frames, channels, bands) -> (out, bands), the last frame of a convolution, exact in integers."""
+    a, (n_out, per_group, kt, kf) = node.attrs, weight.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (a["pad"], a["pad"])))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kf, 2)[::a["dilation"], :, ::a["stride"]]
+    if len(windows) != kt:
+        raise ValueError(f"{node.name}: {len(windows)} frames for a kernel of {kt}")
+    groups = a["groups"]
+    grouped = windows.reshape(kt, groups, per_group, *windows.shape[2:])
+    filters = weight.reshape(groups, n_out // groups, per_group, kt, kf)
+    dtype = np.int64 if x.dtype.kind == "i" else np.float32
+    return np.einsum("tgcbk,goctk->gob", grouped, filters, dtype=dtype).reshape(n_out, -1)
+
+
+def _requantize(total: NDArray[Any], unit: Any, q: QParams) -> NDArray[np.int8]:
+    """Accumulators, `unit` real each, onto a grid: the one rounding of the integer path."""
+    return np.clip(np.rint(total * (unit / np.float64(q.scale))) + q.zero_point, -128, 127).astype(np.int8)
+
+
+def _on_grid(values: NDArray[Any], q: QParams) -> NDArray[np.int8]:
+    return _requantize(values, 1.0, q)
+
+
+def _real(values: NDArray[np.int8], q: QParams) -> NDArray[np.float64]:
+    return (values.astype(np.float64) - q.zero_point) * np.float64(q.scale)
+
+
+def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:
+    return 1 / (1 + np.exp(-x.astype(np.float64)))
+
+
+def _gru_layer(graph: Graph, plan: Plan, node: Node) -> _GruFloat | _GruInt8:
+    weights = gru.merged(graph, node) if node.kind == "gru" else gru.side_by_side(gru.directions(graph, node))
+    return _GruInt8(weights, plan, node) if plan.is_int8(node) else _GruFloat(weights)
+
+
+class _GruFloat:
+    """A GRU cell in float32; `h` is (bands, hidden)."""
+
+    def __init__(self, w: GruWeights) -> None:
+        self.w = w
+
+    def start(self) -> Array:
+        return np.zeros((1, self.w.hidden), np.float32)
+
+    def gates_x(self, x: Array) -> Array:
+        return x @ self.w.w_ih.T + self.w.b_ih
+
+    def step(self, gates_x: Array, h: Array) -> Array:
+        n_rz, gates_h = 2 * self.w.hidden, h @ self.w.w_hh.T + self.w.b_hh
+        r, z = np.split(_sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
+        n = np.tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
+        return (n + z * (h - n)).astype(np.float32)
+
+
+class _GruInt8:
+    """The same cell with every intermediate value on its own 8-bit grid; `h` is int8."""
+
+    def __init__(self, w: GruWeights, plan: Plan, node: Node) -> None:
+        self.w, self.plan, self.node = w, plan, node
+        self.scales = {role: gru.merged_scales([plan.weight_scales[node.params[role][g]] for g in gru.scale_order(node)])
+                       for role in ("weight_ih", "weight_hh")}
+        self.integers = {"weight_ih": quantize_weight(w.w_ih, self.scales["weight_ih"]),
+                         "weight_hh": quantize_weight(w.w_hh, self.scales["weight_hh"])}
+
+    def _grid(self, role: str) -> QParams:
+        return self.plan.grids[f"{self.node.name}.{role}" if role else self.node.name]
+
+    def start(self) -> NDArray[np.int8]:
+        return np.full((1, self.w.hidden), self._grid("").zero_point, np.int8)
+
+    def _gates(self, x: NDArray[np.int8], source: QParams, role: str, bias: Array, target: str) -> NDArray[np.int8]:
+        scales = self.scales[role]
+        total = (x.astype(np.int32) - source.zero_point) @ self.integers[role].astype(np.int32).T
+        total = total + quantize_bias(bias, source.scale, scales)
+        return _requantize(total, np.float64(source.scale) * scales, self._grid(target))
+
+    def gates_x(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        return self._gates(x, self.plan.grids[self.node.inputs[0]], "weight_ih", self.w.b_ih, "gates_x")
+
+    def step(self, gates_x: NDArray[np.int8], h: NDArray[np.int8]) -> NDArray[np.int8]:
+        n_rz = 2 * self.w.hidden
+        gates_h = self._gates(h, self._grid(""), "weight_hh", self.w.b_hh, "gates_h")
+        x_real, h_real = _real(gates_x, self._grid("gates_x")), _real(gates_h, self._grid("gates_h"))
+        total = self._round(x_real[:, :n_rz] + h_real[:, :n_rz], "reset_update_sum")
+        r, z = np.split(self._round(_sigmoid(total), "reset_update"), 2, axis=1)
+        reset_h = self._round(r * h_real[:, n_rz:], "reset_h")
+        n = self._round(np.tanh(self._round(x_real[:, n_rz:] + reset_h, "new_sum")), "new")
+        difference = self._round(_real(h, self._grid("")) - n, "difference")
+        return _on_grid(n + self._round(z * difference, "update"), self._grid(""))
+
+    def _round(self, values: NDArray[Any], role: str) -> NDArray[np.float64]:
+        return _real(_on_grid(values, self._grid(role)), self._grid(role))
