@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 
-from calibration.observers import OBSERVERS, ChannelMax, Histogram
+from calibration.observers import OBSERVERS, ChannelMax, Histogram, Observer, Percentile
 from calibration.ranges import Provenance, Ranges, TapRange
 from edge_runtime.errors import Failure
 from edge_runtime.stft import HOP_SAMPLES
 from quant.float_model import FloatModel, Tap
 from quant.graph import Array, Graph
+from quant.recipe import Recipe
 from quant.spectra import analyse
 
 
@@ -58,6 +59,13 @@ def observe_channels(graph: Graph, taps: Sequence[str], clips: Array, warmup_sam
     return {name: np.asarray(o.maxima(percentile), np.float32) for name, o in observers.items()}
 
 
-def choose_ranges(histograms: dict[str, Histogram], observer: str, provenance: Provenance) -> Ranges:
-    """What the observer (`min_max`, `percentile` or `min_mse`) chooses for 8 bits."""
-    return Ranges({name: TapRange.observed(OBSERVERS[observer](h)) for name, h in histograms.items()}, provenance)
+def choose_ranges(histograms: Mapping[str, Histogram], recipe: Recipe, provenance: Provenance,
+                  peaks: Mapping[str, Array]) -> Ranges:
+    """What the recipe's observer chooses for 8 bits; the channel peaks behind a scale migration are kept with it."""
+    def observer(histogram: Histogram) -> Observer:
+        if recipe.observer == "percentile":
+            return Percentile(histogram, recipe.percentile)
+        return OBSERVERS[recipe.observer](histogram)
+
+    values = {name: TapRange.observed(observer(h)) for name, h in histograms.items()}
+    return Ranges(values, provenance, {name: tuple(p.tolist()) for name, p in peaks.items()})

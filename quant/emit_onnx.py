@@ -15,7 +15,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_runtime.manifest import StateEntry
 from quant import gru
+from quant.emitted import UINT8_SHIFT, Emitted, state_entry
 from quant.graph import Array, Graph, Node
 from quant.gru import GruWeights
 from quant.plan import Plan
@@ -27,14 +29,14 @@ INT8_KINDS = frozenset({"conv", "leaky_relu", "slice", "interleave", "shuffle", 
 Layout = Literal["maps", "rows"]
 
 
-def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> bytes:
+def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
     emitter = _Emitter(graph, plan)
     model = helper.make_model(emitter.run(), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
                               producer_name="edge-denoise", doc_string=description)
     onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+    return Emitted(model.SerializeToString(deterministic=True), tuple(emitter.states))
 
 
 class _Emitter:
@@ -46,6 +48,7 @@ class _Emitter:
         self.outputs: list[Any] = []
         self.made: dict[tuple[str, bool, Layout], str] = {}
         self.by_name = {n.name: n for n in graph.nodes}
+        self.states: list[StateEntry] = []
 
     def run(self) -> Any:
         shape = [1, 257, 1, 2]
@@ -59,11 +62,18 @@ class _Emitter:
 
     # --- operators and constants --------------------------------------------------------------------------------
 
-    def op(self, kind: str, inputs: Sequence[str], out: str | None = None, n_out: int = 1, **attrs: Any) -> Any:
-        """One ONNX operator; returns the name of its output, or the list of names when there are several."""
-        outs = [out] if out else [f"v{len(self.nodes)}_{i}" if n_out > 1 else f"v{len(self.nodes)}"
-                                  for i in range(n_out)]
-        self.nodes.append(helper.make_node(kind, list(inputs), outs, name=f"n{len(self.nodes)}", **attrs))
+    def op(self, kind: str, inputs: Sequence[str], out: str | None = None, n_out: int = 1, node: Node | None = None,
+           **attrs: Any) -> Any:
+        """One ONNX operator; returns the name of its output, or the list of names when there are several.
+
+        The operator that does the work of a graph `node` bears its name, by which the coverage audit finds it again
+        after ONNX Runtime's fusions.
+        """
+        number = len(self.nodes)
+        name = node.name if node is not None else f"n{number}"
+        outs = [out or (node.name if node is not None else f"v{number}")] if n_out == 1 else \
+            [f"v{number}_{i}" for i in range(n_out)]
+        self.nodes.append(helper.make_node(kind, list(inputs), outs, name=name, **attrs))
         return outs[0] if n_out == 1 else outs
 
     def const(self, values: Any, dtype: str = "float32") -> str:
@@ -99,7 +109,7 @@ class _Emitter:
         return str(self.op("DequantizeLinear", [value, *self.grid(q)]))
 
     def grid(self, q: QParams) -> tuple[str, str]:
-        return self.const(q.scale), self.const(q.zero_point + 128, "uint8")
+        return self.const(q.scale), self.const(q.zero_point + UINT8_SHIFT, "uint8")
 
     def read(self, name: str, int8: bool = False, layout: Layout = "maps") -> str:
         """A value in the asked type and layout. A float reader of a `quantize` node reads the value before it."""
@@ -164,7 +174,7 @@ class _Emitter:
         (x,) = self.operands(node, "maps")
         n_low, weight = node.attrs["n_low"], self.graph.params[node.param("weight")]
         low, high = self.op("Split", [x, self.ints(n_low, weight.shape[1])], n_out=2, axis=3)
-        merged = self.op("MatMul", [high, self.const(weight.T)])
+        merged = self.op("MatMul", [high, self.const(weight.T)], node=node)
         self.write(node, self.op("Concat", [low, merged], axis=3))
 
     split_bands = merge_bands
@@ -175,26 +185,23 @@ class _Emitter:
         channels = self.graph.shapes[node.inputs[0]].channels
         copies = np.tile(np.eye(3, dtype=np.float32)[:, None, None], (channels, 1, 1, 1))
         self.write(node, self.op("Conv", [x, self.const(copies)], kernel_shape=[1, 3], pads=[0, 1, 0, 1],
-                                 group=channels))
+                                 group=channels, node=node))
 
     def conv(self, node: Node) -> None:
         if node.attrs["kernel"] == (1, 1) and self.layout(node.inputs[0]) == "rows":
             return self.gemm(node)
-        if node.state is not None:
-            (x,) = [self.with_state(node)]
-        else:
-            (x,) = self.operands(node, "maps")
+        x = self.with_state(node) if node.state is not None else self.operands(node, "maps")[0]
         a = node.attrs
         weight, bias = self.weights(node, self.graph.params[node.param("weight")], 0)
         self.write(node, self.op("Conv", [x, weight, bias], kernel_shape=list(a["kernel"]), group=a["groups"],
                                  strides=[1, a["stride"]], pads=[0, a["pad"], 0, a["pad"]],
-                                 dilations=[a["dilation"], 1]))
+                                 dilations=[a["dilation"], 1], node=node))
         return None
 
     def gemm(self, node: Node) -> None:
         (x,) = self.operands(node, "rows")
         weight, bias = self.weights(node, self.graph.params[node.param("weight")][:, :, 0, 0].T, 1)
-        self.write(node, self.op("Gemm", [x, weight, bias]), "rows")
+        self.write(node, self.op("Gemm", [x, weight, bias], node=node), "rows")
 
     def weights(self, node: Node, weight: Array, axis: int) -> tuple[str, str]:
         """Weight (outputs along `axis`) and bias: constants, or integers behind DequantizeLinear."""
@@ -216,30 +223,26 @@ class _Emitter:
         """The frames before this one, then this one; writes the state back. Integers are not converted on the way."""
         assert node.state is not None
         s, int8 = node.state, self.is_int8(node)
-        both = self.op("Concat", [self.state_in(node, (1, s.channels, s.frames, s.bands), int8),
-                                  self.read(node.inputs[0], int8)], axis=2)
+        shape = (1, s.channels, s.frames, s.bands)
+        q = self.plan.grids[node.inputs[0]] if self.plan and int8 else None
+        both = self.op("Concat", [self.state_in(s.name, shape, q), self.read(node.inputs[0], int8)], axis=2)
         self.op("Slice", [both, self.ints(1), self.ints(s.frames + 1), self.ints(2)],
-                out=self.state_out(node, (1, s.channels, s.frames, s.bands), int8))
-        if not int8:
-            return str(both)
-        assert self.plan is not None
-        return self.dequantized(both, self.plan.grids[node.inputs[0]])
+                out=self.state_out(s.name, shape, q))
+        return self.dequantized(both, q) if q else str(both)
 
-    def state_in(self, node: Node, shape: Sequence[int], int8: bool) -> str:
-        assert node.state is not None
-        kind = TensorProto.UINT8 if int8 else TensorProto.FLOAT
-        self.inputs.append(helper.make_tensor_value_info(node.state.name, kind, shape))
-        return node.state.name
+    def state_in(self, name: str, shape: Sequence[int], q: QParams | None) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.UINT8 if q else TensorProto.FLOAT, shape))
+        self.states.append(state_entry(name, shape, q, unsigned=True))
+        return name
 
-    def state_out(self, node: Node, shape: Sequence[int], int8: bool) -> str:
-        assert node.state is not None
-        kind = TensorProto.UINT8 if int8 else TensorProto.FLOAT
-        self.outputs.append(helper.make_tensor_value_info(f"{node.state.name}_out", kind, shape))
-        return f"{node.state.name}_out"
+    def state_out(self, name: str, shape: Sequence[int], q: QParams | None) -> str:
+        out = f"{name}_out"
+        self.outputs.append(helper.make_tensor_value_info(out, TensorProto.UINT8 if q else TensorProto.FLOAT, shape))
+        return out
 
     def leaky_relu(self, node: Node) -> None:
         (x,) = self.operands(node, "maps")
-        self.write(node, self.op("LeakyRelu", [x], alpha=node.attrs["slope"]))
+        self.write(node, self.op("LeakyRelu", [x], alpha=node.attrs["slope"], node=node))
 
     def slice(self, node: Node) -> None:
         """Slices of one value that lie side by side become one Split."""
@@ -271,22 +274,22 @@ class _Emitter:
     def mean_square(self, node: Node) -> None:
         """The sum of squares: the GRU that reads it has its weights divided by the number of bands."""
         (x,) = self.operands(node, "maps")
-        self.write(node, self.op("ReduceSumSquare", [x], axes=[2, 3], keepdims=0), "rows")
+        self.write(node, self.op("ReduceSumSquare", [x], axes=[2, 3], keepdims=0, node=node), "rows")
 
     def sigmoid(self, node: Node) -> None:
         layout = self.layout(node.inputs[0])
-        self.write(node, self.op("Sigmoid", self.operands(node, layout)), layout)
+        self.write(node, self.op("Sigmoid", self.operands(node, layout), node=node), layout)
 
     def tanh(self, node: Node) -> None:
-        self.write(node, self.op("Tanh", self.operands(node, "maps")))
+        self.write(node, self.op("Tanh", self.operands(node, "maps"), node=node))
 
     def gate(self, node: Node) -> None:
-        self.write(node, self.op("Mul", self.operands(node, "maps")))
+        self.write(node, self.op("Mul", self.operands(node, "maps"), node=node))
 
     def add(self, node: Node) -> None:
         layout: Layout = "rows" if all(self.layout(i) == "rows" for i in node.inputs) or \
             self.layout(node.inputs[1]) == "rows" else "maps"
-        self.write(node, self.op("Add", self.operands(node, layout)), layout)
+        self.write(node, self.op("Add", self.operands(node, layout), node=node), layout)
 
     def quantize(self, node: Node) -> None:
         """Written when an 8-bit node reads it (see `read`)."""
@@ -299,7 +302,8 @@ class _Emitter:
     def layer_norm(self, node: Node) -> None:
         (x,) = self.operands(node, "rows")
         weight, bias = (self.const(self.graph.arrays(node)[role]) for role in ("weight", "bias"))
-        self.write(node, self.op("LayerNormalization", [x, weight, bias], axis=0, epsilon=node.attrs["eps"]), "rows")
+        self.write(node, self.op("LayerNormalization", [x, weight, bias], axis=0, epsilon=node.attrs["eps"],
+                                 node=node), "rows")
 
     def mask(self, node: Node) -> None:
         """(re + i im)(m_re + i m_im) = m_re (re, im) + m_im (-im, re)."""
@@ -307,7 +311,7 @@ class _Emitter:
         turn = self.const(np.array([[0, -1], [1, 0]]).reshape(2, 2, 1, 1))
         turned = self.op("Conv", [x, turn], kernel_shape=[1, 1])
         m_re, m_im = self.op("Split", [m, self.ints(1, 1)], n_out=2, axis=1)
-        self.write(node, self.op("Add", [self.op("Mul", [x, m_re]), self.op("Mul", [turned, m_im])]))
+        self.write(node, self.op("Add", [self.op("Mul", [x, m_re]), self.op("Mul", [turned, m_im])], out="masked"))
 
     # --- recurrent layers ---------------------------------------------------------------------------------------
 
@@ -319,10 +323,10 @@ class _Emitter:
         source = self.by_name[node.inputs[0]]
         if source.kind == "mean_square":
             w = w._replace(w_ih=w.w_ih / self.graph.shapes[source.inputs[0]].bands)
-        h = self.state_in(node, (1, s.bands, s.channels), False)
-        out = self.state_out(node, (1, s.bands, s.channels), False)
+        shape = (1, s.bands, s.channels)
+        h, out = self.state_in(s.name, shape, None), self.state_out(s.name, shape, None)
         self.nodes.append(helper.make_node("GRU", [self.op("Unsqueeze", [x, self.ints(0)]), *self.gru_weights([w]), "",
-                                                   h], ["", out], name=f"n{len(self.nodes)}", hidden_size=w.hidden,
+                                                   h], ["", out], name=node.name, hidden_size=w.hidden,
                                            linear_before_reset=1))
         self.write(node, self.op("Squeeze", [out, self.ints(0)]), "rows")
 
@@ -331,7 +335,7 @@ class _Emitter:
         (x,) = self.operands(node, "rows")
         layers = gru.directions(self.graph, node)
         y = self.op("GRU", [self.op("Unsqueeze", [x, self.ints(1)]), *self.gru_weights(layers)],
-                    hidden_size=layers[0].hidden, linear_before_reset=1, direction="bidirectional")
+                    hidden_size=layers[0].hidden, linear_before_reset=1, direction="bidirectional", node=node)
         shape = self.graph.shapes[node.name]
         self.write(node, self.op("Reshape", [y, self.ints(shape.bands, shape.channels)]), "rows")
 

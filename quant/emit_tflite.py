@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edge_runtime.manifest import StateEntry
 from quant import gru
-from quant.graph import Array, Graph, Node
+from quant.emitted import Emitted, state_entry
+from quant.graph import Array, Graph, Node, State
 from quant.gru import GruWeights
 from quant.plan import Plan
 from quant.qparams import (
@@ -30,10 +32,12 @@ CHANNELS = 3  # the axis of channels in a band-major tensor
 BANDS = 2
 
 
-def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> bytes:
+def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
-    return _Emitter(graph, plan).run().to_bytes(description)
+    emitter = _Emitter(graph, plan)
+    data = emitter.run().to_bytes(description)
+    return Emitted(data, tuple(emitter.states), tuple(emitter.op_nodes))
 
 
 def as_grid(q: QParams) -> TensorGrid:
@@ -46,6 +50,8 @@ class _Emitter:
         self.graph, self.plan, self.file = graph, plan, TfliteFile()
         self.made: dict[tuple[str, bool], Tensor] = {}  # (value, as int8?) -> tensor
         self.states_out: list[Tensor] = []
+        self.op_nodes: list[str] = []
+        self.states: list[StateEntry] = []
 
     def run(self) -> TfliteFile:
         f = self.file
@@ -54,9 +60,11 @@ class _Emitter:
         self.made["spectrum", False] = self.transpose(self.reshape(spectrum, (1, 1, 257, 2)), (0, 1, 3, 2))
         for node in self.graph.nodes:
             getattr(self, node.kind)(node)
+            self.op_nodes += [node.name] * (len(f.operators) - len(self.op_nodes))
         enhanced = f.tensor((1, 257, 1, 2), name="enhanced")
         self.reshape(self.transpose(self.made[self.graph.output, False], (0, 1, 3, 2)), enhanced.shape, enhanced)
         f.outputs = [enhanced, *self.states_out]
+        self.op_nodes += [self.graph.output] * (len(f.operators) - len(self.op_nodes))
         return f
 
     # --- values -------------------------------------------------------------------------------------------------
@@ -258,13 +266,23 @@ class _Emitter:
         """The frames before this one, then this one, padded by a band on both sides; writes the state back."""
         assert node.state is not None
         s = node.state
-        shape = (1, s.frames, s.bands, s.channels)
-        past = self.file.tensor(shape, x.dtype, x.grid, s.name)
-        self.file.inputs.append(past)
+        past = self.state_in(s, x.grid)
         both = self.concat([past, x], 1)
-        out = self.file.tensor(shape, x.dtype, x.grid, f"{s.name}_out")
-        self.states_out.append(self.slice_axis(both, 1, 1, s.frames + 1, out))
+        out = self.state_out(past, s)
+        self.slice_axis(both, 1, 1, s.frames + 1, out)
         return self.pad(both, BANDS)
+
+    def state_in(self, s: State, grid: TensorGrid | None) -> Tensor:
+        """The input of a state; it and the output lie on one grid."""
+        x = self.file.tensor((1, s.frames, s.bands, s.channels), "int8" if grid else "float32", grid, s.name)
+        self.file.inputs.append(x)
+        self.states.append(state_entry(s.name, x.shape, QParams(grid.scales[0], grid.zero_points[0]) if grid else None))
+        return x
+
+    def state_out(self, x: Tensor, s: State) -> Tensor:
+        out = self.file.tensor(x.shape, x.dtype, x.grid, f"{s.name}_out")
+        self.states_out.append(out)
+        return out
 
     def leaky_relu(self, node: Node) -> None:
         (x,) = self.inputs(node)
@@ -343,12 +361,9 @@ class _Emitter:
         assert node.state is not None
         (x,) = self.inputs(node)
         s, layer = node.state, _Cell(self, node, gru.merged(self.graph, node), self.gru_scales(node))
-        h = self.new((1, s.frames, s.bands, s.channels), layer.q(""), s.name)
-        self.file.inputs.append(h)
-        y = self.new(h.shape, layer.q(""), f"{s.name}_out")
-        layer.step(*layer.gates_x(x), h, y)
-        self.states_out.append(y)
-        self.output(node, y)
+        q = layer.q("")
+        h = self.state_in(s, as_grid(q) if q else None)
+        self.output(node, layer.step(*layer.gates_x(x), h, self.state_out(h, s)))
 
     def bigru(self, node: Node) -> None:
         """A chain over the bands: step i computes band i forward and band n-1-i backward."""

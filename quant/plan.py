@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from calibration.ranges import Ranges
 from quant.graph import Array, Graph, Node
@@ -100,3 +101,20 @@ def _gru_scales(graph: Graph, node: Node) -> dict[str, Array]:
     """One scale for each row of each gate matrix."""
     return {name: choose_weight_scales(graph.params[name]) for role in ("weight_ih", "weight_hh")
             for name in node.params[role]}
+
+
+def plan_table(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
+    """The plan as rows, in execution order: every value with its bits, grid and range, every 8-bit weight with its scales."""
+    rows: list[dict[str, Any]] = []
+    for node in graph.nodes:
+        taps = [t for t in plan.grids if t == node.name or t.startswith(f"{node.name}.") and t[len(node.name) + 1:]
+                in (*GRU_RANGED, *GRU_FIXED)]
+        if node.name not in taps:
+            rows.append({"tap": node.name, "kind": node.kind, "type": "float"})
+        for tap in taps:
+            q = plan.grids[tap]
+            rows.append({"tap": tap, "kind": node.kind, "type": "int8", "scale": q.scale, "zero_point": q.zero_point,
+                         "low": q.low, "high": q.high})
+        rows += [{"tap": name, "kind": "weight", "type": "int8", "scales": plan.weight_scales[name].tolist()}
+                 for names in node.params.values() for name in names if name in plan.weight_scales]
+    return rows

@@ -6,7 +6,7 @@ import sys
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -36,9 +36,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A named list of rules over the float default."""
 
     title: str
-    observer: Literal["min_max", "percentile", "min_mse"]
-    migrate_scales: bool
     rules: tuple[Rule, ...]
+    observer: Literal["min_max", "percentile", "min_mse"] = "percentile"
+    percentile: Annotated[float, msgspec.Meta(ge=90, le=100)] = 99.99  # of the values a range must hold
+    migrate_scales: bool = True
+    migration_percentile: Annotated[float, msgspec.Meta(ge=90, le=100)] = 99.9  # of a channel's values below its peak
     name: str = ""
 
     def precision(self, node: Node) -> Precision:

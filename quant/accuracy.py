@@ -1,0 +1,102 @@
+"""Error by tap: what each value loses alone, and what it has lost with everything quantized.
+
+    isolated    only this value is rounded; its error at the tap, and what that does to the enhanced spectrum
+    cumulative  every value, weight and state of the plan is rounded; the error visible at the tap
+
+The distinction is ESP-PPQ's: the first tells which value to spend bits on, the second what the listener gets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quant.fake import fake_quantize, plan_tap
+from quant.float_model import FloatModel, identity
+from quant.graph import Array, Graph
+from quant.plan import Plan
+from quant.spectra import analyse
+
+SILENCE_DB = 200.0  # reported when nothing differs
+
+
+@dataclass(frozen=True)
+class TapAccuracy:
+    """SQNR in dB, cosine similarity, worst error in the value's own units; `low`..`high` is the grid's range."""
+
+    tap: str
+    low: float
+    high: float
+    isolated_sqnr_db: float
+    isolated_output_sqnr_db: float
+    cumulative_sqnr_db: float
+    cumulative_cosine: float
+    cumulative_worst: float
+
+    def to_dict(self) -> dict[str, float | str]:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+
+def sqnr_db(reference: Tensor, value: Tensor) -> float:
+    """Signal to quantization noise ratio."""
+    noise = float(((reference - value) ** 2).sum())
+    signal = float((reference**2).sum())
+    return SILENCE_DB if noise == 0 else float(10 * np.log10(max(signal, 1e-30) / noise))
+
+
+def measure(graph: Graph, plan: Plan, clips: Array) -> list[TapAccuracy]:
+    """Every tap of the plan on clips (n_clips, samples), worst cumulative SQNR first."""
+    spectra = torch.from_numpy(analyse(clips))
+    model = FloatModel(graph).eval()
+    with torch.no_grad():
+        exact = _recorded(model, spectra, identity, list(plan.grids))
+        rough = _recorded(model, spectra, plan_tap(plan), list(plan.grids))
+        effects = _output_effects(model, plan, spectra[:1])
+    rows = [_row(tap, plan, exact[tap], rough[tap], effects[tap]) for tap in plan.grids]
+    return sorted(rows, key=lambda r: r.cumulative_sqnr_db)
+
+
+def _row(tap: str, plan: Plan, exact: Tensor, rough: Tensor, effect_db: float) -> TapAccuracy:
+    q = plan.grids[tap]
+    cosine = torch.nn.functional.cosine_similarity(exact.flatten().double(), rough.flatten().double(), 0)
+    return TapAccuracy(tap, q.low, q.high, sqnr_db(exact, fake_quantize(exact, q)), effect_db,
+                       sqnr_db(exact, rough), float(cosine), float((exact - rough).abs().max()))
+
+
+def _recorded(model: FloatModel, spectra: Tensor, tap: Callable[[str, Tensor], Tensor],
+              names: list[str]) -> dict[str, Tensor]:
+    """Every value of the named taps, the steps of a recurrence joined."""
+    wanted, seen = set(names), dict[str, list[Tensor]]()
+
+    def record(name: str, value: Tensor) -> Tensor:
+        value = tap(name, value)
+        if name in wanted:
+            seen.setdefault(name, []).append(value)
+        return value
+
+    model(spectra, tap=record)
+    return {name: torch.cat([v.flatten() for v in values]) for name, values in seen.items()}
+
+
+def _output_effects(model: FloatModel, plan: Plan, spectrum: Tensor) -> dict[str, float]:
+    """SQNR of the enhanced spectrum with only one tap rounded: the batch holds one copy of the clip for each tap."""
+    row = {name: i for i, name in enumerate(plan.grids)}
+
+    def tap(name: str, value: Tensor) -> Tensor:
+        if name not in row:
+            return value
+        batch = 1 if name.endswith(".gates_x") else 0  # the input gates of a scan come steps first
+        value = value.clone()
+        one = value.select(batch, row[name])
+        one.copy_(fake_quantize(one, plan.grids[name]))
+        return value
+
+    enhanced, _ = model(spectrum.expand(len(row), -1, -1, -1), tap=tap)
+    exact, _ = model(spectrum)
+    return {name: sqnr_db(exact[0], enhanced[i]) for name, i in row.items()}

@@ -1,0 +1,187 @@
+"""`quant build`: checkpoint, board and recipe in, one artifact folder out."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import boards
+from boards import Board
+from calibration.corpus import Corpus
+from calibration.mixing import Mix
+from calibration.ranges import Ranges
+from edge_runtime.manifest import MANIFEST_FILE, Checkpoint, Manifest, ModelEntry, dump
+from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from quant import accuracy, artifact, assets, budget, checkpoint, coverage, emit_onnx, emit_tflite, passes, ptq, recipe
+from quant.emitted import Emitted
+from quant.float_model import FloatModel
+from quant.graph import Array, Graph
+from quant.gtcrn import gtcrn
+from quant.plan import plan_table
+from quant.ptq import CalibrationSet, Quantized
+from quant.recipe import Recipe
+from quant.reference import Reference
+from quant.spectra import analyse
+
+FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
+INT8_FLOOR_DB = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more were measured
+GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
+ACCURACY_CLIPS, ACCURACY_SAMPLES = 8, int(1.5 * SAMPLE_RATE_HZ)
+BUILT_WITH = ("edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for; None takes the default."""
+
+    target: str
+    checkpoint: Path | None = None
+    speech: Path | None = None
+    noise: Path | None = None
+    recipe: str = "static"
+    ranges: Path | None = None
+    out: Path | None = None
+    force: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the artifact goes."""
+        return self.out if self.out is not None else Path("build") / Path(self.target).stem
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build leaves, for the one who asked."""
+
+    folder: Path
+    report: dict[str, Any]
+
+
+def build(settings: Settings, progress: Progress) -> Built:
+    """Everything, in order; raises Failure for anything the user can mend, and then leaves nothing behind."""
+    artifact.refuse_to_clobber(settings.folder, settings.force)
+    board, chosen = boards.load(settings.target), recipe.load(settings.recipe)
+    progress("reading the checkpoint")
+    source = checkpoint.load(settings.checkpoint or assets.weights())
+    graph = passes.streaming_graph(gtcrn(source.params))
+    progress("mixing calibration speech")
+    calibration = calibration_set(settings)
+    quantized = _quantize(settings, graph, chosen, source.sha256, calibration, progress)
+    progress("emitting ONNX and TFLite")
+    models = emit_all(graph, quantized)
+    progress("writing golden vectors")
+    golden = golden_vectors(graph, quantized, calibration)
+    progress("measuring the error of every tap")
+    report = make_report(board, chosen.name, source, quantized, calibration, models)
+    progress("writing the folder")
+    files = {name: emitted.data for name, emitted in models.items()} | {
+        "golden.npz": artifact.npz_bytes(golden), "plan.json": artifact.json_bytes(report["plan"]),
+        "report.json": artifact.json_bytes(report)}
+    with artifact.folder(settings.folder) as part:
+        quantized.ranges.save(part / "ranges.json")
+        files["ranges.json"] = (part / "ranges.json").read_bytes()
+        for name, data in files.items():
+            (part / name).write_bytes(data)
+        (part / MANIFEST_FILE).write_bytes(dump(make_manifest(board, chosen.name, source, models, files)))
+    return Built(settings.folder, report)
+
+
+def _quantize(settings: Settings, graph: Graph, chosen: Recipe, checkpoint_sha256: str, calibration: CalibrationSet,
+              progress: Progress) -> Quantized:
+    if settings.ranges is not None:
+        return ptq.requantize(graph, chosen, Ranges.load(settings.ranges), checkpoint_sha256)
+    progress("calibrating")
+    return ptq.quantize(graph, chosen, calibration, checkpoint_sha256)
+
+
+def calibration_set(settings: Settings) -> CalibrationSet:
+    """The user's corpora, or the pulled ones."""
+    speech = Corpus.open(settings.speech or assets.speech())
+    return CalibrationSet.make(speech, Corpus.open(settings.noise or assets.noise()), Mix())
+
+
+def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
+    """The four model files."""
+    return {"model.onnx": emit_onnx.emit(quantized.graph, quantized.plan),
+            "model.fp32.onnx": emit_onnx.emit(graph),
+            "model.tflite": emit_tflite.emit(quantized.graph, quantized.plan),
+            "model.fp32.tflite": emit_tflite.emit(graph)}
+
+
+def golden_vectors(graph: Graph, quantized: Quantized, calibration: CalibrationSet) -> dict[str, Array]:
+    """Two seconds of a mixture through the float model and through the integer reference."""
+    clip = next(c for c in calibration.clips if c.kind == "mixed")
+    spectrum = analyse(clip.noisy[:GOLDEN_SAMPLES])
+    with torch.no_grad():
+        enhanced, _ = FloatModel(graph)(torch.from_numpy(spectrum)[None])
+    frames = np.ascontiguousarray(spectrum.transpose(1, 2, 0))
+    reference = Reference(quantized.graph, quantized.plan)
+    return {"spectrum": frames, "enhanced_fp32": np.ascontiguousarray(enhanced[0].permute(1, 2, 0).numpy()),
+            "enhanced_int8": np.stack([reference.step(frame) for frame in frames]).astype(np.float32)}
+
+
+def make_report(board: Board, recipe_name: str, source: checkpoint.Checkpoint, quantized: Quantized,
+                calibration: CalibrationSet, models: dict[str, Emitted]) -> dict[str, Any]:
+    """Budget, coverage, plan and accuracy, as JSON types."""
+    plan = quantized.plan
+    audits = (coverage.audit_onnx(quantized.graph, plan, models["model.onnx"]),
+              coverage.audit_tflite(quantized.graph, plan, models["model.tflite"]))
+    rows = accuracy.measure(quantized.graph, plan, calibration.noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
+    counted = budget.report(board, gtcrn(source.params), plan.precision, streaming=quantized.graph)
+    return {"board": board.name, "recipe": recipe_name,
+            "checkpoint": {"name": source.name, "sha256": source.sha256},
+            "files": {name: {"bytes": len(emitted.data)} for name, emitted in models.items()},
+            "budget": budget.to_dict(counted),
+            "coverage": {audit.engine: audit.to_dict() for audit in audits},
+            "plan": plan_table(quantized.graph, plan),
+            "accuracy": [row.to_dict() for row in rows]}
+
+
+def make_manifest(board: Board, recipe_name: str, source: checkpoint.Checkpoint, models: dict[str, Emitted],
+                  files: dict[str, bytes]) -> Manifest:
+    """The index of the folder."""
+    def entry(name: str, floor_db: float) -> ModelEntry:
+        return ModelEntry(file=name, states=models[name].states, golden_snr_floor_db=floor_db)
+
+    return Manifest(
+        network="gtcrn", sample_rate_hz=SAMPLE_RATE_HZ, hop_samples=HOP_SAMPLES, window_samples=WINDOW_SAMPLES,
+        window="sqrt_hann", board=board.name, preferred_engine=board.preferred_engine, n_threads=board.n_threads,
+        recipe=recipe_name, golden="golden.npz",
+        models={engine: {"int8": entry(f"model.{engine}", INT8_FLOOR_DB),
+                         "fp32": entry(f"model.fp32.{engine}", FP32_FLOOR_DB)} for engine in ("onnx", "tflite")},
+        files={name: artifact.file_entry(data) for name, data in sorted(files.items())},
+        checkpoint=Checkpoint(name=source.name, sha256=source.sha256),
+        built_with={name: version(name) for name in BUILT_WITH} | {"python": platform.python_version()})
+
+
+def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
+    """The plan a build would follow, as rows; writes nothing."""
+    boards.load(settings.target)
+    chosen = recipe.load(settings.recipe)
+    source = checkpoint.load(settings.checkpoint or assets.weights())
+    graph = passes.streaming_graph(gtcrn(source.params))
+    quantized = _quantize(settings, graph, chosen, source.sha256, calibration_set(settings), progress)
+    return plan_table(quantized.graph, quantized.plan)
+
+
+def summary(built: Built, elapsed_s: float) -> list[str]:
+    """What was made, in a few lines."""
+    report = built.report
+    sizes = ", ".join(f"{name} {f['bytes'] / 1024:.0f} KB" for name, f in report["files"].items())
+    shares = ", ".join(f"{c['int8_share']:.0%} of the MACs in {engine}" for engine, c in report["coverage"].items())
+    return [f"{built.folder}: {report['board']}, recipe {report['recipe']}, in {elapsed_s:.0f} s",
+            f"files:    {sizes}", f"int8:     {shares}, as the runtimes execute them"]
+
+
+def worst(report: dict[str, Any], n: int = 8) -> list[dict[str, Any]]:
+    """The values that cost the output most when rounded alone."""
+    return sorted(report["accuracy"], key=lambda row: row["isolated_output_sqnr_db"])[:n]

@@ -1,0 +1,211 @@
+"""`quant`: what the one who builds types. Parses, calls once, prints; heavy imports happen inside a command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from edge_runtime import __version__, command
+
+PROG: Final = "quant"
+
+
+class Command(NamedTuple):
+    """One subcommand: its options, and what it does with them."""
+
+    name: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return command.run(_parser(), argv, PROG)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.Parser(prog=PROG, description="Compile a GTCRN checkpoint into an int8 denoiser for a board.")
+    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for each in COMMANDS:
+        subparser = subparsers.add_parser(each.name, help=each.summary, description=each.summary)
+        each.add_arguments(subparser)
+        subparser.add_argument("--json", action="store_true", help="print the result as JSON")
+        command.add_debug(subparser)
+        subparser.set_defaults(run=each.run)
+    return parser
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def _target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", required=True, metavar="BOARD", help="a board of `quant boards`, or a .toml file")
+    parser.add_argument("--checkpoint", type=Path, metavar="F", help="default: the official weights, pulled once")
+    parser.add_argument("--recipe", default="static", metavar="R", help="a recipe, or a .toml file; default: static")
+
+
+def _corpora(parser: argparse.ArgumentParser) -> None:
+    _target(parser)
+    parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech; default: pulled once")
+    parser.add_argument("--noise", type=Path, metavar="DIR", help="noise; default: pulled once")
+    parser.add_argument("--ranges", type=Path, metavar="F", help="ranges.json of an earlier build, instead of measuring")
+
+
+def _build_arguments(parser: argparse.ArgumentParser) -> None:
+    _corpora(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: build/BOARD")
+    parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+
+
+def _pull(args: argparse.Namespace) -> int:
+    from quant import assets
+
+    pulled = assets.pull(progress=_say)
+    if args.json:
+        rows = [{"id": p.asset.id, "kind": p.asset.kind, "licence": p.asset.licence, "fetched": p.fetched,
+                 "files": [str(f) for f in p.files]} for p in pulled]
+        return _print_json({"cache": str(assets.cache_dir()), "assets": rows})
+    _print_table(("asset", "kind", "from", "licence", ""), [
+        (p.asset.id, p.asset.kind, f"{p.asset.package} {p.asset.version}", p.asset.licence,
+         "fetched" if p.fetched else "in the cache") for p in pulled])
+    print(f"in {assets.cache_dir()}")
+    return command.DONE
+
+
+def _boards(args: argparse.Namespace) -> int:
+    import boards
+
+    loaded = [boards.load(name) for name in boards.names()]
+    if args.json:
+        return _print_json({board.name: boards.to_dict(board) for board in loaded})
+    for board in loaded:
+        _print_table((board.name, board.title), boards.describe(board))
+    return command.DONE
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from quant import build
+
+    settings = build.Settings(args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges)
+    table = build.plan(settings, _say)
+    if args.json:
+        return _print_json(table)
+    _print_table(("value", "kind", "type", "scale", "zero", "range"), [_plan_row(row) for row in table])
+    return command.DONE
+
+
+def _plan_row(row: dict[str, Any]) -> tuple[str, ...]:
+    if row["type"] == "float":
+        return row["tap"], row["kind"], "float", "", "", ""
+    if row["kind"] == "weight":
+        scales = row["scales"]
+        return row["tap"], "weight", "int8", f"{min(scales):.2e} .. {max(scales):.2e}", "0", f"{len(scales)} channels"
+    return (row["tap"], row["kind"], "int8", f"{row['scale']:.3e}", str(row["zero_point"]),
+            f"{row['low']:.3g} .. {row['high']:.3g}")
+
+
+def _build(args: argparse.Namespace) -> int:
+    from quant import build
+
+    settings = build.Settings(args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges,
+                              args.out, args.force)
+    start = time.monotonic()
+    built = build.build(settings, _say)
+    if args.json:
+        return _print_json({"out": str(built.folder), **built.report})
+    for line in build.summary(built, time.monotonic() - start):
+        print(line)
+    _print_table(("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"), [
+        (row["tap"], f"{row['isolated_sqnr_db']:.1f}", f"{row['isolated_output_sqnr_db']:.1f}",
+         f"{row['cumulative_sqnr_db']:.1f}", f"{row['cumulative_cosine']:.4f}") for row in build.worst(built.report)])
+    return command.DONE
+
+
+def _budget(args: argparse.Namespace) -> int:
+    from quant import budget
+
+    report = budget.for_target(args.target, args.checkpoint, args.recipe)
+    if args.json:
+        _print_json(budget.to_dict(report))
+    else:
+        _console().print(budget.render(report))
+    if report.exceeded:
+        print(f"{PROG}: over budget: {'; '.join(report.exceeded)}", file=sys.stderr)
+    return command.FAILED if report.exceeded else command.DONE
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from edge_runtime.golden import check_golden
+    from edge_runtime.manifest import open_artifact
+
+    artifact = open_artifact(args.directory)
+    artifact.check_all()
+    rows = check_golden(artifact)
+    if args.json:
+        _print_json({"directory": str(args.directory), "golden": [row._asdict() for row in rows]})
+    else:
+        print(f"{len(artifact.manifest.files)} files are as built")
+        _print_table(("engine", "precision", "SNR dB", "floor dB", ""), [
+            (row.engine, row.precision, "" if row.snr_db is None else f"{row.snr_db:.1f}", f"{row.floor_db:.0f}",
+             {True: "ok", False: "BREACH", None: "not run: engine not installed"}[row.ok]) for row in rows])
+    broken = [f"{row.engine} {row.precision}" for row in rows if row.ok is False]
+    if broken:
+        print(f"{PROG}: error: {args.directory}: golden vectors breached by {', '.join(broken)}; build it again with "
+              "`quant build`, or report the engine's version", file=sys.stderr)
+    elif all(row.ok is None for row in rows):
+        print(f"{PROG}: error: no engine is installed to run the golden vectors; pip install edge-denoise[onnx]",
+              file=sys.stderr)
+        return command.FAILED
+    return command.FAILED if broken else command.DONE
+
+
+def _say(message: str) -> None:
+    """Progress goes to standard error."""
+    print(f"{PROG}: {message}", file=sys.stderr, flush=True)
+
+
+def _print_json(value: Any) -> int:
+    print(json.dumps(value, indent=2))
+    return command.DONE
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+COMMANDS: Final = (
+    Command("pull", "fetch the official weights, some speech and some noise into the cache, once", _nothing, _pull),
+    Command("boards", "list the boards and their budgets", _nothing, _boards),
+    Command("plan", "show the precision and the grid of every value", _corpora, _plan),
+    Command("build", "quantize a checkpoint and write the artifact folder of a board", _build_arguments, _build),
+    Command("verify", "check an artifact's files and run its golden vectors through every engine", _verify_arguments,
+            _verify),
+    Command("budget", "count parameters, MACs and memory against a board", _target, _budget),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

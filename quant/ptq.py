@@ -1,0 +1,86 @@
+"""Post-training quantization: a float graph and calibration speech in, a quantized graph and its plan out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.mixing import Clip, Mix, mixtures
+from calibration.corpus import Corpus
+from calibration.ranges import Provenance, Ranges
+from edge_runtime.errors import Failure
+from quant import calibrate
+from quant.graph import Array, Graph
+from quant.migration import migrate_scales
+from quant.plan import Plan, int8_taps, make_plan, prepare
+from quant.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Mixtures of real speech and noise, and what they were made from."""
+
+    clips: tuple[Clip, ...]
+    mix: Mix
+    speech_sha256: str
+    noise_sha256: str
+
+    @classmethod
+    def make(cls, speech: Corpus, noise: Corpus, mix: Mix) -> CalibrationSet:
+        """Mix the corpora."""
+        return cls(tuple(mixtures(speech, noise, mix)), mix, speech.fingerprint(), noise.fingerprint())
+
+    @property
+    def noisy(self) -> Array:
+        """(n_clips, samples) what the network hears."""
+        return np.stack([clip.noisy for clip in self.clips])
+
+    def provenance(self, recipe: Recipe, checkpoint_sha256: str) -> Provenance:
+        """How ranges measured on this set come about."""
+        return Provenance(recipe.observer, self.mix, self.speech_sha256, self.noise_sha256, checkpoint_sha256)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A prepared graph (channels rescaled, entrances explicit), its plan, and the ranges behind it."""
+
+    graph: Graph
+    plan: Plan
+    ranges: Ranges
+
+
+def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoint_sha256: str) -> Quantized:
+    """Measure channel peaks and ranges on the float graph, then plan."""
+    noisy, warmup = calibration.noisy, calibration.mix.warmup_samples
+    peaks: dict[str, Array] = {}
+    if recipe.migrate_scales:
+        peaks = calibrate.observe_channels(graph, migrated_values(graph, recipe), noisy, warmup,
+                                           recipe.migration_percentile)
+    prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
+    histograms = calibrate.observe(prepared, int8_taps(prepared, precision), noisy, warmup)
+    ranges = calibrate.choose_ranges(histograms, recipe, calibration.provenance(recipe, checkpoint_sha256), peaks)
+    return Quantized(prepared, make_plan(prepared, precision, ranges), ranges)
+
+
+def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: str) -> Quantized:
+    """Plan with ranges measured before. Failure: they belong to another checkpoint, or lack a tap."""
+    if ranges.provenance.checkpoint_sha256 != checkpoint_sha256:
+        raise Failure("the ranges were measured on another checkpoint", where="--ranges",
+                      remedy="leave --ranges out to calibrate anew")
+    peaks = {name: np.asarray(values, np.float32) for name, values in ranges.channel_peaks.items()}
+    prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
+    if missing := [tap for tap in int8_taps(prepared, precision) if tap not in ranges.values]:
+        raise Failure(f"no range for tap {missing[0]}: they were measured for another recipe", where="--ranges",
+                      remedy="leave --ranges out to calibrate anew")
+    return Quantized(prepared, make_plan(prepared, precision, ranges), ranges)
+
+
+def migrated_values(graph: Graph, recipe: Recipe) -> list[str]:
+    """The values whose channels are stored in 8 bits, and so are worth rescaling."""
+    prepared, precision = prepare(graph, recipe)
+    names = []
+    for node in prepared.nodes:
+        if precision[node.name] == "int8" and node.kind not in ("gru", "bigru"):
+            names.append(node.inputs[0] if node.kind == "quantize" else node.name)
+    return list(dict.fromkeys(names))
