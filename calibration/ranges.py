@@ -54,7 +54,9 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Tap name -> range, and value name -> peak of each channel before scale migration. Fails on a range that cannot be quantized: infinite, empty, or without 0."""
+    """Tap name -> range, and value name -> peak of each channel before scale migration.
+
+    Fails on a range that cannot be quantized: infinite, empty, or without 0."""
 
     values: dict[str, TapRange]
     provenance: Provenance

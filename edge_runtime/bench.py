@@ -80,9 +80,7 @@ def _hops(spectra: Float32Array) -> list[Float32Array]:
     return list(hops)
 
 
-def _time(
-    step: Callable[[Float32Array], None], inputs: list[Float32Array], n_frames: int
-) -> npt.NDArray[np.float64]:
+def _time(step: Callable[[Float32Array], None], inputs: list[Float32Array], n_frames: int) -> npt.NDArray[np.float64]:
     """Microseconds of each of `n_frames` steps over the inputs, cycled, warm-up left out."""
     taken_ns = np.empty(N_WARMUP_FRAMES + n_frames, np.int64)
     now_ns = time.perf_counter_ns

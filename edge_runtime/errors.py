@@ -1,7 +1,7 @@
 """The one error a user may see: what failed, where, and the remedy, on one line.
 
-    Failure                 exit status 1; printed without a traceback unless --debug
-      (usage errors come from argparse and exit with status 2)
+Failure                 exit status 1; printed without a traceback unless --debug
+  (usage errors come from argparse and exit with status 2)
 """
 
 from __future__ import annotations

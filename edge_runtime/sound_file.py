@@ -180,9 +180,7 @@ def _check_whole(source: Any, path: Path) -> None:
 
 
 def _broken(path: Path, n_read: int, n_stated: int, reason: str) -> Failure:
-    return Failure(
-        f"damaged after {n_read} of {n_stated} samples ({reason})", where=path, remedy="copy it again"
-    )
+    return Failure(f"damaged after {n_read} of {n_stated} samples ({reason})", where=path, remedy="copy it again")
 
 
 def _unwritten(path: Path) -> Failure:

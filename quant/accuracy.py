@@ -65,12 +65,21 @@ def measure(graph: Graph, plan: Plan, clips: Array) -> list[TapAccuracy]:
 def _row(tap: str, plan: Plan, exact: Tensor, rough: Tensor, effect_db: float) -> TapAccuracy:
     q = plan.grids[tap]
     cosine = torch.nn.functional.cosine_similarity(exact.flatten().double(), rough.flatten().double(), 0)
-    return TapAccuracy(tap, q.low, q.high, sqnr_db(exact, fake_quantize(exact, q)), effect_db,
-                       sqnr_db(exact, rough), float(cosine), float((exact - rough).abs().max()))
+    return TapAccuracy(
+        tap,
+        q.low,
+        q.high,
+        sqnr_db(exact, fake_quantize(exact, q)),
+        effect_db,
+        sqnr_db(exact, rough),
+        float(cosine),
+        float((exact - rough).abs().max()),
+    )
 
 
-def _recorded(model: FloatModel, spectra: Tensor, tap: Callable[[str, Tensor], Tensor],
-              names: list[str]) -> dict[str, Tensor]:
+def _recorded(
+    model: FloatModel, spectra: Tensor, tap: Callable[[str, Tensor], Tensor], names: list[str]
+) -> dict[str, Tensor]:
     """Every value of the named taps, the steps of a recurrence joined."""
     wanted, seen = set(names), dict[str, list[Tensor]]()
 

@@ -44,8 +44,9 @@ def folder(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        raise Failure(f"cannot be written ({error.strerror})", where=out, remedy="name another folder with --out") \
-            from None
+        raise Failure(
+            f"cannot be written ({error.strerror})", where=out, remedy="name another folder with --out"
+        ) from None
     try:
         part.chmod(0o777 & ~_umask())
         yield part

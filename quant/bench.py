@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, action="append", metavar="F", help="may be given more than once")
     parser.add_argument("--speech", type=Path, metavar="DIR", help="for calibration")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="for calibration")
-    parser.add_argument("--pairs", type=Path, metavar="DIR", help="clean/ and noisy/; default: mixtures of pulled sounds")
+    parser.add_argument(
+        "--pairs", type=Path, metavar="DIR", help="clean/ and noisy/; default: mixtures of pulled sounds"
+    )
     parser.add_argument("--recipe", default="static")
     parser.add_argument("--out", type=Path, default=Path(".bench"))
     command.add_debug(parser)
@@ -70,17 +72,31 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     for path in checkpoints:
         out = scratch / path.stem
         start = time.monotonic()
-        report = build.build(build.Settings(args.target, path, args.speech, args.noise, args.recipe, out=out),
-                             lambda message: None).report
+        report = build.build(
+            build.Settings(args.target, path, args.speech, args.noise, args.recipe, out=out),
+            lambda message: None,
+        ).report
         elapsed_s = time.monotonic() - start
         folders.append(out)
         summaries = quality_of(out, pairs)
-        quality.append({"checkpoint": path.name, "build_s": round(elapsed_s, 1), "n_pairs": len(pairs),
-                        "files": report["files"],
-                        "int8_share": {e: c["int8_share"] for e, c in report["coverage"].items()},
-                        "systems": [s.to_dict() for s in summaries]})
-    return {"date": date.today().isoformat(), "machine": this_machine(),
-            "target": args.target, "recipe": args.recipe, "quality": quality, "times": times(folders[0])}
+        quality.append(
+            {
+                "checkpoint": path.name,
+                "build_s": round(elapsed_s, 1),
+                "n_pairs": len(pairs),
+                "files": report["files"],
+                "int8_share": {e: c["int8_share"] for e, c in report["coverage"].items()},
+                "systems": [s.to_dict() for s in summaries],
+            }
+        )
+    return {
+        "date": date.today().isoformat(),
+        "machine": this_machine(),
+        "target": args.target,
+        "recipe": args.recipe,
+        "quality": quality,
+        "times": times(folders[0]),
+    }
 
 
 def mixed_pairs(folder: Path) -> Path:
@@ -125,8 +141,15 @@ def times(artifact: Path) -> list[dict[str, Any]]:
                 step(frames[i % len(frames)])
                 taken[name].append(time.perf_counter_ns() - start)
     base = float(np.median(taken["official"]))
-    return [{"system": name, "p50_us": float(np.median(t)) / 1e3, "p95_us": float(np.percentile(t, 95)) / 1e3,
-             "ratio": float(np.median(t)) / base} for name, t in taken.items()]
+    return [
+        {
+            "system": name,
+            "p50_us": float(np.median(t)) / 1e3,
+            "p95_us": float(np.percentile(t, 95)) / 1e3,
+            "ratio": float(np.median(t)) / base,
+        }
+        for name, t in taken.items()
+    ]
 
 
 def _step(engine: Any) -> Callable[[Array], None]:
@@ -153,15 +176,27 @@ def _official(path: Path) -> Callable[[Array], None]:
 def markdown(result: dict[str, Any]) -> str:
     """The table for the README."""
     machine = result["machine"]
-    lines = [f"Measured {result['date']} on {machine['cpu']} ({machine['os']}), target {result['target']}, "
-             f"recipe {result['recipe']}, one thread.", "",
-             "| checkpoint | system | PESQ-WB | STOI | SI-SDR dB | ΔPESQ (95 %) | ΔSTOI | ΔSI-SDR dB |",
-             "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        f"Measured {result['date']} on {machine['cpu']} ({machine['os']}), target {result['target']}, "
+        f"recipe {result['recipe']}, one thread.",
+        "",
+        "| checkpoint | system | PESQ-WB | STOI | SI-SDR dB | ΔPESQ (95 %) | ΔSTOI | ΔSI-SDR dB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for quality in result["quality"]:
         for s in quality["systems"]:
-            lines.append(f"| {quality['checkpoint']}, {s['n_clips']} clips | {s['system']} | " + " | ".join(
-                [f"{s['means']['pesq']:.3f}", f"{s['means']['stoi']:.4f}", f"{s['means']['sisdr']:.2f}",
-                 *_differences(s["differences"])]) + " |")
+            lines.append(
+                f"| {quality['checkpoint']}, {s['n_clips']} clips | {s['system']} | "
+                + " | ".join(
+                    [
+                        f"{s['means']['pesq']:.3f}",
+                        f"{s['means']['stoi']:.4f}",
+                        f"{s['means']['sisdr']:.2f}",
+                        *_differences(s["differences"]),
+                    ]
+                )
+                + " |"
+            )
     lines += ["", "| system | frame p50 µs | p95 µs | official = 1 |", "|---|---|---|---|"]
     lines += [f"| {t['system']} | {t['p50_us']:.0f} | {t['p95_us']:.0f} | {t['ratio']:.3f} |" for t in result["times"]]
     return "\n".join(lines) + "\n"
@@ -171,8 +206,11 @@ def _differences(d: dict[str, dict[str, float]]) -> list[str]:
     if not d:
         return ["", "", ""]
     p = d["pesq"]
-    return [f"{p['mean']:+.4f} ({p['low']:+.4f} … {p['high']:+.4f})", f"{d['stoi']['mean']:+.4f}",
-            f"{d['sisdr']['mean']:+.2f}"]
+    return [
+        f"{p['mean']:+.4f} ({p['low']:+.4f} … {p['high']:+.4f})",
+        f"{d['stoi']['mean']:+.4f}",
+        f"{d['sisdr']['mean']:+.2f}",
+    ]
 
 
 if __name__ == "__main__":

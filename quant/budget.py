@@ -71,8 +71,10 @@ class Line:
     def sentence(self) -> str:
         """What was found and what is allowed, on one line."""
         verdict = "exceeds" if self.exceeded else "of at most"
-        return (f"{self.title} {_number(self.value)} {verdict} {_number(self.limit)}, "
-                f"{self.value / self.limit:.0%}; most in {self.largest_layer}, {_number(self.largest_value)}")
+        return (
+            f"{self.title} {_number(self.value)} {verdict} {_number(self.limit)}, "
+            f"{self.value / self.limit:.0%}; most in {self.largest_layer}, {_number(self.largest_value)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -119,16 +121,20 @@ class BudgetReport:
     def as_published(self) -> str:
         """The published figures, recomputed, with the name of their convention."""
         learned, every = f"{self.n_learned / 1e3:.2f} K learned", f"{self.n_parameters / 1e3:.1f} K with ERB"
-        return (f"as published: {learned} ({every}), {self.published_macs / MMAC:.1f} MMAC/s, "
-                f"ptflops 0.7 over {PUBLISHED_FRAMES} frames")
+        return (
+            f"as published: {learned} ({every}), {self.published_macs / MMAC:.1f} MMAC/s, "
+            f"ptflops 0.7 over {PUBLISHED_FRAMES} frames"
+        )
 
     @property
     def as_executed(self) -> str:
         """What the streaming graph computes."""
         t = self.totals
         frame = f"{t.macs_frame:,} MACs a frame ({t.nonzero_macs_frame:,} without zero weights)"
-        return (f"executed: {frame}, {t.mmacs_per_s:.1f} MMAC/s at {counts.FRAMES_PER_S:g} frames a second, "
-                f"{t.int8_share:.0%} planned in int8")
+        return (
+            f"executed: {frame}, {t.mmacs_per_s:.1f} MMAC/s at {counts.FRAMES_PER_S:g} frames a second, "
+            f"{t.int8_share:.0%} planned in int8"
+        )
 
 
 def for_target(target: str, checkpoint: str | Path | None = None, recipe: str | None = None) -> BudgetReport:
@@ -148,8 +154,9 @@ def for_target(target: str, checkpoint: str | Path | None = None, recipe: str | 
     return report(board, network, precision, streaming=streaming)
 
 
-def report(board: Board, graph: Graph, precision: Mapping[str, str] | None = None, *,
-           streaming: Graph | None = None) -> BudgetReport:
+def report(
+    board: Board, graph: Graph, precision: Mapping[str, str] | None = None, *, streaming: Graph | None = None
+) -> BudgetReport:
     """Count a network for a board.
 
     `graph` is the network before any pass: `gtcrn(params)` or `counts.blank()`. `streaming` is what runs, by
@@ -165,13 +172,21 @@ def report(board: Board, graph: Graph, precision: Mapping[str, str] | None = Non
 def check(report: BudgetReport) -> None:
     """Raise Failure that names every exceeded line and the largest layer in it."""
     if report.exceeded:
-        raise Failure(f"over budget: {'; '.join(report.exceeded)}", where=f"board {report.board}",
-                      remedy="choose a smaller network or a larger board")
+        raise Failure(
+            f"over budget: {'; '.join(report.exceeded)}",
+            where=f"board {report.board}",
+            remedy="choose a smaller network or a larger board",
+        )
 
 
 def _row(layer: LayerCount, sources: tuple[PublishedCount, ...], totals: Totals) -> Row:
-    return Row(layer, layer.macs_frame / totals.macs_frame, sum(p.n_learned for p in sources),
-               sum(p.n_fixed for p in sources), sum(p.macs for p in sources))
+    return Row(
+        layer,
+        layer.macs_frame / totals.macs_frame,
+        sum(p.n_learned for p in sources),
+        sum(p.n_fixed for p in sources),
+        sum(p.macs for p in sources),
+    )
 
 
 def _lines(board: Board, rows: tuple[Row, ...], totals: Totals) -> tuple[Line, ...]:
@@ -183,8 +198,12 @@ def _lines(board: Board, rows: tuple[Row, ...], totals: Totals) -> tuple[Line, .
     return (
         line("n_parameters", "parameters:", n_parameters, lambda row: row.n_parameters),
         line("mmacs_per_s", "MMAC/s:", totals.mmacs_per_s, lambda row: row.layer.mmacs_per_s),
-        line("model_bytes", "model bytes (weights alone):", totals.weight_bytes,
-             lambda row: row.layer.weight_bytes),
+        line(
+            "model_bytes",
+            "model bytes (weights alone):",
+            totals.weight_bytes,
+            lambda row: row.layer.weight_bytes,
+        ),
         line("ram_bytes", "RAM bytes (weights, states, activations):", totals.ram_bytes, _ram_bytes),
     )
 
@@ -206,8 +225,13 @@ def to_dict(report: BudgetReport) -> dict[str, Any]:
         "fits": not report.exceeded,
         "exceeded": [line.name for line in report.broken],
         "budget": [asdict(line) | {"exceeded": line.exceeded} for line in report.lines],
-        "totals": asdict(totals) | {"mmacs_per_s": totals.mmacs_per_s, "int8_share": totals.int8_share,
-                                    "ram_bytes": totals.ram_bytes, "frames_per_s": counts.FRAMES_PER_S},
+        "totals": asdict(totals)
+        | {
+            "mmacs_per_s": totals.mmacs_per_s,
+            "int8_share": totals.int8_share,
+            "ram_bytes": totals.ram_bytes,
+            "frames_per_s": counts.FRAMES_PER_S,
+        },
         "layers": [_row_dict(row) for row in report.rows],
         "published": _published_dict(report),
     }
@@ -216,21 +240,43 @@ def to_dict(report: BudgetReport) -> dict[str, Any]:
 def _row_dict(row: Row) -> dict[str, Any]:
     """As in the table: "n_parameters" is the network's number, "n_stored" what folding leaves of it."""
     layer = asdict(row.layer) | {"shape": list(row.layer.shape), "n_stored": row.layer.n_parameters}
-    return layer | {"mmacs_per_s": row.layer.mmacs_per_s, "share": row.share, "n_learned": row.n_learned,
-                    "n_fixed": row.n_fixed, "n_parameters": row.n_parameters,
-                    "published_macs": row.published_macs}
+    return layer | {
+        "mmacs_per_s": row.layer.mmacs_per_s,
+        "share": row.share,
+        "n_learned": row.n_learned,
+        "n_fixed": row.n_fixed,
+        "n_parameters": row.n_parameters,
+        "published_macs": row.published_macs,
+    }
 
 
 def _published_dict(report: BudgetReport) -> dict[str, Any]:
-    return {"convention": "ptflops 0.7", "n_frames": PUBLISHED_FRAMES, "macs": report.published_macs,
-            "mmacs_per_s": report.published_macs / MMAC, "n_learned": report.n_learned,
-            "n_fixed": report.n_fixed, "layers": [asdict(layer) for layer in report.published]}
+    return {
+        "convention": "ptflops 0.7",
+        "n_frames": PUBLISHED_FRAMES,
+        "macs": report.published_macs,
+        "mmacs_per_s": report.published_macs / MMAC,
+        "n_learned": report.n_learned,
+        "n_fixed": report.n_fixed,
+        "layers": [asdict(layer) for layer in report.published],
+    }
 
 
 # --- the table ----------------------------------------------------------------------------------------------
 
-HEADINGS = ("layer", "kind", "output", "params", "MACs a\nframe", "MMAC/s", "share", "published\nMMAC/s",
-            "weight\nbytes", "state\nbytes", "activation\nbytes")
+HEADINGS = (
+    "layer",
+    "kind",
+    "output",
+    "params",
+    "MACs a\nframe",
+    "MMAC/s",
+    "share",
+    "published\nMMAC/s",
+    "weight\nbytes",
+    "state\nbytes",
+    "activation\nbytes",
+)
 LEFT_OUT_FIRST = (7, 1, 2, 10, 9)  # columns, in the order in which a narrow terminal loses them
 NO_LIMIT_CHARACTERS = 1000
 
@@ -292,10 +338,19 @@ def _table(report: BudgetReport, left_out: tuple[int, ...]) -> Table:
 def _cells(row: Row) -> list[str]:
     layer = row.layer
     kind = f"{layer.kind} int8" if layer.precision == "int8" else layer.kind
-    return [layer.name, kind, f"{layer.shape.channels}x{layer.shape.bands}", f"{row.n_parameters:,}",
-            f"{layer.macs_frame:,}", f"{layer.mmacs_per_s:.3f}", f"{row.share:.1%}",
-            f"{row.published_macs / MMAC:.3f}", f"{layer.weight_bytes:,}", f"{layer.state_bytes:,}",
-            f"{layer.activation_bytes:,}"]
+    return [
+        layer.name,
+        kind,
+        f"{layer.shape.channels}x{layer.shape.bands}",
+        f"{row.n_parameters:,}",
+        f"{layer.macs_frame:,}",
+        f"{layer.mmacs_per_s:.3f}",
+        f"{row.share:.1%}",
+        f"{row.published_macs / MMAC:.3f}",
+        f"{layer.weight_bytes:,}",
+        f"{layer.state_bytes:,}",
+        f"{layer.activation_bytes:,}",
+    ]
 
 
 def _quiet_cells(rows: list[Row]) -> list[str]:
@@ -305,6 +360,16 @@ def _quiet_cells(rows: list[Row]) -> list[str]:
 
 def _total_cells(report: BudgetReport) -> list[str]:
     t = report.totals
-    return ["total; of activations the peak", "", "", f"{report.n_parameters:,}", f"{t.macs_frame:,}",
-            f"{t.mmacs_per_s:.3f}", "100.0%", f"{report.published_macs / MMAC:.3f}", f"{t.weight_bytes:,}",
-            f"{t.state_bytes:,}", f"{t.peak_activation_bytes:,}"]
+    return [
+        "total; of activations the peak",
+        "",
+        "",
+        f"{report.n_parameters:,}",
+        f"{t.macs_frame:,}",
+        f"{t.mmacs_per_s:.3f}",
+        "100.0%",
+        f"{report.published_macs / MMAC:.3f}",
+        f"{t.weight_bytes:,}",
+        f"{t.state_bytes:,}",
+        f"{t.peak_activation_bytes:,}",
+    ]

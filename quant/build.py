@@ -19,7 +19,19 @@ from calibration.mixing import Mix
 from calibration.ranges import Ranges
 from edge_runtime.manifest import MANIFEST_FILE, Checkpoint, Manifest, ModelEntry, dump
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
-from quant import accuracy, artifact, assets, budget, checkpoint, coverage, emit_onnx, emit_tflite, passes, ptq, recipe
+from quant import (
+    accuracy,
+    artifact,
+    assets,
+    budget,
+    checkpoint,
+    coverage,
+    emit_onnx,
+    emit_tflite,
+    passes,
+    ptq,
+    recipe,
+)
 from quant.emitted import Emitted
 from quant.float_model import FloatModel
 from quant.graph import Array, Graph
@@ -84,8 +96,10 @@ def build(settings: Settings, progress: Progress) -> Built:
     report = make_report(board, chosen.name, source, quantized, calibration, models)
     progress("writing the folder")
     files = {name: emitted.data for name, emitted in models.items()} | {
-        "golden.npz": artifact.npz_bytes(golden), "plan.json": artifact.json_bytes(report["plan"]),
-        "report.json": artifact.json_bytes(report)}
+        "golden.npz": artifact.npz_bytes(golden),
+        "plan.json": artifact.json_bytes(report["plan"]),
+        "report.json": artifact.json_bytes(report),
+    }
     with artifact.folder(settings.folder) as part:
         quantized.ranges.save(part / "ranges.json")
         files["ranges.json"] = (part / "ranges.json").read_bytes()
@@ -95,8 +109,14 @@ def build(settings: Settings, progress: Progress) -> Built:
     return Built(settings.folder, report)
 
 
-def _quantize(settings: Settings, graph: Graph, chosen: Recipe, checkpoint_sha256: str, calibration: CalibrationSet,
-              progress: Progress) -> Quantized:
+def _quantize(
+    settings: Settings,
+    graph: Graph,
+    chosen: Recipe,
+    checkpoint_sha256: str,
+    calibration: CalibrationSet,
+    progress: Progress,
+) -> Quantized:
     if settings.ranges is not None:
         return ptq.requantize(graph, chosen, Ranges.load(settings.ranges), checkpoint_sha256)
     progress("calibrating")
@@ -111,10 +131,12 @@ def calibration_set(settings: Settings) -> CalibrationSet:
 
 def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
     """The four model files."""
-    return {"model.onnx": emit_onnx.emit(quantized.graph, quantized.plan),
-            "model.fp32.onnx": emit_onnx.emit(graph),
-            "model.tflite": emit_tflite.emit(quantized.graph, quantized.plan),
-            "model.fp32.tflite": emit_tflite.emit(graph)}
+    return {
+        "model.onnx": emit_onnx.emit(quantized.graph, quantized.plan),
+        "model.fp32.onnx": emit_onnx.emit(graph),
+        "model.tflite": emit_tflite.emit(quantized.graph, quantized.plan),
+        "model.fp32.tflite": emit_tflite.emit(graph),
+    }
 
 
 def golden_vectors(graph: Graph, quantized: Quantized, calibration: CalibrationSet) -> dict[str, Array]:
@@ -125,42 +147,75 @@ def golden_vectors(graph: Graph, quantized: Quantized, calibration: CalibrationS
         enhanced, _ = FloatModel(graph)(torch.from_numpy(spectrum)[None])
     frames = np.ascontiguousarray(spectrum.transpose(1, 2, 0))
     reference = Reference(quantized.graph, quantized.plan)
-    return {"spectrum": frames, "enhanced_fp32": np.ascontiguousarray(enhanced[0].permute(1, 2, 0).numpy()),
-            "enhanced_int8": np.stack([reference.step(frame) for frame in frames]).astype(np.float32)}
+    return {
+        "spectrum": frames,
+        "enhanced_fp32": np.ascontiguousarray(enhanced[0].permute(1, 2, 0).numpy()),
+        "enhanced_int8": np.stack([reference.step(frame) for frame in frames]).astype(np.float32),
+    }
 
 
-def make_report(board: Board, recipe_name: str, source: checkpoint.Checkpoint, quantized: Quantized,
-                calibration: CalibrationSet, models: dict[str, Emitted]) -> dict[str, Any]:
+def make_report(
+    board: Board,
+    recipe_name: str,
+    source: checkpoint.Checkpoint,
+    quantized: Quantized,
+    calibration: CalibrationSet,
+    models: dict[str, Emitted],
+) -> dict[str, Any]:
     """Budget, coverage, plan and accuracy, as JSON types."""
     plan = quantized.plan
-    audits = (coverage.audit_onnx(quantized.graph, plan, models["model.onnx"]),
-              coverage.audit_tflite(quantized.graph, plan, models["model.tflite"]))
+    audits = (
+        coverage.audit_onnx(quantized.graph, plan, models["model.onnx"]),
+        coverage.audit_tflite(quantized.graph, plan, models["model.tflite"]),
+    )
     rows = accuracy.measure(quantized.graph, plan, calibration.noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
     counted = budget.report(board, gtcrn(source.params), plan.precision, streaming=quantized.graph)
-    return {"board": board.name, "recipe": recipe_name,
-            "checkpoint": {"name": source.name, "sha256": source.sha256},
-            "files": {name: {"bytes": len(emitted.data)} for name, emitted in models.items()},
-            "budget": budget.to_dict(counted),
-            "coverage": {audit.engine: audit.to_dict() for audit in audits},
-            "plan": plan_table(quantized.graph, plan),
-            "accuracy": [row.to_dict() for row in rows]}
+    return {
+        "board": board.name,
+        "recipe": recipe_name,
+        "checkpoint": {"name": source.name, "sha256": source.sha256},
+        "files": {name: {"bytes": len(emitted.data)} for name, emitted in models.items()},
+        "budget": budget.to_dict(counted),
+        "coverage": {audit.engine: audit.to_dict() for audit in audits},
+        "plan": plan_table(quantized.graph, plan),
+        "accuracy": [row.to_dict() for row in rows],
+    }
 
 
-def make_manifest(board: Board, recipe_name: str, source: checkpoint.Checkpoint, models: dict[str, Emitted],
-                  files: dict[str, bytes]) -> Manifest:
+def make_manifest(
+    board: Board,
+    recipe_name: str,
+    source: checkpoint.Checkpoint,
+    models: dict[str, Emitted],
+    files: dict[str, bytes],
+) -> Manifest:
     """The index of the folder."""
+
     def entry(name: str, floor_db: float) -> ModelEntry:
         return ModelEntry(file=name, states=models[name].states, golden_snr_floor_db=floor_db)
 
     return Manifest(
-        network="gtcrn", sample_rate_hz=SAMPLE_RATE_HZ, hop_samples=HOP_SAMPLES, window_samples=WINDOW_SAMPLES,
-        window="sqrt_hann", board=board.name, preferred_engine=board.preferred_engine, n_threads=board.n_threads,
-        recipe=recipe_name, golden="golden.npz",
-        models={engine: {"int8": entry(f"model.{engine}", INT8_FLOOR_DB),
-                         "fp32": entry(f"model.fp32.{engine}", FP32_FLOOR_DB)} for engine in ("onnx", "tflite")},
+        network="gtcrn",
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        hop_samples=HOP_SAMPLES,
+        window_samples=WINDOW_SAMPLES,
+        window="sqrt_hann",
+        board=board.name,
+        preferred_engine=board.preferred_engine,
+        n_threads=board.n_threads,
+        recipe=recipe_name,
+        golden="golden.npz",
+        models={
+            engine: {
+                "int8": entry(f"model.{engine}", INT8_FLOOR_DB),
+                "fp32": entry(f"model.fp32.{engine}", FP32_FLOOR_DB),
+            }
+            for engine in ("onnx", "tflite")
+        },
         files={name: artifact.file_entry(data) for name, data in sorted(files.items())},
         checkpoint=Checkpoint(name=source.name, sha256=source.sha256),
-        built_with={name: version(name) for name in BUILT_WITH} | {"python": platform.python_version()})
+        built_with={name: version(name) for name in BUILT_WITH} | {"python": platform.python_version()},
+    )
 
 
 def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
@@ -178,8 +233,11 @@ def summary(built: Built, elapsed_s: float) -> list[str]:
     report = built.report
     sizes = ", ".join(f"{name} {f['bytes'] / 1024:.0f} KB" for name, f in report["files"].items())
     shares = ", ".join(f"{c['int8_share']:.0%} of the MACs in {engine}" for engine, c in report["coverage"].items())
-    return [f"{built.folder}: {report['board']}, recipe {report['recipe']}, in {elapsed_s:.0f} s",
-            f"files:    {sizes}", f"int8:     {shares}, as the runtimes execute them"]
+    return [
+        f"{built.folder}: {report['board']}, recipe {report['recipe']}, in {elapsed_s:.0f} s",
+        f"files:    {sizes}",
+        f"int8:     {shares}, as the runtimes execute them",
+    ]
 
 
 def worst(report: dict[str, Any], n: int = 8) -> list[dict[str, Any]]:

@@ -45,8 +45,9 @@ def observe(graph: Graph, taps: Iterable[str], clips: Array, warmup_samples: int
     return histograms
 
 
-def observe_channels(graph: Graph, taps: Sequence[str], clips: Array, warmup_samples: int,
-                     percentile: float) -> dict[str, Array]:
+def observe_channels(
+    graph: Graph, taps: Sequence[str], clips: Array, warmup_samples: int, percentile: float
+) -> dict[str, Array]:
     """The peak magnitude of each channel of each tap: what `percentile` % of its values do not exceed."""
     observers = {tap: ChannelMax() for tap in taps}
 
@@ -59,9 +60,11 @@ def observe_channels(graph: Graph, taps: Sequence[str], clips: Array, warmup_sam
     return {name: np.asarray(o.maxima(percentile), np.float32) for name, o in observers.items()}
 
 
-def choose_ranges(histograms: Mapping[str, Histogram], recipe: Recipe, provenance: Provenance,
-                  peaks: Mapping[str, Array]) -> Ranges:
+def choose_ranges(
+    histograms: Mapping[str, Histogram], recipe: Recipe, provenance: Provenance, peaks: Mapping[str, Array]
+) -> Ranges:
     """What the recipe's observer chooses for 8 bits; the channel peaks behind a scale migration are kept with it."""
+
     def observer(histogram: Histogram) -> Observer:
         if recipe.observer == "percentile":
             return Percentile(histogram, recipe.percentile)

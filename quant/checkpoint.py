@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +52,14 @@ def _check(path: Path, params: Mapping[str, Array]) -> None:
     wanted = param_shapes()
     missing = [k for k in wanted if k not in params]
     unexpected = [k for k in params if k not in wanted]
-    misshaped = [f"{k} is {params[k].shape}, not {wanted[k]}" for k in wanted
-                 if k in params and params[k].shape != wanted[k]]
-    problems = [f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-                for what, names in (("missing", missing), ("unexpected", unexpected), ("misshaped", misshaped)) if names]
+    misshaped = [
+        f"{k} is {params[k].shape}, not {wanted[k]}" for k in wanted if k in params and params[k].shape != wanted[k]
+    ]
+    problems = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("misshaped", misshaped))
+        if names
+    ]
     if problems:
         raise Failure(f"not a GTCRN checkpoint: {'; '.join(problems)}", where=path, remedy=REMEDY)
     if bad := [k for k, v in params.items() if not np.isfinite(v).all()]:
@@ -69,10 +74,13 @@ def _read_torch(path: Path, data: bytes) -> dict[str, Array]:
     import torch
 
     try:
-        loaded: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an opinion about the pickle would be a second line
+            loaded: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise Failure("holds pickled code or is not a PyTorch file; it was not executed", where=path,
-                      remedy=REMEDY) from None
+        raise Failure(
+            "holds pickled code or is not a PyTorch file; it was not executed", where=path, remedy=REMEDY
+        ) from None
     except Exception:  # garbage makes the reader raise nearly anything
         raise Failure("truncated, or not a PyTorch file", where=path, remedy=REMEDY) from None
     for key in ("model", "state_dict"):
@@ -80,7 +88,10 @@ def _read_torch(path: Path, data: bytes) -> dict[str, Array]:
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise Failure("holds no state dict", where=path, remedy=REMEDY)
-    return {k: v.detach().to(torch.float32).numpy() for k, v in loaded.items() if not k.endswith(IGNORED)}
+    try:
+        return {k: v.detach().to(torch.float32).numpy() for k, v in loaded.items() if not k.endswith(IGNORED)}
+    except (AttributeError, TypeError, RuntimeError):  # keys that are no names; sparse or quantized tensors
+        raise Failure("holds no state dict of plain tensors", where=path, remedy=REMEDY) from None
 
 
 def _read_onnx(path: Path, data: bytes) -> dict[str, Array]:
@@ -93,7 +104,7 @@ def _read_onnx(path: Path, data: bytes) -> dict[str, Array]:
         raise Failure("truncated, or not an ONNX file", where=path, remedy=REMEDY) from None
     try:
         return dict(_onnx_params(graph))
-    except (StopIteration, KeyError, IndexError, ValueError, RuntimeError):
+    except (StopIteration, KeyError, IndexError, ValueError, RuntimeError, onnx.checker.ValidationError):
         raise Failure("an ONNX model, but not the official streaming GTCRN", where=path, remedy=REMEDY) from None
 
 
@@ -118,10 +129,16 @@ def _onnx_params(graph: Any) -> Iterator[tuple[str, Array]]:
             yield f"{base}.bias", arrays[node.input[2]]
         elif role == "weight" and base.rpartition(".")[2] in ("bn", "point_bn1", "depth_bn", "point_bn2"):
             folded = base.startswith("encoder")
-            values = _identity_bn(wanted[name]) if folded else [arrays[i] for i in
-                                                               next(nodes["BatchNormalization"]).input[1:]]
-            yield from zip((f"{base}.{r}" for r in ("weight", "bias", "running_mean", "running_var")), values,
-                           strict=True)
+            values = (
+                _identity_bn(wanted[name])
+                if folded
+                else [arrays[i] for i in next(nodes["BatchNormalization"]).input[1:]]
+            )
+            yield from zip(
+                (f"{base}.{r}" for r in ("weight", "bias", "running_mean", "running_var")),
+                values,
+                strict=True,
+            )
         elif role == "weight" and base.endswith("act"):
             yield name, arrays[next(nodes["PRelu"]).input[1]].reshape(1)
         elif role == "weight" and base.endswith("fc"):
@@ -140,7 +157,11 @@ def _gru_params(base: str, node: Any, arrays: Mapping[str, Array]) -> Iterator[t
     w_ih, w_hh, biases = (arrays[i] for i in node.input[1:4])
     for direction, suffix in zip(range(len(w_ih)), ("", "_reverse"), strict=False):
         b_ih, b_hh = np.split(biases[direction], 2)
-        for role, value in (("weight_ih", w_ih[direction]), ("weight_hh", w_hh[direction]), ("bias_ih", b_ih),
-                            ("bias_hh", b_hh)):
+        for role, value in (
+            ("weight_ih", w_ih[direction]),
+            ("weight_hh", w_hh[direction]),
+            ("bias_ih", b_ih),
+            ("bias_hh", b_hh),
+        ):
             z, r, n = np.split(value, 3)
             yield f"{base}.{role}_l0{suffix}", np.concatenate([r, z, n])

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from edge_runtime import __version__, command
+from edge_runtime.errors import Failure
+
+if TYPE_CHECKING:
+    from edge_runtime.golden import GoldenRow
 
 PROG: Final = "quant"
+WIDTH_CHARACTERS: Final = 160  # of a table that goes to no terminal
+_TARGET_HELP: Final = "a board of `quant boards`, or a .toml file"
 
 
 class Command(NamedTuple):
@@ -47,22 +54,38 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 
 def _target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", required=True, metavar="BOARD", help="a board of `quant boards`, or a .toml file")
-    parser.add_argument("--checkpoint", type=Path, metavar="F", help="default: the official weights, pulled once")
+    parser.add_argument("--target", required=True, metavar="BOARD", help=_TARGET_HELP)
+
+
+def _network(parser: argparse.ArgumentParser, default: str = "the official weights, pulled once") -> None:
+    parser.add_argument("--checkpoint", type=Path, metavar="F", help=f"default: {default}")
     parser.add_argument("--recipe", default="static", metavar="R", help="a recipe, or a .toml file; default: static")
 
 
 def _corpora(parser: argparse.ArgumentParser) -> None:
-    _target(parser)
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise; default: pulled once")
-    parser.add_argument("--ranges", type=Path, metavar="F", help="ranges.json of an earlier build, instead of measuring")
+    parser.add_argument("--ranges", type=Path, metavar="F", help="ranges.json of an earlier build")
+
+
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
+    own = f"{_TARGET_HELP}; default: host, for the plan is every board's"
+    parser.add_argument("--target", default="host", metavar="BOARD", help=own)
+    _network(parser)
+    _corpora(parser)
 
 
 def _build_arguments(parser: argparse.ArgumentParser) -> None:
+    _target(parser)
+    _network(parser)
     _corpora(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: build/BOARD")
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
+
+
+def _budget_arguments(parser: argparse.ArgumentParser) -> None:
+    _target(parser)
+    _network(parser, "the published network, without its weights")
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,12 +97,15 @@ def _pull(args: argparse.Namespace) -> int:
 
     pulled = assets.pull(progress=_say)
     if args.json:
-        rows = [{"id": p.asset.id, "kind": p.asset.kind, "licence": p.asset.licence, "fetched": p.fetched,
-                 "files": [str(f) for f in p.files]} for p in pulled]
+        rows = [
+            {"id": p.asset.id, "kind": p.asset.kind, "licence": p.asset.licence, "attribution": p.asset.attribution,
+             "source": p.asset.source, "fetched": p.fetched, "files": [str(f) for f in p.files]}
+            for p in pulled
+        ]  # fmt: skip
         return _print_json({"cache": str(assets.cache_dir()), "assets": rows})
-    _print_table(("asset", "kind", "from", "licence", ""), [
-        (p.asset.id, p.asset.kind, f"{p.asset.package} {p.asset.version}", p.asset.licence,
-         "fetched" if p.fetched else "in the cache") for p in pulled])
+    _print_table(("asset", "kind", "from", "licence", "by", ""), [
+        (p.asset.id, p.asset.kind, str(p.asset), p.asset.licence, p.asset.attribution,
+         "fetched" if p.fetched else "in the cache") for p in pulled])  # fmt: skip
     print(f"in {assets.cache_dir()}")
     return command.DONE
 
@@ -91,7 +117,8 @@ def _boards(args: argparse.Namespace) -> int:
     if args.json:
         return _print_json({board.name: boards.to_dict(board) for board in loaded})
     for board in loaded:
-        _print_table((board.name, board.title), boards.describe(board))
+        heading, *rows = boards.describe(board)
+        _print_table(heading, rows)
     return command.DONE
 
 
@@ -112,24 +139,41 @@ def _plan_row(row: dict[str, Any]) -> tuple[str, ...]:
     if row["kind"] == "weight":
         scales = row["scales"]
         return row["tap"], "weight", "int8", f"{min(scales):.2e} .. {max(scales):.2e}", "0", f"{len(scales)} channels"
-    return (row["tap"], row["kind"], "int8", f"{row['scale']:.3e}", str(row["zero_point"]),
-            f"{row['low']:.3g} .. {row['high']:.3g}")
+    return (
+        row["tap"],
+        row["kind"],
+        "int8",
+        f"{row['scale']:.3e}",
+        str(row["zero_point"]),
+        f"{row['low']:.3g} .. {row['high']:.3g}",
+    )
 
 
 def _build(args: argparse.Namespace) -> int:
     from quant import build
 
-    settings = build.Settings(args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges,
-                              args.out, args.force)
+    settings = build.Settings(
+        args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force
+    )
     start = time.monotonic()
     built = build.build(settings, _say)
     if args.json:
         return _print_json({"out": str(built.folder), **built.report})
     for line in build.summary(built, time.monotonic() - start):
         print(line)
-    _print_table(("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"), [
-        (row["tap"], f"{row['isolated_sqnr_db']:.1f}", f"{row['isolated_output_sqnr_db']:.1f}",
-         f"{row['cumulative_sqnr_db']:.1f}", f"{row['cumulative_cosine']:.4f}") for row in build.worst(built.report)])
+    _print_table(
+        ("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"),
+        [
+            (
+                row["tap"],
+                f"{row['isolated_sqnr_db']:.1f}",
+                f"{row['isolated_output_sqnr_db']:.1f}",
+                f"{row['cumulative_sqnr_db']:.1f}",
+                f"{row['cumulative_cosine']:.4f}",
+            )
+            for row in build.worst(built.report)
+        ],
+    )
     return command.DONE
 
 
@@ -140,10 +184,9 @@ def _budget(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(budget.to_dict(report))
     else:
-        _console().print(budget.render(report))
-    if report.exceeded:
-        print(f"{PROG}: over budget: {'; '.join(report.exceeded)}", file=sys.stderr)
-    return command.FAILED if report.exceeded else command.DONE
+        _show(budget.render(report))
+    budget.check(report)
+    return command.DONE
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -154,21 +197,35 @@ def _verify(args: argparse.Namespace) -> int:
     artifact.check_all()
     rows = check_golden(artifact)
     if args.json:
-        _print_json({"directory": str(args.directory), "golden": [row._asdict() for row in rows]})
+        _print_json({"directory": str(args.directory), "golden": [_golden_dict(row) for row in rows]})
     else:
         print(f"{len(artifact.manifest.files)} files are as built")
-        _print_table(("engine", "precision", "SNR dB", "floor dB", ""), [
-            (row.engine, row.precision, "" if row.snr_db is None else f"{row.snr_db:.1f}", f"{row.floor_db:.0f}",
-             {True: "ok", False: "BREACH", None: "not run: engine not installed"}[row.ok]) for row in rows])
-    broken = [f"{row.engine} {row.precision}" for row in rows if row.ok is False]
+        _print_table(("engine", "precision", "SNR dB", "floor dB", ""), [_golden_cells(row) for row in rows])
+    _judge(args.directory, rows)
+    return command.DONE
+
+
+def _golden_dict(row: GoldenRow) -> dict[str, Any]:
+    """JSON has no infinity, which is the SNR of equal vectors: null there, with "ok" true."""
+    finite = row.snr_db is not None and math.isfinite(row.snr_db)
+    return {**row._asdict(), "snr_db": row.snr_db if finite else None}
+
+
+def _golden_cells(row: GoldenRow) -> tuple[str, ...]:
+    reached = "" if row.snr_db is None else f"{row.snr_db:.1f}"
+    verdict = {True: "ok", False: "BREACH", None: "not run: engine not installed"}[row.ok]
+    return row.engine, row.precision, reached, f"{row.floor_db:.0f}", verdict
+
+
+def _judge(directory: Path, rows: Sequence[GoldenRow]) -> None:
+    """Failure when a model breached its golden vectors, or none could run."""
+    broken = ", ".join(f"{row.engine} {row.precision}" for row in rows if row.ok is False)
     if broken:
-        print(f"{PROG}: error: {args.directory}: golden vectors breached by {', '.join(broken)}; build it again with "
-              "`quant build`, or report the engine's version", file=sys.stderr)
-    elif all(row.ok is None for row in rows):
-        print(f"{PROG}: error: no engine is installed to run the golden vectors; pip install edge-denoise[onnx]",
-              file=sys.stderr)
-        return command.FAILED
-    return command.FAILED if broken else command.DONE
+        remedy = "build it again with `quant build`, or report the engine's version"
+        raise Failure(f"golden vectors breached by {broken}", where=directory, remedy=remedy)
+    if all(row.ok is None for row in rows):
+        remedy = "`pip install 'edge-denoise[onnx]'`"
+        raise Failure("no engine is installed to run the golden vectors", where=directory, remedy=remedy)
 
 
 def _say(message: str) -> None:
@@ -177,14 +234,19 @@ def _say(message: str) -> None:
 
 
 def _print_json(value: Any) -> int:
-    print(json.dumps(value, indent=2))
+    print(json.dumps(value, indent=2, allow_nan=False))
     return command.DONE
 
 
-def _console() -> Any:
+def _show(renderable: Any) -> None:
+    """Print what rich lays out; rich only lays out, for it would make status 1 of a reader that leaves."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    width = None if sys.stdout.isatty() else WIDTH_CHARACTERS
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as laid_out:
+        console.print(renderable)
+    print("\n".join(line.rstrip() for line in laid_out.get().splitlines()))
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -194,17 +256,21 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    _console().print(table)
+    _show(table)
 
 
 COMMANDS: Final = (
     Command("pull", "fetch the official weights, some speech and some noise into the cache, once", _nothing, _pull),
     Command("boards", "list the boards and their budgets", _nothing, _boards),
-    Command("plan", "show the precision and the grid of every value", _corpora, _plan),
+    Command("plan", "show the precision and the grid of every value", _plan_arguments, _plan),
     Command("build", "quantize a checkpoint and write the artifact folder of a board", _build_arguments, _build),
-    Command("verify", "check an artifact's files and run its golden vectors through every engine", _verify_arguments,
-            _verify),
-    Command("budget", "count parameters, MACs and memory against a board", _target, _budget),
+    Command(
+        "verify",
+        "check an artifact's files and run its golden vectors through every engine",
+        _verify_arguments,
+        _verify,
+    ),
+    Command("budget", "count parameters, MACs and memory against a board", _budget_arguments, _budget),
 )
 
 if __name__ == "__main__":

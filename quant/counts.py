@@ -172,6 +172,7 @@ def _state_bytes(node: Node, int8: bool) -> int:
 
 def _alive_bytes(graph: Graph, precision: Mapping[str, str]) -> dict[str, int]:
     """Node -> bytes of the values alive while it runs; a value dies with its last reader."""
+
     def n_bytes(name: str) -> int:
         return _value_bytes(_elements(graph, name), precision.get(name) == "int8")
 
@@ -266,8 +267,9 @@ def published(graph: Graph, n_frames: int = PUBLISHED_FRAMES) -> tuple[Published
         if n_parameters:
             fixed = node.kind in FIXED_KINDS
             macs = PUBLISHED[node.kind](graph, node, n_frames)
-            rows.append(PublishedCount(node.name, node.kind, 0 if fixed else n_parameters,
-                                       n_parameters if fixed else 0, macs))
+            rows.append(
+                PublishedCount(node.name, node.kind, 0 if fixed else n_parameters, n_parameters if fixed else 0, macs)
+            )
     return tuple(rows)
 
 

@@ -56,8 +56,12 @@ class Coverage:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"engine": self.engine, "macs_frame": self.macs, "int8_share": round(self.share, 4),
-                "nodes": [asdict(r) for r in self.rows]}
+        return {
+            "engine": self.engine,
+            "macs_frame": self.macs,
+            "int8_share": round(self.share, 4),
+            "nodes": [asdict(r) for r in self.rows],
+        }
 
 
 def audit_tflite(graph: Graph, plan: Plan, emitted: Emitted) -> Coverage:
@@ -65,8 +69,11 @@ def audit_tflite(graph: Graph, plan: Plan, emitted: Emitted) -> Coverage:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     with quiet_stderr():
-        interpreter = Interpreter(model_content=emitted.data, num_threads=1,
-                                  experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+        interpreter = Interpreter(
+            model_content=emitted.data,
+            num_threads=1,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
         interpreter.allocate_tensors()
     tensors = {d["index"]: d for d in interpreter.get_tensor_details()}
     types: dict[str, set[str]] = {}

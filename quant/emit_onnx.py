@@ -33,8 +33,13 @@ def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one 
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
     emitter = _Emitter(graph, plan)
-    model = helper.make_model(emitter.run(), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
-                              producer_name="edge-denoise", doc_string=description)
+    model = helper.make_model(
+        emitter.run(),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="edge-denoise",
+        doc_string=description,
+    )
     onnx.checker.check_model(model, full_check=True)
     return Emitted(model.SerializeToString(deterministic=True), tuple(emitter.states))
 
@@ -62,8 +67,15 @@ class _Emitter:
 
     # --- operators and constants --------------------------------------------------------------------------------
 
-    def op(self, kind: str, inputs: Sequence[str], out: str | None = None, n_out: int = 1, node: Node | None = None,
-           **attrs: Any) -> Any:
+    def op(
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        out: str | None = None,
+        n_out: int = 1,
+        node: Node | None = None,
+        **attrs: Any,
+    ) -> Any:
         """One ONNX operator; returns the name of its output, or the list of names when there are several.
 
         The operator that does the work of a graph `node` bears its name, by which the coverage audit finds it again
@@ -71,8 +83,11 @@ class _Emitter:
         """
         number = len(self.nodes)
         name = node.name if node is not None else f"n{number}"
-        outs = [out or (node.name if node is not None else f"v{number}")] if n_out == 1 else \
-            [f"v{number}_{i}" for i in range(n_out)]
+        outs = (
+            [out or (node.name if node is not None else f"v{number}")]
+            if n_out == 1
+            else [f"v{number}_{i}" for i in range(n_out)]
+        )
         self.nodes.append(helper.make_node(kind, list(inputs), outs, name=name, **attrs))
         return outs[0] if n_out == 1 else outs
 
@@ -142,8 +157,12 @@ class _Emitter:
     def layout(self, name: str) -> Layout:
         """The layout a value exists in already."""
         node = self.by_name.get(name)
-        if node is not None and node.kind == "quantize" and (name, True, "maps") not in self.made \
-                and (name, True, "rows") not in self.made:
+        if (
+            node is not None
+            and node.kind == "quantize"
+            and (name, True, "maps") not in self.made
+            and (name, True, "rows") not in self.made
+        ):
             return self.layout(node.inputs[0])
         return "maps" if any((name, i, "maps") in self.made for i in (True, False)) else "rows"
 
@@ -184,8 +203,17 @@ class _Emitter:
         (x,) = self.operands(node, "maps")
         channels = self.graph.shapes[node.inputs[0]].channels
         copies = np.tile(np.eye(3, dtype=np.float32)[:, None, None], (channels, 1, 1, 1))
-        self.write(node, self.op("Conv", [x, self.const(copies)], kernel_shape=[1, 3], pads=[0, 1, 0, 1],
-                                 group=channels, node=node))
+        self.write(
+            node,
+            self.op(
+                "Conv",
+                [x, self.const(copies)],
+                kernel_shape=[1, 3],
+                pads=[0, 1, 0, 1],
+                group=channels,
+                node=node,
+            ),
+        )
 
     def conv(self, node: Node) -> None:
         if node.attrs["kernel"] == (1, 1) and self.layout(node.inputs[0]) == "rows":
@@ -193,9 +221,19 @@ class _Emitter:
         x = self.with_state(node) if node.state is not None else self.operands(node, "maps")[0]
         a = node.attrs
         weight, bias = self.weights(node, self.graph.params[node.param("weight")], 0)
-        self.write(node, self.op("Conv", [x, weight, bias], kernel_shape=list(a["kernel"]), group=a["groups"],
-                                 strides=[1, a["stride"]], pads=[0, a["pad"], 0, a["pad"]],
-                                 dilations=[a["dilation"], 1], node=node))
+        self.write(
+            node,
+            self.op(
+                "Conv",
+                [x, weight, bias],
+                kernel_shape=list(a["kernel"]),
+                group=a["groups"],
+                strides=[1, a["stride"]],
+                pads=[0, a["pad"], 0, a["pad"]],
+                dilations=[a["dilation"], 1],
+                node=node,
+            ),
+        )
         return None
 
     def gemm(self, node: Node) -> None:
@@ -213,10 +251,16 @@ class _Emitter:
         source = self.plan.grids[node.inputs[0]]
         biases = quantize_bias(bias, source.scale, scales)
         units = np.float32(source.scale) * scales
-        w = self.op("DequantizeLinear", [self.const(integers, "int8"), self.const(scales),
-                                         self.const(np.zeros(len(scales)), "int8")], axis=axis)
-        b = self.op("DequantizeLinear", [self.const(biases, "int32"), self.const(units),
-                                         self.const(np.zeros(len(scales)), "int32")], axis=0)
+        w = self.op(
+            "DequantizeLinear",
+            [self.const(integers, "int8"), self.const(scales), self.const(np.zeros(len(scales)), "int8")],
+            axis=axis,
+        )
+        b = self.op(
+            "DequantizeLinear",
+            [self.const(biases, "int32"), self.const(units), self.const(np.zeros(len(scales)), "int32")],
+            axis=0,
+        )
         return w, b
 
     def with_state(self, node: Node) -> str:
@@ -226,8 +270,11 @@ class _Emitter:
         shape = (1, s.channels, s.frames, s.bands)
         q = self.plan.grids[node.inputs[0]] if self.plan and int8 else None
         both = self.op("Concat", [self.state_in(s.name, shape, q), self.read(node.inputs[0], int8)], axis=2)
-        self.op("Slice", [both, self.ints(1), self.ints(s.frames + 1), self.ints(2)],
-                out=self.state_out(s.name, shape, q))
+        self.op(
+            "Slice",
+            [both, self.ints(1), self.ints(s.frames + 1), self.ints(2)],
+            out=self.state_out(s.name, shape, q),
+        )
         return self.dequantized(both, q) if q else str(both)
 
     def state_in(self, name: str, shape: Sequence[int], q: QParams | None) -> str:
@@ -248,8 +295,10 @@ class _Emitter:
         """Slices of one value that lie side by side become one Split."""
         if (node.name, self.is_int8(node), "maps") in self.made:
             return
-        siblings = sorted((n for n in self.graph.consumers(node.inputs[0]) if n.kind == "slice"),
-                          key=lambda n: n.attrs["start"])
+        siblings = sorted(
+            (n for n in self.graph.consumers(node.inputs[0]) if n.kind == "slice"),
+            key=lambda n: n.attrs["start"],
+        )
         sizes = [n.attrs["stop"] - n.attrs["start"] for n in siblings]
         if sum(sizes) != self.graph.shapes[node.inputs[0]].channels or len(sizes) < 2:
             raise ValueError(f"{node.name}: the slices of {node.inputs[0]} do not cover it")
@@ -287,8 +336,11 @@ class _Emitter:
         self.write(node, self.op("Mul", self.operands(node, "maps"), node=node))
 
     def add(self, node: Node) -> None:
-        layout: Layout = "rows" if all(self.layout(i) == "rows" for i in node.inputs) or \
-            self.layout(node.inputs[1]) == "rows" else "maps"
+        layout: Layout = (
+            "rows"
+            if all(self.layout(i) == "rows" for i in node.inputs) or self.layout(node.inputs[1]) == "rows"
+            else "maps"
+        )
         self.write(node, self.op("Add", self.operands(node, layout), node=node), layout)
 
     def quantize(self, node: Node) -> None:
@@ -296,14 +348,18 @@ class _Emitter:
         if any(self.is_int8(n) for n in self.graph.consumers(node.name)):
             layout = self.layout(node.inputs[0])
             assert self.plan is not None
-            self.made[node.name, True, layout] = self.quantized(self.read(node.inputs[0], False, layout),
-                                                                self.plan.grids[node.name])
+            self.made[node.name, True, layout] = self.quantized(
+                self.read(node.inputs[0], False, layout), self.plan.grids[node.name]
+            )
 
     def layer_norm(self, node: Node) -> None:
         (x,) = self.operands(node, "rows")
         weight, bias = (self.const(self.graph.arrays(node)[role]) for role in ("weight", "bias"))
-        self.write(node, self.op("LayerNormalization", [x, weight, bias], axis=0, epsilon=node.attrs["eps"],
-                                 node=node), "rows")
+        self.write(
+            node,
+            self.op("LayerNormalization", [x, weight, bias], axis=0, epsilon=node.attrs["eps"], node=node),
+            "rows",
+        )
 
     def mask(self, node: Node) -> None:
         """(re + i im)(m_re + i m_im) = m_re (re, im) + m_im (-im, re)."""
@@ -322,29 +378,45 @@ class _Emitter:
         s, w = node.state, gru.merged(self.graph, node)
         source = self.by_name[node.inputs[0]]
         if source.kind == "mean_square":
-            w = w._replace(w_ih=w.w_ih / self.graph.shapes[source.inputs[0]].bands)
+            w = w._replace(w_ih=w.w_ih / np.float32(self.graph.shapes[source.inputs[0]].bands))
         shape = (1, s.bands, s.channels)
         h, out = self.state_in(s.name, shape, None), self.state_out(s.name, shape, None)
-        self.nodes.append(helper.make_node("GRU", [self.op("Unsqueeze", [x, self.ints(0)]), *self.gru_weights([w]), "",
-                                                   h], ["", out], name=node.name, hidden_size=w.hidden,
-                                           linear_before_reset=1))
+        self.nodes.append(
+            helper.make_node(
+                "GRU",
+                [self.op("Unsqueeze", [x, self.ints(0)]), *self.gru_weights([w]), "", h],
+                ["", out],
+                name=node.name,
+                hidden_size=w.hidden,
+                linear_before_reset=1,
+            )
+        )
         self.write(node, self.op("Squeeze", [out, self.ints(0)]), "rows")
 
     def bigru(self, node: Node) -> None:
         """A sequence of bands in both directions; the output lies as (forward units, backward units)."""
         (x,) = self.operands(node, "rows")
         layers = gru.directions(self.graph, node)
-        y = self.op("GRU", [self.op("Unsqueeze", [x, self.ints(1)]), *self.gru_weights(layers)],
-                    hidden_size=layers[0].hidden, linear_before_reset=1, direction="bidirectional", node=node)
+        y = self.op(
+            "GRU",
+            [self.op("Unsqueeze", [x, self.ints(1)]), *self.gru_weights(layers)],
+            hidden_size=layers[0].hidden,
+            linear_before_reset=1,
+            direction="bidirectional",
+            node=node,
+        )
         shape = self.graph.shapes[node.name]
         self.write(node, self.op("Reshape", [y, self.ints(shape.bands, shape.channels)]), "rows")
 
     def gru_weights(self, layers: Sequence[GruWeights]) -> list[str]:
         """W, R and B of an ONNX GRU: a direction a row, gates in the order z, r, n."""
+
         def zrn(values: Array) -> Array:
             r, z, n = np.split(values, 3)
             return np.concatenate([z, r, n])
 
-        return [self.const(np.stack([zrn(layer.w_ih) for layer in layers])),
-                self.const(np.stack([zrn(layer.w_hh) for layer in layers])),
-                self.const(np.stack([np.concatenate([zrn(layer.b_ih), zrn(layer.b_hh)]) for layer in layers]))]
+        return [
+            self.const(np.stack([zrn(layer.w_ih) for layer in layers])),
+            self.const(np.stack([zrn(layer.w_hh) for layer in layers])),
+            self.const(np.stack([np.concatenate([zrn(layer.b_ih), zrn(layer.b_hh)]) for layer in layers])),
+        ]

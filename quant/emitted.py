@@ -25,5 +25,10 @@ def state_entry(name: str, shape: Sequence[int], q: QParams | None, *, unsigned:
     if q is None:
         return StateEntry(name=name, shape=tuple(shape), dtype="float32")
     zero_point = q.zero_point + (UINT8_SHIFT if unsigned else 0)
-    return StateEntry(name=name, shape=tuple(shape), dtype="uint8" if unsigned else "int8", scale=q.scale,
-                      zero_point=zero_point)
+    return StateEntry(
+        name=name,
+        shape=tuple(shape),
+        dtype="uint8" if unsigned else "int8",
+        scale=q.scale,
+        zero_point=zero_point,
+    )

@@ -1,7 +1,7 @@
 """Speech quality through the real runtimes: noisy, float and int8 of each engine, clip by clip, with streaming state.
 
-Metrics are those of kept libraries: PESQ wide-band (`pesq`), STOI (`pystoi`); SI-SDR is Le Roux et al., "SDR - half-baked
-or well done?" (2019), equation 3.
+Metrics are those of kept libraries: PESQ wide-band (`pesq`), STOI (`pystoi`); SI-SDR is Le Roux et al., "SDR -
+half-baked or well done?" (2019), equation 3.
 """
 
 from __future__ import annotations
@@ -70,8 +70,10 @@ class Row:
 
 def find_pairs(folder: Path) -> list[Pair]:
     """Pairs in FOLDER/clean and FOLDER/noisy by file name. Failure: none, or one side missing."""
-    names = {side: {p.name: p for p in sorted((folder / side).glob("*")) if p.suffix in AUDIO_SUFFIXES}
-             for side in ("clean", "noisy")}
+    names = {
+        side: {p.name: p for p in sorted((folder / side).glob("*")) if p.suffix in AUDIO_SUFFIXES}
+        for side in ("clean", "noisy")
+    }
     if not names["noisy"]:
         raise Failure("holds no pairs", where=folder, remedy="it needs clean/ and noisy/ with the same file names")
     if alone := sorted(set(names["clean"]) ^ set(names["noisy"])):
@@ -103,8 +105,13 @@ def si_sdr(clean: Array, enhanced: Array) -> float:
 METRICS: dict[str, Metric] = {"pesq": pesq_wb, "stoi": stoi, "sisdr": si_sdr}
 
 
-def evaluate(systems: Sequence[System], pairs: Sequence[Pair], metrics: Sequence[str], n_jobs: int = -1,
-             progress: Callable[[Iterator[list[Row]], int], Iterator[list[Row]]] = lambda rows, n: rows) -> list[Row]:
+def evaluate(
+    systems: Sequence[System],
+    pairs: Sequence[Pair],
+    metrics: Sequence[str],
+    n_jobs: int = -1,
+    progress: Callable[[Iterator[list[Row]], int], Iterator[list[Row]]] = lambda rows, n: rows,
+) -> list[Row]:
     """Every pair under `noisy` and every system, in parallel by clip; a clip that fails is a row with its error.
 
     `progress` wraps the stream of finished clips and is told their number.
@@ -149,9 +156,12 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"system": self.system, "n_clips": self.n_clips, "means": dict(self.means),
-                "differences": {k: dict(zip(("mean", "low", "high"), v, strict=True))
-                                for k, v in self.differences.items()}}
+        return {
+            "system": self.system,
+            "n_clips": self.n_clips,
+            "means": dict(self.means),
+            "differences": {k: dict(zip(("mean", "low", "high"), v, strict=True)) for k, v in self.differences.items()},
+        }
 
 
 def summarise(rows: Sequence[Row], float_of: Mapping[str, str]) -> list[Summary]:

@@ -20,8 +20,17 @@ Tap = Callable[[str, Tensor], Tensor]
 States = dict[str, Tensor]
 
 # The values inside a GRU cell, in the order in which they are made (see `gru_step`).
-GRU_TAPS = ("gates_x", "gates_h", "reset_update_sum", "reset_update", "reset_h", "new_sum", "new", "difference",
-            "update")
+GRU_TAPS = (
+    "gates_x",
+    "gates_h",
+    "reset_update_sum",
+    "reset_update",
+    "reset_h",
+    "new_sum",
+    "new",
+    "difference",
+    "update",
+)
 
 
 def identity(name: str, value: Tensor) -> Tensor:
@@ -39,8 +48,8 @@ def gru_step(name: str, gates_x: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor, 
     gates_h = tap(f"{name}.gates_h", F.linear(h, w_hh, b_hh))
     total = tap(f"{name}.reset_update_sum", gates_x[..., : 2 * hidden] + gates_h[..., : 2 * hidden])
     r, z = tap(f"{name}.reset_update", torch.sigmoid(total)).split(hidden, -1)
-    reset_h = tap(f"{name}.reset_h", r * gates_h[..., 2 * hidden:])
-    n = tap(f"{name}.new", torch.tanh(tap(f"{name}.new_sum", gates_x[..., 2 * hidden:] + reset_h)))
+    reset_h = tap(f"{name}.reset_h", r * gates_h[..., 2 * hidden :])
+    n = tap(f"{name}.new", torch.tanh(tap(f"{name}.new_sum", gates_x[..., 2 * hidden :] + reset_h)))
     update = tap(f"{name}.update", z * tap(f"{name}.difference", h - n))
     return tap(name, n + update)
 
@@ -55,8 +64,12 @@ class FloatModel(nn.Module):
         for name, key in self._keys.items():
             self.register_parameter(key, nn.Parameter(torch.tensor(graph.params[name])))
 
-    def forward(self, spectrum: Tensor, states: Mapping[str, Tensor] | None = None, tap: Tap = identity,
-                ) -> tuple[Tensor, States]:
+    def forward(
+        self,
+        spectrum: Tensor,
+        states: Mapping[str, Tensor] | None = None,
+        tap: Tap = identity,
+    ) -> tuple[Tensor, States]:
         """Enhance `spectrum` (batch, 2, frames, 257), float32: real and imaginary parts.
 
         `states` maps state name -> (batch, channels, frames, bands); None starts every state at zero.
@@ -108,24 +121,39 @@ class _Run:
     def neighbours(self, node: Node, x: Tensor) -> Tensor:
         b, c, t, f = x.shape
         padded = F.pad(x, (1, 1))
-        return torch.stack([padded[..., k:k + f] for k in range(3)], 2).reshape(b, 3 * c, t, f)
+        return torch.stack([padded[..., k : k + f] for k in range(3)], 2).reshape(b, 3 * c, t, f)
 
     def conv(self, node: Node, x: Tensor) -> Tensor:
         a = node.attrs
         if node.state is not None:
             x = torch.cat([self.old[node.state.name], x], 2)
-            self.new[node.state.name] = x[:, :, x.shape[2] - node.state.frames:]
-        return F.conv2d(x, self._param(node, "weight"), self._param(node, "bias"), (1, a["stride"]),
-                        (0, a["pad"]), (a["dilation"], 1), a["groups"])
+            self.new[node.state.name] = x[:, :, x.shape[2] - node.state.frames :]
+        return F.conv2d(
+            x,
+            self._param(node, "weight"),
+            self._param(node, "bias"),
+            (1, a["stride"]),
+            (0, a["pad"]),
+            (a["dilation"], 1),
+            a["groups"],
+        )
 
     def conv_transpose(self, node: Node, x: Tensor) -> Tensor:
         a, past = node.attrs, 0
         if node.state is not None:
             past = node.state.frames
             x = torch.cat([self.old[node.state.name], x], 2)
-            self.new[node.state.name] = x[:, :, x.shape[2] - past:]
-        return F.conv_transpose2d(x, self._param(node, "weight"), self._param(node, "bias"), (1, a["stride"]),
-                                  (past, a["pad"]), 0, a["groups"], (a["dilation"], 1))
+            self.new[node.state.name] = x[:, :, x.shape[2] - past :]
+        return F.conv_transpose2d(
+            x,
+            self._param(node, "weight"),
+            self._param(node, "bias"),
+            (1, a["stride"]),
+            (past, a["pad"]),
+            0,
+            a["groups"],
+            (a["dilation"], 1),
+        )
 
     def linear(self, node: Node, x: Tensor) -> Tensor:
         return F.conv2d(x, self._param(node, "weight")[:, :, None, None], self._param(node, "bias"))
@@ -141,7 +169,7 @@ class _Run:
         return F.leaky_relu(x, node.attrs["slope"])
 
     def slice(self, node: Node, x: Tensor) -> Tensor:
-        return x[:, node.attrs["start"]:node.attrs["stop"]]
+        return x[:, node.attrs["start"] : node.attrs["stop"]]
 
     def shuffle(self, node: Node, x: Tensor, y: Tensor) -> Tensor:
         return torch.stack([x, y], 2).flatten(1, 2)
@@ -165,8 +193,13 @@ class _Run:
         return x
 
     def layer_norm(self, node: Node, x: Tensor) -> Tensor:
-        y = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[3], x.shape[1]), self._param(node, "weight"),
-                         self._param(node, "bias"), node.attrs["eps"])
+        y = F.layer_norm(
+            x.permute(0, 2, 3, 1),
+            (x.shape[3], x.shape[1]),
+            self._param(node, "weight"),
+            self._param(node, "bias"),
+            node.attrs["eps"],
+        )
         return y.permute(0, 3, 1, 2)
 
     def interleave(self, node: Node, x: Tensor) -> Tensor:
@@ -206,8 +239,11 @@ class _Run:
         ys = self._scan(node.name, both, both.new_zeros(*both.shape[1:-1], hidden), weights)
         forward, backward = ys.split(hidden // 2, -1)
         halves = (forward, backward.flip(0))
-        parts = halves if node.attrs.get("sorted") else \
-            [half.chunk(groups, -1)[g] for g in range(groups) for half in halves]
+        parts = (
+            halves
+            if node.attrs.get("sorted")
+            else [half.chunk(groups, -1)[g] for g in range(groups) for half in halves]
+        )
         return torch.cat(parts, -1).permute(1, 3, 2, 0)
 
     def _scan(self, name: str, steps: Tensor, h: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
@@ -222,6 +258,7 @@ class _Run:
 
 def _block_diagonal(groups: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """Merge the groups of a GRU into one: each gate's matrix becomes block-diagonal, gates stay in order r, z, n."""
+
     def merge(matrices: list[Tensor]) -> Tensor:
         gates = [m.chunk(3, 0) for m in matrices]
         return torch.cat([torch.block_diag(*(g[k] for g in gates)) for k in range(3)])

@@ -7,7 +7,7 @@ back in time declares a State, whose shape is derived from its kernel, dilation 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -121,13 +121,21 @@ class Graph:
         """The parameters of a node by role; a role with several groups is left out (see `groups`)."""
         return {role: self.params[names[0]] for role, names in node.params.items() if len(names) == 1}
 
-    def rewritten(self, nodes: Iterator[Node] | list[Node], shapes: Mapping[str, Shape] | None = None,
-                  params: Mapping[str, Array] | None = None) -> Graph:
+    def rewritten(
+        self,
+        nodes: Iterable[Node],
+        shapes: Mapping[str, Shape] | None = None,
+        params: Mapping[str, Array] | None = None,
+    ) -> Graph:
         """A checked copy with other nodes; unused parameters and shapes are dropped."""
-        nodes = tuple(nodes)
+        kept = tuple(nodes)
         params = self.params if params is None else params
         shapes = self.shapes if shapes is None else shapes
-        used = {p for n in nodes for names in n.params.values() for p in names}
-        live = {n.name for n in nodes} | set(self.inputs)
-        return replace(self, nodes=nodes, params={k: v for k, v in params.items() if k in used},
-                       shapes={k: v for k, v in shapes.items() if k in live})
+        used = {p for n in kept for names in n.params.values() for p in names}
+        live = {n.name for n in kept} | set(self.inputs)
+        return replace(
+            self,
+            nodes=kept,
+            params={k: v for k, v in params.items() if k in used},
+            shapes={k: v for k, v in shapes.items() if k in live},
+        )

@@ -51,13 +51,14 @@ def block_diagonal(*blocks: Array) -> Array:
     out = np.zeros((rows, columns), blocks[0].dtype)
     r = c = 0
     for b in blocks:
-        out[r:r + b.shape[0], c:c + b.shape[1]] = b
+        out[r : r + b.shape[0], c : c + b.shape[1]] = b
         r, c = r + b.shape[0], c + b.shape[1]
     return out
 
 
 def side_by_side(layers: tuple[GruWeights, ...]) -> GruWeights:
     """Independent GRUs as one: inputs, units and gates stand beside each other."""
+
     def matrices(role: str) -> Array:
         gates = [np.split(getattr(layer, role), 3) for layer in layers]
         return np.concatenate([block_diagonal(*(g[k] for g in gates)) for k in range(3)])
@@ -84,6 +85,8 @@ def scale_order(node: Node) -> Sequence[int]:
 
 
 def _merge(graph: Graph, node: Node, groups: range) -> GruWeights:
-    layers = tuple(GruWeights(*(graph.params[node.params[role][g]] for role in
-                                ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))) for g in groups)
+    layers = tuple(
+        GruWeights(*(graph.params[node.params[role][g]] for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
+        for g in groups
+    )
     return side_by_side(layers)

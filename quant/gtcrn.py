@@ -46,8 +46,17 @@ class _Builder:
         self.nodes: list[Node] = []
         self.shapes: dict[str, Shape] = {SPECTRUM: Shape(2, N_BINS)}
 
-    def add(self, kind: str, name: str, inputs: tuple[str, ...], shape: Shape, *, state: State | None = None,
-            params: Mapping[str, tuple[str, ...]] | None = None, **attrs: Any) -> str:
+    def add(
+        self,
+        kind: str,
+        name: str,
+        inputs: tuple[str, ...],
+        shape: Shape,
+        *,
+        state: State | None = None,
+        params: Mapping[str, tuple[str, ...]] | None = None,
+        **attrs: Any,
+    ) -> str:
         self.nodes.append(Node(kind, name, inputs, dict(params or {}), attrs, state))
         self.shapes[name] = shape
         return name
@@ -57,18 +66,49 @@ class _Builder:
         params = {role: (f"{name}.{role}",) for role in KINDS[kind]}
         return self.add(kind, name, (x,), shape, params=params, state=state, **attrs)
 
-    def conv_bn(self, conv: str, bn: str, x: str, shape: Shape, *, deconv: bool, kernel: tuple[int, int] = (1, 1),
-                stride: int = 1, groups: int = 1, dilation: int = 1, state: State | None = None) -> str:
+    def conv_bn(
+        self,
+        conv: str,
+        bn: str,
+        x: str,
+        shape: Shape,
+        *,
+        deconv: bool,
+        kernel: tuple[int, int] = (1, 1),
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
+        state: State | None = None,
+    ) -> str:
         kind = "conv_transpose" if deconv else "conv"
-        y = self.layer(kind, conv, x, shape, kernel=kernel, stride=stride, groups=groups, pad=kernel[1] // 2,
-                       dilation=dilation, state=state)
+        y = self.layer(
+            kind,
+            conv,
+            x,
+            shape,
+            kernel=kernel,
+            stride=stride,
+            groups=groups,
+            pad=kernel[1] // 2,
+            dilation=dilation,
+            state=state,
+        )
         return self.layer("batch_norm", bn, y, shape)
 
-    def conv_block(self, prefix: str, x: str, shape: Shape, *, deconv: bool, kernel: int, groups: int,
-                   last: bool = False) -> str:
+    def conv_block(
+        self, prefix: str, x: str, shape: Shape, *, deconv: bool, kernel: int, groups: int, last: bool = False
+    ) -> str:
         """Convolution over bands with stride 2, BatchNorm, PReLU (tanh after the last one)."""
-        y = self.conv_bn(f"{prefix}.conv", f"{prefix}.bn", x, shape, deconv=deconv, kernel=(1, kernel), stride=2,
-                         groups=groups)
+        y = self.conv_bn(
+            f"{prefix}.conv",
+            f"{prefix}.bn",
+            x,
+            shape,
+            deconv=deconv,
+            kernel=(1, kernel),
+            stride=2,
+            groups=groups,
+        )
         act = f"{prefix}.act"
         return self.add("tanh", act, (y,), shape) if last else self.layer("prelu", act, y, shape)
 
@@ -78,8 +118,14 @@ class _Builder:
         hidden = 2 * channels
         energy = self.add("mean_square", f"{prefix}.energy", (x,), Shape(channels, 1))
         gru = f"{prefix}.att_gru"
-        h = self.add("gru", gru, (energy,), Shape(hidden, 1), state=State(f"{gru}.state", 1, 1, hidden),
-                     params={role: (f"{gru}.{name}",) for role, name in GRU_ROLES.items()})
+        h = self.add(
+            "gru",
+            gru,
+            (energy,),
+            Shape(hidden, 1),
+            state=State(f"{gru}.state", 1, 1, hidden),
+            params={role: (f"{gru}.{name}",) for role, name in GRU_ROLES.items()},
+        )
         fc = self.layer("linear", f"{prefix}.att_fc", h, Shape(channels, 1))
         gate = self.add("sigmoid", f"{prefix}.att_act", (fc,), Shape(channels, 1))
         return self.add("gate", f"{prefix}.gated", (x, gate), Shape(channels, bands))
@@ -94,8 +140,17 @@ class _Builder:
         y = self.conv_bn(f"{prefix}.point_conv1", f"{prefix}.point_bn1", y, wide, deconv=deconv)
         y = self.layer("prelu", f"{prefix}.point_act", y, wide)
         history = State(f"{prefix}.depth_conv.state", 2 * dilation, bands, channels)
-        y = self.conv_bn(f"{prefix}.depth_conv", f"{prefix}.depth_bn", y, wide, deconv=deconv, kernel=(3, 3),
-                         groups=channels, dilation=dilation, state=history)
+        y = self.conv_bn(
+            f"{prefix}.depth_conv",
+            f"{prefix}.depth_bn",
+            y,
+            wide,
+            deconv=deconv,
+            kernel=(3, 3),
+            groups=channels,
+            dilation=dilation,
+            state=history,
+        )
         y = self.layer("prelu", f"{prefix}.depth_act", y, wide)
         y = self.conv_bn(f"{prefix}.point_conv2", f"{prefix}.point_bn2", y, narrow, deconv=deconv)
         y = self.tra(f"{prefix}.tra", y)
@@ -104,8 +159,10 @@ class _Builder:
     def path(self, prefix: str, which: str, x: str, groups: int, shape: Shape) -> str:
         """One half of a DPGRNN: recurrent network, linear, LayerNorm, residual (section 3.2.4)."""
         rnn, suffixes = f"{prefix}.{which}_rnn", ("", "_reverse") if which == "intra" else ("",)
-        params = {role: tuple(f"{rnn}.rnn{g + 1}.{name}{s}" for g in range(groups) for s in suffixes)
-                  for role, name in GRU_ROLES.items()}
+        params = {
+            role: tuple(f"{rnn}.rnn{g + 1}.{name}{s}" for g in range(groups) for s in suffixes)
+            for role, name in GRU_ROLES.items()
+        }
         state = None if which == "intra" else State(f"{rnn}.state", 1, shape.bands, shape.channels)
         kind = "bigru" if which == "intra" else "gru"
         y = self.add(kind, rnn, (x,), shape, params=params, state=state, groups=groups)
@@ -134,15 +191,21 @@ def _node_param_shapes(node: Node, shapes: Mapping[str, Shape]) -> list[tuple[st
     n_out = target.channels
     if node.kind in ("conv", "conv_transpose"):
         ends = (n_out, source.channels) if node.kind == "conv" else (source.channels, n_out)
-        sizes: dict[str, tuple[int, ...]] = {"weight": (ends[0], ends[1] // groups, *node.attrs["kernel"]),
-                                             "bias": (n_out,)}
+        sizes: dict[str, tuple[int, ...]] = {
+            "weight": (ends[0], ends[1] // groups, *node.attrs["kernel"]),
+            "bias": (n_out,),
+        }
     elif node.kind == "linear":
         sizes = {"weight": (n_out, source.channels), "bias": (n_out,)}
     elif node.kind in ("gru", "bigru"):
         n_in = source.channels // groups
         hidden = n_out // groups // (2 if node.kind == "bigru" else 1)
-        sizes = {"weight_ih": (3 * hidden, n_in), "weight_hh": (3 * hidden, hidden),
-                 "bias_ih": (3 * hidden,), "bias_hh": (3 * hidden,)}
+        sizes = {
+            "weight_ih": (3 * hidden, n_in),
+            "weight_hh": (3 * hidden, hidden),
+            "bias_ih": (3 * hidden,),
+            "bias_hh": (3 * hidden,),
+        }
     elif node.kind == "layer_norm":
         sizes = dict.fromkeys(KINDS[node.kind], (target.bands, target.channels))
     elif node.kind in ("merge_bands", "split_bands"):
@@ -156,14 +219,21 @@ def _node_param_shapes(node: Node, shapes: Mapping[str, Shape]) -> list[tuple[st
 def _network(c: Config) -> _Builder:
     b = _Builder()
     x = b.add("features", "features", (SPECTRUM,), Shape(3, N_BINS))
-    x = b.add("merge_bands", "erb.bands", (x,), Shape(3, c.n_bands), params={"weight": ("erb.erb_fc.weight",)},
-              n_low=c.n_low_bins)
+    x = b.add(
+        "merge_bands",
+        "erb.bands",
+        (x,),
+        Shape(3, c.n_bands),
+        params={"weight": ("erb.erb_fc.weight",)},
+        n_low=c.n_low_bins,
+    )
     x = b.add("neighbours", "sfe", (x,), Shape(9, c.n_bands))
     skips = []
     for i, groups in enumerate((1, c.groups)):
         bands = (b.shapes[x].bands + 1) // 2
-        x = b.conv_block(f"encoder.en_convs.{i}", x, Shape(c.channels, bands), deconv=False, kernel=c.kernel,
-                         groups=groups)
+        x = b.conv_block(
+            f"encoder.en_convs.{i}", x, Shape(c.channels, bands), deconv=False, kernel=c.kernel, groups=groups
+        )
         skips.append(x)
     for i, dilation in enumerate(c.dilations):
         x = b.gt_conv_block(f"encoder.en_convs.{i + 2}", x, dilation, deconv=False)
@@ -177,9 +247,16 @@ def _network(c: Config) -> _Builder:
     for i, (channels, groups) in enumerate(((c.channels, c.groups), (2, 1)), start=len(c.dilations)):
         x = b.add("add", f"decoder.skips.{i}", (x, skips.pop()), b.shapes[x])
         shape = Shape(channels, 2 * b.shapes[x].bands - 1)
-        x = b.conv_block(f"decoder.de_convs.{i}", x, shape, deconv=True, kernel=c.kernel, groups=groups,
-                         last=channels == 2)
-    x = b.add("split_bands", "erb.mask", (x,), Shape(2, N_BINS), params={"weight": ("erb.ierb_fc.weight",)},
-              n_low=c.n_low_bins)
+        x = b.conv_block(
+            f"decoder.de_convs.{i}", x, shape, deconv=True, kernel=c.kernel, groups=groups, last=channels == 2
+        )
+    x = b.add(
+        "split_bands",
+        "erb.mask",
+        (x,),
+        Shape(2, N_BINS),
+        params={"weight": ("erb.ierb_fc.weight",)},
+        n_low=c.n_low_bins,
+    )
     b.add("mask", "enhanced", (SPECTRUM, x), Shape(2, N_BINS))
     return b

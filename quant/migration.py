@@ -71,8 +71,10 @@ def choose_factors(graph: Graph, peaks: Mapping[str, Array]) -> dict[str, Array]
             largest[root] = max(largest.get(root, 0.0), float(peak))
     largest.pop(None, None)
     factors = {root: float(np.clip(1 / max(peak, 1e-9), 1 / LARGEST, LARGEST)) for root, peak in largest.items()}
-    out = {name: np.array([factors.get(classes.find((name, c)), 1.0) for c in range(shape.channels)], np.float32)
-           for name, shape in graph.shapes.items()}
+    out = {
+        name: np.array([factors.get(classes.find((name, c)), 1.0) for c in range(shape.channels)], np.float32)
+        for name, shape in graph.shapes.items()
+    }
     for node in graph.nodes:
         if node.kind == "mean_square":
             out[node.name] = out[node.inputs[0]] ** 2
@@ -96,13 +98,17 @@ def _constraints(graph: Graph, node: Node) -> list[tuple[Channel, Channel | None
     if node.kind == "add":
         return [*zip(out, ins[0], strict=True), *zip(out, ins[1], strict=True)]
     if node.kind == "slice":
-        return list(zip(out, ins[0][node.attrs["start"]:node.attrs["stop"]], strict=True))
+        return list(zip(out, ins[0][node.attrs["start"] : node.attrs["stop"]], strict=True))
     if node.kind == "shuffle":
         return [*zip(out[0::2], ins[0], strict=True), *zip(out[1::2], ins[1], strict=True)]
     if node.kind == "interleave":
         size = n // node.attrs["groups"]
-        return [(out[g * size + c], ins[0][(2 * g + phase) * size + c])
-                for g in range(node.attrs["groups"]) for phase in (0, 1) for c in range(size)]
+        return [
+            (out[g * size + c], ins[0][(2 * g + phase) * size + c])
+            for g in range(node.attrs["groups"])
+            for phase in (0, 1)
+            for c in range(size)
+        ]
     fixed_out = [] if node.kind in FREE_OUTPUT else out
     fixed_in = [] if node.kind in ABSORBS_INPUT or node.kind == "mean_square" else [c for i in ins for c in i]
     if node.kind == "mean_square":

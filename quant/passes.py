@@ -1,11 +1,11 @@
 """Exact rewrites of the graph. Each keeps the output within 1e-5 of what it was (tests/test_passes.py).
 
-    fold_batch_norm    BatchNorm into the convolution before it
-    prelu_to_leaky     PReLU with one slope is LeakyReLU
-    linear_to_conv     a linear layer over channels is a 1x1 convolution
-    deconv_to_conv     stride 1: flipped kernel; stride 2: even and odd phases, interleaved
-    sort_directions    the units of a bidirectional GRU: all forward ones, then all backward ones
-    fuse_neighbours    SFE followed by a 1x1 convolution is a convolution with a kernel of 3 bands
+fold_batch_norm    BatchNorm into the convolution before it
+prelu_to_leaky     PReLU with one slope is LeakyReLU
+linear_to_conv     a linear layer over channels is a 1x1 convolution
+deconv_to_conv     stride 1: flipped kernel; stride 2: even and odd phases, interleaved
+sort_directions    the units of a bidirectional GRU: all forward ones, then all backward ones
+fuse_neighbours    SFE followed by a 1x1 convolution is a convolution with a kernel of 3 bands
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from quant.gru import channel_order
 from quant.graph import Array, Graph, Node, Shape
+from quant.gru import channel_order
 
 BATCH_NORM_EPS = 1e-5
 
@@ -30,7 +30,7 @@ def streaming_graph(graph: Graph) -> Graph:
 
 def fold_batch_norm(graph: Graph) -> Graph:
     """weight * g / sqrt(var + eps), and the bias likewise; the convolution takes the BatchNorm's name."""
-    params, nodes = dict(graph.params), []
+    params, nodes = dict(graph.params), list[Node]()
     for node in graph.nodes:
         if node.kind != "batch_norm":
             nodes.append(node)
@@ -59,6 +59,7 @@ def _along_outputs(gain: np.ndarray, conv: Node, n_in: int) -> np.ndarray:
 
 def prelu_to_leaky(graph: Graph) -> Graph:
     """One slope for every channel: the slope becomes an attribute."""
+
     def rewrite(node: Node) -> Node:
         slope = float(graph.arrays(node)["weight"].item())
         return Node("leaky_relu", node.name, node.inputs, attrs={"slope": slope})
@@ -80,7 +81,7 @@ def linear_to_conv(graph: Graph) -> Graph:
 
 def deconv_to_conv(graph: Graph) -> Graph:
     """Transposed convolutions become convolutions, with `interleave` behind those of stride 2."""
-    params, shapes, nodes = dict(graph.params), dict(graph.shapes), []
+    params, shapes, nodes = dict(graph.params), dict(graph.shapes), list[Node]()
     for node in graph.nodes:
         if node.kind != "conv_transpose":
             nodes.append(node)
@@ -90,8 +91,8 @@ def deconv_to_conv(graph: Graph) -> Graph:
         kernels = _grouped_transpose(weight, groups)[:, :, ::-1, ::-1]
         if node.attrs["stride"] == 1:
             params[node.param("weight")] = np.ascontiguousarray(kernels)
-            kt, kf = node.attrs["kernel"]
-            nodes.append(replace(node, kind="conv", attrs={**node.attrs, "pad": kf - 1 - node.attrs["pad"]}))
+            pad = node.attrs["kernel"][1] - 1 - node.attrs["pad"]
+            nodes.append(replace(node, kind="conv", attrs={**node.attrs, "pad": pad}))
         else:
             weight, bias = _phases(kernels, params[node.param("bias")], groups)
             params[node.param("weight")], params[node.param("bias")] = weight, bias
@@ -100,8 +101,14 @@ def deconv_to_conv(graph: Graph) -> Graph:
             shapes[phases] = Shape(2 * shapes[node.name].channels, n_bands)
             attrs = {**node.attrs, "kernel": (1, 3), "stride": 1, "pad": 1}
             nodes.append(replace(node, kind="conv", name=phases, attrs=attrs))
-            nodes.append(Node("interleave", node.name, (phases,),
-                              attrs={"groups": groups, "n_bands": shapes[node.name].bands}))
+            nodes.append(
+                Node(
+                    "interleave",
+                    node.name,
+                    (phases,),
+                    attrs={"groups": groups, "n_bands": shapes[node.name].bands},
+                )
+            )
     return graph.rewritten(nodes, shapes, params)
 
 
@@ -150,11 +157,16 @@ def fuse_neighbours(graph: Graph) -> Graph:
 
     Only before a 1x1 convolution: elsewhere the two zero paddings at the edges differ.
     """
-    params, nodes = dict(graph.params), []
+    params, nodes = dict(graph.params), list[Node]()
     for node in graph.nodes:
         before = nodes[-1] if nodes else None
-        if (node.kind == "conv" and node.attrs["kernel"] == (1, 1) and before is not None
-                and before.kind == "neighbours" and node.inputs == (before.name,)):
+        if (
+            node.kind == "conv"
+            and node.attrs["kernel"] == (1, 1)
+            and before is not None
+            and before.kind == "neighbours"
+            and node.inputs == (before.name,)
+        ):
             weight = params[node.param("weight")]
             params[node.param("weight")] = weight.reshape(weight.shape[0], -1, 1, 3)
             nodes[-1] = replace(node, inputs=before.inputs, attrs={**node.attrs, "kernel": (1, 3), "pad": 1})
@@ -164,5 +176,10 @@ def fuse_neighbours(graph: Graph) -> Graph:
 
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
-    fold_batch_norm, prelu_to_leaky, linear_to_conv, deconv_to_conv, sort_directions,
-    fuse_neighbours)
+    fold_batch_norm,
+    prelu_to_leaky,
+    linear_to_conv,
+    deconv_to_conv,
+    sort_directions,
+    fuse_neighbours,
+)

@@ -36,12 +36,15 @@ class Plan:
 def prepare(graph: Graph, recipe: Recipe) -> tuple[Graph, dict[str, Precision]]:
     """Insert a `quantize` node wherever an 8-bit node reads a float value; return the precisions with it."""
     precision = dict(assign(recipe, graph))
-    nodes, shapes = [], dict(graph.shapes)
+    nodes, shapes = list[Node](), dict(graph.shapes)
     for node in graph.nodes:
         inputs = []
         for name in node.inputs:
-            if precision[node.name] == "int8" and precision.get(name, "float") == "float" \
-                    and node.kind not in FOLLOWERS:
+            if (
+                precision[node.name] == "int8"
+                and precision.get(name, "float") == "float"
+                and node.kind not in FOLLOWERS
+            ):
                 entrance = f"{name}.q8"
                 if entrance not in shapes:
                     nodes.append(Node("quantize", entrance, (name,)))
@@ -99,22 +102,31 @@ def _gru_grids(node: Node, ranges: Ranges) -> dict[str, QParams]:
 
 def _gru_scales(graph: Graph, node: Node) -> dict[str, Array]:
     """One scale for each row of each gate matrix."""
-    return {name: choose_weight_scales(graph.params[name]) for role in ("weight_ih", "weight_hh")
-            for name in node.params[role]}
+    return {
+        name: choose_weight_scales(graph.params[name])
+        for role in ("weight_ih", "weight_hh")
+        for name in node.params[role]
+    }
 
 
 def plan_table(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
-    """The plan as rows, in execution order: every value with its bits, grid and range, every 8-bit weight with its scales."""
+    """The plan as rows, in execution order: every value with its grid and range, every 8-bit weight with its scales."""
     rows: list[dict[str, Any]] = []
     for node in graph.nodes:
-        taps = [t for t in plan.grids if t == node.name or t.startswith(f"{node.name}.") and t[len(node.name) + 1:]
-                in (*GRU_RANGED, *GRU_FIXED)]
-        if node.name not in taps:
-            rows.append({"tap": node.name, "kind": node.kind, "type": "float"})
-        for tap in taps:
-            q = plan.grids[tap]
-            rows.append({"tap": tap, "kind": node.kind, "type": "int8", "scale": q.scale, "zero_point": q.zero_point,
-                         "low": q.low, "high": q.high})
-        rows += [{"tap": name, "kind": "weight", "type": "int8", "scales": plan.weight_scales[name].tolist()}
-                 for names in node.params.values() for name in names if name in plan.weight_scales]
+        inner = (*GRU_RANGED, *GRU_FIXED) if node.kind in ("gru", "bigru") else ()
+        rows += [_value_row(tap, node, plan) for tap in (*(f"{node.name}.{role}" for role in inner), node.name)]
+        rows += [
+            {"tap": name, "kind": "weight", "type": "int8", "scales": plan.weight_scales[name].tolist()}
+            for names in node.params.values()
+            for name in names
+            if name in plan.weight_scales
+        ]
     return rows
+
+
+def _value_row(tap: str, node: Node, plan: Plan) -> dict[str, Any]:
+    row: dict[str, Any] = {"tap": tap, "kind": node.kind}
+    q = plan.grids.get(tap)
+    if q is None:
+        return row | {"type": "float"}
+    return row | {"type": "int8", "scale": q.scale, "zero_point": q.zero_point, "low": q.low, "high": q.high}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.mixing import Clip, Mix, mixtures
 from calibration.corpus import Corpus
+from calibration.mixing import Clip, Mix, mixtures
 from calibration.ranges import Provenance, Ranges
 from edge_runtime.errors import Failure
 from quant import calibrate
@@ -55,8 +55,9 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
     noisy, warmup = calibration.noisy, calibration.mix.warmup_samples
     peaks: dict[str, Array] = {}
     if recipe.migrate_scales:
-        peaks = calibrate.observe_channels(graph, migrated_values(graph, recipe), noisy, warmup,
-                                           recipe.migration_percentile)
+        peaks = calibrate.observe_channels(
+            graph, migrated_values(graph, recipe), noisy, warmup, recipe.migration_percentile
+        )
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
     histograms = calibrate.observe(prepared, int8_taps(prepared, precision), noisy, warmup)
     ranges = calibrate.choose_ranges(histograms, recipe, calibration.provenance(recipe, checkpoint_sha256), peaks)
@@ -66,13 +67,19 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
 def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: str) -> Quantized:
     """Plan with ranges measured before. Failure: they belong to another checkpoint, or lack a tap."""
     if ranges.provenance.checkpoint_sha256 != checkpoint_sha256:
-        raise Failure("the ranges were measured on another checkpoint", where="--ranges",
-                      remedy="leave --ranges out to calibrate anew")
+        raise Failure(
+            "the ranges were measured on another checkpoint",
+            where="--ranges",
+            remedy="leave --ranges out to calibrate anew",
+        )
     peaks = {name: np.asarray(values, np.float32) for name, values in ranges.channel_peaks.items()}
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
     if missing := [tap for tap in int8_taps(prepared, precision) if tap not in ranges.values]:
-        raise Failure(f"no range for tap {missing[0]}: they were measured for another recipe", where="--ranges",
-                      remedy="leave --ranges out to calibrate anew")
+        raise Failure(
+            f"no range for tap {missing[0]}: they were measured for another recipe",
+            where="--ranges",
+            remedy="leave --ranges out to calibrate anew",
+        )
     return Quantized(prepared, make_plan(prepared, precision, ranges), ranges)
 
 

@@ -78,8 +78,11 @@ def assign(recipe: Recipe, graph: Graph) -> dict[str, Precision]:
     """The precision of every node; raises Failure for a rule that matches nothing."""
     for rule in recipe.rules:
         if not any(n.kind in rule.kinds and fnmatchcase(n.name, rule.nodes) for n in graph.nodes):
-            raise Failure(f"rule {rule.nodes!r} matches no node", where=recipe.name,
-                          remedy="`quant plan` lists the nodes")
+            raise Failure(
+                f"rule {rule.nodes!r} matches no node",
+                where=recipe.name,
+                remedy="`quant plan` lists the nodes",
+            )
     precision: dict[str, Precision] = dict.fromkeys(graph.inputs, "float")
     for node in graph.nodes:
         follows = node.kind in FOLLOWERS

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant import gru
-from quant.graph import Array, Graph, Node
+from quant.graph import Graph, Node
 from quant.gru import GruWeights
 from quant.plan import Plan
 from quant.qparams import QParams, dequantize, quantize, quantize_bias, quantize_weight
 
-Tap = Callable[[str, NDArray[Any]], None]
+Values = NDArray[Any]  # float32 or, on a grid, int8
+Tap = Callable[[str, Values], None]
 
 
 class Reference:
@@ -27,11 +28,13 @@ class Reference:
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph, self.plan = graph, plan
-        self._weights = {n.name: quantize_weight(graph.params[n.param("weight")],
-                                                 plan.weight_scales[n.param("weight")])
-                         for n in graph.nodes if n.kind == "conv" and plan.is_int8(n)}
+        self._weights = {
+            n.name: quantize_weight(graph.params[n.param("weight")], plan.weight_scales[n.param("weight")])
+            for n in graph.nodes
+            if n.kind == "conv" and plan.is_int8(n)
+        }
         self._layers = {n.name: _gru_layer(graph, plan, n) for n in graph.nodes if n.kind in ("gru", "bigru")}
-        self.states: dict[str, NDArray[Any]] = {}
+        self.states: dict[str, Values] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -48,41 +51,43 @@ class Reference:
         source = node.inputs[0] if node.kind == "conv" else node.name
         return self.plan.grids[source].zero_point, np.int8
 
-    def step(self, spectrum: Array, tap: Tap = lambda name, value: None) -> Array:
+    def step(self, spectrum: Values, tap: Tap = lambda name, value: None) -> Values:
         """One frame: (257, 2) -> (257, 2). `tap` sees every value as it is stored, int8 or float32."""
-        values: dict[str, NDArray[Any]] = {name: spectrum.T.astype(np.float32) for name in self.graph.inputs}
+        values: dict[str, Values] = {name: spectrum.T.astype(np.float32) for name in self.graph.inputs}
         for node in self.graph.nodes:
             int8 = self.plan.is_int8(node)
             run = getattr(self, f"_{node.kind}_int8" if int8 else f"_{node.kind}")
-            ins = [values[i] if int8 or values[i].dtype != np.int8 else dequantize(values[i], self.plan.grids[i])
-                   for i in node.inputs]
+            ins = [
+                values[i] if int8 or values[i].dtype != np.int8 else dequantize(values[i], self.plan.grids[i])
+                for i in node.inputs
+            ]
             values[node.name] = run(node, *ins)
             tap(node.name, values[node.name])
         return np.ascontiguousarray(values[self.graph.output].T)
 
     # --- float nodes --------------------------------------------------------------------------------------------
 
-    def _param(self, node: Node, role: str) -> Array:
+    def _param(self, node: Node, role: str) -> Values:
         return self.graph.params[node.param(role)]
 
-    def _features(self, node: Node, x: Array) -> Array:
+    def _features(self, node: Node, x: Values) -> Values:
         return np.concatenate([np.sqrt((x * x).sum(0, keepdims=True) + np.float32(1e-12)), x])
 
-    def _merge_bands(self, node: Node, x: Array) -> Array:
+    def _merge_bands(self, node: Node, x: Values) -> Values:
         n = node.attrs["n_low"]
         return np.concatenate([x[:, :n], x[:, n:] @ self._param(node, "weight").T], 1)
 
     _split_bands = _merge_bands
 
-    def _neighbours(self, node: Node, x: Array) -> Array:
+    def _neighbours(self, node: Node, x: Values) -> Values:
         padded = np.pad(x, ((0, 0), (1, 1)))
-        return np.stack([padded[:, k:k + x.shape[1]] for k in range(3)], 1).reshape(-1, x.shape[1])
+        return np.stack([padded[:, k : k + x.shape[1]] for k in range(3)], 1).reshape(-1, x.shape[1])
 
-    def _conv(self, node: Node, x: Array) -> Array:
+    def _conv(self, node: Node, x: Values) -> Values:
         y = _convolve(self._history(node, x), self._param(node, "weight"), node)
         return (y + self._param(node, "bias")[:, None]).astype(np.float32)
 
-    def _history(self, node: Node, x: NDArray[Any]) -> NDArray[Any]:
+    def _history(self, node: Node, x: Values) -> Values:
         """(frames, channels, bands): the state, then this frame; the state moves on."""
         if node.state is None:
             return x[None]
@@ -90,48 +95,48 @@ class Reference:
         self.states[node.state.name] = both[1:]
         return both
 
-    def _leaky_relu(self, node: Node, x: Array) -> Array:
+    def _leaky_relu(self, node: Node, x: Values) -> Values:
         return np.where(x < 0, np.float32(node.attrs["slope"]) * x, x)
 
-    def _slice(self, node: Node, x: NDArray[Any]) -> NDArray[Any]:
-        return x[node.attrs["start"]:node.attrs["stop"]]
+    def _slice(self, node: Node, x: Values) -> Values:
+        return x[node.attrs["start"] : node.attrs["stop"]]
 
     _slice_int8 = _slice
 
-    def _shuffle(self, node: Node, x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+    def _shuffle(self, node: Node, x: Values, y: Values) -> Values:
         return np.stack([x, y], 1).reshape(-1, x.shape[1])
 
-    def _mean_square(self, node: Node, x: Array) -> Array:
+    def _mean_square(self, node: Node, x: Values) -> Values:
         return (x * x).mean(1, keepdims=True)
 
-    def _sigmoid(self, node: Node, x: Array) -> Array:
+    def _sigmoid(self, node: Node, x: Values) -> Values:
         return _sigmoid(x).astype(np.float32)
 
-    def _tanh(self, node: Node, x: Array) -> Array:
+    def _tanh(self, node: Node, x: Values) -> Values:
         return np.tanh(x)
 
-    def _gate(self, node: Node, x: Array, gate: Array) -> Array:
+    def _gate(self, node: Node, x: Values, gate: Values) -> Values:
         return x * gate
 
-    def _add(self, node: Node, x: Array, y: Array) -> Array:
+    def _add(self, node: Node, x: Values, y: Values) -> Values:
         return x + y
 
-    def _layer_norm(self, node: Node, x: Array) -> Array:
+    def _layer_norm(self, node: Node, x: Values) -> Values:
         centred = x - x.mean()
         scaled = centred / np.sqrt((centred * centred).mean() + np.float32(node.attrs["eps"]))
         return scaled * self._param(node, "weight").T + self._param(node, "bias").T
 
-    def _interleave(self, node: Node, x: NDArray[Any]) -> NDArray[Any]:
+    def _interleave(self, node: Node, x: Values) -> Values:
         groups = node.attrs["groups"]
         y = x.reshape(groups, 2, -1, x.shape[1]).transpose(0, 2, 3, 1)
-        return y.reshape(-1, 2 * x.shape[1])[:, :node.attrs["n_bands"]]
+        return y.reshape(-1, 2 * x.shape[1])[:, : node.attrs["n_bands"]]
 
     _interleave_int8 = _interleave
 
-    def _mask(self, node: Node, x: Array, m: Array) -> Array:
+    def _mask(self, node: Node, x: Values, m: Values) -> Values:
         return np.stack([x[0] * m[0] - x[1] * m[1], x[1] * m[0] + x[0] * m[1]])
 
-    def _gru(self, node: Node, x: Array) -> Array:
+    def _gru(self, node: Node, x: Values) -> Values:
         assert node.state is not None
         h = self._layers[node.name].step(self._layers[node.name].gates_x(x.T), self.states[node.state.name][0].T)
         self.states[node.state.name] = h.T[None]
@@ -139,7 +144,7 @@ class Reference:
 
     _gru_int8 = _gru
 
-    def _bigru(self, node: Node, x: Array) -> Array:
+    def _bigru(self, node: Node, x: Values) -> Values:
         layer = self._layers[node.name]
         gates = layer.gates_x(np.concatenate([x.T, x.T[::-1]], 1))
         h, ys = layer.start(), []
@@ -153,38 +158,38 @@ class Reference:
 
     # --- 8-bit nodes --------------------------------------------------------------------------------------------
 
-    def _quantize_int8(self, node: Node, x: Array) -> NDArray[np.int8]:
+    def _quantize_int8(self, node: Node, x: Values) -> Values:
         return quantize(x, self.plan.grids[node.name])
 
-    def _conv_int8(self, node: Node, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    def _conv_int8(self, node: Node, x: Values) -> Values:
         source, target = self.plan.grids[node.inputs[0]], self.plan.grids[node.name]
         scales = self.plan.weight_scales[node.param("weight")]
         total = _convolve(self._history(node, x).astype(np.int32) - source.zero_point, self._weights[node.name], node)
         total = total + quantize_bias(self._param(node, "bias"), source.scale, scales)[:, None]
         return _requantize(total, (np.float64(source.scale) * scales)[:, None], target)
 
-    def _leaky_relu_int8(self, node: Node, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    def _leaky_relu_int8(self, node: Node, x: Values) -> Values:
         return _on_grid(self._leaky_relu(node, self._real(node, 0, x)), self.plan.grids[node.name])
 
-    def _add_int8(self, node: Node, x: NDArray[np.int8], y: NDArray[np.int8]) -> NDArray[np.int8]:
+    def _add_int8(self, node: Node, x: Values, y: Values) -> Values:
         return _on_grid(self._real(node, 0, x) + self._real(node, 1, y), self.plan.grids[node.name])
 
-    def _gate_int8(self, node: Node, x: NDArray[np.int8], gate: NDArray[np.int8]) -> NDArray[np.int8]:
+    def _gate_int8(self, node: Node, x: Values, gate: Values) -> Values:
         return _on_grid(self._real(node, 0, x) * self._real(node, 1, gate), self.plan.grids[node.name])
 
-    def _shuffle_int8(self, node: Node, x: NDArray[np.int8], y: NDArray[np.int8]) -> NDArray[np.int8]:
+    def _shuffle_int8(self, node: Node, x: Values, y: Values) -> Values:
         both = self._shuffle(node, self._real(node, 0, x), self._real(node, 1, y))
         return _on_grid(both, self.plan.grids[node.name])
 
-    def _real(self, node: Node, index: int, x: NDArray[np.int8]) -> NDArray[np.float64]:
+    def _real(self, node: Node, index: int, x: Values) -> Values:
         return _real(x, self.plan.grids[node.inputs[index]])
 
 
-def _convolve(x: NDArray[Any], weight: NDArray[Any], node: Node) -> NDArray[Any]:
+def _convolve(x: Values, weight: Values, node: Node) -> Values:
     """(frames, channels, bands) -> (out, bands), the last frame of a convolution, exact in integers."""
     a, (n_out, per_group, kt, kf) = node.attrs, weight.shape
     padded = np.pad(x, ((0, 0), (0, 0), (a["pad"], a["pad"])))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kf, 2)[::a["dilation"], :, ::a["stride"]]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kf, 2)[:: a["dilation"], :, :: a["stride"]]
     if len(windows) != kt:
         raise ValueError(f"{node.name}: {len(windows)} frames for a kernel of {kt}")
     groups = a["groups"]
@@ -194,20 +199,20 @@ def _convolve(x: NDArray[Any], weight: NDArray[Any], node: Node) -> NDArray[Any]
     return np.einsum("tgcbk,goctk->gob", grouped, filters, dtype=dtype).reshape(n_out, -1)
 
 
-def _requantize(total: NDArray[Any], unit: Any, q: QParams) -> NDArray[np.int8]:
+def _requantize(total: Values, unit: Any, q: QParams) -> Values:
     """Accumulators, `unit` real each, onto a grid: the one rounding of the integer path."""
     return np.clip(np.rint(total * (unit / np.float64(q.scale))) + q.zero_point, -128, 127).astype(np.int8)
 
 
-def _on_grid(values: NDArray[Any], q: QParams) -> NDArray[np.int8]:
+def _on_grid(values: Values, q: QParams) -> Values:
     return _requantize(values, 1.0, q)
 
 
-def _real(values: NDArray[np.int8], q: QParams) -> NDArray[np.float64]:
+def _real(values: Values, q: QParams) -> Values:
     return (values.astype(np.float64) - q.zero_point) * np.float64(q.scale)
 
 
-def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:
+def _sigmoid(x: Values) -> Values:
     return 1 / (1 + np.exp(-x.astype(np.float64)))
 
 
@@ -222,13 +227,13 @@ class _GruFloat:
     def __init__(self, w: GruWeights) -> None:
         self.w = w
 
-    def start(self) -> Array:
+    def start(self) -> Values:
         return np.zeros((1, self.w.hidden), np.float32)
 
-    def gates_x(self, x: Array) -> Array:
+    def gates_x(self, x: Values) -> Values:
         return x @ self.w.w_ih.T + self.w.b_ih
 
-    def step(self, gates_x: Array, h: Array) -> Array:
+    def step(self, gates_x: Values, h: Values) -> Values:
         n_rz, gates_h = 2 * self.w.hidden, h @ self.w.w_hh.T + self.w.b_hh
         r, z = np.split(_sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
         n = np.tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
@@ -240,27 +245,31 @@ class _GruInt8:
 
     def __init__(self, w: GruWeights, plan: Plan, node: Node) -> None:
         self.w, self.plan, self.node = w, plan, node
-        self.scales = {role: gru.merged_scales([plan.weight_scales[node.params[role][g]] for g in gru.scale_order(node)])
-                       for role in ("weight_ih", "weight_hh")}
-        self.integers = {"weight_ih": quantize_weight(w.w_ih, self.scales["weight_ih"]),
-                         "weight_hh": quantize_weight(w.w_hh, self.scales["weight_hh"])}
+        self.scales = {
+            role: gru.merged_scales([plan.weight_scales[node.params[role][g]] for g in gru.scale_order(node)])
+            for role in ("weight_ih", "weight_hh")
+        }
+        self.integers = {
+            "weight_ih": quantize_weight(w.w_ih, self.scales["weight_ih"]),
+            "weight_hh": quantize_weight(w.w_hh, self.scales["weight_hh"]),
+        }
 
     def _grid(self, role: str) -> QParams:
         return self.plan.grids[f"{self.node.name}.{role}" if role else self.node.name]
 
-    def start(self) -> NDArray[np.int8]:
+    def start(self) -> Values:
         return np.full((1, self.w.hidden), self._grid("").zero_point, np.int8)
 
-    def _gates(self, x: NDArray[np.int8], source: QParams, role: str, bias: Array, target: str) -> NDArray[np.int8]:
+    def _gates(self, x: Values, source: QParams, role: str, bias: Values, target: str) -> Values:
         scales = self.scales[role]
         total = (x.astype(np.int32) - source.zero_point) @ self.integers[role].astype(np.int32).T
         total = total + quantize_bias(bias, source.scale, scales)
         return _requantize(total, np.float64(source.scale) * scales, self._grid(target))
 
-    def gates_x(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    def gates_x(self, x: Values) -> Values:
         return self._gates(x, self.plan.grids[self.node.inputs[0]], "weight_ih", self.w.b_ih, "gates_x")
 
-    def step(self, gates_x: NDArray[np.int8], h: NDArray[np.int8]) -> NDArray[np.int8]:
+    def step(self, gates_x: Values, h: Values) -> Values:
         n_rz = 2 * self.w.hidden
         gates_h = self._gates(h, self._grid(""), "weight_hh", self.w.b_hh, "gates_h")
         x_real, h_real = _real(gates_x, self._grid("gates_x")), _real(gates_h, self._grid("gates_h"))
@@ -271,5 +280,5 @@ class _GruInt8:
         difference = self._round(_real(h, self._grid("")) - n, "difference")
         return _on_grid(n + self._round(z * difference, "update"), self._grid(""))
 
-    def _round(self, values: NDArray[Any], role: str) -> NDArray[np.float64]:
+    def _round(self, values: Values, role: str) -> Values:
         return _real(_on_grid(values, self._grid(role)), self._grid(role))

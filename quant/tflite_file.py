@@ -13,10 +13,13 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 
-from quant.graph import Array
-
-TYPES = {"float32": schema.TensorType.FLOAT32, "int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
+TYPES = {
+    "float32": schema.TensorType.FLOAT32,
+    "int8": schema.TensorType.INT8,
+    "int32": schema.TensorType.INT32,
+}
 # The lowest operator version that carries int8; 2 where not listed, and 1 for float everywhere.
 INT8_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "QUANTIZE": 1, "RESHAPE": 1}
 
@@ -51,14 +54,20 @@ class TfliteFile:
         self.outputs: list[Tensor] = []
         self._constants: dict[Hashable, Tensor] = {}
 
-    def tensor(self, shape: Sequence[int], dtype: str = "float32", grid: TensorGrid | None = None, name: str = "",
-               buffer: int = 0) -> Tensor:
+    def tensor(
+        self,
+        shape: Sequence[int],
+        dtype: str = "float32",
+        grid: TensorGrid | None = None,
+        name: str = "",
+        buffer: int = 0,
+    ) -> Tensor:
         """A new tensor; anonymous ones cost the fewest bytes."""
         tensor = Tensor(len(self.tensors), tuple(int(d) for d in shape), dtype, grid)
         self.tensors.append((tensor, name, buffer))
         return tensor
 
-    def constant(self, values: Array, grid: TensorGrid | None = None) -> Tensor:
+    def constant(self, values: NDArray[Any], grid: TensorGrid | None = None) -> Tensor:
         """A constant tensor; equal constants on the same grid are one tensor."""
         values = np.ascontiguousarray(values)
         data, dtype = values.tobytes(), str(values.dtype)
@@ -135,7 +144,7 @@ class _Serializer:
         if data:
             self.b.StartVector(1, len(data), 16)  # 16-byte alignment, as runtimes map weights in place
             self.b.head -= len(data)
-            self.b.Bytes[self.b.head:self.b.head + len(data)] = data
+            self.b.Bytes[self.b.head : self.b.head + len(data)] = data
             vector = self.b.EndVector()
         schema.BufferStart(self.b)
         if vector is not None:
@@ -144,7 +153,7 @@ class _Serializer:
 
     def _tensor(self, tensor: Tensor, name: str, buffer: int) -> int:
         shape = self._numbers(tensor.shape, "int32")
-        grid = self._once(tensor.grid, lambda: self._grid(tensor.grid)) if tensor.grid else None
+        grid = self._grid(tensor.grid) if tensor.grid else None
         text = self._once(("name", name), lambda: int(self.b.CreateString(name)))
         schema.TensorStart(self.b)
         schema.TensorAddShape(self.b, shape)
@@ -158,18 +167,26 @@ class _Serializer:
     def _grid(self, grid: TensorGrid) -> int:
         scales = self._numbers(grid.scales, "float32")
         zero_points = self._numbers(grid.zero_points, "int64")
-        schema.QuantizationParametersStart(self.b)
-        schema.QuantizationParametersAddScale(self.b, scales)
-        schema.QuantizationParametersAddZeroPoint(self.b, zero_points)
-        schema.QuantizationParametersAddQuantizedDimension(self.b, grid.axis)
-        return int(schema.QuantizationParametersEnd(self.b))
 
-    def _operator(self, operator: tuple[str, tuple[int, ...], tuple[int, ...], Any],
-                  codes: list[tuple[str, int]]) -> int:
+        def table() -> int:
+            schema.QuantizationParametersStart(self.b)
+            schema.QuantizationParametersAddScale(self.b, scales)
+            schema.QuantizationParametersAddZeroPoint(self.b, zero_points)
+            schema.QuantizationParametersAddQuantizedDimension(self.b, grid.axis)
+            return int(schema.QuantizationParametersEnd(self.b))
+
+        return self._once(grid, table)
+
+    def _operator(
+        self, operator: tuple[str, tuple[int, ...], tuple[int, ...], Any], codes: list[tuple[str, int]]
+    ) -> int:
         code, inputs, outputs, options = operator
         ins, outs = self._numbers(inputs, "int32"), self._numbers(outputs, "int32")
-        packed = self._once((type(options).__name__, repr(vars(options))), lambda: int(options.Pack(self.b))) \
-            if options is not None else None
+        packed = (
+            self._once((type(options).__name__, repr(vars(options))), lambda: int(options.Pack(self.b)))
+            if options is not None
+            else None
+        )
         schema.OperatorStart(self.b)
         schema.OperatorAddOpcodeIndex(self.b, codes.index((code, self._version(operator))))
         schema.OperatorAddInputs(self.b, ins)

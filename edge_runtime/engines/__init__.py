@@ -48,9 +48,7 @@ class _Kind(NamedTuple):
 
 ENGINES: Final = {
     "onnx": _Kind("edge_runtime.engines.onnx", ("onnxruntime",), "onnx"),
-    "tflite": _Kind(
-        "edge_runtime.engines.tflite", ("ai_edge_litert", "tflite_runtime", "tensorflow"), "litert"
-    ),
+    "tflite": _Kind("edge_runtime.engines.tflite", ("ai_edge_litert", "tflite_runtime", "tensorflow"), "litert"),
 }
 AUTO: Final = "auto"
 
@@ -60,9 +58,7 @@ def available() -> list[str]:
     return [name for name, kind in ENGINES.items() if any(find_spec(package) for package in kind.packages)]
 
 
-def open_engine(
-    artifact: Artifact, engine: str = AUTO, precision: str = "int8", n_threads: int = 1
-) -> Engine:
+def open_engine(artifact: Artifact, engine: str = AUTO, precision: str = "int8", n_threads: int = 1) -> Engine:
     """Load one model of the artifact; `auto` is the board's preferred engine, or another that is installed.
 
     Failure: no such model in the artifact, no package to run it, or a file that is not what was built.

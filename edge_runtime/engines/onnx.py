@@ -88,9 +88,7 @@ def open_model(model: bytes, entry: ModelEntry, precision: str, n_threads: int) 
 
 def _session(onnxruntime: Any, model: bytes, entry: ModelEntry, n_threads: int) -> Any:
     try:
-        return onnxruntime.InferenceSession(
-            model, _options(onnxruntime, n_threads), providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(model, _options(onnxruntime, n_threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no narrower base
         reason = str(error).partition("\n")[0]
         raise Failure(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
 from edge_runtime.engines.interface import (
     ENHANCED,
     SPECTRUM,
-    SPECTRUM_SHAPE,
     Port,
     StateArray,
     check_ports,
@@ -33,15 +32,13 @@ _INTERPRETERS: Final = {
 }
 
 
-class _Feedback(NamedTuple):
-    """One state's way back: a view of the output, valid until the next invoke, goes into the input."""
-
-    input_index: int
-    output_view: Callable[[], StateArray]
-
-
 class TfliteEngine:
-    """The interpreter keeps the states in its input tensors between steps."""
+    """The interpreter keeps the states in its input tensors between steps.
+
+    `set_tensor` and `get_tensor` cost as much as a sixth of a step, so tensors are read and written in place. Their
+    memory moves only in `allocate_tensors` and `resize_tensor_input`, which this class, the interpreter's only owner,
+    never calls; `_memory` checks what it hands out.
+    """
 
     name = "tflite"
 
@@ -53,34 +50,44 @@ class TfliteEngine:
         inputs = _by_name(interpreter.get_input_details())
         outputs = _by_name(interpreter.get_output_details())
         check_ports(entry, _ports(inputs), _ports(outputs))
-        self._state_index = {state.name: inputs[state.name]["index"] for state in entry.states}
-        self._feedback = [
-            _Feedback(index, interpreter.tensor(outputs[state_out(name)]["index"]))
-            for name, index in self._state_index.items()
-        ]
-        self._spectrum_index = inputs[SPECTRUM]["index"]
-        self._enhanced_view = interpreter.tensor(outputs[ENHANCED]["index"])
+        interpreter.invoke()  # delegates settle their memory in the first run
+        self._spectrum = _memory(interpreter, inputs[SPECTRUM]).reshape(N_BINS, 2)
+        self._enhanced = _memory(interpreter, outputs[ENHANCED]).reshape(N_BINS, 2)
+        self._states = {state.name: _memory(interpreter, inputs[state.name]) for state in entry.states}
+        made = {name: _memory(interpreter, outputs[state_out(name)]) for name in self._states}
+        self._feedback = [(self._states[name], made[name]) for name in self._states]
         self.reset()
 
     def step(self, spectrum: Float32Array, enhanced: Float32Array) -> None:
-        set_tensor = self._interpreter.set_tensor
-        set_tensor(self._spectrum_index, spectrum.reshape(SPECTRUM_SHAPE))
+        self._spectrum[:] = spectrum
         self._interpreter.invoke()
-        enhanced[:] = self._enhanced_view().reshape(N_BINS, 2)
-        for index, output_view in self._feedback:
-            set_tensor(index, output_view())
+        enhanced[:] = self._enhanced
+        for state, made in self._feedback:
+            state[:] = made
 
     def reset(self) -> None:
         for state in self._entry.states:
-            self._interpreter.set_tensor(self._state_index[state.name], start_value(state))
+            self._states[state.name][:] = start_value(state)
 
     def states(self) -> dict[str, StateArray]:
-        return {name: self._interpreter.get_tensor(index) for name, index in self._state_index.items()}
+        return {name: state.copy() for name, state in self._states.items()}
 
     def set_states(self, states: dict[str, StateArray]) -> None:
         check_states(self._entry, states)
         for name, array in states.items():
-            self._interpreter.set_tensor(self._state_index[name], np.ascontiguousarray(array))
+            self._states[name][:] = array
+
+
+def _memory(interpreter: Any, detail: dict[str, Any]) -> StateArray:
+    """The memory of a tensor, without the reference that makes the interpreter refuse to run."""
+    view = interpreter.tensor(detail["index"])()
+    pointer, shape, dtype = view.ctypes.data, view.shape, view.dtype
+    raw = (ctypes.c_uint8 * view.nbytes).from_address(pointer)
+    del view
+    memory: StateArray = np.frombuffer(raw, dtype).reshape(shape)
+    if memory.tobytes() != interpreter.get_tensor(detail["index"]).tobytes():  # bytes: NaN is not equal to itself
+        raise RuntimeError(f"tensor {detail['name']} does not lie where the interpreter says")
+    return memory
 
 
 def open_model(model: bytes, entry: ModelEntry, precision: str, n_threads: int) -> TfliteEngine:
@@ -114,7 +121,4 @@ def _by_name(details: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _ports(details: dict[str, dict[str, Any]]) -> dict[str, Port]:
-    return {
-        name: Port(tuple(int(n) for n in d["shape"]), np.dtype(d["dtype"]).name)
-        for name, d in details.items()
-    }
+    return {name: Port(tuple(int(n) for n in d["shape"]), np.dtype(d["dtype"]).name) for name, d in details.items()}
