@@ -1,20 +1,29 @@
 # The whole manual: make setup | demo | check | test | bench
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
 
 .PHONY: setup demo check test slow bench clean
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[build,eval,dev]"
-	touch $@
+# In steps, so that each failure has its own line of remedy.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "setting up $(VENV), some minutes on a slow network"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { \
+	  echo "make: error: no virtual environment; install Python's venv (Debian: apt install python3-venv)"; exit 1; } >&2
+	@$(PIP) torch==2.13.0 || { \
+	  echo "make: error: no torch 2.13.0 that needs no CUDA; name an index with its CPU build in PIP_EXTRA_INDEX_URL," \
+	    "or a folder with its wheel in PIP_FIND_LINKS, or install that wheel with $(BIN)/pip, and run make again"; \
+	  exit 1; } >&2
+	@$(PIP) --editable ".[build,eval,dev]" || { \
+	  echo "make: error: a package is missing; see pip's lines above (PESQ is compiled: Debian: apt install gcc" \
+	    "python3-dev), and run make again"; exit 1; } >&2
+	@touch $@
 
 demo: setup
-	$(BIN)/python -m quant.demo
+	@$(BIN)/python -m quant.demo $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
@@ -27,7 +36,7 @@ slow: setup
 	$(BIN)/python -m pytest -m slow
 
 bench: setup
-	$(BIN)/python -m quant.bench
+	@$(BIN)/python -m quant.bench $(ARGS)
 
 clean:
-	rm -rf build dist .bench *.egg-info
+	rm -rf build dist .bench *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

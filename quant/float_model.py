@@ -61,6 +61,7 @@ class FloatModel(nn.Module):
         super().__init__()
         self.graph = graph
         self._keys = {name: name.replace(".", "/") for name in graph.params}
+        self._last_read = _last_read(graph)
         for name, key in self._keys.items():
             self.register_parameter(key, nn.Parameter(torch.tensor(graph.params[name])))
 
@@ -82,6 +83,8 @@ class FloatModel(nn.Module):
         for node in self.graph.nodes:
             y = getattr(run, node.kind)(node, *(values[i] for i in node.inputs))
             values[node.name] = y if node.kind in ("gru", "bigru") else tap(node.name, y)
+            for name in self._last_read.get(node.name, ()):
+                del values[name]
         return values[self.graph.output], new
 
     def zero_states(self, batch: int) -> States:
@@ -96,6 +99,15 @@ class FloatModel(nn.Module):
     def params(self) -> dict[str, Any]:
         """The parameters as NumPy arrays, by graph name."""
         return {name: self.weight(name).detach().numpy() for name in self._keys}
+
+
+def _last_read(graph: Graph) -> dict[str, list[str]]:
+    """Node -> the values that no later node reads, so that a whole corpus fits into memory."""
+    readers = {name: node.name for node in graph.nodes for name in node.inputs}
+    last: dict[str, list[str]] = {}
+    for name, reader in readers.items():
+        last.setdefault(reader, []).append(name)
+    return last
 
 
 class _Run:

@@ -18,6 +18,7 @@ from quant.recipe import FOLLOWERS, Precision, Recipe, assign
 SAME_GRID = frozenset({"slice", "interleave"})  # moves values, so cannot change their grid
 GRU_FIXED = {"reset_update": SIGMOID, "new": UNIT}
 GRU_RANGED = ("gates_x", "gates_h", "reset_update_sum", "reset_h", "new_sum", "difference", "update")
+GRU_ROLES = (*GRU_RANGED, *GRU_FIXED)  # every value inside a GRU
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def plan_table(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
     """The plan as rows, in execution order: every value with its grid and range, every 8-bit weight with its scales."""
     rows: list[dict[str, Any]] = []
     for node in graph.nodes:
-        inner = (*GRU_RANGED, *GRU_FIXED) if node.kind in ("gru", "bigru") else ()
+        inner = GRU_ROLES if node.kind in ("gru", "bigru") else ()
         rows += [_value_row(tap, node, plan) for tap in (*(f"{node.name}.{role}" for role in inner), node.name)]
         rows += [
             {"tap": name, "kind": "weight", "type": "int8", "scales": plan.weight_scales[name].tolist()}

@@ -1,0 +1,78 @@
+"""A GRU cell in TFLite operators: TFLite has no GRU of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from quant.graph import Array
+from quant.gru import GruWeights
+from quant.qparams import UNIT, QParams, quantize
+from quant.tflite_file import Tensor
+from quant.tflite_ops import CHANNELS, TfliteOps, as_grid
+
+
+class GruCell:
+    """A GRU cell: r and z together, n apart, because r gates the recurrent part of n."""
+
+    def __init__(
+        self, ops: TfliteOps, w: GruWeights, scales: Mapping[str, Array] | None, grids: Mapping[str, QParams]
+    ) -> None:
+        self.ops, self.w, self.scales, self.grids = ops, w, scales, grids
+
+    def q(self, role: str) -> QParams | None:
+        return self.grids.get(role)
+
+    def gates(self, x: Tensor, role: str) -> tuple[Tensor, Tensor]:
+        """weight @ x + bias as (reset and update, new)."""
+        ih = role == "gates_x"
+        weight, bias = (self.w.w_ih, self.w.b_ih) if ih else (self.w.w_hh, self.w.b_hh)
+        scales = self.scales["weight_ih" if ih else "weight_hh"] if self.scales else None
+        cut = 2 * self.w.hidden
+        parts = (slice(0, cut), slice(cut, None))
+        first, second = (
+            self.ops.filter(
+                x,
+                weight[part, None, None],
+                bias[part],
+                self.q(role),
+                scales=scales[part] if scales is not None else None,
+            )
+            for part in parts
+        )
+        return first, second
+
+    def gates_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.gates(x, "gates_x")
+
+    def gates_h(self, h: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Without a state the recurrent part is its bias alone."""
+        if h is not None:
+            return self.gates(h, "gates_h")
+        q, cut = self.q("gates_h"), 2 * self.w.hidden
+        parts = [self.w.b_hh[None, None, None, part] for part in (slice(0, cut), slice(cut, None))]
+        first, second = (self.ops.constant(quantize(p, q), as_grid(q)) if q else self.ops.constant(p) for p in parts)
+        return first, second
+
+    def step(self, reset_update_x: Tensor, new_x: Tensor, h: Tensor | None, out: Tensor | None = None) -> Tensor:
+        """h' = n + z * (h - n), n = tanh(x_n + r * h_n)."""
+        o, q = self.ops, self.q
+        reset_update_h, new_h = self.gates_h(h)
+        total = o.binary("ADD", reset_update_x, reset_update_h, q("reset_update_sum"))
+        r, z = o.split(o.unary("LOGISTIC", total, q("reset_update")), CHANNELS, 2)
+        reset_h = o.binary("MUL", r, new_h, q("reset_h"))
+        n = o.unary("TANH", o.binary("ADD", new_x, reset_h, q("new_sum")), q("new"))
+        old = h or self.zero()
+        update = o.binary("MUL", z, o.binary("SUB", old, n, q("difference")), q("update"))
+        if out is None:
+            return o.binary("ADD", n, update, q(""))
+        o.op("ADD", [n, update], [out], schema.AddOptionsT())
+        return out
+
+    def zero(self) -> Tensor:
+        shape = (1, 1, 1, self.w.hidden)
+        if self.q(""):
+            return self.ops.constant(np.zeros(shape, np.int8), as_grid(UNIT))
+        return self.ops.constant(np.zeros(shape, np.float32))
