@@ -20,6 +20,7 @@ from quant.fake import fake_quantize, plan_tap
 from quant.float_model import FloatModel, identity
 from quant.graph import Array, Graph
 from quant.plan import Plan
+from quant.qparams import QParams
 from quant.spectra import analyse
 
 SILENCE_DB = 200.0  # reported when nothing differs
@@ -27,12 +28,13 @@ SILENCE_DB = 200.0  # reported when nothing differs
 
 @dataclass(frozen=True)
 class TapAccuracy:
-    """SQNR in dB, cosine similarity, worst error in the value's own units; `low`..`high` is the grid's range."""
+    """SQNR in dB, cosine similarity, worst error in the value's own units; a float value loses nothing alone."""
 
     tap: str
-    low: float
-    high: float
+    type: str
     isolated_sqnr_db: float
+    isolated_cosine: float
+    isolated_worst: float
     isolated_output_sqnr_db: float
     cumulative_sqnr_db: float
     cumulative_cosine: float
@@ -51,30 +53,30 @@ def sqnr_db(reference: Tensor, value: Tensor) -> float:
 
 
 def measure(graph: Graph, plan: Plan, clips: Array) -> list[TapAccuracy]:
-    """Every tap of the plan on clips (n_clips, samples), worst cumulative SQNR first."""
+    """Every tap on clips (n_clips, samples), worst cumulative SQNR first."""
     spectra = torch.from_numpy(analyse(clips))
     model = FloatModel(graph).eval()
+    taps = [*dict.fromkeys((*(node.name for node in graph.nodes), *plan.grids))]
     with torch.no_grad():
-        exact = _recorded(model, spectra, identity, list(plan.grids))
-        rough = _recorded(model, spectra, plan_tap(plan), list(plan.grids))
+        exact = _recorded(model, spectra, identity, taps)
+        rough = _recorded(model, spectra, plan_tap(plan), taps)
         effects = _output_effects(model, plan, spectra[:1])
-    rows = [_row(tap, plan, exact[tap], rough[tap], effects[tap]) for tap in plan.grids]
+    rows = [_row(tap, plan.grids.get(tap), exact[tap], rough[tap], effects.get(tap, SILENCE_DB)) for tap in taps]
     return sorted(rows, key=lambda r: r.cumulative_sqnr_db)
 
 
-def _row(tap: str, plan: Plan, exact: Tensor, rough: Tensor, effect_db: float) -> TapAccuracy:
-    q = plan.grids[tap]
-    cosine = torch.nn.functional.cosine_similarity(exact.flatten().double(), rough.flatten().double(), 0)
-    return TapAccuracy(
-        tap,
-        q.low,
-        q.high,
-        sqnr_db(exact, fake_quantize(exact, q)),
-        effect_db,
-        sqnr_db(exact, rough),
-        float(cosine),
-        float((exact - rough).abs().max()),
-    )
+def _row(tap: str, q: QParams | None, exact: Tensor, rough: Tensor, effect_db: float) -> TapAccuracy:
+    alone = _error(exact, exact if q is None else fake_quantize(exact, q))
+    return TapAccuracy(tap, "float" if q is None else "int8", *alone, effect_db, *_error(exact, rough))
+
+
+def _error(exact: Tensor, value: Tensor) -> tuple[float, float, float]:
+    """SQNR in dB, cosine similarity, worst error."""
+    worst = float((exact - value).abs().max())
+    if worst == 0:
+        return SILENCE_DB, 1.0, 0.0
+    cosine = torch.nn.functional.cosine_similarity(exact.double(), value.double(), 0)
+    return sqnr_db(exact, value), float(cosine), worst
 
 
 def _recorded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -174,7 +175,10 @@ def make_report(
         "board": board.name,
         "recipe": recipe_name,
         "checkpoint": {"name": source.name, "sha256": source.sha256},
-        "files": {name: {"bytes": len(emitted.data)} for name, emitted in models.items()},
+        "files": {
+            name: {"bytes": len(emitted.data), "constant_bytes": emitted.constant_bytes}
+            for name, emitted in models.items()
+        },
         "budget": budget.to_dict(counted),
         "coverage": {audit.engine: audit.to_dict() for audit in audits},
         "plan": plan_table(quantized.graph, plan),
@@ -237,7 +241,18 @@ def summary(built: Built, elapsed_s: float) -> list[str]:
         f"{built.folder}: {report['board']}, recipe {report['recipe']}, in {elapsed_s:.0f} s",
         f"files:    {sizes}",
         f"int8:     {shares}, as the runtimes execute them",
+        *(f"{engine + ':':<9} {_by_kind(c['nodes'])}" for engine, c in report["coverage"].items()),
     ]
+
+
+def _by_kind(nodes: list[dict[str, Any]]) -> str:
+    """How many nodes of each kind that multiplies run in int8, and which stay float."""
+    counts = Counter((n["executed"], n["kind"]) for n in nodes if n["macs"] or n["kind"] == "leaky_relu")
+    parts = [
+        f"{precision} " + ", ".join(f"{n} {kind}" for (p, kind), n in sorted(counts.items()) if p == precision)
+        for precision in ("int8", "float")
+    ]
+    return "; ".join(parts)
 
 
 def worst(report: dict[str, Any], n: int = 8) -> list[dict[str, Any]]:

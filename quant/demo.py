@@ -6,6 +6,7 @@ build/rpi4/    the artifact                build/demo/    noisy.wav, clean.wav, 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 import soundfile as sf
 
+import boards
 from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from edge_runtime import command, open_artifact
@@ -52,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    start = time.monotonic()
+    boards.load(args.target)  # a wrong name fails before anything is pulled
     assets.pull(progress=_say)
+    start = time.monotonic()
     built = build.build(build.Settings(args.target, force=True), _say)
     elapsed_s = time.monotonic() - start
     _say("denoising and measuring")
@@ -105,12 +108,13 @@ def _line(result: Result) -> str:
 
 
 def _heard(clip: Clip) -> list[str]:
-    what = f"{clip.speech_name} in {clip.noise_name} at {clip.snr_db:.0f} dB SNR"
-    return [f"sound:    {len(clip.noisy) / SAMPLE_RATE_HZ:.0f} s, {what}; one thread of this machine:"]
+    """What was denoised."""
+    what = f"{len(clip.noisy) / SAMPLE_RATE_HZ:.0f} s of {clip.speech_name} in {clip.noise_name}"
+    return [f"sound:    {what} at {clip.snr_db:.0f} dB SNR (calibration heard other cuts of both); times on one thread"]
 
 
 def _next(built: build.Built, folder: Path) -> list[str]:
-    scripts = Path(sys.executable).parent
+    scripts = Path(os.path.relpath(Path(sys.executable).parent))
     return [
         f"listen:   {folder}/*.wav; read: {built.folder}/report.json",
         f"yours:    {scripts}/edge-denoise file IN.wav OUT.wav --model {built.folder}",

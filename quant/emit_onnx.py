@@ -41,7 +41,8 @@ def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one 
         doc_string=description,
     )
     onnx.checker.check_model(model, full_check=True)
-    return Emitted(model.SerializeToString(deterministic=True), tuple(emitter.states))
+    constant_bytes = sum(len(constant.raw_data) for constant in emitter.constants.values())
+    return Emitted(model.SerializeToString(deterministic=True), tuple(emitter.states), constant_bytes)
 
 
 class _Emitter:

@@ -26,8 +26,9 @@ def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one 
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
     emitter = _Emitter(graph, plan)
-    data = emitter.run().to_bytes(description)
-    return Emitted(data, tuple(emitter.states), tuple(emitter.op_nodes))
+    file = emitter.run()
+    constant_bytes = sum(len(buffer) for buffer in file.buffers)
+    return Emitted(file.to_bytes(description), tuple(emitter.states), constant_bytes, tuple(emitter.op_nodes))
 
 
 class _Emitter:

@@ -13,10 +13,13 @@ UINT8_SHIFT = 128  # int8 grid -> uint8 grid
 
 @dataclass(frozen=True)
 class Emitted:
-    """`op_nodes`: for each operator of the file, in order, the graph node it works for; empty where names tell."""
+    """`constant_bytes`: weights, biases and shapes in the file; the rest of it describes operators and tensors.
+    `op_nodes`: for each operator, in order, the graph node it works for; empty where names tell.
+    """
 
     data: bytes
     states: tuple[StateEntry, ...]
+    constant_bytes: int
     op_nodes: tuple[str, ...] = ()
 
 

@@ -24,7 +24,7 @@ import boards
 from calibration.mixing import Mix
 from calibration.ranges import Provenance, Ranges, TapRange
 from edge_runtime import __version__
-from quant import assets, counts, recipe
+from quant import assets, counts, demo, recipe
 from quant.cli import main
 from quant.gtcrn import param_shapes
 from quant.passes import streaming_graph
@@ -469,6 +469,27 @@ def test_plan_with_ranges_needs_no_sound_and_no_board(desk, capfd):
 def test_the_version_is_the_projects(capfd):
     assert main(["--version"]) == 0
     assert capfd.readouterr().out == f"quant {__version__}\n"
+
+
+# --- the demo ----------------------------------------------------------------------------------------------
+
+
+def test_the_demo_refuses_a_wrong_board_before_it_pulls(desk, capfd, monkeypatch):
+    monkeypatch.setattr(assets, "pull", pytest.fail)
+    assert demo.main(["--target", "rpi9"]) == 1
+    assert capfd.readouterr().err.startswith("quant-demo: error: unknown board 'rpi9'; did you mean rpi5?")
+
+
+@pytest.mark.slow
+def test_the_demo_builds_denoises_and_judges(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert demo.main([]) == demo.main([]) == 0  # the second replaces what the first made
+    rows = {line.split()[0]: line.split()[1:] for line in capfd.readouterr().out.splitlines()}
+    noisy_pesq = float(rows["noisy"][0])
+    for name in ("onnx-fp32", "tflite-fp32", "onnx-int8", "tflite-int8"):
+        assert float(rows[name][0]) > noisy_pesq + 0.5
+        assert soundfile.info(f"build/demo/{name}.wav").frames == soundfile.info("build/demo/clean.wav").frames
+    assert main(["verify", "build/rpi4"]) == 0
 
 
 # --- as a process ------------------------------------------------------------------------------------------
