@@ -230,7 +230,9 @@ def load_file(path: str | os.PathLike[str]) -> Board:
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise Failure("not a board: the file is not UTF-8 text", where=path) from error
+        raise Failure(
+            "not a board: the file is not UTF-8 text", where=path, remedy="python -m pydoc boards lists the fields"
+        ) from error
     except OSError as error:
         remedy = f"the boards of this package are: {', '.join(names())}"
         raise Failure(f"cannot read this board: {error.strerror}", where=path, remedy=remedy) from error
@@ -295,7 +297,9 @@ def _parse(name: str, text: str, where: object) -> Board:
     try:
         fields = tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and int() for a number of thousands of digits
-        raise Failure(f"not valid TOML: {error}", where=where) from error
+        raise Failure(
+            f"not valid TOML: {error}", where=where, remedy="python -m pydoc boards lists the fields"
+        ) from error
     remedy = "python -m pydoc boards lists the fields"
     if "name" in fields:
         raise Failure("name: a board is named by its file, remove this field", where=where, remedy=remedy)

@@ -13,6 +13,7 @@ import soundfile
 import soxr
 
 from edge_runtime.errors import Failure
+from edge_runtime.quiet import quiet_stderr
 from edge_runtime.stft import SAMPLE_RATE_HZ
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
@@ -54,7 +55,8 @@ class Corpus:
         """
         path = self.folder / name
         try:
-            channels, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+            with quiet_stderr():  # MP3 decoders talk
+                channels, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
             raise _unreadable(path, error) from error
         if not np.isfinite(channels).all():
@@ -81,7 +83,8 @@ def _recordings(root: Path) -> Iterator[str]:
 
 def _duration_s(path: Path) -> float:
     try:
-        header = soundfile.info(path)
+        with quiet_stderr():
+            header = soundfile.info(path)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error) from error
     return float(header.frames / header.samplerate)

@@ -79,7 +79,9 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             part.write_text(text, encoding="utf-8")
             part.replace(path)
         except OSError as error:
-            raise Failure(f"cannot be written ({error.strerror})", where=path) from error
+            raise Failure(
+                f"cannot be written ({error.strerror})", where=path, remedy="free some space or choose another folder"
+            ) from error
         finally:
             part.unlink(missing_ok=True)
 

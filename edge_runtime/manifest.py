@@ -169,7 +169,7 @@ def _read_manifest(folder: Path, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Failure(f"cannot be read ({error.strerror})", where=path) from error
+        raise Failure(f"cannot be read ({error.strerror})", where=path, remedy=_REBUILD) from error
 
 
 def _decode(text: bytes, path: Path) -> Manifest:

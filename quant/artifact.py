@@ -39,7 +39,8 @@ def refuse_to_clobber(out: Path, force: bool) -> None:
 
 @contextmanager
 def folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place when the block ends well."""
+    """A temporary folder beside `out` that takes its place when the block ends well; else nothing is left."""
+    made = [parent for parent in out.absolute().parents if not parent.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -53,8 +54,11 @@ def folder(out: Path) -> Iterator[Path]:
         if out.exists():
             shutil.rmtree(out)
         part.replace(out)
-    finally:
+    except BaseException:
         shutil.rmtree(part, ignore_errors=True)
+        for parent in made:
+            parent.rmdir()
+        raise
 
 
 def _umask() -> int:

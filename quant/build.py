@@ -6,6 +6,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from boards import Board
 from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from calibration.ranges import Ranges
+from edge_runtime.errors import Failure
 from edge_runtime.manifest import MANIFEST_FILE, Checkpoint, Manifest, ModelEntry, dump
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant import (
@@ -33,6 +35,7 @@ from quant import (
     ptq,
     recipe,
 )
+from quant.checkpoint import Checkpoint as Source
 from quant.emitted import Emitted
 from quant.float_model import FloatModel
 from quant.graph import Array, Graph
@@ -83,51 +86,77 @@ def build(settings: Settings, progress: Progress) -> Built:
     """Everything, in order; raises Failure for anything the user can mend, and then leaves nothing behind."""
     artifact.refuse_to_clobber(settings.folder, settings.force)
     board, chosen = boards.load(settings.target), recipe.load(settings.recipe)
-    progress("reading the checkpoint")
-    source = checkpoint.load(settings.checkpoint or assets.weights())
-    graph = passes.streaming_graph(gtcrn(source.params))
-    progress("mixing calibration speech")
-    calibration = calibration_set(settings)
-    quantized = _quantize(settings, graph, chosen, source.sha256, calibration, progress)
-    progress("emitting ONNX and TFLite")
-    models = emit_all(graph, quantized)
-    progress("writing golden vectors")
-    golden = golden_vectors(graph, quantized, calibration)
-    progress("measuring the error of every tap")
-    report = make_report(board, chosen.name, source, quantized, calibration, models)
-    progress("writing the folder")
-    files = {name: emitted.data for name, emitted in models.items()} | {
-        "golden.npz": artifact.npz_bytes(golden),
-        "plan.json": artifact.json_bytes(report["plan"]),
-        "report.json": artifact.json_bytes(report),
-    }
+    ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
     with artifact.folder(settings.folder) as part:
+        source, graph = _read(settings, chosen, progress)
+        calibration = calibration_set(settings, progress)
+        quantized = _quantized(settings, graph, chosen, ranges, source, lambda: calibration, progress)
+        progress("emitting ONNX and TFLite")
+        models = emit_all(graph, quantized)
+        progress("writing golden vectors")
+        golden = golden_vectors(graph, quantized, calibration)
+        progress("measuring the error of every tap")
+        report = make_report(board, chosen.name, source, quantized, calibration, models)
+        progress("writing the folder")
         quantized.ranges.save(part / "ranges.json")
-        files["ranges.json"] = (part / "ranges.json").read_bytes()
+        files = {name: emitted.data for name, emitted in models.items()} | {
+            "golden.npz": artifact.npz_bytes(golden),
+            "plan.json": artifact.json_bytes(report["plan"]),
+            "ranges.json": (part / "ranges.json").read_bytes(),
+            "report.json": artifact.json_bytes(report),
+        }
         for name, data in files.items():
             (part / name).write_bytes(data)
         (part / MANIFEST_FILE).write_bytes(dump(make_manifest(board, chosen.name, source, models, files)))
     return Built(settings.folder, report)
 
 
-def _quantize(
+def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
+    """The plan a build would follow, as rows; writes nothing."""
+    boards.load(settings.target)
+    chosen = recipe.load(settings.recipe)
+    ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
+    source, graph = _read(settings, chosen, progress)
+    sounds = partial(calibration_set, settings, progress)
+    quantized = _quantized(settings, graph, chosen, ranges, source, sounds, progress)
+    return plan_table(quantized.graph, quantized.plan)
+
+
+def _read(settings: Settings, chosen: Recipe, progress: Progress) -> tuple[Source, Graph]:
+    """The checkpoint and its streaming graph; a recipe that does not fit fails here, before the slow work."""
+    progress("reading the checkpoint")
+    source = checkpoint.load(settings.checkpoint or assets.weights(progress=progress))
+    graph = passes.streaming_graph(gtcrn(source.params))
+    recipe.assign(chosen, graph)
+    return source, graph
+
+
+def _quantized(
     settings: Settings,
     graph: Graph,
     chosen: Recipe,
-    checkpoint_sha256: str,
-    calibration: CalibrationSet,
+    ranges: Ranges | None,
+    source: Source,
+    sounds: Callable[[], CalibrationSet],
     progress: Progress,
 ) -> Quantized:
-    if settings.ranges is not None:
-        return ptq.requantize(graph, chosen, Ranges.load(settings.ranges), checkpoint_sha256)
-    progress("calibrating")
-    return ptq.quantize(graph, chosen, calibration, checkpoint_sha256)
+    """With ranges given no sound is needed."""
+    if ranges is None:
+        calibration = sounds()
+        progress("calibrating")
+        return ptq.quantize(graph, chosen, calibration, source.sha256)
+    try:
+        return ptq.requantize(graph, chosen, ranges, source.sha256)
+    except Failure as failure:
+        raise Failure(str(failure), where=settings.ranges) from None
 
 
-def calibration_set(settings: Settings) -> CalibrationSet:
+def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
     """The user's corpora, or the pulled ones."""
-    speech = Corpus.open(settings.speech or assets.speech())
-    return CalibrationSet.make(speech, Corpus.open(settings.noise or assets.noise()), Mix())
+    progress("mixing calibration speech")
+    speech = Corpus.open(settings.speech or assets.speech(progress=progress))
+    noise = Corpus.open(settings.noise or assets.noise(progress=progress))
+    return CalibrationSet.make(speech, noise, Mix())
 
 
 def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
@@ -158,7 +187,7 @@ def golden_vectors(graph: Graph, quantized: Quantized, calibration: CalibrationS
 def make_report(
     board: Board,
     recipe_name: str,
-    source: checkpoint.Checkpoint,
+    source: Source,
     quantized: Quantized,
     calibration: CalibrationSet,
     models: dict[str, Emitted],
@@ -189,7 +218,7 @@ def make_report(
 def make_manifest(
     board: Board,
     recipe_name: str,
-    source: checkpoint.Checkpoint,
+    source: Source,
     models: dict[str, Emitted],
     files: dict[str, bytes],
 ) -> Manifest:
@@ -220,16 +249,6 @@ def make_manifest(
         checkpoint=Checkpoint(name=source.name, sha256=source.sha256),
         built_with={name: version(name) for name in BUILT_WITH} | {"python": platform.python_version()},
     )
-
-
-def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
-    """The plan a build would follow, as rows; writes nothing."""
-    boards.load(settings.target)
-    chosen = recipe.load(settings.recipe)
-    source = checkpoint.load(settings.checkpoint or assets.weights())
-    graph = passes.streaming_graph(gtcrn(source.params))
-    quantized = _quantize(settings, graph, chosen, source.sha256, calibration_set(settings), progress)
-    return plan_table(quantized.graph, quantized.plan)
 
 
 def summary(built: Built, elapsed_s: float) -> list[str]:

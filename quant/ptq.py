@@ -16,6 +16,8 @@ from quant.migration import migrate_scales
 from quant.plan import Plan, int8_taps, make_plan, prepare
 from quant.recipe import Recipe
 
+ANEW = "leave --ranges out to calibrate anew"
+
 
 @dataclass(frozen=True)
 class CalibrationSet:
@@ -65,21 +67,15 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
 
 
 def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: str) -> Quantized:
-    """Plan with ranges measured before. Failure: they belong to another checkpoint, or lack a tap."""
+    """Plan with ranges measured before. Failure: they belong to another checkpoint or another recipe."""
     if ranges.provenance.checkpoint_sha256 != checkpoint_sha256:
-        raise Failure(
-            "the ranges were measured on another checkpoint",
-            where="--ranges",
-            remedy="leave --ranges out to calibrate anew",
-        )
+        raise Failure("measured on another checkpoint", remedy=ANEW)
     peaks = {name: np.asarray(values, np.float32) for name, values in ranges.channel_peaks.items()}
+    if odd := [n for n, values in peaks.items() if n not in graph.shapes or len(values) != graph.shapes[n].channels]:
+        raise Failure(f"{len(peaks[odd[0]])} channel peaks for {odd[0]}, which this network does not have", remedy=ANEW)
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
     if missing := [tap for tap in int8_taps(prepared, precision) if tap not in ranges.values]:
-        raise Failure(
-            f"no range for tap {missing[0]}: they were measured for another recipe",
-            where="--ranges",
-            remedy="leave --ranges out to calibrate anew",
-        )
+        raise Failure(f"measured for another recipe: no range for tap {missing[0]}", remedy=ANEW)
     return Quantized(prepared, make_plan(prepared, precision, ranges), ranges)
 
 

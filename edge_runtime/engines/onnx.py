@@ -81,6 +81,7 @@ def open_model(model: bytes, entry: ModelEntry, precision: str, n_threads: int) 
     with quiet_stderr():  # importing it warns about missing GPUs on some boards
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()
         session = _session(onnxruntime, model, entry, n_threads)
     check_ports(entry, _ports(session.get_inputs()), _ports(session.get_outputs()))
     return OnnxEngine(session, entry, precision, f"onnxruntime {onnxruntime.__version__}")
