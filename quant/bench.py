@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,16 @@ from edge_runtime.engines import open_engine
 from edge_runtime.golden import load_golden
 from edge_runtime.machine import this_machine
 from quant import assets, build
-from quant.evaluate import METRICS, Row, Summary, System, evaluate, find_pairs, summarise
+from quant.evaluate import (
+    DEFAULT_METRICS,
+    Pair,
+    Summary,
+    evaluate,
+    find_pairs,
+    float_counterparts,
+    summarise,
+    systems_of,
+)
 from quant.graph import Array
 
 PROG = "quant-bench"
@@ -109,20 +118,14 @@ def mixed_pairs(folder: Path) -> Path:
     return folder
 
 
-def quality_of(artifact: Path, pairs: Sequence[Any]) -> list[Summary]:
+def quality_of(artifact: Path, pairs: Sequence[Pair]) -> list[Summary]:
     """Means and paired differences of every engine and precision."""
-    systems = [System(f"{e} {p}", artifact, e, p) for e in ENGINES for p in PRECISIONS]
-    rows = evaluate(systems, pairs, list(METRICS), progress=_bar)
+    systems = systems_of([artifact])
+    rows = evaluate(systems, pairs, DEFAULT_METRICS)
     for row in rows:
         if row.error:
             print(f"{PROG}: {row.clip}, {row.system}: {row.error}", file=sys.stderr)
-    return summarise(rows, {f"{e} int8": f"{e} fp32" for e in ENGINES})
-
-
-def _bar(done: Iterator[list[Row]], n: int) -> Iterator[list[Row]]:
-    from tqdm import tqdm
-
-    yield from tqdm(done, total=n, unit="clip", file=sys.stderr, disable=not sys.stderr.isatty())
+    return summarise(rows, float_counterparts(systems))
 
 
 def times(artifact: Path) -> list[dict[str, Any]]:

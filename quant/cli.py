@@ -16,6 +16,7 @@ from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
     from edge_runtime.golden import GoldenRow
+    from quant.evaluate import Summary
 
 PROG: Final = "quant"
 WIDTH_CHARACTERS: Final = 160  # of a table that goes to no terminal
@@ -90,6 +91,12 @@ def _budget_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+
+
+def _eval_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help="made by `quant build`")
+    parser.add_argument("--pairs", type=Path, required=True, metavar="DIR", help="clean/ and noisy/, same file names")
+    parser.add_argument("--metrics", default="pesq,stoi,sisdr", metavar="M,..", help="of pesq,stoi,estoi,sisdr")
 
 
 def _pull(args: argparse.Namespace) -> int:
@@ -228,6 +235,31 @@ def _judge(directory: Path, rows: Sequence[GoldenRow]) -> None:
         raise Failure("no engine is installed to run the golden vectors", where=directory, remedy=remedy)
 
 
+def _eval(args: argparse.Namespace) -> int:
+    from quant import evaluate
+
+    metrics, pairs = evaluate.choose_metrics(args.metrics), evaluate.find_pairs(args.pairs)
+    systems = evaluate.systems_of(args.artifacts)
+    rows = evaluate.evaluate(systems, pairs, metrics)
+    summaries = evaluate.summarise(rows, evaluate.float_counterparts(systems))
+    failed = [row for row in rows if row.error]
+    if args.json:
+        clips = [{"clip": r.clip, "system": r.system, **r.scores, "error": r.error} for r in rows]
+        return _print_json({"systems": [s.to_dict() for s in summaries], "clips": clips})
+    columns = ("system", "clips", *metrics, *(f"{m}: int8 to float (95 %)" for m in metrics))
+    _print_table(columns, [_summary_cells(s, metrics) for s in summaries])
+    for row in failed:
+        _say(f"{row.clip}, {row.system}: {row.error}")
+    return command.DONE
+
+
+def _summary_cells(summary: Summary, metrics: Sequence[str]) -> tuple[str, ...]:
+    means = [f"{summary.means[m]:.3f}" for m in metrics]
+    paired = [summary.differences.get(m) for m in metrics]
+    cells = ["" if d is None else f"{d[0]:+.4f} ({d[1]:+.4f} .. {d[2]:+.4f})" for d in paired]
+    return summary.system, str(summary.n_clips), *means, *cells
+
+
 def _say(message: str) -> None:
     """Progress goes to standard error."""
     print(f"{PROG}: {message}", file=sys.stderr, flush=True)
@@ -270,6 +302,7 @@ COMMANDS: Final = (
         _verify_arguments,
         _verify,
     ),
+    Command("eval", "measure speech quality through the engines, clip by clip", _eval_arguments, _eval),
     Command("budget", "count parameters, MACs and memory against a board", _budget_arguments, _budget),
 )
 

@@ -26,7 +26,7 @@ from edge_runtime.manifest import Artifact
 from edge_runtime.stft import SAMPLE_RATE_HZ
 from quant import assets, build
 from quant.bench import ENGINES, PRECISIONS, times
-from quant.evaluate import METRICS
+from quant.evaluate import DEFAULT_METRICS, METRICS
 
 PROG = "quant-demo"
 SPEECH, NOISE = "beckett.wav", "keyboard-typing.ogg"  # both heard by a microphone, and of the full band
@@ -92,7 +92,7 @@ def judge(artifact: Artifact, folder: Path) -> list[Result]:
 
 def _scores(folder: Path, name: str) -> dict[str, float]:
     clean, sound = (sf.read(folder / f"{side}.wav", dtype="float32")[0] for side in ("clean", name))
-    return {metric: measure(clean, sound) for metric, measure in METRICS.items()}
+    return {metric: METRICS[metric](clean, sound) for metric in DEFAULT_METRICS}
 
 
 def table(results: Sequence[Result]) -> list[str]:

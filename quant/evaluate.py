@@ -6,8 +6,10 @@ half-baked or well done?" (2019), equation 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from edge_runtime import Denoiser, open_artifact
+from edge_runtime.engines import available
 from edge_runtime.errors import Failure
 from edge_runtime.stft import SAMPLE_RATE_HZ
 from quant.graph import Array
@@ -102,25 +105,58 @@ def si_sdr(clean: Array, enhanced: Array) -> float:
     return float(10 * np.log10((target @ target) / max(float(((enhanced - target) ** 2).sum()), 1e-20)))
 
 
-METRICS: dict[str, Metric] = {"pesq": pesq_wb, "stoi": stoi, "sisdr": si_sdr}
+def estoi(clean: Array, enhanced: Array) -> float:
+    """Extended STOI, 0 to 1."""
+    from pystoi import stoi as measure
+
+    return float(measure(clean, enhanced, SAMPLE_RATE_HZ, extended=True))
+
+
+METRICS: dict[str, Metric] = {"pesq": pesq_wb, "stoi": stoi, "estoi": estoi, "sisdr": si_sdr}
+DEFAULT_METRICS = ("pesq", "stoi", "sisdr")
+
+
+def choose_metrics(text: str) -> list[str]:
+    """Names from a comma-separated list. Failure: an unknown one, or its package is not installed."""
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in METRICS]:
+        raise Failure(f"unknown metric {unknown[0]!r}", where="--metrics", remedy=f"choose from {','.join(METRICS)}")
+    for package in ("joblib", "pesq", "pystoi"):
+        if find_spec(package) is None:
+            raise Failure(f"{package} is not installed", remedy="pip install 'edge-denoise[eval]'")
+    return names
+
+
+def systems_of(artifacts: Sequence[Path]) -> list[System]:
+    """Every model of every artifact that an engine here can run; with several artifacts labels say which."""
+    systems = []
+    for folder in artifacts:
+        prefix = f"{folder.name} " if len(artifacts) > 1 else ""
+        for engine, models in sorted(open_artifact(folder).manifest.models.items()):
+            if engine in available():
+                systems += [System(f"{prefix}{engine} {p}", folder, engine, p) for p in sorted(models)]
+    if not systems:
+        raise Failure("no engine is installed to run these models", remedy="pip install 'edge-denoise[onnx]'")
+    return systems
+
+
+def float_counterparts(systems: Sequence[System]) -> dict[str, str]:
+    """int8 system -> the float one of the same artifact and engine."""
+    return {s.label: s.label.replace("int8", "fp32") for s in systems if s.precision == "int8"}
 
 
 def evaluate(
-    systems: Sequence[System],
-    pairs: Sequence[Pair],
-    metrics: Sequence[str],
-    n_jobs: int = -1,
-    progress: Callable[[Iterator[list[Row]], int], Iterator[list[Row]]] = lambda rows, n: rows,
+    systems: Sequence[System], pairs: Sequence[Pair], metrics: Sequence[str], *, n_jobs: int = -1, quiet: bool = False
 ) -> list[Row]:
-    """Every pair under `noisy` and every system, in parallel by clip; a clip that fails is a row with its error.
-
-    `progress` wraps the stream of finished clips and is told their number.
-    """
+    """Every pair under `noisy` and every system, in parallel by clip; a clip that fails is a row with its error."""
     from joblib import Parallel, delayed
+    from tqdm import tqdm
 
     jobs = (delayed(_score_pair)(pair, systems, metrics) for pair in pairs)
     done = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    return [row for rows in progress(done, len(pairs)) for row in rows]
+    hidden = quiet or not sys.stderr.isatty()
+    shown = tqdm(done, total=len(pairs), unit="clip", file=sys.stderr, disable=hidden, leave=False)
+    return [row for rows in shown for row in rows]
 
 
 def _score_pair(pair: Pair, systems: Sequence[System], metrics: Sequence[str]) -> list[Row]:

@@ -79,7 +79,7 @@ class OnnxFile:
         array = np.asarray(values, dtype)
         key = f"{array.dtype}{array.shape}{array.tobytes().hex()}"
         if key not in self.constants:
-            self.constants[key] = numpy_helper.from_array(np.ascontiguousarray(array), f"c{len(self.constants)}")
+            self.constants[key] = numpy_helper.from_array(array.copy("C"), f"c{len(self.constants)}")
         return str(self.constants[key].name)
 
     def ints(self, *values: int) -> str:
