@@ -1,0 +1,72 @@
+"""The real aarch64 wheels of both engines, on emulated Pi processors: every model reaches its golden vectors.
+
+Needs Debian's `mmdebstrap`, `qemu-user-static` and root, about a minute and 250 MB. Instructions that a Cortex-A53 or
+A72 does not have would trap here. ONNX Runtime reads /proc/cpuinfo, so the root gets that of a Pi 4.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edge_runtime
+from quant import build
+
+pytestmark = [pytest.mark.slow, pytest.mark.qemu]
+
+BINFMT = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
+DEBIAN_PACKAGES = "python3,libsndfile1,libgomp1,libc-bin,coreutils,bash,dash,libstdc++6"
+ENGINES = ("onnxruntime==1.32.0", "ai-edge-litert==2.3.0", "backports.strenum")
+WHEELS = ("numpy", *ENGINES, "soundfile", "soxr", "msgspec", "tqdm")
+PLATFORMS = ("manylinux_2_17_aarch64", "manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64")
+CPU_FEATURES = "fp asimd evtstrm crc32 cpuid"
+CHECK = """
+import json
+from edge_runtime import open_artifact
+from edge_runtime.golden import check_golden
+print(json.dumps([row._asdict() for row in check_golden(open_artifact("/opt/artifact"))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def arm_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Debian arm64 root with the runtime, its wheels and an artifact."""
+    if not shutil.which("mmdebstrap") or not BINFMT.exists() or os.geteuid() != 0:
+        pytest.skip("needs root, mmdebstrap and a registered qemu-aarch64 (packages mmdebstrap, qemu-user-static)")
+    root = tmp_path_factory.mktemp("arm") / "root"
+    options = ["--variant=extract", "--architectures=arm64", f"--include={DEBIAN_PACKAGES}", "--quiet"]
+    subprocess.run(["mmdebstrap", *options, "bookworm", str(root)], check=True)
+    platforms = [part for p in PLATFORMS for part in ("--platform", p)]
+    abis = ["--implementation=cp", "--python-version=3.11", "--abi=cp311", "--abi=abi3", "--abi=none"]
+    wheels = ["--quiet", "--no-compile", f"--target={root}/opt/wheels", "--only-binary=:all:"]
+    subprocess.run([sys.executable, "-m", "pip", "install", *wheels, *abis, *platforms, *WHEELS], check=True)
+    shutil.copytree(Path(edge_runtime.__file__).parent, root / "opt/project/edge_runtime")
+    build.build(build.Settings("rpi4", out=root / "opt/artifact"), lambda message: None)
+    write_cpu_files(root)
+    return root
+
+
+def write_cpu_files(root: Path) -> None:
+    (root / "sys/devices/system/cpu").mkdir(parents=True)
+    for name in ("possible", "present"):
+        (root / "sys/devices/system/cpu" / name).write_text("0-3\n")
+    core = f"processor : {{}}\nFeatures : {CPU_FEATURES}\nCPU implementer : 0x41\nCPU part : 0xd08\n\n"
+    (root / "proc").mkdir(exist_ok=True)
+    (root / "proc/cpuinfo").write_text("".join(core.format(i) for i in range(4)))
+
+
+@pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a72", "cortex-a76"])
+def test_every_model_reaches_its_golden_vectors(arm_root: Path, cpu: str):
+    environment = {"QEMU_CPU": cpu, "PYTHONPATH": "/opt/project:/opt/wheels", "PATH": os.environ["PATH"]}
+    command = ["chroot", str(arm_root), "/usr/bin/python3", "-c", CHECK]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    rows = json.loads(done.stdout)
+    ran = {(row["engine"], row["precision"]) for row in rows}
+    assert ran == {(engine, p) for engine in ("onnx", "tflite") for p in ("fp32", "int8")}
+    assert all(row["ok"] for row in rows), rows
