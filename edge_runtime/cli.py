@@ -7,39 +7,20 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from edge_runtime import __version__, command
+from edge_runtime.command import Command
 from edge_runtime.engines import AUTO, ENGINES
 
 PROG: Final = "edge-denoise"
+DESCRIPTION: Final = "Remove noise from speech, with a model of `quant build`."
 _MAX_THREADS: Final = 64
-
-
-class Command(NamedTuple):
-    """One subcommand: its options, and what it does with them."""
-
-    name: str
-    summary: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    return command.run(_parser(), argv, PROG)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = command.Parser(prog=PROG, description="Remove noise from speech, with a model of `quant build`.")
-    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for each in COMMANDS:
-        subparser = subparsers.add_parser(each.name, help=each.summary, description=each.summary)
-        each.add_arguments(subparser)
-        command.add_debug(subparser)
-        subparser.set_defaults(run=each.run)
-    return parser
+    return command.run(command.parser_of(PROG, DESCRIPTION, __version__, COMMANDS), argv, PROG)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +28,6 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="default: auto, the board's")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="default: int8")
     parser.add_argument("--threads", type=_n_threads, default=1, metavar="N", help="default: 1")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _n_threads(text: str) -> int:

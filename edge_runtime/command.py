@@ -9,8 +9,8 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
 
 from edge_runtime.errors import Failure
 
@@ -28,8 +28,31 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{program}: error: {' '.join(message.split())}; see `{self.prog} --help`\n")
 
 
+class Command(NamedTuple):
+    """One subcommand: its options, and what it does with them."""
+
+    name: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def parser_of(prog: str, description: str, version: str, commands: Sequence[Command]) -> argparse.ArgumentParser:
+    """A parser with these subcommands; each has --json and --debug."""
+    parser = Parser(prog=prog, description=description)
+    parser.add_argument("--version", action="version", version=f"{prog} {version}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for each in commands:
+        subparser = subparsers.add_parser(each.name, help=each.summary, description=each.summary)
+        each.add_arguments(subparser)
+        subparser.add_argument("--json", action="store_true", help="print the result as JSON")
+        add_debug(subparser)
+        subparser.set_defaults(run=each.run)
+    return parser
+
+
 def add_debug(parser: argparse.ArgumentParser) -> None:
-    """The option every command has."""
+    """The option every program has."""
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 

@@ -7,11 +7,12 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime import __version__, command
+from edge_runtime.command import Command
 from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
@@ -19,35 +20,14 @@ if TYPE_CHECKING:
     from quant.evaluate import Summary
 
 PROG: Final = "quant"
+DESCRIPTION: Final = "Compile a GTCRN checkpoint into an int8 denoiser for a board."
 WIDTH_CHARACTERS: Final = 160  # of a table that goes to no terminal
 _TARGET_HELP: Final = "a board of `quant boards`, or a .toml file"
 
 
-class Command(NamedTuple):
-    """One subcommand: its options, and what it does with them."""
-
-    name: str
-    summary: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    return command.run(_parser(), argv, PROG)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = command.Parser(prog=PROG, description="Compile a GTCRN checkpoint into an int8 denoiser for a board.")
-    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for each in COMMANDS:
-        subparser = subparsers.add_parser(each.name, help=each.summary, description=each.summary)
-        each.add_arguments(subparser)
-        subparser.add_argument("--json", action="store_true", help="print the result as JSON")
-        command.add_debug(subparser)
-        subparser.set_defaults(run=each.run)
-    return parser
+    return command.run(command.parser_of(PROG, DESCRIPTION, __version__, COMMANDS), argv, PROG)
 
 
 def _nothing(parser: argparse.ArgumentParser) -> None:
