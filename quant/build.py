@@ -124,6 +124,7 @@ def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
 
 def _read(settings: Settings, chosen: Recipe, progress: Progress) -> tuple[Source, Graph]:
     """The checkpoint and its streaming graph; a recipe that does not fit fails here, before the slow work."""
+    torch.set_num_threads(1)  # sums in the same order on every machine; for tensors this small it is faster, too
     progress("reading the checkpoint")
     source = checkpoint.load(settings.checkpoint or assets.weights(progress=progress))
     graph = passes.streaming_graph(gtcrn(source.params))
@@ -269,7 +270,8 @@ def _by_kind(nodes: list[dict[str, Any]]) -> str:
     counts = Counter((n["executed"], n["kind"]) for n in nodes if n["macs"] or n["kind"] == "leaky_relu")
     parts = [
         f"{precision} " + ", ".join(f"{n} {kind}" for (p, kind), n in sorted(counts.items()) if p == precision)
-        for precision in ("int8", "float")
+        for precision in ("int8", "mixed", "float")
+        if any(p == precision for p, _ in counts)
     ]
     return "; ".join(parts)
 

@@ -100,7 +100,8 @@ class Totals:
 def count(graph: Graph, precision: Mapping[str, str] | None = None) -> tuple[LayerCount, ...]:
     """One row a node of a streaming graph, in execution order.
 
-    `precision` maps node -> "int8" or "float", as `quant.plan.prepare` gives it with its graph; a node it
+    `precision` maps node -> "int8", "mixed" (a GRU with int8 products and a float state) or "float", as
+    `quant.plan.prepare` gives it with its graph; a node it
     does not name is float. Raises ValueError for a graph before the passes and for names of another graph.
     """
     precision = precision or {}
@@ -116,7 +117,7 @@ def totals(layers: tuple[LayerCount, ...]) -> Totals:
         n_parameters=sum(layer.n_parameters for layer in layers),
         macs_frame=sum(layer.macs_frame for layer in layers),
         nonzero_macs_frame=sum(layer.nonzero_macs_frame for layer in layers),
-        int8_macs_frame=sum(layer.macs_frame for layer in layers if layer.precision == "int8"),
+        int8_macs_frame=sum(layer.macs_frame for layer in layers if layer.precision != "float"),
         weight_bytes=sum(layer.weight_bytes for layer in layers),
         state_bytes=sum(layer.state_bytes for layer in layers),
         peak_activation_bytes=max(layer.activation_bytes for layer in layers),
@@ -132,15 +133,16 @@ def _count_node(graph: Graph, node: Node, precision: Mapping[str, str], activati
     if node.kind not in MACS:
         raise ValueError(f"{node.name}: {node.kind} does not stream; count what `streaming_graph` returns")
     int8 = precision.get(node.name) == "int8"
+    multiplies_int8 = precision.get(node.name, "float") != "float"
     return LayerCount(
         name=node.name,
         kind=node.kind,
         shape=graph.shapes[node.name],
-        precision="int8" if int8 else "float",
+        precision=precision.get(node.name, "float"),
         n_parameters=sum(array.size for _, array in _parameters(graph, node)),
         macs_frame=MACS[node.kind](graph, node, np.size),
         nonzero_macs_frame=MACS[node.kind](graph, node, _nonzero),
-        weight_bytes=sum(_stored_bytes(role, array, int8) for role, array in _parameters(graph, node)),
+        weight_bytes=sum(_stored_bytes(role, array, multiplies_int8) for role, array in _parameters(graph, node)),
         state_bytes=_state_bytes(node, int8),
         activation_bytes=activation_bytes,
     )

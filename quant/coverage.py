@@ -22,19 +22,21 @@ from quant.emitted import Emitted
 from quant.graph import Graph
 from quant.plan import Plan
 
+TFLITE_PRODUCTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})  # they decide for their node
 ONNX_INT8_OPS = re.compile(r"^(QLinear|QGemm|QAttention|MatMulInteger|ConvInteger)")
 ONNX_RENAMED = re.compile(r"^(?:fused )?(.*?)(?:_token_\d+|_nchwc|_quant)*$")  # what fusions add to a name
 
 
 @dataclass(frozen=True)
 class NodeCoverage:
-    """One node in one engine: planned and executed precision, and its MACs a frame as executed."""
+    """One node in one engine: planned and executed precision, its MACs a frame, and how many of them in 8 bits."""
 
     node: str
     kind: str
     planned: str
     executed: str
     macs: int
+    int8_macs: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Coverage:
     @property
     def share(self) -> float:
         """MACs executed in 8 bits, of all."""
-        return sum(r.macs for r in self.rows if r.executed == "int8") / max(self.macs, 1)
+        return sum(r.int8_macs for r in self.rows) / max(self.macs, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -77,12 +79,22 @@ def audit_tflite(graph: Graph, plan: Plan, emitted: Emitted) -> Coverage:
         interpreter.allocate_tensors()
     tensors = {d["index"]: d for d in interpreter.get_tensor_details()}
     types: dict[str, set[str]] = {}
+    products: dict[str, set[str]] = {}
     for op, node in zip(interpreter._get_ops_details(), emitted.op_nodes, strict=True):
         outputs = [np.dtype(tensors[i]["dtype"]).name for i in op["outputs"]]
         if op["op_name"] not in ("QUANTIZE", "DEQUANTIZE"):
             types.setdefault(node, set()).update(outputs)
-    executed = {name: "int8" if kinds == {"int8"} else "float" for name, kinds in types.items()}
+        if op["op_name"] in TFLITE_PRODUCTS:
+            products.setdefault(node, set()).update(outputs)
+    executed = {name: _executed(kinds, products.get(name, set())) for name, kinds in types.items()}
     return _coverage("tflite", graph, plan, executed)
+
+
+def _executed(types: set[str], products: set[str]) -> str:
+    """`mixed`: int8 products among float operators, as in a GRU with a float state."""
+    if types == {"int8"}:
+        return "int8"
+    return "mixed" if products == {"int8"} else "float"
 
 
 def audit_onnx(graph: Graph, plan: Plan, emitted: Emitted) -> Coverage:
@@ -111,5 +123,7 @@ def _coverage(engine: str, graph: Graph, plan: Plan, executed: Mapping[str, str]
     rows = []
     for node, layer in zip(graph.nodes, count(graph), strict=True):
         found = executed.get(node.name, "float" if layer.macs_frame else "moved")
-        rows.append(NodeCoverage(node.name, node.kind, plan.precision[node.name], found, layer.macs_frame))
+        elementwise = 2 * layer.shape.channels * layer.shape.bands  # r * h and z * (h - n): float in a mixed GRU
+        int8_macs = {"int8": layer.macs_frame, "mixed": layer.macs_frame - elementwise}.get(found, 0)
+        rows.append(NodeCoverage(node.name, node.kind, plan.precision[node.name], found, layer.macs_frame, int8_macs))
     return Coverage(engine, tuple(rows))

@@ -75,7 +75,8 @@ class _Emitter:
         return self.grid(f"{node.name}.{role}" if role else node.name) if self.is_int8(node) else None
 
     def inputs(self, node: Node) -> list[Tensor]:
-        return [self.read(name, self.is_int8(node)) for name in node.inputs]
+        int8 = self.plan is not None and self.plan.reads_int8(node)
+        return [self.read(name, int8) for name in node.inputs]
 
     def output(self, node: Node, tensor: Tensor) -> None:
         self.made[node.name, self.is_int8(node)] = tensor
@@ -268,9 +269,10 @@ class _Emitter:
 
     def cell(self, node: Node, weights: GruWeights) -> GruCell:
         """The cell of a merged layer, with its grids and weight scales if it is an 8-bit node."""
-        if self.plan is None or not self.is_int8(node):
+        if self.plan is None or not self.plan.reads_int8(node):
             return GruCell(self.ops, weights, None, {})
-        grids = {role: self.grid(f"{node.name}.{role}") for role in GRU_ROLES} | {"": self.grid(node.name)}
+        taps = {"": node.name} | {role: f"{node.name}.{role}" for role in GRU_ROLES}
+        grids = {role: self.plan.grids[tap] for role, tap in taps.items() if tap in self.plan.grids}
         scales = {
             role: gru.merged_scales([self.plan.weight_scales[node.params[role][g]] for g in gru.scale_order(node)])
             for role in ("weight_ih", "weight_hh")

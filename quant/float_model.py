@@ -22,6 +22,7 @@ States = dict[str, Tensor]
 # The values inside a GRU cell, in the order in which they are made (see `gru_step`).
 GRU_TAPS = (
     "gates_x",
+    "state",
     "gates_h",
     "reset_update_sum",
     "reset_update",
@@ -45,7 +46,7 @@ def gru_step(name: str, gates_x: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor, 
     Source: the equations of torch.nn.GRU, which the official checkpoints were trained with.
     """
     hidden = h.shape[-1]
-    gates_h = tap(f"{name}.gates_h", F.linear(h, w_hh, b_hh))
+    gates_h = tap(f"{name}.gates_h", F.linear(tap(f"{name}.state", h), w_hh, b_hh))
     total = tap(f"{name}.reset_update_sum", gates_x[..., : 2 * hidden] + gates_h[..., : 2 * hidden])
     r, z = tap(f"{name}.reset_update", torch.sigmoid(total)).split(hidden, -1)
     reset_h = tap(f"{name}.reset_h", r * gates_h[..., 2 * hidden :])

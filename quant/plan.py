@@ -16,7 +16,8 @@ from quant.qparams import SIGMOID, UNIT, QParams, choose_qparams, choose_weight_
 from quant.recipe import FOLLOWERS, Precision, Recipe, assign
 
 SAME_GRID = frozenset({"slice", "interleave"})  # moves values, so cannot change their grid
-GRU_FIXED = {"reset_update": SIGMOID, "new": UNIT}
+GRU_FIXED = {"state": UNIT, "reset_update": SIGMOID, "new": UNIT}
+MIXED_RANGED = ("gates_x", "gates_h")
 GRU_RANGED = ("gates_x", "gates_h", "reset_update_sum", "reset_h", "new_sum", "difference", "update")
 GRU_ROLES = (*GRU_RANGED, *GRU_FIXED)  # every value inside a GRU
 
@@ -33,6 +34,10 @@ class Plan:
         """Whether the node computes in 8 bits."""
         return self.precision.get(node.name) == "int8"
 
+    def reads_int8(self, node: Node) -> bool:
+        """Whether the node multiplies in 8 bits, whatever its result is."""
+        return self.precision.get(node.name) in ("int8", "mixed")
+
 
 def prepare(graph: Graph, recipe: Recipe) -> tuple[Graph, dict[str, Precision]]:
     """Insert a `quantize` node wherever an 8-bit node reads a float value; return the precisions with it."""
@@ -41,11 +46,7 @@ def prepare(graph: Graph, recipe: Recipe) -> tuple[Graph, dict[str, Precision]]:
     for node in graph.nodes:
         inputs = []
         for name in node.inputs:
-            if (
-                precision[node.name] == "int8"
-                and precision.get(name, "float") == "float"
-                and node.kind not in FOLLOWERS
-            ):
+            if precision[node.name] != "float" and precision.get(name) != "int8" and node.kind not in FOLLOWERS:
                 entrance = f"{name}.q8"
                 if entrance not in shapes:
                     nodes.append(Node("quantize", entrance, (name,)))
@@ -61,9 +62,11 @@ def int8_taps(graph: Graph, precision: Mapping[str, Precision]) -> list[str]:
     """The taps whose ranges the plan needs, in execution order."""
     taps: list[str] = []
     for node in graph.nodes:
-        if precision[node.name] != "int8" or node.kind in SAME_GRID:
+        if precision[node.name] == "float" or node.kind in SAME_GRID:
             continue
-        if node.kind in ("gru", "bigru"):
+        if precision[node.name] == "mixed":
+            taps += [f"{node.name}.{role}" for role in MIXED_RANGED]
+        elif node.kind in ("gru", "bigru"):
             taps += [f"{node.name}.{role}" for role in GRU_RANGED]
         else:
             taps.append(node.name)
@@ -75,12 +78,12 @@ def make_plan(graph: Graph, precision: Mapping[str, Precision], ranges: Ranges) 
     grids: dict[str, QParams] = {}
     scales: dict[str, Array] = {}
     for node in graph.nodes:
-        if precision[node.name] != "int8":
+        if precision[node.name] == "float":
             continue
         if node.kind in SAME_GRID:
             grids[node.name] = grids[node.inputs[0]]
         elif node.kind in ("gru", "bigru"):
-            grids.update(_gru_grids(node, ranges))
+            grids.update(_gru_grids(node, ranges, mixed=precision[node.name] == "mixed"))
             scales.update(_gru_scales(graph, node))
         else:
             grids[node.name] = _grid(ranges, node.name)
@@ -94,11 +97,11 @@ def _grid(ranges: Ranges, tap: str) -> QParams:
     return choose_qparams(r.low, r.high)
 
 
-def _gru_grids(node: Node, ranges: Ranges) -> dict[str, QParams]:
+def _gru_grids(node: Node, ranges: Ranges, *, mixed: bool) -> dict[str, QParams]:
     """Sigmoid, tanh and the state have the fixed grids that runtimes ask for; the rest is measured."""
-    grids = {f"{node.name}.{role}": _grid(ranges, f"{node.name}.{role}") for role in GRU_RANGED}
-    grids |= {f"{node.name}.{role}": q for role, q in GRU_FIXED.items()}
-    return grids | {node.name: UNIT}
+    ranged, fixed = (MIXED_RANGED, {"state": UNIT}) if mixed else (GRU_RANGED, {**GRU_FIXED, "": UNIT})
+    grids = {f"{node.name}.{role}": _grid(ranges, f"{node.name}.{role}") for role in ranged}
+    return grids | {f"{node.name}.{role}".removesuffix("."): q for role, q in fixed.items()}
 
 
 def _gru_scales(graph: Graph, node: Node) -> dict[str, Array]:

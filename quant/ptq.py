@@ -14,7 +14,7 @@ from quant import calibrate
 from quant.graph import Array, Graph
 from quant.migration import migrate_scales
 from quant.plan import Plan, int8_taps, make_plan, prepare
-from quant.recipe import Recipe
+from quant.recipe import RECURRENT, Recipe
 
 ANEW = "leave --ranges out to calibrate anew"
 
@@ -80,10 +80,8 @@ def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: 
 
 
 def migrated_values(graph: Graph, recipe: Recipe) -> list[str]:
-    """The values whose channels are stored in 8 bits, and so are worth rescaling."""
+    """The values whose channels are stored in 8 bits and can be rescaled, which a GRU's cannot."""
     prepared, precision = prepare(graph, recipe)
-    names = []
-    for node in prepared.nodes:
-        if precision[node.name] == "int8" and node.kind not in ("gru", "bigru"):
-            names.append(node.inputs[0] if node.kind == "quantize" else node.name)
-    return list(dict.fromkeys(names))
+    stored = [n for n in prepared.nodes if precision[n.name] == "int8"]
+    names = [n.inputs[0] if n.kind == "quantize" else n.name for n in stored]
+    return [name for name in dict.fromkeys(names) if graph.node(name).kind not in RECURRENT]

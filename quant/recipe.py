@@ -18,8 +18,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Precision = Literal["int8", "float"]
+# mixed: a GRU whose matrix products are int8 and whose gates and state stay float
+Precision = Literal["int8", "mixed", "float"]
 FOLLOWERS = frozenset({"leaky_relu", "slice", "interleave", "quantize"})  # as precise as what they read
+RECURRENT = frozenset({"gru", "bigru"})
 QUANTIZABLE = frozenset({"conv", "gru", "bigru", "add", "gate", "shuffle"})
 
 
@@ -71,6 +73,8 @@ def load(name: str) -> Recipe:
         raise Failure(f"not a recipe: {error}", where=name, remedy="see quant/recipes/static.toml") from None
     if bad := sorted({k for rule in recipe.rules for k in rule.kinds} - QUANTIZABLE):
         raise Failure(f"kind {bad[0]!r} cannot be int8", where=name, remedy=f"use {', '.join(sorted(QUANTIZABLE))}")
+    if odd := [r for r in recipe.rules if r.precision == "mixed" and not RECURRENT.issuperset(r.kinds)]:
+        raise Failure(f"rule {odd[0].nodes!r}: only gru and bigru can be mixed", where=name, remedy="set its kinds")
     return recipe
 
 

@@ -55,15 +55,19 @@ class Reference:
         """One frame: (257, 2) -> (257, 2). `tap` sees every value as it is stored, int8 or float32."""
         values: dict[str, Values] = {name: spectrum.T.astype(np.float32) for name in self.graph.inputs}
         for node in self.graph.nodes:
-            int8 = self.plan.is_int8(node)
-            run = getattr(self, f"_{node.kind}_int8" if int8 else f"_{node.kind}")
+            run = getattr(self, f"_{node.kind}_int8" if self.plan.is_int8(node) else f"_{node.kind}")
             ins = [
-                values[i] if int8 or values[i].dtype != np.int8 else dequantize(values[i], self.plan.grids[i])
+                values[i]
+                if self.plan.reads_int8(node) or values[i].dtype != np.int8
+                else dequantize(values[i], self.plan.grids[i])
                 for i in node.inputs
             ]
             values[node.name] = run(node, *ins)
             tap(node.name, values[node.name])
         return np.ascontiguousarray(values[self.graph.output].T)
+
+    def _as_float(self, name: str, value: Values) -> Values:
+        return dequantize(value, self.plan.grids[name]) if value.dtype == np.int8 else value
 
     # --- float nodes --------------------------------------------------------------------------------------------
 
@@ -218,7 +222,9 @@ def _sigmoid(x: Values) -> Values:
 
 def _gru_layer(graph: Graph, plan: Plan, node: Node) -> _GruFloat | _GruInt8:
     weights = gru.merged(graph, node) if node.kind == "gru" else gru.side_by_side(gru.directions(graph, node))
-    return _GruInt8(weights, plan, node) if plan.is_int8(node) else _GruFloat(weights)
+    if not plan.reads_int8(node):
+        return _GruFloat(weights)
+    return (_GruInt8 if plan.is_int8(node) else _GruMixed)(weights, plan, node)
 
 
 class _GruFloat:
@@ -234,10 +240,14 @@ class _GruFloat:
         return x @ self.w.w_ih.T + self.w.b_ih
 
     def step(self, gates_x: Values, h: Values) -> Values:
-        n_rz, gates_h = 2 * self.w.hidden, h @ self.w.w_hh.T + self.w.b_hh
-        r, z = np.split(_sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
-        n = np.tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
-        return (n + z * (h - n)).astype(np.float32)
+        return _float_step(gates_x, h @ self.w.w_hh.T + self.w.b_hh, h)
+
+
+def _float_step(gates_x: Values, gates_h: Values, h: Values) -> Values:
+    n_rz = 2 * h.shape[1]
+    r, z = np.split(_sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
+    n = np.tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
+    return (n + z * (h - n)).astype(np.float32)
 
 
 class _GruInt8:
@@ -282,3 +292,18 @@ class _GruInt8:
 
     def _round(self, values: Values, role: str) -> Values:
         return _real(_on_grid(values, self._grid(role)), self._grid(role))
+
+
+class _GruMixed(_GruInt8):
+    """Products in integers, gates and state in float32."""
+
+    def start(self) -> Values:
+        return np.zeros((1, self.w.hidden), np.float32)
+
+    def gates_x(self, x: Values) -> Values:
+        return _real(super().gates_x(x), self._grid("gates_x")).astype(np.float32)
+
+    def step(self, gates_x: Values, h: Values) -> Values:
+        state = quantize(h, self._grid("state"))
+        total = self._gates(state, self._grid("state"), "weight_hh", self.w.b_hh, "gates_h")
+        return _float_step(gates_x, _real(total, self._grid("gates_h")).astype(np.float32), h)

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from quant.graph import Array
 from quant.gru import GruWeights
-from quant.qparams import UNIT, QParams, quantize
+from quant.qparams import UNIT, QParams, dequantize, quantize
 from quant.tflite_file import Tensor
 from quant.tflite_ops import CHANNELS, TfliteOps, as_grid
 
@@ -25,24 +25,30 @@ class GruCell:
     def q(self, role: str) -> QParams | None:
         return self.grids.get(role)
 
+    @property
+    def mixed(self) -> bool:
+        """The products are int8, gates and state float."""
+        return "gates_x" in self.grids and "" not in self.grids
+
     def gates(self, x: Tensor, role: str) -> tuple[Tensor, Tensor]:
         """weight @ x + bias as (reset and update, new)."""
         ih = role == "gates_x"
         weight, bias = (self.w.w_ih, self.w.b_ih) if ih else (self.w.w_hh, self.w.b_hh)
         scales = self.scales["weight_ih" if ih else "weight_hh"] if self.scales else None
-        cut = 2 * self.w.hidden
-        parts = (slice(0, cut), slice(cut, None))
         first, second = (
-            self.ops.filter(
-                x,
-                weight[part, None, None],
-                bias[part],
-                self.q(role),
-                scales=scales[part] if scales is not None else None,
-            )
-            for part in parts
+            self.gate(x, weight[part], bias[part], self.q(role), None if scales is None else scales[part])
+            for part in self.parts()
         )
         return first, second
+
+    def gate(self, x: Tensor, weight: Array, bias: Array, q: QParams | None, scales: Array | None) -> Tensor:
+        y = self.ops.filter(x, weight[:, None, None], bias, q, scales=scales)
+        return self.ops.convert(y, None) if self.mixed else y
+
+    def parts(self) -> tuple[slice, slice]:
+        """The rows of (reset and update, new)."""
+        cut = 2 * self.w.hidden
+        return slice(0, cut), slice(cut, None)
 
     def gates_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.gates(x, "gates_x")
@@ -50,11 +56,16 @@ class GruCell:
     def gates_h(self, h: Tensor | None) -> tuple[Tensor, Tensor]:
         """Without a state the recurrent part is its bias alone."""
         if h is not None:
-            return self.gates(h, "gates_h")
-        q, cut = self.q("gates_h"), 2 * self.w.hidden
-        parts = [self.w.b_hh[None, None, None, part] for part in (slice(0, cut), slice(cut, None))]
-        first, second = (self.ops.constant(quantize(p, q), as_grid(q)) if q else self.ops.constant(p) for p in parts)
+            return self.gates(self.ops.convert(h, self.q("state")) if self.mixed else h, "gates_h")
+        first, second = (self.bias(self.w.b_hh[None, None, None, part]) for part in self.parts())
         return first, second
+
+    def bias(self, values: Array) -> Tensor:
+        q = self.q("gates_h")
+        if q is None:
+            return self.ops.constant(values)
+        integers = quantize(values, q)
+        return self.ops.constant(dequantize(integers, q)) if self.mixed else self.ops.constant(integers, as_grid(q))
 
     def step(self, reset_update_x: Tensor, new_x: Tensor, h: Tensor | None, out: Tensor | None = None) -> Tensor:
         """h' = n + z * (h - n), n = tanh(x_n + r * h_n)."""

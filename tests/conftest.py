@@ -18,12 +18,9 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from edge_runtime.engines import Engine
+    from calibration.corpus import Corpus
     from edge_runtime.stft import Float32Array
     from quant.checkpoint import Checkpoint
-    from quant.emitted import Emitted
     from quant.graph import Graph
     from quant.ptq import CalibrationSet, Quantized
 
@@ -48,12 +45,22 @@ def graph(official: Checkpoint) -> Graph:
 
 
 @pytest.fixture(scope="session")
-def mixture() -> Float32Array:
+def pulled() -> tuple[Corpus, Corpus]:
+    """The pulled speech and noise."""
+    from calibration.corpus import Corpus
+    from quant import assets
+
+    return Corpus.open(assets.speech()), Corpus.open(assets.noise())
+
+
+@pytest.fixture(scope="session")
+def mixture(pulled: tuple[Corpus, Corpus]) -> Float32Array:
     """(160000,) samples: 10 s at 5 dB SNR and -25 dBFS."""
-    from calibration.mixing import Mix
+    from calibration.mixing import Mix, mixtures
 
     mix = Mix((5, 5), (-25, -25), 0, 0, n_clips=1, clip_ms=10_000, warmup_ms=0, seed=1)
-    return _clips(mix).noisy[0]
+    (clip,) = mixtures(*pulled, mix)
+    return clip.noisy
 
 
 @pytest.fixture(scope="session")
@@ -71,11 +78,12 @@ def spectra_3_s(spectra: Float32Array) -> Float32Array:
 
 
 @pytest.fixture(scope="session")
-def calibration() -> CalibrationSet:
+def calibration(pulled: tuple[Corpus, Corpus]) -> CalibrationSet:
     """8 clips of 4 s as a build mixes them; the mixture is another cut of the same recordings."""
     from calibration.mixing import Mix
+    from quant.ptq import CalibrationSet
 
-    return _clips(Mix(n_clips=8))
+    return CalibrationSet.make(*pulled, Mix(n_clips=8))
 
 
 @pytest.fixture(scope="session")
@@ -84,27 +92,3 @@ def quantized(official: Checkpoint, graph: Graph, calibration: CalibrationSet) -
     from quant import ptq, recipe
 
     return ptq.quantize(graph, recipe.load("static"), calibration, official.sha256)
-
-
-@pytest.fixture(scope="session")
-def opened() -> Callable[[str, Emitted], Engine]:
-    """What opens an emitted model with the runtime's own engine, "onnx" or "tflite"."""
-    from importlib import import_module
-
-    from edge_runtime.engines import ENGINES
-    from edge_runtime.manifest import ModelEntry
-
-    def open_emitted(engine: str, emitted: Emitted) -> Engine:
-        entry = ModelEntry(file=f"model.{engine}", states=emitted.states, golden_snr_floor_db=0)
-        opened: Engine = import_module(ENGINES[engine].module).open_model(emitted.data, entry, "int8", 1)
-        return opened
-
-    return open_emitted
-
-
-def _clips(mix: object) -> CalibrationSet:
-    from calibration.corpus import Corpus
-    from quant import assets
-    from quant.ptq import CalibrationSet
-
-    return CalibrationSet.make(Corpus.open(assets.speech()), Corpus.open(assets.noise()), mix)

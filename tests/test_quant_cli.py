@@ -459,11 +459,11 @@ def test_plan_with_ranges_needs_no_sound_and_no_board(desk, capfd):
     assert main([argument for argument in argv if "--target" not in argument]) == 0
     out = capfd.readouterr().out
     assert re.search(r"\n *encoder\.en_convs\.0\.bn +conv +float\n", out)
-    assert re.search(r"\n *encoder\.en_convs\.1\.bn +conv +int8 +7\.843e-03 +-1 +-0\.996 \.\. 1\n", out)
-    assert re.search(r"\n *encoder\.en_convs\.1\.conv\.weight +weight +int8 .* channels\n", out)
+    assert re.search(r"\n *encoder\.en_convs\.2\.depth_bn +conv +int8 +7\.843e-03 +-1 +-0\.996 \.\. 1\n", out)
+    assert re.search(r"\n *encoder\.en_convs\.2\.depth_conv\.weight +weight +int8 .* channels\n", out)
     assert main([*argv, "--json"]) == 0
     rows = {row["tap"]: row for row in json.loads(capfd.readouterr().out)}
-    assert rows["encoder.en_convs.1.bn"]["zero_point"] == -1
+    assert rows["encoder.en_convs.2.depth_bn"]["zero_point"] == -1
 
 
 def test_the_version_is_the_projects(capfd):
