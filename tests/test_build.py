@@ -31,9 +31,11 @@ def silent(message: str) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_clips() -> Iterator[None]:
-    """4 clips of 2 s in place of 48 of 4 s: seconds in place of a quarter of a minute."""
+    """4 clips of 1.5 s in place of 48 of 4 s, 1 s of golden vectors: seconds in place of a quarter of a minute."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(build, "Mix", partial(Mix, n_clips=4, clip_ms=2000))
+        patched.setattr(build, "Mix", partial(Mix, n_clips=4, clip_ms=1500))
+        patched.setattr(build, "GOLDEN_SAMPLES", 16_000)
+        patched.setattr(build, "ACCURACY_SAMPLES", 8_000)
         yield
 
 
@@ -164,27 +166,28 @@ def test_force_replaces_the_whole_folder(tmp_path: Path) -> None:
 # --- what fails leaves nothing --------------------------------------------------------------------------------------
 
 
-def test_a_failing_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_build_leaves_nothing(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise Failure("the emitter broke")
 
     monkeypatch.setattr(build, "emit_all", fail)
     with pytest.raises(Failure, match="the emitter broke"):
-        build.build(Settings("rpi4", out=tmp_path / "a" / "b" / "rpi4"), silent)
+        build.build(Settings("rpi4", ranges=built.folder / "ranges.json", out=tmp_path / "a" / "b" / "rpi4"), silent)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_build_keeps_the_artifact_it_would_replace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(build, "make_manifest", interrupt)
     monkeypatch.setattr(build, "make_report", lambda *_: {"plan": []})
-    out = hold(tmp_path / "rpi4", MANIFEST_FILE)
+    monkeypatch.setattr(build, "golden_vectors", lambda *_: {})
+    out, ranges = hold(tmp_path / "rpi4", MANIFEST_FILE), built.folder / "ranges.json"
     with pytest.raises(KeyboardInterrupt):
-        build.build(Settings("rpi4", out=out, force=True), silent)
+        build.build(Settings("rpi4", ranges=ranges, out=out, force=True), silent)
     assert [path.name for path in tmp_path.iterdir()] == ["rpi4"]
     assert [path.name for path in out.iterdir()] == [MANIFEST_FILE]
 

@@ -35,10 +35,10 @@ from edge_runtime.stft import Float32Array
 from quant import coverage, emit_onnx, emit_tflite
 from quant.emitted import UINT8_SHIFT, Emitted
 from quant.float_model import FloatModel
-from quant.graph import Graph
+from quant.graph import Graph, Node
 from quant.plan import GRU_ROLES, Plan
 from quant.ptq import Quantized
-from quant.qparams import QParams, quantize
+from quant.qparams import QParams, quantize, quantize_bias, quantize_weight
 from quant.reference import Reference, _requantize
 
 RUNTIMES = ("onnx", "tflite", "tflite_builtin")
@@ -380,6 +380,52 @@ def test_onnx_writes_the_grids_of_the_plan(quantized: Quantized) -> None:
             q = quantized.plan.grids[node.name]
             assert scale.shape == zero_point.shape == (), "ONNX Runtime fuses Add and Mul only with scalars"
             assert (float(scale), int(zero_point) - UINT8_SHIFT) == (q.scale, q.zero_point), node.name
+
+
+def numbers(values: Array) -> list[float]:
+    """The numbers other than zero, in order: what stays when a file lays weights out its own way."""
+    return sorted(np.asarray(values)[np.asarray(values) != 0].tolist())
+
+
+def planned_numbers(quantized: Quantized, node: Node) -> tuple[list[float], list[float]]:
+    """Weights and biases of an 8-bit convolution, as integers."""
+    weight, bias = (quantized.graph.params[node.param(role)] for role in ("weight", "bias"))
+    scales, source = quantized.plan.weight_scales[node.param("weight")], quantized.plan.grids[node.inputs[0]]
+    return numbers(quantize_weight(weight, scales)), numbers(quantize_bias(bias, source.scale, scales))
+
+
+def test_tflite_holds_the_integers_and_slopes_of_the_plan(everything: Quantized) -> None:
+    model = emit_tflite.emit(everything.graph, everything.plan)
+    parsed = schema.ModelT.InitFromPackedBuf(model.data, 0)
+    tensors, checked = parsed.subgraphs[0].tensors, set()
+
+    def held(index: int, dtype: str) -> list[float]:
+        return numbers(np.frombuffer(bytes(parsed.buffers[tensors[index].buffer].data), dtype))
+
+    for op, name in zip(parsed.subgraphs[0].operators, model.op_nodes, strict=True):
+        node = everything.graph.node(name)
+        if node.kind == "conv" and isinstance(
+            op.builtinOptions, schema.Conv2DOptionsT | schema.DepthwiseConv2DOptionsT
+        ):
+            assert (held(op.inputs[1], "int8"), held(op.inputs[2], "int32")) == planned_numbers(everything, node), name
+            checked.add(name)
+        elif node.kind == "leaky_relu" and isinstance(op.builtinOptions, schema.LeakyReluOptionsT):
+            assert op.builtinOptions.alpha == np.float32(node.attrs["slope"]), name
+            checked.add(name)
+    assert checked == {node.name for node in everything.graph.nodes if node.kind in ("conv", "leaky_relu")}
+
+
+def test_onnx_holds_the_integers_and_slopes_of_the_plan(everything: Quantized) -> None:
+    proto = onnx.load_from_string(emit_onnx.emit(everything.graph, everything.plan).data)
+    constants = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
+    by_name = {n.name: n for n in proto.graph.node}
+    source = {n.output[0]: n.input[0] for n in proto.graph.node if n.op_type == "DequantizeLinear"}
+    for node in everything.graph.nodes:
+        if node.kind == "conv":
+            found = tuple(numbers(constants[source[name]]) for name in by_name[node.name].input[1:])
+            assert found == planned_numbers(everything, node), node.name
+        elif node.kind == "leaky_relu":
+            assert by_name[node.name].attribute[0].f == np.float32(node.attrs["slope"]), node.name
 
 
 def test_a_tflite_state_has_one_grid_in_and_out(quantized: Quantized) -> None:
