@@ -2,18 +2,28 @@
 
 Modules, in processing order:
 
-    assets      pinned downloads (`quant pull`)
-    checkpoint  official .tar, state dict or streaming ONNX -> named arrays
-    graph       the data structure every later stage reads
-    gtcrn       the network, written once, as a graph of one frame
-    passes      exact rewrites (fold BatchNorm, transposed convolution -> convolution, ...)
-    migration   per-channel scales moved through the graph so that int8 fits every channel
-    float_model the PyTorch executor with taps: offline, batched, differentiable
-    recipe      which nodes get which precision
-    plan        the resolved table of scales
-    reference   the NumPy integer executor, judge of the emitters
-    emit_onnx, emit_tflite   the plan's exact scales in each runtime's format
-    accuracy    error by tap, isolated and cumulative
-    counts      parameters and MACs
-    build       all of the above, into one folder
+    assets        pinned downloads (`quant pull`)
+    checkpoint    official .tar, state dict or streaming ONNX -> named arrays
+    graph         the data structure every later stage reads
+    gtcrn         the network, written once, as a graph of one frame
+    passes        exact rewrites (fold BatchNorm, transposed convolution -> convolution, ...)
+    float_model   the PyTorch executor with taps: offline, batched, differentiable
+    spectra       whole recordings -> spectra
+    recipe        which nodes get which precision
+    calibrate     histograms of the taps over real speech
+    migration     per-channel scales moved through the graph so that 8 bits fit every channel
+    qparams       the five verbs of quantization and the one rounding rule
+    plan          the resolved table of grids
+    ptq           the stages above, from a float graph to a plan
+    fake          the plan as a tap
+    reference     the NumPy integer executor, judge of the emitters
+    gru           weights of recurrent layers as emitters want them
+    emit_onnx     (with onnx_file) the plan's exact scales as ONNX QDQ
+    emit_tflite   (with tflite_file, tflite_ops, tflite_gru) and as a TFLite flatbuffer
+    coverage      what the runtimes execute
+    accuracy      error by tap, isolated and cumulative
+    counts        parameters and MACs; budget: against a board
+    artifact      the folder; build: all of the above into it
+    evaluate      speech quality through the runtimes
+    cli, demo, bench   what is typed
 """

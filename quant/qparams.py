@@ -8,6 +8,7 @@ them exactly.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,11 @@ def dequantize(values: NDArray[np.int8], q: QParams) -> Array:
 def fake_quantize(values: Array, q: QParams) -> Array:
     """Real values rounded to the grid: dequantize(quantize(values))."""
     return dequantize(quantize(values, q), q)
+
+
+def requantize(values: NDArray[Any], unit: Any, q: QParams) -> NDArray[np.int8]:
+    """Sums, `unit` real each, onto a grid: one rounding, from float64. `unit` may differ by channel."""
+    return np.clip(np.rint(values * (unit / np.float64(q.scale))) + q.zero_point, -128, 127).astype(np.int8)
 
 
 def choose_weight_scales(weight: Array) -> Array:

@@ -1,8 +1,8 @@
 """The integer reference: NumPy runs one frame of the plan, obvious and slow, and judges every emitter.
 
 8-bit values are held as int8; products are summed exactly in integers; every result is rounded once, to nearest with
-ties to even, from a float64 (`_requantize`). Float nodes compute in float32. What it will not do: be fast, batch, or
-differentiate.
+ties to even, from a float64 (`qparams.requantize`). Float nodes compute in float32. What it will not do: be fast,
+batch, or differentiate.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from quant import gru
 from quant.graph import Graph, Node
 from quant.gru import GruWeights
 from quant.plan import Plan
-from quant.qparams import QParams, dequantize, quantize, quantize_bias, quantize_weight
+from quant.qparams import QParams, dequantize, quantize, quantize_bias, quantize_weight, requantize
 
 Values = NDArray[Any]  # float32 or, on a grid, int8
 Tap = Callable[[str, Values], None]
@@ -170,7 +170,7 @@ class Reference:
         scales = self.plan.weight_scales[node.param("weight")]
         total = _convolve(self._history(node, x).astype(np.int32) - source.zero_point, self._weights[node.name], node)
         total = total + quantize_bias(self._param(node, "bias"), source.scale, scales)[:, None]
-        return _requantize(total, (np.float64(source.scale) * scales)[:, None], target)
+        return requantize(total, (np.float64(source.scale) * scales)[:, None], target)
 
     def _leaky_relu_int8(self, node: Node, x: Values) -> Values:
         return _on_grid(self._leaky_relu(node, self._real(node, 0, x)), self.plan.grids[node.name])
@@ -203,13 +203,8 @@ def _convolve(x: Values, weight: Values, node: Node) -> Values:
     return np.einsum("tgcbk,goctk->gob", grouped, filters, dtype=dtype).reshape(n_out, -1)
 
 
-def _requantize(total: Values, unit: Any, q: QParams) -> Values:
-    """Accumulators, `unit` real each, onto a grid: the one rounding of the integer path."""
-    return np.clip(np.rint(total * (unit / np.float64(q.scale))) + q.zero_point, -128, 127).astype(np.int8)
-
-
 def _on_grid(values: Values, q: QParams) -> Values:
-    return _requantize(values, 1.0, q)
+    return requantize(values, 1.0, q)
 
 
 def _real(values: Values, q: QParams) -> Values:
@@ -274,7 +269,7 @@ class _GruInt8:
         scales = self.scales[role]
         total = (x.astype(np.int32) - source.zero_point) @ self.integers[role].astype(np.int32).T
         total = total + quantize_bias(bias, source.scale, scales)
-        return _requantize(total, np.float64(source.scale) * scales, self._grid(target))
+        return requantize(total, np.float64(source.scale) * scales, self._grid(target))
 
     def gates_x(self, x: Values) -> Values:
         return self._gates(x, self.plan.grids[self.node.inputs[0]], "weight_ih", self.w.b_ih, "gates_x")

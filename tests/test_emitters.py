@@ -38,8 +38,8 @@ from quant.float_model import FloatModel
 from quant.graph import Graph, Node
 from quant.plan import GRU_ROLES, Plan
 from quant.ptq import Quantized
-from quant.qparams import QParams, quantize, quantize_bias, quantize_weight
-from quant.reference import Reference, _requantize
+from quant.qparams import QParams, requantize
+from quant.reference import Reference
 
 RUNTIMES = ("onnx", "tflite", "tflite_builtin")
 Array = NDArray[Any]
@@ -160,7 +160,7 @@ class Stored(NamedTuple):
         """What the reference would store here: its one rounding, saturated as this type is."""
         low = np.iinfo(self.values.dtype).min
         centre = QParams(float(self.scales[0]), self.zero_point - low - UINT8_SHIFT)
-        return _requantize(real, unit, centre).astype(int) + low + UINT8_SHIFT
+        return requantize(real, unit, centre).astype(int) + low + UINT8_SHIFT
 
 
 class Executed(NamedTuple):
