@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,14 @@ def test_every_file_is_there_and_as_the_manifest_says(built: Built) -> None:
             assert opened.manifest.files[name].sha256 == sha256
             assert opened.manifest.files[name].bytes == (built.folder / name).stat().st_size
     assert (opened.manifest.board, opened.manifest.recipe) == ("rpi4", "static")
+
+
+def test_no_file_tells_when_or_where_it_was_made(built: Built) -> None:
+    with zipfile.ZipFile(built.folder / "golden.npz") as archive:
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    here = (str(built.folder.parent), str(Path(build.__file__).parent.parent))
+    for name in FILES:
+        assert not [place for place in here if place.encode() in (built.folder / name).read_bytes()], name
 
 
 def test_golden_vectors_pass_in_every_engine(built: Built) -> None:

@@ -38,7 +38,7 @@ from quant.float_model import FloatModel
 from quant.graph import Graph, Node
 from quant.plan import GRU_ROLES, Plan
 from quant.ptq import Quantized
-from quant.qparams import QParams, requantize
+from quant.qparams import QParams, quantize, quantize_bias, quantize_weight, requantize
 from quant.reference import Reference
 
 RUNTIMES = ("onnx", "tflite", "tflite_builtin")
