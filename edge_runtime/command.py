@@ -96,6 +96,8 @@ def _was_interrupted(error: BaseException | None) -> bool:
 def _one_line(error: Exception) -> str:
     if isinstance(error, Failure):
         return str(error)
+    if isinstance(error, ModuleNotFoundError):  # engines say so themselves, with their own extra
+        return f"this needs {error.name}, not installed; `pip install 'edge-denoise[build]'`"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'input or output'}: {error.strerror}"
     return " ".join(f"{type(error).__name__}: {error}; please report it, with what --debug shows".split())

@@ -510,3 +510,9 @@ def test_a_reader_that_leaves_is_no_error(argv):
     done = subprocess.run(command, cwd=ROOT, stdout=write_end, stderr=subprocess.PIPE, timeout=60)
     os.close(write_end)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_board_without_the_compiler_is_told_the_extra(capfd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.console", None)  # as if it were not installed
+    assert main(["boards"]) == 1
+    assert "`pip install 'edge-denoise[build]'`" in capfd.readouterr().err
