@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from quant.fake import fake_quantize, plan_tap
-from quant.float_model import FloatModel, identity
+from quant.float_model import GRU_TAPS, FloatModel, identity
 from quant.graph import Array, Graph
 from quant.plan import Plan
 from quant.qparams import QParams
@@ -56,10 +56,11 @@ def measure(graph: Graph, plan: Plan, clips: Array) -> list[TapAccuracy]:
     """Every tap on clips (n_clips, samples), worst cumulative SQNR first."""
     spectra = torch.from_numpy(analyse(clips))
     model = FloatModel(graph).eval()
-    taps = [*dict.fromkeys((*(node.name for node in graph.nodes), *plan.grids))]
+    inside = [f"{n.name}.{role}" for n in graph.nodes if n.kind in ("gru", "bigru") for role in GRU_TAPS]
+    taps = [*(node.name for node in graph.nodes), *inside]
     with torch.no_grad():
         exact = _recorded(model, spectra, identity, taps)
-        rough = _recorded(model, spectra, plan_tap(plan), taps)
+        rough = _recorded(model, spectra, plan_tap(graph, plan), taps)
         effects = _output_effects(model, plan, spectra[:1])
     rows = [_row(tap, plan.grids.get(tap), exact[tap], rough[tap], effects.get(tap, SILENCE_DB)) for tap in taps]
     return sorted(rows, key=lambda r: r.cumulative_sqnr_db)

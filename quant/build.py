@@ -172,7 +172,7 @@ def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
 
 def golden_vectors(graph: Graph, quantized: Quantized, calibration: CalibrationSet) -> dict[str, Array]:
     """Two seconds of a mixture through the float model and through the integer reference."""
-    clip = next(c for c in calibration.clips if c.kind == "mixed")
+    clip = next((c for c in calibration.clips if c.kind == "mixed"), calibration.clips[0])
     spectrum = analyse(clip.noisy[:GOLDEN_SAMPLES])
     with torch.no_grad():
         enhanced, _ = FloatModel(graph)(torch.from_numpy(spectrum)[None])

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quant.float_model import Tap
+from quant.graph import Graph, Node
 from quant.plan import Plan
 from quant.qparams import WEIGHT_LIMIT, QParams
 
@@ -22,13 +27,31 @@ def fake_quantize_weight(weight: Tensor, scales: Tensor) -> Tensor:
     return torch.clamp(torch.round(weight / shaped), -WEIGHT_LIMIT, WEIGHT_LIMIT) * shaped
 
 
-def plan_tap(plan: Plan) -> Tap:
-    """Rounds every value and weight of the plan to its grid, and leaves the rest alone."""
+def plan_tap(graph: Graph, plan: Plan) -> Tap:
+    """Rounds every value, weight and bias of the plan to its grid, and leaves the rest alone."""
     scales = {name: torch.from_numpy(s) for name, s in plan.weight_scales.items()}
+    units = {name: torch.from_numpy(u) for node in graph.nodes for name, u in _bias_units(node, plan)}
 
     def tap(name: str, value: Tensor) -> Tensor:
         if name in plan.grids:
             return fake_quantize(value, plan.grids[name])
+        if name in units:  # as the accumulator holds it: float64, so that the integer is the emitted one
+            return (torch.round(value.double() / units[name]) * units[name]).float()
         return fake_quantize_weight(value, scales[name]) if name in scales else value
 
     return tap
+
+
+def _bias_units(node: Node, plan: Plan) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Bias -> one step of the accumulator it is added to, input scale x weight scale, by output channel."""
+    if node.kind not in ("conv", "gru", "bigru") or not plan.reads_int8(node):
+        return
+    source = plan.grids[node.inputs[0]]
+    pairs = (
+        [("weight", "bias", source)]
+        if node.kind == "conv"
+        else [("weight_ih", "bias_ih", source), ("weight_hh", "bias_hh", plan.grids[f"{node.name}.state"])]
+    )
+    for weight, bias, grid in pairs:
+        for w, b in zip(node.params[weight], node.params[bias], strict=True):
+            yield b, np.float64(grid.scale) * plan.weight_scales[w].astype(np.float64)

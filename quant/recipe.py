@@ -64,7 +64,7 @@ def load(name: str) -> Recipe:
     Raises Failure for an unknown name and for a file that does not hold a recipe.
     """
     source: Any = Path(name) if name.endswith(".toml") else files("quant").joinpath("recipes", f"{name}.toml")
-    if not source.is_file():
+    if not (source.is_file() and (name.endswith(".toml") or name in names())):
         raise Failure(f"unknown recipe {name!r}", remedy=f"choose one of: {', '.join(names())}, or name a .toml file")
     try:
         data = tomllib.loads(source.read_text("utf-8"))
@@ -90,5 +90,6 @@ def assign(recipe: Recipe, graph: Graph) -> dict[str, Precision]:
     precision: dict[str, Precision] = dict.fromkeys(graph.inputs, "float")
     for node in graph.nodes:
         follows = node.kind in FOLLOWERS
-        precision[node.name] = precision[node.inputs[0]] if follows else recipe.precision(node)
+        followed: Precision = "int8" if precision[node.inputs[0]] == "int8" else "float"
+        precision[node.name] = followed if follows else recipe.precision(node)
     return {n.name: precision[n.name] for n in graph.nodes}

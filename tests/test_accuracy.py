@@ -16,7 +16,6 @@ from quant.ptq import CalibrationSet, Quantized
 from quant.qparams import QParams
 
 N_SAMPLES = 8000
-MIXED_TAPS = ("gates_x", "state", "gates_h")  # a GRU with a float state rounds no more than these
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +33,8 @@ def test_every_tap_has_a_row(rows: dict[str, TapAccuracy], quantized: Quantized)
     inside = {
         f"{node.name}.{role}"
         for node in quantized.graph.nodes
-        if node.kind in ("gru", "bigru") and quantized.plan.reads_int8(node)
-        for role in (GRU_TAPS if quantized.plan.is_int8(node) else MIXED_TAPS)
+        if node.kind in ("gru", "bigru")
+        for role in GRU_TAPS
     }
     assert set(rows) == {node.name for node in quantized.graph.nodes} | inside
     assert {tap for tap, row in rows.items() if row.type == "int8"} == set(quantized.plan.grids)

@@ -132,7 +132,7 @@ class Forced:
     """A tap that rounds as the plan says, compares with what the reference made, and goes on with the reference's."""
 
     def __init__(self, quantized: Quantized) -> None:
-        self.q, self.rounded = quantized, plan_tap(quantized.plan)
+        self.q, self.rounded = quantized, plan_tap(quantized.graph, quantized.plan)
         self.kinds = {node.name: node.kind for node in quantized.graph.nodes}
         self.off: defaultdict[str, Counter[int]] = defaultdict(Counter)
 
@@ -160,14 +160,9 @@ class Forced:
         return forced
 
 
-# kind -> how many LSB, and what share of the values may be off at all: twice what was measured. The float model does
-# not round biases, and sums in float32, so a value near a tie falls either way. Inside a GRU such a value lies on a
-# coarser grid than the state (steps of 0.06 against 0.008): one step there is up to five of the state's, and one that
-# passes through the sigmoid and the tanh was once twelve (of 31,680 values).
-CLASSES = {
-    "quantize": (0, 0), "slice": (0, 0), "interleave": (0, 0), "leaky_relu": (1, 1e-4), "conv": (1, 4e-3),
-    "gru": (16, 3e-3), "bigru": (16, 3e-3), "add": (1, 1e-3), "gate": (1, 1e-3), "shuffle": (1, 1e-3),
-}  # fmt: skip
+# What share of the values may be off by one step, by recipe: with the default none of 775,200 is. With every node in 8
+# bits a float32 sum near a tie falls the other way 12 times in 1.2 million.
+MOST_OFF = {"static": 0.0, "everything": 1e-4}
 
 
 @pytest.mark.parametrize("recipe", ["static", "everything"])
@@ -194,10 +189,9 @@ def test_fake_quantization_is_the_reference_node_by_node(
         with torch.no_grad():
             model(in_torch(frame.T), states, forced)
     for kind, off in forced.off.items():
-        lsb, share = CLASSES[kind]
-        assert max(off) <= lsb, kind
-        assert 1 - off[0] / off.total() <= share, kind
-    assert set(forced.off) == set(CLASSES) or recipe == "static"
+        assert max(off) <= 1, kind
+        assert 1 - off[0] / off.total() <= MOST_OFF[recipe], kind
+    assert {"conv", "bigru", "quantize"} <= set(forced.off)
 
 
 # --- streams ----------------------------------------------------------------------------------------------------
