@@ -22,9 +22,10 @@ import soundfile as sf
 from calibration.corpus import Corpus
 from calibration.mixing import Mix, mixtures
 from edge_runtime import command, open_artifact
-from edge_runtime.engines import open_engine
+from edge_runtime.engines import ENGINES, open_engine
 from edge_runtime.golden import load_golden
 from edge_runtime.machine import this_machine
+from edge_runtime.stft import N_BINS, SAMPLE_RATE_HZ
 from quant import assets, build
 from quant.evaluate import (
     DEFAULT_METRICS,
@@ -39,7 +40,7 @@ from quant.evaluate import (
 from quant.graph import Array
 
 PROG = "quant-bench"
-ENGINES, PRECISIONS = ("onnx", "tflite"), ("fp32", "int8")
+PRECISIONS = ("fp32", "int8")
 ROUNDS, FRAMES_A_ROUND = 20, 100
 UNSEEN = Mix(n_clips=40, clip_ms=6000, seed=1, share_clean=0.0, share_noise_alone=0.0, level_dbfs=(-35, -20))
 
@@ -114,7 +115,7 @@ def mixed_pairs(folder: Path) -> Path:
         (folder / side).mkdir(parents=True)
     for i, clip in enumerate(mixtures(Corpus.open(assets.speech()), Corpus.open(assets.noise()), UNSEEN)):
         for side in ("clean", "noisy"):
-            sf.write(folder / side / f"{i:03d}.flac", getattr(clip, side), 16_000)
+            sf.write(folder / side / f"{i:03d}.flac", getattr(clip, side), SAMPLE_RATE_HZ)
     return folder
 
 
@@ -156,7 +157,7 @@ def times(artifact: Path) -> list[dict[str, Any]]:
 
 
 def _step(engine: Any) -> Callable[[Array], None]:
-    enhanced = np.zeros((257, 2), np.float32)
+    enhanced = np.zeros((N_BINS, 2), np.float32)
     return lambda spectrum: engine.step(spectrum, enhanced)
 
 

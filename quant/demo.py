@@ -22,10 +22,11 @@ from calibration.mixing import Clip, Mix, mixtures
 from edge_runtime import command, open_artifact
 from edge_runtime.audio import denoise_file
 from edge_runtime.bench import bench
+from edge_runtime.engines import ENGINES
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import SAMPLE_RATE_HZ
 from quant import assets, build
-from quant.bench import ENGINES, PRECISIONS, times
+from quant.bench import PRECISIONS, times
 from quant.evaluate import DEFAULT_METRICS, METRICS
 
 PROG = "quant-demo"

@@ -19,7 +19,7 @@ from quant.plan import GRU_ROLES, Plan
 from quant.qparams import QParams
 from quant.tflite_file import Tensor, TensorGrid
 from quant.tflite_gru import GruCell
-from quant.tflite_ops import BANDS, CHANNELS, TfliteOps, as_grid
+from quant.tflite_ops import BANDS, CHANNELS, TfliteOps, as_grid, as_qparams
 
 
 def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
@@ -70,9 +70,9 @@ class _Emitter:
         assert self.plan is not None
         return self.plan.grids[tap]
 
-    def tap_grid(self, node: Node, role: str = "") -> QParams | None:
-        """The grid of a node's value, or of one inside it; None for a float node."""
-        return self.grid(f"{node.name}.{role}" if role else node.name) if self.is_int8(node) else None
+    def tap_grid(self, node: Node) -> QParams | None:
+        """The grid of a node's value; None for a float node."""
+        return self.grid(node.name) if self.is_int8(node) else None
 
     def inputs(self, node: Node) -> list[Tensor]:
         int8 = self.plan is not None and self.plan.reads_int8(node)
@@ -161,7 +161,7 @@ class _Emitter:
         """The input of a state; it and the output lie on one grid."""
         x = self.ops.tensor((1, s.frames, s.bands, s.channels), "int8" if grid else "float32", grid, s.name)
         self.ops.inputs.append(x)
-        self.states.append(state_entry(s.name, x.shape, QParams(grid.scales[0], grid.zero_points[0]) if grid else None))
+        self.states.append(state_entry(s.name, x.shape, as_qparams(grid) if grid else None))
         return x
 
     def state_out(self, x: Tensor, s: State) -> Tensor:

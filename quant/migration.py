@@ -16,7 +16,6 @@ import numpy as np
 
 from quant.graph import Array, Graph, Node
 
-PASS_THROUGH = frozenset({"leaky_relu", "quantize", "gate", "add", "slice", "shuffle", "interleave"})
 FREE_OUTPUT = frozenset({"conv", "layer_norm"})
 ABSORBS_INPUT = frozenset({"conv", "gru", "bigru"})
 LARGEST = 2.0**12  # a silent channel is not blown up without end

@@ -13,7 +13,7 @@ from typing import Any
 from calibration.ranges import Ranges
 from quant.graph import Array, Graph, Node
 from quant.qparams import SIGMOID, UNIT, QParams, choose_qparams, choose_weight_scales
-from quant.recipe import FOLLOWERS, Precision, Recipe, assign
+from quant.recipe import FOLLOWERS, RECURRENT, Precision, Recipe, assign
 
 SAME_GRID = frozenset({"slice", "interleave"})  # moves values, so cannot change their grid
 GRU_FIXED = {"state": UNIT, "reset_update": SIGMOID, "new": UNIT}
@@ -24,7 +24,7 @@ GRU_ROLES = (*GRU_RANGED, *GRU_FIXED)  # every value inside a GRU
 
 @dataclass(frozen=True)
 class Plan:
-    """precision: node -> int8 or float; grids: tap -> QParams; weight_scales: parameter -> one scale a channel."""
+    """precision: node -> int8, mixed, float; grids: tap -> QParams; weight_scales: parameter -> one scale a channel."""
 
     precision: Mapping[str, Precision]
     grids: Mapping[str, QParams]
@@ -64,10 +64,9 @@ def int8_taps(graph: Graph, precision: Mapping[str, Precision]) -> list[str]:
     for node in graph.nodes:
         if precision[node.name] == "float" or node.kind in SAME_GRID:
             continue
-        if precision[node.name] == "mixed":
-            taps += [f"{node.name}.{role}" for role in MIXED_RANGED]
-        elif node.kind in ("gru", "bigru"):
-            taps += [f"{node.name}.{role}" for role in GRU_RANGED]
+        if node.kind in RECURRENT:
+            ranged = MIXED_RANGED if precision[node.name] == "mixed" else GRU_RANGED
+            taps += [f"{node.name}.{role}" for role in ranged]
         else:
             taps.append(node.name)
     return taps
@@ -82,7 +81,7 @@ def make_plan(graph: Graph, precision: Mapping[str, Precision], ranges: Ranges) 
             continue
         if node.kind in SAME_GRID:
             grids[node.name] = grids[node.inputs[0]]
-        elif node.kind in ("gru", "bigru"):
+        elif node.kind in RECURRENT:
             grids.update(_gru_grids(node, ranges, mixed=precision[node.name] == "mixed"))
             scales.update(_gru_scales(graph, node))
         else:
@@ -117,7 +116,7 @@ def plan_table(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
     """The plan as rows, in execution order: every value with its grid and range, every 8-bit weight with its scales."""
     rows: list[dict[str, Any]] = []
     for node in graph.nodes:
-        inner = GRU_ROLES if node.kind in ("gru", "bigru") else ()
+        inner = GRU_ROLES if node.kind in RECURRENT else ()
         rows += [_value_row(tap, node, plan) for tap in (*(f"{node.name}.{role}" for role in inner), node.name)]
         rows += [
             {"tap": name, "kind": "weight", "type": "int8", "scales": plan.weight_scales[name].tolist()}

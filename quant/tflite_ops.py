@@ -24,6 +24,11 @@ def as_grid(q: QParams) -> TensorGrid:
     return TensorGrid((q.scale,), (q.zero_point,))
 
 
+def as_qparams(grid: TensorGrid) -> QParams:
+    """The grid of a whole tensor in the plan's terms."""
+    return QParams(grid.scales[0], grid.zero_points[0])
+
+
 class TfliteOps(TfliteFile):
     """A file with operators. A result is int8 where a grid `q` is given or its input has one that cannot change."""
 
@@ -163,7 +168,7 @@ class TfliteOps(TfliteFile):
     def weights(
         self, x: Tensor, weight: Array, bias: Array, scales: Array | None, axis: int, q: QParams | None
     ) -> tuple[Tensor, Tensor]:
-        """Weight and bias tensors; a float node in a quantized model still uses the rounded weights it was given."""
+        """Weight and bias tensors: integers for an 8-bit node, float otherwise."""
         if q is None or scales is None:
             return self.constant(weight), self.constant(bias)
         first = np.moveaxis(weight, axis, 0)
@@ -182,7 +187,7 @@ class TfliteOps(TfliteFile):
         """
         n = x.shape[BANDS]
         exchange = np.eye(n, dtype=np.float32)[::-1, None, None]
-        q = QParams(x.grid.scales[0], x.grid.zero_points[0]) if x.grid else None
+        q = as_qparams(x.grid) if x.grid else None
         rows = self.transpose(x, (0, 1, 3, 2))
         y = self.filter(rows, exchange, np.zeros(n, np.float32), q, scales=np.full(n, 1 / WEIGHT_LIMIT, np.float32))
         return self.transpose(y, (0, 1, 3, 2))
