@@ -151,6 +151,12 @@ class _Run:
             a["groups"],
         )
 
+    def edge_bands(self, node: Node, x: Tensor, source: Tensor) -> Tensor:
+        first, last = self._param(node, "weight")
+        ends = (F.linear(source[..., i].transpose(1, 2), w).transpose(1, 2) for i, w in ((0, first), (-1, last)))
+        low, high = (end[..., None] for end in ends)
+        return torch.cat([x[..., :1] + low, x[..., 1:-1], x[..., -1:] + high], -1)
+
     def conv_transpose(self, node: Node, x: Tensor) -> Tensor:
         a, past = node.attrs, 0
         if node.state is not None:

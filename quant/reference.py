@@ -91,6 +91,13 @@ class Reference:
         y = _convolve(self._history(node, x), self._param(node, "weight"), node)
         return (y + self._param(node, "bias")[:, None]).astype(np.float32)
 
+    def _edge_bands(self, node: Node, x: Values, source: Values) -> Values:
+        first, last = self._param(node, "weight")
+        y = x.copy()
+        y[:, 0] += first @ source[:, 0]
+        y[:, -1] += last @ source[:, -1]
+        return y
+
     def _history(self, node: Node, x: Values) -> Values:
         """(frames, channels, bands): the state, then this frame; the state moves on."""
         if node.state is None:
