@@ -290,6 +290,8 @@ class _Emitter:
         (x,) = self.operands(node, "rows")
         s, w = node.state, gru.merged(self.graph, node)
         source = self.by_name[node.inputs[0]]
+        if source.kind == "quantize":  # read in float all the same
+            source = self.by_name[source.inputs[0]]
         if source.kind == "mean_square":
             w = w._replace(w_ih=w.w_ih / np.float32(self.graph.shapes[source.inputs[0]].bands))
         shape = (1, s.bands, s.channels)
