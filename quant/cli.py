@@ -75,6 +75,18 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
 
 
+def _qat_arguments(parser: argparse.ArgumentParser) -> None:
+    from quant.cli_train import add_qat_arguments
+
+    add_qat_arguments(parser)
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    from quant.cli_train import add_train_arguments
+
+    add_train_arguments(parser)
+
+
 def _eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help="made by `quant build`")
     parser.add_argument("--pairs", type=Path, required=True, metavar="DIR", help="clean/ and noisy/, same file names")
@@ -217,6 +229,18 @@ def _judge(directory: Path, rows: Sequence[GoldenRow]) -> None:
         raise Failure("no engine is installed to run the golden vectors", where=directory, remedy=remedy)
 
 
+def _qat(args: argparse.Namespace) -> int:
+    from quant.cli_train import run_qat
+
+    return run_qat(args)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from quant.cli_train import run_train
+
+    return run_train(args)
+
+
 def _eval(args: argparse.Namespace) -> int:
     from quant import evaluate
 
@@ -284,6 +308,8 @@ COMMANDS: Final = (
         _verify_arguments,
         _verify,
     ),
+    Command("qat", "train a checkpoint under 8-bit rounding, into a file to build from", _qat_arguments, _qat),
+    Command("train", "train the float network, from a checkpoint or from scratch", _train_arguments, _train),
     Command("eval", "measure speech quality through the engines, clip by clip", _eval_arguments, _eval),
     Command("budget", "count parameters, MACs and memory against a board", _budget_arguments, _budget),
 )

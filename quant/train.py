@@ -32,6 +32,7 @@ from quant.training_data import Sounds
 CURVES_FILE, MODEL_FILE = "curves.png", "model.tar"
 EXCERPT_CLIPS, EXCERPT_SAMPLES = 3, 2 * SAMPLE_RATE_HZ
 EXCERPT_SEED = 2**40  # no step's
+CALIBRATION_MIX = Mix()
 TRAINING_MIX = Mix(n_clips=8, clip_ms=3000, warmup_ms=0)
 FROZEN_ROLES = frozenset({"running_mean", "running_var"})
 
@@ -64,7 +65,7 @@ def qat(job: Job, progress: Progress) -> Path:
         if me.leads:
             progress("calibrating the start")
         heard, held_out = sounds.split()
-        calibration = ptq.CalibrationSet.make(heard.speech, heard.noise, Mix())
+        calibration = ptq.CalibrationSet.make(heard.speech, heard.noise, CALIBRATION_MIX)
         model = Prepared(ptq.quantize(graph, chosen, calibration, source.sha256))
         history = _run(job, model, FloatModel(graph), sounds, me, device, progress)
         path = job.out / f"{Path(source.name).stem}{trained.SUFFIX}"

@@ -48,8 +48,10 @@ class Settings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.validate_every < 1 or not 0 <= self.share_teacher <= 1:
-            raise Failure("training needs at least one step", remedy="raise --steps")
+        if min(self.steps, self.validate_every) < 1:
+            raise Failure("training needs at least one step", remedy="raise --steps and --validate-every")
+        if not 0 <= self.share_teacher <= 1:
+            raise Failure("the teacher's share of the loss is a part of 1", remedy="set --share-teacher to 0 .. 1")
 
     def rate(self, step: int) -> float:
         """The share of the learning rates at a step: a linear start, then half a cosine down to zero."""
