@@ -1,0 +1,105 @@
+"""The inputs of the robustness study, cut from real speech and noise: what a microphone may hand a denoiser.
+
+Mixtures are four speakers in four noises, 6 s each, end to end in one stream. Levels are RMS over the whole in dBFS;
+the runtime takes samples beyond full scale (up to 8), so that 0 dBFS is loud and not also clipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from calibration.corpus import Corpus
+from calibration.mixing import Mix, measure_level_dbfs, mixtures
+from edge_runtime.stft import SAMPLE_RATE_HZ
+from quant.graph import Array
+
+LEVEL_DBFS, SNR_DB = -25.0, 10.0  # where nothing else is said
+LEVELS_DBFS: Final = (-60, -50, -40, -30, -20, -10, 0)
+SNRS_DB: Final = (-10, -5, 0, 5, 10, 20, 30, 40)
+TONES_HZ: Final = (100, 440, 1000, 4000, 7500)
+OFFSETS: Final = (0.01, 0.1)  # of a cheap microphone, and of a broken one
+DRIFT_MINUTES: Final = 10
+LSB: Final = 2.0**-15
+
+
+@dataclass(frozen=True, eq=False)
+class Stimulus:
+    """One input (n,) at 16 kHz; `clean` (n,) is the speech in it; only samples from `start` on are judged."""
+
+    name: str
+    noisy: Array
+    clean: Array | None = None
+    start: int = 0
+
+    def from_start(self) -> Stimulus:
+        """What is judged."""
+        return replace(self, noisy=self.noisy[self.start :], clean=None if self.clean is None else self.clean[self.start :])
+
+
+@dataclass(frozen=True)
+class Material:
+    """Where the sounds come from and how long they are; the same numbers give the same stimuli."""
+
+    speech: Corpus
+    noise: Corpus
+    clip_s: float = 6.0
+    minute_s: float = 60.0
+    seed: int = 3  # calibration takes 0, the bench 1: other cuts of the same recordings
+
+    def mixture(self, snr_db: float = SNR_DB, level_dbfs: float = LEVEL_DBFS, kind: str = "mixed") -> tuple[Array, Array]:
+        """(noisy, clean) at a level; kind "clean" or "noise" leaves the other out. The cuts are always the same."""
+        return self._mixed(4, self.clip_s, snr_db, level_dbfs, kind)
+
+    def minute(self, index: int) -> Array:
+        """One minute of noisy speech, others for each index."""
+        return replace(self, seed=self.seed + 1 + index)._mixed(5, self.minute_s / 5, SNR_DB, LEVEL_DBFS, "mixed")[0]
+
+    def _mixed(self, n_clips: int, clip_s: float, snr_db: float, level_dbfs: float, kind: str) -> tuple[Array, Array]:
+        shares = float(kind == "clean"), float(kind == "noise")
+        one = Mix((snr_db,) * 2, (LEVEL_DBFS,) * 2, *shares, n_clips, round(clip_s * 1000), 0, self.seed)
+        clips = list(mixtures(self.speech, self.noise, one))
+        noisy, clean = (np.concatenate([getattr(c, side) for c in clips]) for side in ("noisy", "clean"))
+        gain = np.float32(10 ** ((level_dbfs - measure_level_dbfs(noisy)) / 20))
+        return gain * noisy, gain * clean
+
+
+def stimuli(material: Material) -> Iterator[Stimulus]:
+    """Every input but the long one."""
+    for level_dbfs in LEVELS_DBFS:
+        yield Stimulus(f"level {level_dbfs} dBFS", *material.mixture(level_dbfs=level_dbfs))
+    for snr_db in SNRS_DB:
+        yield Stimulus(f"SNR {snr_db} dB", *material.mixture(snr_db))
+    speech, _ = material.mixture(kind="clean")
+    noise, _ = material.mixture(kind="noise")
+    noisy, clean = material.mixture()
+    n, rng = len(noisy), np.random.default_rng(material.seed)
+    t = np.arange(n) / SAMPLE_RATE_HZ
+    yield Stimulus("clean speech", speech, speech)
+    yield Stimulus("digital silence", np.zeros(n, np.float32))
+    yield Stimulus("16-bit dither", (LSB * rng.integers(-1, 2, n)).astype(np.float32))
+    yield Stimulus("noise alone", noise)
+    yield Stimulus("noise alone, -50 dBFS", noise * np.float32(10 ** (-25 / 20)))
+    yield Stimulus("clipped at full scale", np.clip(8 * noisy, -1, 1), 8 * clean)
+    impulses = np.zeros(n, np.float32)
+    impulses[SAMPLE_RATE_HZ // 4 :: SAMPLE_RATE_HZ // 2] = 1
+    yield Stimulus("impulses", impulses)
+    clicks = np.convolve(impulses, np.float32([0.9, -0.9, 0.8, -0.6, 0.3, -0.1]))[:n]
+    yield Stimulus("clicks in noisy speech", noisy + clicks.astype(np.float32), clean)
+    for tone_hz in TONES_HZ:
+        yield Stimulus(f"tone {tone_hz} Hz", (0.1 * np.sin(2 * np.pi * tone_hz * t)).astype(np.float32))
+    for offset in OFFSETS:
+        yield Stimulus(f"DC offset {offset} in noisy speech", noisy + np.float32(offset), clean)
+    loud, quiet = noisy * np.float32(10 ** (15 / 20)), noisy * np.float32(10 ** (-25 / 20))
+    after = n + SAMPLE_RATE_HZ // 2
+    yield Stimulus("cut from -10 to -50 dBFS", np.concatenate([loud, quiet]), np.concatenate([clean, clean]), after)
+    yield Stimulus("cut from -10 dBFS to silence", np.concatenate([loud, np.zeros(n // 4, np.float32)]), None, after)
+
+
+def ten_minutes(material: Material) -> Stimulus:
+    """Noisy speech whose last minute is the first again, other speech and noise between: only states can differ."""
+    minutes = [material.minute(i) for i in range(DRIFT_MINUTES - 1)]
+    return Stimulus("10 minutes of noisy speech", np.concatenate([*minutes, minutes[0]]))
