@@ -50,7 +50,7 @@ def evaluate(
         raise ValueError(f"labels are not unique: {[s.label for s in systems]}")
     shared = tuple((s.label, parallel.packed(s.open)) for s in systems)
     jobs = [(pair, shared, tuple(metrics)) for pair in pairs]
-    done = parallel.run(score_pair, jobs, unit="clip", n_jobs=n_jobs, scheduler=scheduler, quiet=quiet)
+    done = parallel.run(score_pair, jobs, unit="clips", n_jobs=n_jobs, scheduler=scheduler, quiet=quiet)
     return [row for rows in done for row in rows]
 
 

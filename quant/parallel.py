@@ -31,12 +31,14 @@ def run(
     jobs: Sequence[tuple[Any, ...]],
     *,
     unit: str,
+    sizes: Sequence[float] | None = None,
     n_jobs: int = -1,
     scheduler: str | None = None,
     quiet: bool = False,
 ) -> Iterator[Result]:
     """task(*job) for every job, in order. `n_jobs` processes here (-1: one a core), or a scheduler's workers.
 
+    Progress counts `sizes` in `unit`s: what each job costs, one if not given.
     Failure: joblib or Dask is not installed, no scheduler answers, or a worker dies.
     """
     _require_joblib()
@@ -46,7 +48,7 @@ def run(
     try:
         with _workers(n_jobs, scheduler):
             done = Parallel(return_as="generator")(delayed(task)(*job) for job in jobs)
-            yield from watched(done, len(jobs), unit, quiet)
+            yield from watched(done, sizes or [1] * len(jobs), unit, quiet)
     except TerminatedWorkerError as error:
         remedy = "give it more memory, or fewer processes with --jobs"
         raise Failure("a worker process was killed", remedy=remedy) from error
@@ -94,25 +96,30 @@ def _connected(scheduler: str) -> AbstractContextManager[Any]:
     return client
 
 
-def watched(results: Iterable[Result], n_total: int, unit: str, quiet: bool = False) -> Iterator[Result]:
+def watched(results: Iterable[Result], sizes: Sequence[float], unit: str, quiet: bool = False) -> Iterator[Result]:
     """The results; meanwhile a bar with an estimate on a terminal, or now and then a line, on standard error."""
     if quiet:
-        return iter(results)
-    if sys.stderr.isatty():
-        from tqdm import tqdm
+        yield from results
+        return
+    from tqdm import tqdm
 
-        return iter(tqdm(results, total=n_total, unit=unit, file=sys.stderr, leave=False))
-    return _lines(results, n_total, unit)
+    is_terminal = sys.stderr.isatty()
+    with tqdm(total=round(sum(sizes)), unit=unit, file=sys.stderr, leave=False, disable=not is_terminal) as bar:
+        start = last = time.monotonic()
+        n_done = 0.0
+        for size, result in zip(sizes, results, strict=True):
+            n_done += size
+            bar.update(size)
+            now = time.monotonic()
+            if not is_terminal and now - last >= LINE_EVERY_S and n_done < sum(sizes):
+                last = now
+                _say(n_done, sum(sizes), unit, now - start)
+            yield result
 
 
-def _lines(results: Iterable[Result], n_total: int, unit: str) -> Iterator[Result]:
-    start = last = time.monotonic()
-    for n_done, result in enumerate(results, 1):
-        now = time.monotonic()
-        if now - last >= LINE_EVERY_S and n_done < n_total:
-            last, left_s = now, (now - start) / n_done * (n_total - n_done)
-            print(f"{n_done} of {n_total} {unit}s, about {left_s:.0f} s left", file=sys.stderr, flush=True)
-        yield result
+def _say(n_done: float, n_total: float, unit: str, elapsed_s: float) -> None:
+    left_s = elapsed_s / n_done * (n_total - n_done)
+    print(f"{n_done:.0f} of {n_total:.0f} {unit}, about {left_s:.0f} s left", file=sys.stderr, flush=True)
 
 
 def packed(shared: Any) -> bytes:

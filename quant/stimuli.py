@@ -37,7 +37,8 @@ class Stimulus:
 
     def from_start(self) -> Stimulus:
         """What is judged."""
-        return replace(self, noisy=self.noisy[self.start :], clean=None if self.clean is None else self.clean[self.start :])
+        clean = None if self.clean is None else self.clean[self.start :]
+        return replace(self, noisy=self.noisy[self.start :], clean=clean, start=0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Material:
     minute_s: float = 60.0
     seed: int = 3  # calibration takes 0, the bench 1: other cuts of the same recordings
 
-    def mixture(self, snr_db: float = SNR_DB, level_dbfs: float = LEVEL_DBFS, kind: str = "mixed") -> tuple[Array, Array]:
+    def mixture(
+        self, snr_db: float = SNR_DB, level_dbfs: float = LEVEL_DBFS, kind: str = "mixed"
+    ) -> tuple[Array, Array]:
         """(noisy, clean) at a level; kind "clean" or "noise" leaves the other out. The cuts are always the same."""
         return self._mixed(4, self.clip_s, snr_db, level_dbfs, kind)
 
@@ -87,7 +90,7 @@ def stimuli(material: Material) -> Iterator[Stimulus]:
     impulses = np.zeros(n, np.float32)
     impulses[SAMPLE_RATE_HZ // 4 :: SAMPLE_RATE_HZ // 2] = 1
     yield Stimulus("impulses", impulses)
-    clicks = np.convolve(impulses, np.float32([0.9, -0.9, 0.8, -0.6, 0.3, -0.1]))[:n]
+    clicks = np.convolve(impulses, [0.9, -0.9, 0.8, -0.6, 0.3, -0.1])[:n]
     yield Stimulus("clicks in noisy speech", noisy + clicks.astype(np.float32), clean)
     for tone_hz in TONES_HZ:
         yield Stimulus(f"tone {tone_hz} Hz", (0.1 * np.sin(2 * np.pi * tone_hz * t)).astype(np.float32))

@@ -20,6 +20,7 @@ from edge_runtime.denoiser import Denoiser
 from edge_runtime.engines import available, open_model
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import MANIFEST_FILE, Artifact, ModelEntry, open_artifact
+from quant.emitted import Emitted
 from quant.graph import Array
 
 NOISY: Final = "noisy"  # the label of the recording itself
@@ -42,6 +43,12 @@ class Model:
         """Failure: no such model, or its file is not what was built."""
         entry = artifact.model(engine, precision)
         return cls(engine, precision, entry, artifact.read(entry.file))
+
+    @classmethod
+    def of(cls, emitted: Emitted, engine: str, precision: str) -> Model:
+        """One that lies in no artifact yet."""
+        entry = ModelEntry(file=f"{engine}-{precision}", states=emitted.states, golden_snr_floor_db=0.0)
+        return cls(engine, precision, entry, emitted.data)
 
     def __call__(self) -> Enhance:
         """Load it. Failure: see `open_model`."""
