@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ TONES_HZ: Final = (100, 440, 1000, 4000, 7500)
 OFFSETS: Final = (0.01, 0.1)  # of a cheap microphone, and of a broken one
 DRIFT_MINUTES: Final = 10
 LSB: Final = 2.0**-15
+CLICK: Final = (0.9, -0.9, 0.8, -0.6, 0.3, -0.1)  # of a switch or a finger
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,19 @@ class Stimulus:
         return replace(self, noisy=self.noisy[self.start :], clean=clean, start=0)
 
 
+class Parts(NamedTuple):
+    """Speech and noise (n,) whose sum has an SNR of SNR_DB."""
+
+    speech: Array
+    noise: Array
+
+    def mixed(self, snr_db: float = SNR_DB, level_dbfs: float = LEVEL_DBFS) -> tuple[Array, Array]:
+        """(noisy, clean) of another SNR and level."""
+        noisy = self.speech + _gain(SNR_DB - snr_db) * self.noise
+        gain = _gain(level_dbfs - measure_level_dbfs(noisy))
+        return gain * noisy, gain * self.speech
+
+
 @dataclass(frozen=True)
 class Material:
     """Where the sounds come from and how long they are; the same numbers give the same stimuli."""
@@ -51,55 +65,73 @@ class Material:
     minute_s: float = 60.0
     seed: int = 3  # calibration takes 0, the bench 1: other cuts of the same recordings
 
-    def mixture(
-        self, snr_db: float = SNR_DB, level_dbfs: float = LEVEL_DBFS, kind: str = "mixed"
-    ) -> tuple[Array, Array]:
-        """(noisy, clean) at a level; kind "clean" or "noise" leaves the other out. The cuts are always the same."""
-        return self._mixed(4, self.clip_s, snr_db, level_dbfs, kind)
+    def parts(self) -> Parts:
+        """Four clips end to end."""
+        return self._cut(4, self.clip_s)
 
     def minute(self, index: int) -> Array:
         """One minute of noisy speech, others for each index."""
-        return replace(self, seed=self.seed + 1 + index)._mixed(5, self.minute_s / 5, SNR_DB, LEVEL_DBFS, "mixed")[0]
+        return replace(self, seed=self.seed + 1 + index)._cut(5, self.minute_s / 5).mixed()[0]
 
-    def _mixed(self, n_clips: int, clip_s: float, snr_db: float, level_dbfs: float, kind: str) -> tuple[Array, Array]:
-        shares = float(kind == "clean"), float(kind == "noise")
-        one = Mix((snr_db,) * 2, (LEVEL_DBFS,) * 2, *shares, n_clips, round(clip_s * 1000), 0, self.seed)
-        clips = list(mixtures(self.speech, self.noise, one))
-        noisy, clean = (np.concatenate([getattr(c, side) for c in clips]) for side in ("noisy", "clean"))
-        gain = np.float32(10 ** ((level_dbfs - measure_level_dbfs(noisy)) / 20))
-        return gain * noisy, gain * clean
+    def _cut(self, n_clips: int, clip_s: float) -> Parts:
+        mix = Mix((SNR_DB, SNR_DB), (LEVEL_DBFS, LEVEL_DBFS), 0, 0, n_clips, round(clip_s * 1000), 0, self.seed)
+        clips = list(mixtures(self.speech, self.noise, mix))
+        noisy, clean = (np.concatenate([getattr(clip, side) for clip in clips]) for side in ("noisy", "clean"))
+        return Parts(clean, noisy - clean)
+
+
+def _gain(db: float) -> np.float32:
+    return np.float32(10 ** (db / 20))
+
+
+def _at_level(sound: Array, level_dbfs: float = LEVEL_DBFS) -> Array:
+    return _gain(level_dbfs - measure_level_dbfs(sound)) * sound
 
 
 def stimuli(material: Material) -> Iterator[Stimulus]:
     """Every input but the long one."""
+    parts = material.parts()
     for level_dbfs in LEVELS_DBFS:
-        yield Stimulus(f"level {level_dbfs} dBFS", *material.mixture(level_dbfs=level_dbfs))
+        yield Stimulus(f"level {level_dbfs} dBFS", *parts.mixed(level_dbfs=level_dbfs))
     for snr_db in SNRS_DB:
-        yield Stimulus(f"SNR {snr_db} dB", *material.mixture(snr_db))
-    speech, _ = material.mixture(kind="clean")
-    noise, _ = material.mixture(kind="noise")
-    noisy, clean = material.mixture()
-    n, rng = len(noisy), np.random.default_rng(material.seed)
-    t = np.arange(n) / SAMPLE_RATE_HZ
+        yield Stimulus(f"SNR {snr_db} dB", *parts.mixed(snr_db))
+    speech = _at_level(parts.speech)
     yield Stimulus("clean speech", speech, speech)
+    yield Stimulus("noise alone", _at_level(parts.noise))
+    yield Stimulus("noise alone, -50 dBFS", _at_level(parts.noise, -50))
+    yield from _silent(len(speech), material.seed)
+    yield from _upset(*parts.mixed())
+
+
+def _silent(n: int, seed: int) -> Iterator[Stimulus]:
+    """Inputs without speech or noise."""
+    t = np.arange(n) / SAMPLE_RATE_HZ
+    dither = np.random.default_rng(seed).integers(-1, 2, n)
     yield Stimulus("digital silence", np.zeros(n, np.float32))
-    yield Stimulus("16-bit dither", (LSB * rng.integers(-1, 2, n)).astype(np.float32))
-    yield Stimulus("noise alone", noise)
-    yield Stimulus("noise alone, -50 dBFS", noise * np.float32(10 ** (-25 / 20)))
-    yield Stimulus("clipped at full scale", np.clip(8 * noisy, -1, 1), 8 * clean)
-    impulses = np.zeros(n, np.float32)
-    impulses[SAMPLE_RATE_HZ // 4 :: SAMPLE_RATE_HZ // 2] = 1
-    yield Stimulus("impulses", impulses)
-    clicks = np.convolve(impulses, [0.9, -0.9, 0.8, -0.6, 0.3, -0.1])[:n]
-    yield Stimulus("clicks in noisy speech", noisy + clicks.astype(np.float32), clean)
+    yield Stimulus("16-bit dither", (LSB * dither).astype(np.float32))
+    yield Stimulus("impulses", _impulses(n))
     for tone_hz in TONES_HZ:
         yield Stimulus(f"tone {tone_hz} Hz", (0.1 * np.sin(2 * np.pi * tone_hz * t)).astype(np.float32))
+
+
+def _upset(noisy: Array, clean: Array) -> Iterator[Stimulus]:
+    """Noisy speech with something wrong."""
+    n = len(noisy)
+    yield Stimulus("clipped at full scale", np.clip(_gain(18) * noisy, -1, 1), clean)
+    clicks = np.convolve(_impulses(n), CLICK)[:n].astype(np.float32)
+    yield Stimulus("clicks in noisy speech", noisy + clicks, clean)
     for offset in OFFSETS:
         yield Stimulus(f"DC offset {offset} in noisy speech", noisy + np.float32(offset), clean)
-    loud, quiet = noisy * np.float32(10 ** (15 / 20)), noisy * np.float32(10 ** (-25 / 20))
-    after = n + SAMPLE_RATE_HZ // 2
+    loud, quiet, after = _at_level(noisy, -10), _at_level(noisy, -50), n + SAMPLE_RATE_HZ // 2
     yield Stimulus("cut from -10 to -50 dBFS", np.concatenate([loud, quiet]), np.concatenate([clean, clean]), after)
     yield Stimulus("cut from -10 dBFS to silence", np.concatenate([loud, np.zeros(n // 4, np.float32)]), None, after)
+
+
+def _impulses(n: int) -> Array:
+    """One sample of full scale, twice a second."""
+    impulses = np.zeros(n, np.float32)
+    impulses[SAMPLE_RATE_HZ // 4 :: SAMPLE_RATE_HZ // 2] = 1
+    return impulses
 
 
 def ten_minutes(material: Material) -> Stimulus:
