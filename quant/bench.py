@@ -27,17 +27,12 @@ from edge_runtime.golden import load_golden
 from edge_runtime.machine import this_machine
 from edge_runtime.stft import N_BINS, SAMPLE_RATE_HZ
 from quant import assets, build
-from quant.evaluate import (
-    DEFAULT_METRICS,
-    Pair,
-    Summary,
-    evaluate,
-    find_pairs,
-    float_counterparts,
-    summarise,
-    systems_of,
-)
+from quant.evaluate import comparisons, evaluate
 from quant.graph import Array
+from quant.metrics import DEFAULT_METRICS
+from quant.pairs import Pair, find_pairs
+from quant.summary import Summary, summarise
+from quant.systems import systems_of
 
 PROG = "quant-bench"
 PRECISIONS = ("fp32", "int8")
@@ -126,7 +121,7 @@ def quality_of(artifact: Path, pairs: Sequence[Pair]) -> list[Summary]:
     for row in rows:
         if row.error:
             print(f"{PROG}: {row.clip}, {row.system}: {row.error}", file=sys.stderr)
-    return summarise(rows, float_counterparts(systems))
+    return summarise(rows, comparisons(systems))
 
 
 def times(artifact: Path) -> list[dict[str, Any]]:

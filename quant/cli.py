@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -14,14 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 from edge_runtime import __version__, command
 from edge_runtime.command import Command
 from edge_runtime.errors import Failure
+from quant import eval_command, train_command
+from quant.output import PROG
+from quant.output import print_json as _print_json
+from quant.output import print_table as _print_table
+from quant.output import say as _say
+from quant.output import show as _show
 
 if TYPE_CHECKING:
     from edge_runtime.golden import GoldenRow
-    from quant.evaluate import Summary
 
-PROG: Final = "quant"
 DESCRIPTION: Final = "Compile a GTCRN checkpoint into an int8 denoiser for a board."
-WIDTH_CHARACTERS: Final = 160  # of a table that goes to no terminal
 _TARGET_HELP: Final = "a board of `quant boards`, or a .toml file"
 _WEIGHTS_HELP: Final = "the trained default, or with --recipe the pulled weights"
 
@@ -73,24 +75,6 @@ def _budget_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
-
-
-def _qat_arguments(parser: argparse.ArgumentParser) -> None:
-    from quant.cli_train import add_qat_arguments
-
-    add_qat_arguments(parser)
-
-
-def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    from quant.cli_train import add_train_arguments
-
-    add_train_arguments(parser)
-
-
-def _eval_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help="made by `quant build`")
-    parser.add_argument("--pairs", type=Path, required=True, metavar="DIR", help="clean/ and noisy/, same file names")
-    parser.add_argument("--metrics", default="pesq,stoi,sisdr", metavar="M,..", help="of pesq,stoi,estoi,sisdr")
 
 
 def _pull(args: argparse.Namespace) -> int:
@@ -229,74 +213,6 @@ def _judge(directory: Path, rows: Sequence[GoldenRow]) -> None:
         raise Failure("no engine is installed to run the golden vectors", where=directory, remedy=remedy)
 
 
-def _qat(args: argparse.Namespace) -> int:
-    from quant.cli_train import run_qat
-
-    return run_qat(args)
-
-
-def _train(args: argparse.Namespace) -> int:
-    from quant.cli_train import run_train
-
-    return run_train(args)
-
-
-def _eval(args: argparse.Namespace) -> int:
-    from quant import evaluate
-
-    metrics, pairs = evaluate.choose_metrics(args.metrics), evaluate.find_pairs(args.pairs)
-    systems = evaluate.systems_of(args.artifacts)
-    rows = evaluate.evaluate(systems, pairs, metrics)
-    summaries = evaluate.summarise(rows, evaluate.float_counterparts(systems))
-    failed = [row for row in rows if row.error]
-    if args.json:
-        clips = [{"clip": r.clip, "system": r.system, **r.scores, "error": r.error} for r in rows]
-        return _print_json({"systems": [s.to_dict() for s in summaries], "clips": clips})
-    columns = ("system", "clips", *metrics, *(f"{m}: int8 to float (95 %)" for m in metrics))
-    _print_table(columns, [_summary_cells(s, metrics) for s in summaries])
-    for row in failed:
-        _say(f"{row.clip}, {row.system}: {row.error}")
-    return command.DONE
-
-
-def _summary_cells(summary: Summary, metrics: Sequence[str]) -> tuple[str, ...]:
-    means = [f"{summary.means[m]:.3f}" for m in metrics]
-    paired = [summary.differences.get(m) for m in metrics]
-    cells = ["" if d is None else f"{d[0]:+.4f} ({d[1]:+.4f} .. {d[2]:+.4f})" for d in paired]
-    return summary.system, str(summary.n_clips), *means, *cells
-
-
-def _say(message: str) -> None:
-    """Progress goes to standard error."""
-    print(f"{PROG}: {message}", file=sys.stderr, flush=True)
-
-
-def _print_json(value: Any) -> int:
-    print(json.dumps(value, indent=2, allow_nan=False))
-    return command.DONE
-
-
-def _show(renderable: Any) -> None:
-    """Print what rich lays out; rich only lays out, for it would make status 1 of a reader that leaves."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else WIDTH_CHARACTERS
-    console = Console(width=width, highlight=False, markup=False, emoji=False)
-    with console.capture() as laid_out:
-        console.print(renderable)
-    print("\n".join(line.rstrip() for line in laid_out.get().splitlines()))
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    _show(table)
-
-
 COMMANDS: Final = (
     Command("pull", "fetch the official weights, some speech and some noise into the cache, once", _nothing, _pull),
     Command("boards", "list the boards and their budgets", _nothing, _boards),
@@ -308,9 +224,9 @@ COMMANDS: Final = (
         _verify_arguments,
         _verify,
     ),
-    Command("qat", "train a checkpoint under 8-bit rounding, into a file to build from", _qat_arguments, _qat),
-    Command("train", "train the float network, from a checkpoint or from scratch", _train_arguments, _train),
-    Command("eval", "measure speech quality through the engines, clip by clip", _eval_arguments, _eval),
+    Command("qat", train_command.QAT, train_command.add_qat_arguments, train_command.run_qat),
+    Command("train", train_command.TRAIN, train_command.add_train_arguments, train_command.run_train),
+    Command("eval", eval_command.SUMMARY, eval_command.add_arguments, eval_command.run),
     Command("budget", "count parameters, MACs and memory against a board", _budget_arguments, _budget),
 )
 

@@ -27,7 +27,7 @@ from edge_runtime.manifest import Artifact
 from edge_runtime.stft import SAMPLE_RATE_HZ
 from quant import assets, build
 from quant.bench import PRECISIONS, times
-from quant.evaluate import DEFAULT_METRICS, METRICS
+from quant.metrics import DEFAULT_METRICS, score
 
 PROG = "quant-demo"
 SPEECH, NOISE = "beckett.wav", "keyboard-typing.ogg"  # both heard by a microphone, and of the full band
@@ -93,7 +93,7 @@ def judge(artifact: Artifact, folder: Path) -> list[Result]:
 
 def _scores(folder: Path, name: str) -> dict[str, float]:
     clean, sound = (sf.read(folder / f"{side}.wav", dtype="float32")[0] for side in ("clean", name))
-    return {metric: METRICS[metric](clean, sound) for metric in DEFAULT_METRICS}
+    return score(DEFAULT_METRICS, clean, sound)
 
 
 def table(results: Sequence[Result]) -> list[str]:

@@ -199,7 +199,7 @@ def budget(target: str, *more: str) -> list[str]:
 BAD = [
     # usage
     ("no command", [], 2, "required: COMMAND"),
-    ("unknown command", ["train"], 2, "invalid choice: 'train'"),
+    ("unknown command", ["fly"], 2, "invalid choice: 'fly'"),
     ("build without target", ["build"], 2, "required: --target"),
     ("budget without target", ["budget"], 2, "required: --target"),
     ("target without value", ["build", "--target"], 2, "--target: expected one argument"),

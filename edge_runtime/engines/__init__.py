@@ -14,7 +14,7 @@ from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
     from edge_runtime.engines.interface import StateArray
-    from edge_runtime.manifest import Artifact
+    from edge_runtime.manifest import Artifact, ModelEntry
     from edge_runtime.stft import Float32Array
 
 
@@ -64,18 +64,27 @@ def open_engine(artifact: Artifact, engine: str = AUTO, precision: str = "int8",
     Failure: no such model in the artifact, no package to run it, or a file that is not what was built.
     """
     name = _preferred(artifact, precision) if engine == AUTO else engine
-    if name not in ENGINES:
-        raise Failure(f"unknown engine {name!r}", remedy=f"choose one of: {', '.join((AUTO, *ENGINES))}")
+    _check_usable(name)
     entry = artifact.model(name, precision)
-    if name not in available():
-        raise _not_installed([name])
-    model = artifact.read(entry.file)
+    return open_model(artifact.read(entry.file), entry, name, precision, n_threads)
+
+
+def open_model(model: bytes, entry: ModelEntry, engine: str, precision: str, n_threads: int = 1) -> Engine:
+    """Load a model from its bytes. Failure: no package to run it, or it is not what its entry says."""
+    _check_usable(engine)
     try:
-        module = import_module(ENGINES[name].module)
+        module = import_module(ENGINES[engine].module)
         return cast(Engine, module.open_model(model, entry, precision, n_threads))
     except ImportError as error:
-        remedy = f"reinstall it: `pip install --force-reinstall 'edge-denoise[{ENGINES[name].extra}]'`"
-        raise Failure(f"the {name} engine is installed but broken ({error})", remedy=remedy) from error
+        remedy = f"reinstall it: `pip install --force-reinstall 'edge-denoise[{ENGINES[engine].extra}]'`"
+        raise Failure(f"the {engine} engine is installed but broken ({error})", remedy=remedy) from error
+
+
+def _check_usable(name: str) -> None:
+    if name not in ENGINES:
+        raise Failure(f"unknown engine {name!r}", remedy=f"choose one of: {', '.join((AUTO, *ENGINES))}")
+    if name not in available():
+        raise _not_installed([name])
 
 
 def _preferred(artifact: Artifact, precision: str) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime import command
+from quant.output import print_json, say
 
 if TYPE_CHECKING:
     from quant.train import Job
+
+QAT: Final = "train a checkpoint under 8-bit rounding, into a file to build from"
+TRAIN: Final = "train the float network, from a checkpoint or from scratch"
 
 
 def add_qat_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,14 +59,14 @@ def run_qat(args: argparse.Namespace) -> int:
     """Train, and say where the result is."""
     from quant.train import qat
 
-    return _done(args, qat(replace(_job(args), recipe=args.recipe), _say))
+    return _done(args, qat(replace(_job(args), recipe=args.recipe), say))
 
 
 def run_train(args: argparse.Namespace) -> int:
     """Train the float network, and say where the checkpoint is."""
     from quant.train import train
 
-    return _done(args, train(_job(args), _say, from_scratch=args.from_scratch))
+    return _done(args, train(_job(args), say, from_scratch=args.from_scratch))
 
 
 def _job(args: argparse.Namespace) -> Job:
@@ -96,11 +99,6 @@ def _job(args: argparse.Namespace) -> Job:
 def _done(args: argparse.Namespace, path: Path) -> int:
     if args.json:
         history = json.loads((path.parent / "history.json").read_text())
-        print(json.dumps({"out": str(path), "history": history}, indent=2))
-    else:
-        print(f"{path}: compile it with `quant build --target BOARD --checkpoint {path}`")
+        return print_json({"out": str(path), "history": history})
+    print(f"{path}: compile it with `quant build --target BOARD --checkpoint {path}`")
     return command.DONE
-
-
-def _say(message: str) -> None:
-    print(f"quant: {message}", file=sys.stderr, flush=True)

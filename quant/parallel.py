@@ -1,0 +1,140 @@
+"""Many independent jobs, on this machine's cores or on a Dask cluster, with progress: joblib is the engine of both.
+
+Results come in the order of the jobs, and are the same numbers wherever they were computed. What several jobs share
+goes as bytes (`packed`), which a worker opens once and keeps (`opened`).
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any, Final, TypeVar
+
+from edge_runtime.errors import Failure
+
+LINE_EVERY_S: Final = 15.0  # where stderr is not a terminal
+CONNECT_S: Final = 10
+N_OPEN: Final = 64  # a process keeps at most so many: a few MB each
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def run(
+    task: Callable[..., Result],
+    jobs: Sequence[tuple[Any, ...]],
+    *,
+    unit: str,
+    sizes: Sequence[float] | None = None,
+    n_jobs: int = -1,
+    scheduler: str | None = None,
+    quiet: bool = False,
+) -> Iterator[Result]:
+    """task(*job) for every job, in order. `n_jobs` processes here (-1: one a core), or a scheduler's workers.
+
+    Progress counts `sizes` in `unit`s: what each job costs, one if not given.
+    Failure: joblib or Dask is not installed, no scheduler answers, or a worker dies.
+    """
+    _require_joblib()
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    try:
+        with _workers(n_jobs, scheduler):
+            done = Parallel(return_as="generator")(delayed(task)(*job) for job in jobs)
+            yield from watched(done, sizes or [1] * len(jobs), unit, quiet)
+    except TerminatedWorkerError as error:
+        remedy = "give it more memory, or fewer processes with --jobs"
+        raise Failure("a worker process was killed", remedy=remedy) from error
+
+
+def _require_joblib() -> None:
+    if find_spec("joblib") is None:
+        raise Failure("joblib is not installed", remedy="pip install 'edge-denoise[eval]'")
+
+
+@contextmanager
+def _workers(n_jobs: int, scheduler: str | None) -> Iterator[None]:
+    from joblib import parallel_config
+
+    if scheduler is None:
+        with parallel_config("loky", n_jobs=n_jobs):
+            yield
+        return
+    with _connected(scheduler) as client, parallel_config("dask", client=client):
+        yield
+
+
+def _connected(scheduler: str) -> AbstractContextManager[Any]:
+    """A Dask client whose workers have this package. Failure: not installed, nobody answers, no worker, not there."""
+    if find_spec("distributed") is None:
+        raise Failure("dask is not installed", where="--scheduler", remedy="pip install 'edge-denoise[cluster]'")
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        remedy = "start one with `dask scheduler` and name its tcp:// address"
+        raise Failure("no scheduler answers", where=scheduler, remedy=remedy) from error
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_S)
+        lacking = [worker for worker, spec in client.run(find_spec, "quant").items() if spec is None]
+    except TimeoutError as error:
+        client.close()
+        remedy = f"start some: `dask worker {scheduler}`"
+        raise Failure("the scheduler has no workers", where=scheduler, remedy=remedy) from error
+    if lacking:
+        client.close()
+        remedy = "install the same edge-denoise[build,eval,cluster] there"
+        raise Failure("edge-denoise is not installed", where=lacking[0], remedy=remedy)
+    return client
+
+
+def watched(results: Iterable[Result], sizes: Sequence[float], unit: str, quiet: bool = False) -> Iterator[Result]:
+    """The results; meanwhile a bar with an estimate on a terminal, or now and then a line, on standard error."""
+    if quiet:
+        yield from results
+        return
+    from tqdm import tqdm
+
+    is_terminal = sys.stderr.isatty()
+    with tqdm(total=round(sum(sizes)), unit=unit, file=sys.stderr, leave=False, disable=not is_terminal) as bar:
+        start = last = time.monotonic()
+        n_done = 0.0
+        for size, result in zip(sizes, results, strict=True):
+            n_done += size
+            bar.update(size)
+            now = time.monotonic()
+            if not is_terminal and now - last >= LINE_EVERY_S and n_done < sum(sizes):
+                last = now
+                _say(n_done, sum(sizes), unit, now - start)
+            yield result
+
+
+def _say(n_done: float, n_total: float, unit: str, elapsed_s: float) -> None:
+    left_s = elapsed_s / n_done * (n_total - n_done)
+    print(f"{n_done:.0f} of {n_total:.0f} {unit}, about {left_s:.0f} s left", file=sys.stderr, flush=True)
+
+
+def packed(shared: Any) -> bytes:
+    """Anything picklable, functions of a script too, as bytes: equal bytes are opened once."""
+    _require_joblib()
+    import cloudpickle
+
+    return bytes(cloudpickle.dumps(shared))
+
+
+def opened(opener: bytes) -> Any:
+    """What calling the packed `opener` gave, made once a process and thread: engines are not for two threads."""
+    return _opened(opener, threading.get_ident())
+
+
+@lru_cache(maxsize=N_OPEN)
+def _opened(opener: bytes, thread: int) -> Any:
+    return pickle.loads(opener)()
