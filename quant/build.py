@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 
 import boards
 from boards import Board
@@ -34,6 +35,7 @@ from quant import (
     passes,
     ptq,
     recipe,
+    search,
 )
 from quant.checkpoint import Checkpoint as Source
 from quant.emitted import Emitted
@@ -44,6 +46,7 @@ from quant.plan import plan_table
 from quant.ptq import CalibrationSet, Quantized
 from quant.recipe import Recipe
 from quant.reference import Reference
+from quant.search import Found
 from quant.spectra import analyse
 
 FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
@@ -67,6 +70,12 @@ class Settings:
     ranges: Path | None = None
     out: Path | None = None
     force: bool = False
+    max_pesq_drop: float | None = None  # search for the recipe that keeps it
+    search_state: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_pesq_drop is not None and self.ranges is not None:
+            raise Failure("--max-pesq-drop measures ranges of its own", remedy="leave --ranges out")
 
     @property
     def folder(self) -> Path:
@@ -89,20 +98,28 @@ def build(settings: Settings, progress: Progress) -> Built:
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
     with artifact.folder(settings.folder) as part:
         source, graph = _read(settings, chosen, progress)
-        calibration = calibration_set(settings, progress)
+        sounds = corpora(settings, progress)
+        calibration = CalibrationSet.make(*sounds, Mix())
+        path = _searched(settings, graph, chosen, calibration, sounds, source, progress)
+        chosen = path.recipe if path else chosen
         quantized = _quantized(settings, graph, chosen, ranges, source, lambda: calibration, progress)
+        if ranges is not None:
+            quantized = ptq.refine(quantized, chosen, calibration)
         progress("emitting ONNX and TFLite")
         models = emit_all(graph, quantized)
         progress("writing golden vectors")
         golden = golden_vectors(graph, quantized, calibration)
         progress("measuring the error of every tap")
         report = make_report(board, chosen.name, source, quantized, calibration, models)
+        if path:
+            report["search"] = path.to_dict()
         progress("writing the folder")
         quantized.ranges.save(part / "ranges.json")
         files = {name: emitted.data for name, emitted in models.items()} | {
             "golden.npz": artifact.npz_bytes(golden),
             "plan.json": artifact.json_bytes(report["plan"]),
             "ranges.json": (part / "ranges.json").read_bytes(),
+            "recipe.toml": recipe.to_toml(chosen).encode(),
             "report.json": artifact.json_bytes(report),
         }
         for name, data in files.items():
@@ -152,12 +169,36 @@ def _quantized(
         raise Failure(str(failure), where=settings.ranges) from None
 
 
-def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
-    """The user's corpora, or the pulled ones."""
+def _searched(
+    settings: Settings,
+    graph: Graph,
+    chosen: Recipe,
+    calibration: CalibrationSet,
+    sounds: tuple[Corpus, Corpus],
+    source: Source,
+    progress: Progress,
+) -> Found | None:
+    """The recipe within the user's budget, if one was given; it keeps the settings of `chosen`, not its rules."""
+    if settings.max_pesq_drop is None:
+        return None
+    base = replace(chosen, name="searched", title=f"Searched: at most {settings.max_pesq_drop} PESQ below float")
+    key = search.journal_key(base, calibration, source.sha256)
+    state = settings.search_state or assets.cache_dir() / "search" / f"{key[:16]}.jsonl"
+    return search.search(
+        graph, base, calibration, sounds, source.sha256, settings.max_pesq_drop, state, progress
+    )
+
+
+def corpora(settings: Settings, progress: Progress) -> tuple[Corpus, Corpus]:
+    """Speech and noise: the user's, or the pulled ones."""
     progress("mixing calibration speech")
     speech = Corpus.open(settings.speech or assets.speech(progress=progress))
-    noise = Corpus.open(settings.noise or assets.noise(progress=progress))
-    return CalibrationSet.make(speech, noise, Mix())
+    return speech, Corpus.open(settings.noise or assets.noise(progress=progress))
+
+
+def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
+    """The clips that ranges are measured on."""
+    return CalibrationSet.make(*corpora(settings, progress), Mix())
 
 
 def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:

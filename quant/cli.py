@@ -62,6 +62,18 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     _corpora(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: build/BOARD")
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
+    parser.add_argument("--max-pesq-drop", type=_pesq_drop, metavar="X", help="search for the recipe: int8 where PESQ"
+                        " stays within X of float; the settings of --recipe hold, its rules do not")  # fmt: skip
+    parser.add_argument("--search-state", type=Path, metavar="F", help="journal of the search, to go on from; default:"
+                        " in the cache, one for each checkpoint, corpora and settings")  # fmt: skip
+
+
+def _pesq_drop(text: str) -> float:
+    """A finite number from 0."""
+    drop = float(text)
+    if not 0 <= drop < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
+    return drop
 
 
 def _budget_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,8 +152,9 @@ def _build(args: argparse.Namespace) -> int:
     from quant import build
 
     settings = build.Settings(
-        args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force
-    )
+        args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force,
+        args.max_pesq_drop, args.search_state,
+    )  # fmt: skip
     start = time.monotonic()
     built = build.build(settings, _say)
     if args.json:
