@@ -7,20 +7,17 @@ build` builds it, run by TFLite on the validation split and compared with float 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-import torch
 from msgspec.structs import replace
 
-from calibration.corpus import Corpus
-from quant import checkpoint, emit_tflite, passes, ptq, recipe, validation
-from quant.graph import Graph
-from quant.gtcrn import gtcrn
+from calibration.mixing import Mix
+from quant import build, emit_tflite, ptq, recipe, validation
 from quant.ptq import CalibrationSet
-from quant.recipe import RECURRENT, Recipe
+from quant.recipe import RECURRENT, Precision, Recipe
 from quant.validation import Score
 
 Progress = Callable[[str], None]
@@ -38,8 +35,8 @@ def _setting(name: str, on: Any, off: Any) -> Technique:
     return Technique(lambda r: replace(r, **{name: on}), lambda r: replace(r, **{name: off}))
 
 
-def _time_gru_rules(chosen: Recipe, precision: str) -> Recipe:
-    """Rules of `chosen` for GRUs that are 8-bit in any way, at `precision`."""
+def _gru_rules(chosen: Recipe, precision: Precision) -> Recipe:
+    """`chosen` with its own rules for GRUs, int8 or mixed, at `precision`."""
 
     def changed(rule: recipe.Rule) -> recipe.Rule:
         concerns = rule.precision != "float" and rule.nodes != "*" and RECURRENT.issuperset(rule.kinds)
@@ -53,7 +50,7 @@ TECHNIQUES: Final[Mapping[str, Technique]] = {
     "minimum-MSE ranges": _setting("observer", "min_mse", "min_max"),
     "loss-aware ranges": _setting("observer", "loss_aware", "min_max"),
     "scale migration": _setting("migrate_scales", True, False),
-    "mixed GRUs": Technique(lambda r: _time_gru_rules(r, "mixed"), lambda r: _time_gru_rules(r, "int8")),
+    "mixed GRUs": Technique(lambda r: _gru_rules(r, "mixed"), lambda r: _gru_rules(r, "int8")),
     "adaptive rounding": _setting("adaptive_rounding", True, False),
     "bias correction": _setting("bias_correction", True, False),
 }
@@ -81,24 +78,23 @@ def variants(chosen: Recipe) -> dict[str, Recipe]:
     for name, technique in TECHNIQUES.items():
         added = technique.put_in(chosen)
         rows |= {f"with {name}": added} if added != chosen else {f"without {name}": technique.take_out(chosen)}
-    seen: list[Recipe] = []
-    return {what: r for what, r in rows.items() if not (r in seen or seen.append(r))}  # type: ignore[func-returns-value]
+    names = list(rows)
+    return {what: r for i, (what, r) in enumerate(rows.items()) if r not in [rows[name] for name in names[:i]]}
 
 
-def ablate(
-    source: Path, speech: Corpus, noise: Corpus, chosen: Recipe, calibration: CalibrationSet, progress: Progress
-) -> Iterator[Row]:
-    """A row a variant, as it is measured."""
+def ablate(settings: build.Settings, progress: Progress) -> Iterator[Row]:
+    """A row a variant of the settings' recipe, as it is measured."""
     validation.require_metrics()
-    torch.set_num_threads(1)
-    loaded = checkpoint.load(source)
-    graph: Graph = passes.streaming_graph(gtcrn(loaded.params))
-    recipe.assign(chosen, graph)
+    chosen = recipe.load(settings.recipe)
+    source, graph = build.read(settings, chosen, progress)
+    sounds = build.corpora(settings, progress)
+    calibration = CalibrationSet.make(*sounds, Mix())
     progress("listening to the float model")
-    heard = validation.listen(emit_tflite.emit(graph), speech, noise)
-    todo = variants(chosen)
-    for number, (what, variant) in enumerate(todo.items(), 1):
-        progress(f"{number} of {len(todo)}: {what}")
-        made = ptq.quantize(graph, variant, calibration, loaded.sha256)
+    heard = validation.listen(emit_tflite.emit(graph), *sounds)
+    todo, start = variants(chosen), time.monotonic()
+    for number, (what, variant) in enumerate(todo.items()):
+        left_s = (time.monotonic() - start) / number * (len(todo) - number) if number else 0.0
+        progress(f"{number + 1} of {len(todo)}: {what}" + (f", about {left_s:.0f} s left" if number else ""))
+        made = ptq.quantize(graph, variant, calibration, source.sha256)
         (score,) = validation.score([emit_tflite.emit(made.graph, made.plan)], heard, what)
         yield Row(what, score)

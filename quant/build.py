@@ -97,7 +97,7 @@ def build(settings: Settings, progress: Progress) -> Built:
     board, chosen = boards.load(settings.target), recipe.load(settings.recipe)
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
     with artifact.folder(settings.folder) as part:
-        source, graph = _read(settings, chosen, progress)
+        source, graph = read(settings, chosen, progress)
         sounds = corpora(settings, progress)
         calibration = CalibrationSet.make(*sounds, Mix())
         path = _searched(settings, graph, chosen, calibration, sounds, source, progress)
@@ -133,13 +133,13 @@ def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
     boards.load(settings.target)
     chosen = recipe.load(settings.recipe)
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
-    source, graph = _read(settings, chosen, progress)
+    source, graph = read(settings, chosen, progress)
     sounds = partial(calibration_set, settings, progress)
     quantized = _quantized(settings, graph, chosen, ranges, source, sounds, progress)
     return plan_table(quantized.graph, quantized.plan)
 
 
-def _read(settings: Settings, chosen: Recipe, progress: Progress) -> tuple[Source, Graph]:
+def read(settings: Settings, chosen: Recipe, progress: Progress) -> tuple[Source, Graph]:
     """The checkpoint and its streaming graph; a recipe that does not fit fails here, before the slow work."""
     torch.set_num_threads(1)  # sums in the same order on every machine; for tensors this small it is faster, too
     progress("reading the checkpoint")

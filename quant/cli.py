@@ -43,9 +43,13 @@ def _network(parser: argparse.ArgumentParser, default: str = "the official weigh
     parser.add_argument("--recipe", default="static", metavar="R", help="a recipe, or a .toml file; default: static")
 
 
-def _corpora(parser: argparse.ArgumentParser) -> None:
+def _sounds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise; default: pulled once")
+
+
+def _corpora(parser: argparse.ArgumentParser) -> None:
+    _sounds(parser)
     parser.add_argument("--ranges", type=Path, metavar="F", help="ranges.json of an earlier build")
 
 
@@ -74,6 +78,11 @@ def _pesq_drop(text: str) -> float:
     if not 0 <= drop < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
     return drop
+
+
+def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
+    _network(parser)
+    _sounds(parser)
 
 
 def _budget_arguments(parser: argparse.ArgumentParser) -> None:
@@ -175,6 +184,23 @@ def _build(args: argparse.Namespace) -> int:
         ],
     )
     return command.DONE
+
+
+def _ablate(args: argparse.Namespace) -> int:
+    from quant import ablation, build
+
+    settings = build.Settings("host", args.checkpoint, args.speech, args.noise, args.recipe)
+    rows = [row.to_dict() for row in ablation.ablate(settings, _say)]
+    if args.json:
+        return _print_json(rows)
+    columns = ("technique", "SNR to float dB", "PESQ to float", "ΔPESQ (95 %)", "ΔSI-SDR dB")
+    _print_table(columns, [_ablation_cells(row) for row in rows])
+    return command.DONE
+
+
+def _ablation_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    paired = f"{row['d_pesq']:+.4f} ({row['d_pesq_low']:+.4f} .. {row['d_pesq_high']:+.4f})"
+    return row["what"], f"{row['snr_db']:.1f}", f"{row['fidelity']:.3f}", paired, f"{row['d_si_sdr']:+.2f}"
 
 
 def _budget(args: argparse.Namespace) -> int:
@@ -296,6 +322,12 @@ COMMANDS: Final = (
         _verify,
     ),
     Command("eval", "measure speech quality through the engines, clip by clip", _eval_arguments, _eval),
+    Command(
+        "ablate",
+        "measure what each post-training technique gains on a checkpoint, alone and together",
+        _ablate_arguments,
+        _ablate,
+    ),
     Command("budget", "count parameters, MACs and memory against a board", _budget_arguments, _budget),
 )
 

@@ -26,6 +26,7 @@ from quant.spectra import analyse
 
 TAIL_FACTORS = (10.0, 3.0, 1.0, 0.3, 0.0)  # candidates leave this much of the recipe's tail outside
 COMPRESSION = 0.3  # loudness grows about so with magnitude
+LOSS_CLIPS, LOSS_SAMPLES = 8, 32_000  # listened to: five copies of each, for each of some seventy taps
 MAGNITUDE_SHARE = 0.7  # of the distance, as in the official training loss; the rest is real and imaginary parts
 
 

@@ -67,7 +67,8 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
     plan = make_plan(prepared, precision, ranges)
     if recipe.observer == "loss_aware":
         options = {tap: loss_ranges.candidates(h, recipe.percentile) for tap, h in histograms.items()}
-        ranges = msgspec.structs.replace(ranges, values=loss_ranges.choose(prepared, plan, options, noisy))
+        heard = noisy[: loss_ranges.LOSS_CLIPS, : loss_ranges.LOSS_SAMPLES]
+        ranges = msgspec.structs.replace(ranges, values=loss_ranges.choose(prepared, plan, options, heard))
         plan = make_plan(prepared, precision, ranges)
     return refine(Quantized(prepared, plan, ranges), recipe, calibration)
 

@@ -32,7 +32,7 @@ from quant.recipe import RECURRENT
 from quant.spectra import analyse
 
 Reals = NDArray[np.float64]
-QUIETEST = 1e-3  # of the mean energy: frames quieter than -30 dB weigh no more than this
+ON_A_STEP = 1e-3  # what lies so close to a step stays: above all the largest weight of a row, which sets its scale
 
 
 def round_weights(graph: Graph, plan: Plan, clips: Array) -> Graph:
@@ -54,8 +54,9 @@ def choose_rounding(weight: Array, scales: Array, grams: Reals) -> NDArray[np.in
 
 def _descend(row: Reals, gram: Reals) -> Reals:
     """Up or down for each number of a row, in steps."""
-    low, up = np.floor(row), np.rint(row) > np.floor(row)
-    free = row > low  # what lies on a step stays
+    free = np.abs(row - np.rint(row)) > ON_A_STEP
+    low = np.where(free, np.floor(row), np.rint(row))
+    up = np.rint(row) > low
     energy = np.diag(gram)
     while True:
         pull = gram @ (low + up - row)
