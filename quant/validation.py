@@ -34,6 +34,7 @@ from quant.graph import Array
 SPLIT = Mix(n_clips=72, clip_ms=4000, seed=1, share_clean=0, share_noise_alone=0, level_dbfs=(-35, -20))
 WORST_PESQ = 1.0  # of a sound in which PESQ finds no speech at all
 CLIPS_A_JOB = 6  # a model is loaded once for so many clips
+NO_TRACE_DB = -100.0
 SILENCE = 1e-20  # energy of a difference that is none
 
 
@@ -126,13 +127,18 @@ def _listen(model: Emitted, clips: Sequence[Clip]) -> list[Heard | None]:
 
 def _heard(clip: Clip, enhanced: Array) -> Heard | None:
     found = _pesq(clip.clean, enhanced, 0.0)
-    return Heard(clip.noisy, clip.clean, enhanced, found, si_sdr(clip.clean, enhanced)) if found else None
+    return Heard(clip.noisy, clip.clean, enhanced, found, _si_sdr_db(clip.clean, enhanced)) if found else None
 
 
 def _score(model: Emitted, heard: Sequence[Heard], figures: Sequence[str]) -> list[tuple[float, ...]]:
     denoiser = _opened(model, "int8")
     sounds = [_enhanced(denoiser, h.noisy) for h in heard]
     return [tuple(FIGURES[name](h, sound) for name in figures) for h, sound in zip(heard, sounds, strict=True)]
+
+
+def _si_sdr_db(clean: Array, sound: Array) -> float:
+    """SI-SDR; of silence, which has none, that of a sound without a trace of the clean one."""
+    return max(si_sdr(clean, sound), NO_TRACE_DB) if np.any(sound) else NO_TRACE_DB
 
 
 def _snr_db(h: Heard, sound: Array) -> float:
@@ -146,13 +152,13 @@ def _pesq(reference: Array, sound: Array, otherwise: float) -> float:
 
     try:
         return pesq_wb(reference, sound)
-    except PesqError:
+    except (PesqError, ValueError):  # it fails on digital silence with "cannot convert float NaN to integer"
         return otherwise
 
 
 FIGURES: dict[str, Callable[[Heard, Array], float]] = {
     "d_pesq": lambda h, sound: _pesq(h.clean, sound, WORST_PESQ) - h.pesq,
-    "d_si_sdr": lambda h, sound: si_sdr(h.clean, sound) - h.si_sdr_db,
+    "d_si_sdr": lambda h, sound: _si_sdr_db(h.clean, sound) - h.si_sdr_db,
     "fidelity": lambda h, sound: _pesq(h.enhanced, sound, WORST_PESQ),
     "snr_db": _snr_db,
 }
