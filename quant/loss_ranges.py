@@ -1,15 +1,15 @@
 """Loss-aware ranges: each tap's clipping is the one, of a handful, that hurts the enhanced spectrum least.
 
 Candidates are percentiles around the recipe's, up to the extremes. The loss is the distance of compressed spectra
-(`compressed_distance`) between float and quantized, on calibration clips, everything else of the plan rounded: taps are
-taken in execution order, each with the choices made before it. One batch holds a copy of the clips for each candidate.
-What it changes: the ranges, hence the grids. No weight, no bias.
+(`compressed_distance`) to float on calibration clips with only this tap rounded. (With everything else of the plan
+rounded too, as it will be, the choice was measured to be worse: what one range does drowns in what the other roundings
+happen to do, see docs/quantization.md.) One batch holds a copy of the clips for each candidate. What it changes: the
+ranges, hence the grids. No weight, no bias.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,10 +17,9 @@ from torch import Tensor
 
 from calibration.observers import Histogram, Percentile
 from calibration.ranges import TapRange
-from quant.fake import fake_quantize, plan_tap
-from quant.float_model import FloatModel, Tap, identity
+from quant.fake import fake_quantize
+from quant.float_model import FloatModel
 from quant.graph import Array, Graph
-from quant.plan import SAME_GRID, Plan
 from quant.qparams import QParams, choose_qparams
 from quant.spectra import analyse
 
@@ -37,31 +36,16 @@ def candidates(histogram: Histogram, percentile: float) -> list[TapRange]:
     return [r for i, r in enumerate(ranges) if r not in ranges[:i]]
 
 
-def choose(
-    graph: Graph, plan: Plan, options: Mapping[str, Sequence[TapRange]], clips: Array, alone: bool = False
-) -> dict[str, TapRange]:
-    """The best option of each tap; `plan` is what the other taps start from, `clips` (n_clips, samples)."""
+def choose(graph: Graph, options: Mapping[str, Sequence[TapRange]], clips: Array) -> dict[str, TapRange]:
+    """The best option of each tap, on clips (n_clips, samples)."""
     spectra, model = torch.from_numpy(analyse(clips)), FloatModel(graph).eval()
     chosen: dict[str, TapRange] = {}
     with torch.no_grad():
         exact, _ = model(spectra)
         for name, ranges in options.items():
             grids = [choose_qparams(r.low, r.high) for r in ranges]
-            sharing = same_grid(graph, name)
-            losses = _losses(model, identity if alone else plan_tap(graph, plan), sharing, grids, spectra, exact)
-            best = int(np.argmin(losses))
-            chosen[name] = ranges[best]
-            plan = replace(plan, grids={**plan.grids, **dict.fromkeys(sharing, grids[best])})
+            chosen[name] = ranges[int(np.argmin(_losses(model, name, grids, spectra, exact)))]
     return chosen
-
-
-def same_grid(graph: Graph, tap: str) -> list[str]:
-    """A tap and those that must lie on its grid because they only move its values."""
-    names = [tap]
-    for node in graph.nodes:
-        if node.kind in SAME_GRID and node.inputs[0] in names:
-            names.append(node.name)
-    return names
 
 
 def compressed_distance(exact: Tensor, other: Tensor) -> Tensor:
@@ -77,15 +61,13 @@ def _compressed(spectrum: Tensor) -> tuple[Tensor, Tensor]:
     return spectrum * (magnitude ** (COMPRESSION - 1))[:, None], magnitude**COMPRESSION
 
 
-def _losses(
-    model: FloatModel, others: Tap, names: Sequence[str], grids: Sequence[QParams], spectra: Tensor, exact: Tensor
-) -> list[float]:
-    """The loss with each grid in turn on `names`."""
+def _losses(model: FloatModel, rounded: str, grids: Sequence[QParams], spectra: Tensor, exact: Tensor) -> list[float]:
+    """The loss with the tap `rounded` to each grid in turn."""
     n = len(spectra)
 
     def tap(name: str, value: Tensor) -> Tensor:
-        if name not in names:
-            return others(name, value)
+        if name != rounded:
+            return value
         batch = 1 if name.endswith(".gates_x") else 0  # the input gates of a scan come steps first
         parts = value.split(n, batch)
         return torch.cat([fake_quantize(part, q) for part, q in zip(parts, grids, strict=True)], batch)

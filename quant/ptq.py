@@ -64,13 +64,11 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
     histograms = calibrate.observe(prepared, int8_taps(prepared, precision), noisy, warmup)
     ranges = calibrate.choose_ranges(histograms, recipe, calibration.provenance(recipe, checkpoint_sha256), peaks)
-    plan = make_plan(prepared, precision, ranges)
     if recipe.observer == "loss_aware":
         options = {tap: loss_ranges.candidates(h, recipe.percentile) for tap, h in histograms.items()}
         heard = noisy[: loss_ranges.LOSS_CLIPS, : loss_ranges.LOSS_SAMPLES]
-        ranges = msgspec.structs.replace(ranges, values=loss_ranges.choose(prepared, plan, options, heard))
-        plan = make_plan(prepared, precision, ranges)
-    return refine(Quantized(prepared, plan, ranges), recipe, calibration)
+        ranges = msgspec.structs.replace(ranges, values=loss_ranges.choose(prepared, options, heard))
+    return refine(Quantized(prepared, make_plan(prepared, precision, ranges), ranges), recipe, calibration)
 
 
 def refine(quantized: Quantized, recipe: Recipe, calibration: CalibrationSet) -> Quantized:
