@@ -36,6 +36,7 @@ from quant import (
     ptq,
     recipe,
     search,
+    validation,
 )
 from quant.checkpoint import Checkpoint as Source
 from quant.emitted import Emitted
@@ -76,6 +77,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.max_pesq_drop is not None and self.ranges is not None:
             raise Failure("--max-pesq-drop measures ranges of its own", remedy="leave --ranges out")
+        if self.max_pesq_drop is None and self.search_state is not None:
+            raise Failure("--search-state without a search", remedy="give --max-pesq-drop too")
 
     @property
     def folder(self) -> Path:
@@ -95,6 +98,8 @@ def build(settings: Settings, progress: Progress) -> Built:
     """Everything, in order; raises Failure for anything the user can mend, and then leaves nothing behind."""
     artifact.refuse_to_clobber(settings.folder, settings.force)
     board, chosen = boards.load(settings.target), recipe.load(settings.recipe)
+    if settings.max_pesq_drop is not None:
+        validation.require_metrics()
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
     with artifact.folder(settings.folder) as part:
         source, graph = read(settings, chosen, progress)

@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,10 +75,10 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _pesq_drop(text: str) -> float:
     """A finite number from 0."""
-    drop = float(text)
-    if not 0 <= drop < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
-    return drop
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
 
 
 def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +171,9 @@ def _build(args: argparse.Namespace) -> int:
         return _print_json({"out": str(built.folder), **built.report})
     for line in build.summary(built, time.monotonic() - start):
         print(line)
+    if "search" in built.report:
+        columns = ("step", "raised", "to", "MACs a frame", "int8 MACs", "ΔPESQ (95 %)", "SNR to float dB")
+        _print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report["search"]["path"])])
     _print_table(
         ("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"),
         [
@@ -199,8 +203,17 @@ def _ablate(args: argparse.Namespace) -> int:
 
 
 def _ablation_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    paired = f"{row['d_pesq']:+.4f} ({row['d_pesq_low']:+.4f} .. {row['d_pesq_high']:+.4f})"
-    return row["what"], f"{row['snr_db']:.1f}", f"{row['fidelity']:.3f}", paired, f"{row['d_si_sdr']:+.2f}"
+    figures = f"{row['snr_db']:.1f}", f"{row['fidelity']:.3f}", _paired_pesq(row), f"{row['d_si_sdr']:+.2f}"
+    return row["what"], *figures
+
+
+def _step_cells(number: int, step: dict[str, Any]) -> tuple[str, ...]:
+    what = (step["group"], step["precision"], f"{step['macs']:,}") if number else ("everything int8", "", "")
+    return str(number), *what, f"{step['int8_share']:.0%}", _paired_pesq(step), f"{step['snr_db']:.1f}"
+
+
+def _paired_pesq(row: dict[str, Any]) -> str:
+    return f"{row['d_pesq']:+.4f} ({row['d_pesq_low']:+.4f} .. {row['d_pesq_high']:+.4f})"
 
 
 def _budget(args: argparse.Namespace) -> int:

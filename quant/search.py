@@ -147,12 +147,12 @@ def search(
 
     Failure: the budget does not hold even with everything raised.
     """
+    journal = Journal(state, journal_key(base, calibration, checkpoint_sha256))
     progress("search: listening to the float model")
     heard = validation.listen(emit_tflite.emit(graph), *corpora)
     progress("search: observing all values")
     provenance = calibration.provenance(base, checkpoint_sha256)
     seen = tails.observe(graph, base, calibration.noisy, calibration.mix.warmup_samples, provenance)
-    journal = Journal(state, journal_key(base, calibration, checkpoint_sha256))
     bench = Bench(graph, base, calibration, checkpoint_sha256, seen, heard, journal, progress)
     return _climb(bench, max_pesq_drop)
 
