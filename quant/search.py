@@ -34,7 +34,8 @@ from quant.validation import SPLIT, Heard, Score
 N_GUIDE_CLIPS = 12
 RANKS_BY, JUDGES_BY = "fidelity", ("d_pesq", "snr_db")
 N_AGAIN = 12  # groups measured anew at each step, those that gained most before
-GOOD_SHARE = 0.3  # of the best gain: what gains less is not worth a step, however cheap
+GOOD_SHARE = 0.5  # of the best gain: what gains less is not worth a step, however cheap
+LARGE_GAIN = 0.3  # of fidelity: it uncovers losses that it had covered, so everything is measured anew
 DECIDES_BY = ("edge-denoise", "ai-edge-litert", "pesq", "torch", "numpy")
 
 Progress = Callable[[str], None]
@@ -158,7 +159,7 @@ def search(
 
 
 def journal_key(base: Recipe, calibration: CalibrationSet, checkpoint_sha256: str) -> str:
-    """What a journal belongs to. The budget is not in it: another budget goes further on the same path."""
+    """What a journal's measurements belong to; neither the budget nor how the search decides changes them."""
     return key_of(
         {
             "checkpoint": checkpoint_sha256,
@@ -167,7 +168,7 @@ def journal_key(base: Recipe, calibration: CalibrationSet, checkpoint_sha256: st
             "mixes": [dataclasses.asdict(mix) for mix in (calibration.mix, SPLIT)],
             "recipe": [base.observer, base.percentile, base.migrate_scales, base.migration_percentile,
                        base.bias_correction, base.adaptive_rounding],
-            "search": [N_GUIDE_CLIPS, N_AGAIN, GOOD_SHARE],
+            "guide": [N_GUIDE_CLIPS, RANKS_BY],
             "versions": {name: version(name) for name in DECIDES_BY},
         }
     )  # fmt: skip
@@ -207,7 +208,10 @@ def _choose(bench: Bench, levels: Levels, gains: dict[Group, float], open_groups
     gains.update({g: fidelity - now for g, fidelity in zip(tried, then, strict=True)})
     best = max(gains[g] for g in tried)
     good = [g for g in tried if gains[g] >= GOOD_SHARE * best] if best > 0 else [max(tried, key=lambda g: gains[g])]
-    return max(good, key=lambda g: gains[g] / g.cost(levels[g] + 1))
+    chosen = max(good, key=lambda g: gains[g] / g.cost(levels[g] + 1))
+    if gains[chosen] > LARGE_GAIN:
+        gains.update(dict.fromkeys(gains, float("inf")))
+    return chosen
 
 
 def _line(number: int, step: Step) -> str:
