@@ -191,11 +191,12 @@ def _climb(bench: Bench, max_pesq_drop: float) -> Found:
         group = _choose(bench, levels, gains, open_groups)
         levels[group] += 1
         precision = group.levels[levels[group]]
-        bench.why[group.name] = f"step {len(steps)} of the search"
         gains[group] = float("inf")  # its next level was never tried
         moved = group.macs if precision == "float" else 0
         n_float += moved
         steps.append(Step(group.name, precision, moved, 1 - n_float / n_macs, bench.built(levels)))
+        before, after = (step.score.mean("d_pesq") for step in steps[-2:])
+        bench.why[group.name] = f"step {len(steps) - 1} of the search: PESQ against float {before:+.4f} -> {after:+.4f}"
         bench.progress(_line(len(steps) - 1, steps[-1]))
     return Found(bench.recipe(levels), tuple(steps))
 
