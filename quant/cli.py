@@ -172,7 +172,7 @@ def _build(args: argparse.Namespace) -> int:
     for line in build.summary(built, time.monotonic() - start):
         print(line)
     if "search" in built.report:
-        columns = ("step", "raised", "to", "MACs a frame", "int8 MACs", "ΔPESQ (95 %)", "SNR to float dB")
+        columns = ("step", "raised", "to", "MACs", "int8 MACs", "ΔPESQ (95 %)", "at most lost", "SNR to float dB")
         _print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report["search"]["path"])])
     _print_table(
         ("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"),
@@ -209,7 +209,8 @@ def _ablation_cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _step_cells(number: int, step: dict[str, Any]) -> tuple[str, ...]:
     what = (step["group"], step["precision"], f"{step['macs']:,}") if number else ("everything int8", "", "")
-    return str(number), *what, f"{step['int8_share']:.0%}", _paired_pesq(step), f"{step['snr_db']:.1f}"
+    figures = f"{step['int8_share']:.0%}", _paired_pesq(step), f"{step['lost']:.4f}", f"{step['snr_db']:.1f}"
+    return str(number), *what, *figures
 
 
 def _paired_pesq(row: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ From everything in int8, one group of nodes a step is raised (int8 -> mixed for 
 most promising groups again on top of what is raised already, for gains alone mislead, and takes the one that gains
 most a MAC among those that gain well. Trials are ranked by `fidelity` on a few clips; after each step the model is
 built as `quant build` builds it and judged on the whole validation split: the PESQ difference to float, by TFLite,
-with the far end of its 95 % interval.
+at 95 % confidence.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ RANKS_BY, JUDGES_BY = "fidelity", ("d_pesq", "snr_db")
 N_AGAIN = 12  # groups measured anew at each step, those that gained most before
 GOOD_SHARE = 0.5  # of the best gain: what gains less is not worth a step, however cheap
 LARGE_GAIN = 0.3  # of fidelity: it uncovers losses that it had covered, so everything is measured anew
+ONE_SIDED_95 = 1.645  # standard errors
 DECIDES_BY = ("edge-denoise", "ai-edge-litert", "pesq", "torch", "numpy")
 
 Progress = Callable[[str], None]
@@ -54,17 +55,17 @@ class Step:
 
     @property
     def lost(self) -> float:
-        """The most PESQ that may be lost: the far end of the 95 % interval.
+        """The most PESQ that may be lost, with 95 % confidence.
 
         The mean alone would end the search early, by luck: while a model is still far from float, some clips lose and
         some gain much, and over a few dozen of them that may cancel.
         """
-        return -self.score.interval("d_pesq")[0]
+        return ONE_SIDED_95 * self.score.standard_error("d_pesq") - self.score.mean("d_pesq")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "score"}
-        return row | self.score.to_dict()
+        return row | self.score.to_dict() | {"lost": self.lost}
 
 
 @dataclass(frozen=True)
@@ -216,9 +217,8 @@ def _choose(bench: Bench, levels: Levels, gains: dict[Group, float], open_groups
 
 
 def _line(number: int, step: Step) -> str:
-    low, high = step.score.interval("d_pesq")
     what = f"{step.group} {step.precision}" if step.group else "everything int8"
     return (
         f"search: step {number}: {what}, {step.int8_share:.0%} of the MACs int8:"
-        f" PESQ {step.score.mean('d_pesq'):+.4f} ({low:+.4f} .. {high:+.4f})"
+        f" PESQ {step.score.mean('d_pesq'):+.4f}, at most {step.lost:.4f} lost (95 %)"
     )

@@ -60,6 +60,10 @@ class Score:
         """Over the clips."""
         return float(np.mean(self._column(figure)))
 
+    def standard_error(self, figure: str) -> float:
+        """Of the mean."""
+        return float(np.std(self._column(figure)) / np.sqrt(len(self.clips)))
+
     def interval(self, figure: str) -> tuple[float, float]:
         """Bootstrap 95 % interval of the mean."""
         return bootstrap(np.asarray(self._column(figure)))[1:]
