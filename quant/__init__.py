@@ -14,6 +14,8 @@ Modules, in processing order:
     migration     per-channel scales moved through the graph so that 8 bits fit every channel
     qparams       the five verbs of quantization and the one rounding rule
     plan          the resolved table of grids
+    loss_ranges   ranges by what they do to the enhanced spectrum
+    rounding      weights up or down by their layer's error; bias_correction: the mean error taken back
     ptq           the stages above, from a float graph to a plan
     fake          the plan as a tap
     reference     the NumPy integer executor, judge of the emitters
@@ -25,5 +27,7 @@ Modules, in processing order:
     counts        parameters and MACs; budget: against a board
     artifact      the folder; build: all of the above into it
     evaluate      speech quality through the runtimes
+    validation    the same on calibration sounds, while a model is being made
+    search        (with search_groups, search_journal, tails) int8 where the speech metric allows; ablation
     cli, demo, bench   what is typed
 """

@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -31,6 +32,9 @@ from quant import (
     emit_onnx,
     emit_tflite,
     ptq,
+    recipe,
+    search,
+    validation,
 )
 from quant.emitted import Emitted
 from quant.float_model import FloatModel
@@ -38,7 +42,8 @@ from quant.graph import Array, Graph
 from quant.plan import plan_table
 from quant.ptq import CalibrationSet, Quantized
 from quant.reference import Reference
-from quant.source import Source, open_source
+from quant.search import Found
+from quant.source import DEFAULT_RECIPE, Source, open_source
 from quant.spectra import analyse
 
 FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
@@ -62,6 +67,14 @@ class Settings:
     ranges: Path | None = None
     out: Path | None = None
     force: bool = False
+    max_pesq_drop: float | None = None  # search for the recipe that keeps it
+    search_state: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_pesq_drop is not None and self.ranges is not None:
+            raise Failure("--max-pesq-drop measures ranges of its own", remedy="leave --ranges out")
+        if self.max_pesq_drop is None and self.search_state is not None:
+            raise Failure("--search-state without a search", remedy="give --max-pesq-drop too")
 
     @property
     def folder(self) -> Path:
@@ -81,26 +94,35 @@ def build(settings: Settings, progress: Progress) -> Built:
     """Everything, in order; raises Failure for anything the user can mend, and then leaves nothing behind."""
     artifact.refuse_to_clobber(settings.folder, settings.force)
     board = boards.load(settings.target)
+    if settings.max_pesq_drop is not None:
+        validation.require_metrics()
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
     with artifact.folder(settings.folder) as part:
-        source = _read(settings, progress)
-        needed = source.noisy is None or settings.speech is not None or settings.noise is not None
-        calibration = calibration_set(settings, progress) if needed else None
-        quantized = _quantized(settings, source, ranges, lambda: calibration, progress)
-        excerpt = calibration.excerpt if calibration is not None else source.noisy
+        source = read(settings, progress)
+        sounds = corpora(settings, progress) if _needs_sounds(settings, source) else None
+        calibration = CalibrationSet.make(*sounds, Mix()) if sounds else None
+        excerpt = calibration.excerpt if calibration else source.noisy
         assert excerpt is not None
+        path = _searched(settings, source, calibration, sounds, progress) if sounds and calibration else None
+        source = replace(source, recipe=path.recipe) if path else source
+        quantized = _quantized(settings, source, ranges, lambda: calibration, progress)
+        if ranges is not None and calibration:
+            quantized = ptq.refine(quantized, source.recipe, calibration)
         progress("emitting ONNX and TFLite")
         models = emit_all(source.graph, quantized)
         progress("writing golden vectors")
         golden = golden_vectors(source.graph, quantized, excerpt)
         progress("measuring the error of every tap")
         report = make_report(board, source, quantized, excerpt, models)
+        if path:
+            report["search"] = path.to_dict()
         progress("writing the folder")
         quantized.ranges.save(part / "ranges.json")
         files = {name: emitted.data for name, emitted in models.items()} | {
             "golden.npz": artifact.npz_bytes(golden),
             "plan.json": artifact.json_bytes(report["plan"]),
             "ranges.json": (part / "ranges.json").read_bytes(),
+            "recipe.toml": recipe.to_toml(source.recipe).encode(),
             "report.json": artifact.json_bytes(report),
         }
         for name, data in files.items():
@@ -113,16 +135,23 @@ def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
     """The plan a build would follow, as rows; writes nothing."""
     boards.load(settings.target)
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
-    source = _read(settings, progress)
+    source = read(settings, progress)
     quantized = _quantized(settings, source, ranges, partial(calibration_set, settings, progress), progress)
     return plan_table(quantized.graph, quantized.plan)
 
 
-def _read(settings: Settings, progress: Progress) -> Source:
+def read(settings: Settings, progress: Progress) -> Source:
     """What to build from; whatever does not fit fails here, before the slow work."""
     torch.set_num_threads(1)  # sums in the same order on every machine; for tensors this small it is faster, too
     progress("reading the weights")
-    return open_source(settings.checkpoint, settings.recipe, progress)
+    searches = settings.max_pesq_drop is not None
+    name = DEFAULT_RECIPE if searches and settings.recipe is None else settings.recipe
+    return open_source(settings.checkpoint, name, progress)
+
+
+def _needs_sounds(settings: Settings, source: Source) -> bool:
+    """A trained file brings all that it needs; sounds that the user names are measured on all the same."""
+    return source.noisy is None or settings.speech is not None or settings.noise is not None
 
 
 def _quantized(
@@ -146,12 +175,35 @@ def _quantized(
         raise Failure(str(failure), where=settings.ranges) from None
 
 
-def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
-    """The user's corpora, or the pulled ones."""
+def _searched(
+    settings: Settings,
+    source: Source,
+    calibration: CalibrationSet,
+    sounds: tuple[Corpus, Corpus],
+    progress: Progress,
+) -> Found | None:
+    """The recipe within the user's budget, if one was given; it keeps the settings of the chosen one, not its rules."""
+    if settings.max_pesq_drop is None:
+        return None
+    title = f"Searched: at most {settings.max_pesq_drop} PESQ below float"
+    base = msgspec.structs.replace(source.recipe, name="searched", title=title)
+    key = search.journal_key(base, calibration, source.sha256)
+    state = settings.search_state or assets.cache_dir() / "search" / f"{key[:16]}.jsonl"
+    return search.search(
+        source.graph, base, calibration, sounds, source.sha256, settings.max_pesq_drop, state, progress
+    )
+
+
+def corpora(settings: Settings, progress: Progress) -> tuple[Corpus, Corpus]:
+    """Speech and noise: the user's, or the pulled ones."""
     progress("mixing calibration speech")
     speech = Corpus.open(settings.speech or assets.speech(progress=progress))
-    noise = Corpus.open(settings.noise or assets.noise(progress=progress))
-    return CalibrationSet.make(speech, noise, Mix())
+    return speech, Corpus.open(settings.noise or assets.noise(progress=progress))
+
+
+def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
+    """The clips that ranges are measured on."""
+    return CalibrationSet.make(*corpora(settings, progress), Mix())
 
 
 def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:

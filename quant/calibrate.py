@@ -66,7 +66,7 @@ def choose_ranges(
     """What the recipe's observer chooses for 8 bits; the channel peaks behind a scale migration are kept with it."""
 
     def observer(histogram: Histogram) -> Observer:
-        if recipe.observer == "percentile":
+        if recipe.observer in ("percentile", "loss_aware"):  # loss-aware ranges start from percentiles
             return Percentile(histogram, recipe.percentile)
         return OBSERVERS[recipe.observer](histogram)
 

@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,9 +48,13 @@ def _network(parser: argparse.ArgumentParser, default: str = _WEIGHTS_HELP) -> N
     parser.add_argument("--recipe", metavar="R", help=own)
 
 
-def _corpora(parser: argparse.ArgumentParser) -> None:
+def _sounds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise; default: pulled once")
+
+
+def _corpora(parser: argparse.ArgumentParser) -> None:
+    _sounds(parser)
     parser.add_argument("--ranges", type=Path, metavar="F", help="ranges.json of an earlier build")
 
 
@@ -66,6 +71,23 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     _corpora(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: build/BOARD")
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
+    parser.add_argument("--max-pesq-drop", type=_pesq_drop, metavar="X", help="search for the recipe: int8 where PESQ"
+                        " stays within X of float; the settings of --recipe hold, its rules do not")  # fmt: skip
+    parser.add_argument("--search-state", type=Path, metavar="F", help="journal of the search, to go on from; default:"
+                        " in the cache, one for each checkpoint, corpora and settings")  # fmt: skip
+
+
+def _pesq_drop(text: str) -> float:
+    """A finite number from 0."""
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+
+
+def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
+    _network(parser)
+    _sounds(parser)
 
 
 def _budget_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,14 +160,18 @@ def _build(args: argparse.Namespace) -> int:
     from quant import build
 
     settings = build.Settings(
-        args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force
-    )
+        args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force,
+        args.max_pesq_drop, args.search_state,
+    )  # fmt: skip
     start = time.monotonic()
     built = build.build(settings, _say)
     if args.json:
         return _print_json({"out": str(built.folder), **built.report})
     for line in build.summary(built, time.monotonic() - start):
         print(line)
+    if "search" in built.report:
+        columns = ("step", "raised", "to", "MACs", "int8 MACs", "ΔPESQ (95 %)", "at most lost", "SNR to float dB")
+        _print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report["search"]["path"])])
     _print_table(
         ("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"),
         [
@@ -160,6 +186,33 @@ def _build(args: argparse.Namespace) -> int:
         ],
     )
     return command.DONE
+
+
+def _ablate(args: argparse.Namespace) -> int:
+    from quant import ablation, build
+
+    settings = build.Settings("host", args.checkpoint, args.speech, args.noise, args.recipe)
+    rows = [row.to_dict() for row in ablation.ablate(settings, _say)]
+    if args.json:
+        return _print_json(rows)
+    columns = ("technique", "SNR to float dB", "PESQ to float", "ΔPESQ (95 %)", "ΔSI-SDR dB")
+    _print_table(columns, [_ablation_cells(row) for row in rows])
+    return command.DONE
+
+
+def _ablation_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    figures = f"{row['snr_db']:.1f}", f"{row['fidelity']:.3f}", _paired_pesq(row), f"{row['d_si_sdr']:+.2f}"
+    return row["what"], *figures
+
+
+def _step_cells(number: int, step: dict[str, Any]) -> tuple[str, ...]:
+    what = (step["group"], step["precision"], f"{step['macs']:,}") if number else ("everything int8", "", "")
+    figures = f"{step['int8_share']:.0%}", _paired_pesq(step), f"{step['lost']:.4f}", f"{step['snr_db']:.1f}"
+    return str(number), *what, *figures
+
+
+def _paired_pesq(row: dict[str, Any]) -> str:
+    return f"{row['d_pesq']:+.4f} ({row['d_pesq_low']:+.4f} .. {row['d_pesq_high']:+.4f})"
 
 
 def _budget(args: argparse.Namespace) -> int:
@@ -227,6 +280,12 @@ COMMANDS: Final = (
     Command("qat", train_command.QAT, train_command.add_qat_arguments, train_command.run_qat),
     Command("train", train_command.TRAIN, train_command.add_train_arguments, train_command.run_train),
     Command("eval", eval_command.SUMMARY, eval_command.add_arguments, eval_command.run),
+    Command(
+        "ablate",
+        "measure what each post-training technique gains on a checkpoint, alone and together",
+        _ablate_arguments,
+        _ablate,
+    ),
     Command("budget", "count parameters, MACs and memory against a board", _budget_arguments, _budget),
 )
 

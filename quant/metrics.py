@@ -39,10 +39,15 @@ class Metric(NamedTuple):
     package: str = "numpy"
 
 
-def _pesq(clean: Array, enhanced: Array) -> tuple[float]:
+def pesq_wb(clean: Array, enhanced: Array) -> float:
+    """PESQ wide-band, MOS-LQO."""
     from pesq import pesq
 
-    return (float(pesq(SAMPLE_RATE_HZ, clean, enhanced, "wb")),)
+    return float(pesq(SAMPLE_RATE_HZ, clean, enhanced, "wb"))
+
+
+def _pesq(clean: Array, enhanced: Array) -> tuple[float]:
+    return (pesq_wb(clean, enhanced),)
 
 
 def _stoi(clean: Array, enhanced: Array) -> tuple[float]:

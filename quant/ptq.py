@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from calibration.ranges import Provenance, Ranges
 from edge_runtime.errors import Failure
-from quant import calibrate
+from quant import bias_correction, calibrate, loss_ranges, rounding
 from quant.graph import Array, Graph
 from quant.migration import migrate_scales
 from quant.plan import Plan, int8_taps, make_plan, prepare
@@ -58,7 +59,7 @@ class Quantized:
 
 
 def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoint_sha256: str) -> Quantized:
-    """Measure channel peaks and ranges on the float graph, then plan."""
+    """Measure channel peaks and ranges on the float graph, plan, then `refine`."""
     noisy, warmup = calibration.noisy, calibration.mix.warmup_samples
     peaks: dict[str, Array] = {}
     if recipe.migrate_scales:
@@ -68,20 +69,42 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
     histograms = calibrate.observe(prepared, int8_taps(prepared, precision), noisy, warmup)
     ranges = calibrate.choose_ranges(histograms, recipe, calibration.provenance(recipe, checkpoint_sha256), peaks)
-    return Quantized(prepared, make_plan(prepared, precision, ranges), ranges)
+    if recipe.observer == "loss_aware":
+        options = {tap: loss_ranges.candidates(h, recipe.percentile) for tap, h in histograms.items()}
+        heard = noisy[: loss_ranges.LOSS_CLIPS, : loss_ranges.LOSS_SAMPLES]
+        ranges = msgspec.structs.replace(ranges, values=loss_ranges.choose(prepared, options, heard))
+    return refine(Quantized(prepared, make_plan(prepared, precision, ranges), ranges), recipe, calibration)
+
+
+def refine(quantized: Quantized, recipe: Recipe, calibration: CalibrationSet) -> Quantized:
+    """Move weights on their grids and shift biases, as the recipe says; the plan stays."""
+    graph = quantized.graph
+    if recipe.adaptive_rounding:
+        graph = rounding.round_weights(graph, quantized.plan, calibration.noisy)
+    if recipe.bias_correction:
+        graph = bias_correction.correct_biases(graph, quantized.plan, calibration.noisy)
+    return replace(quantized, graph=graph)
 
 
 def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: str | None = None) -> Quantized:
-    """Plan with ranges measured or learned before. Failure: they belong to another checkpoint or another recipe."""
+    """Plan with ranges measured or learned before; needs no sound, so nothing is refined.
+
+    Failure: they belong to another checkpoint or another recipe.
+    """
     if checkpoint_sha256 is not None and ranges.provenance.checkpoint_sha256 != checkpoint_sha256:
         raise Failure("measured on another checkpoint", remedy=ANEW)
-    peaks = {name: np.asarray(values, np.float32) for name, values in ranges.channel_peaks.items()}
+    peaks = peaks_of(ranges)
     if odd := [n for n, values in peaks.items() if n not in graph.shapes or len(values) != graph.shapes[n].channels]:
         raise Failure(f"{len(peaks[odd[0]])} channel peaks for {odd[0]}, which this network does not have", remedy=ANEW)
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
     if missing := [tap for tap in int8_taps(prepared, precision) if tap not in ranges.values]:
         raise Failure(f"measured for another recipe: no range for tap {missing[0]}", remedy=ANEW)
     return Quantized(prepared, make_plan(prepared, precision, ranges), ranges)
+
+
+def peaks_of(ranges: Ranges) -> dict[str, Array]:
+    """The channel peaks behind the ranges' scale migration."""
+    return {name: np.asarray(values, np.float32) for name, values in ranges.channel_peaks.items()}
 
 
 def migrated_values(graph: Graph, recipe: Recipe) -> list[str]:

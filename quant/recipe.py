@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from fnmatch import fnmatchcase
 from importlib.resources import files
@@ -39,10 +40,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     title: str
     rules: tuple[Rule, ...]
-    observer: Literal["min_max", "percentile", "min_mse"] = "percentile"
+    observer: Literal["min_max", "percentile", "min_mse", "loss_aware"] = "percentile"
     percentile: Annotated[float, msgspec.Meta(ge=90, le=100)] = 99.99  # of the values a range must hold
     migrate_scales: bool = True
     migration_percentile: Annotated[float, msgspec.Meta(ge=90, le=100)] = 99.9  # of a channel's values below its peak
+    bias_correction: bool = False
+    adaptive_rounding: bool = False
     name: str = ""
 
     def precision(self, node: Node) -> Precision:
@@ -76,6 +79,20 @@ def load(name: str) -> Recipe:
     if odd := [r for r in recipe.rules if r.precision == "mixed" and not RECURRENT.issuperset(r.kinds)]:
         raise Failure(f"rule {odd[0].nodes!r}: only gru and bigru can be mixed", where=name, remedy="set its kinds")
     return recipe
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The file that `load` reads back as the same recipe, but for its name."""
+    data = {name: getattr(recipe, name) for name in Recipe.__struct_fields__ if name not in ("rules", "name")}
+    lines = [f"{name} = {_toml(value)}" for name, value in data.items()]
+    for rule in recipe.rules:
+        lines += ["", "[[rules]]", *(f"{name} = {_toml(getattr(rule, name))}" for name in Rule.__struct_fields__)]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """Strings, numbers, booleans and lists of strings are written in TOML as in JSON, but for one character."""
+    return json.dumps(value).replace("\x7f", "\\u007f")
 
 
 def assign(recipe: Recipe, graph: Graph) -> dict[str, Precision]:

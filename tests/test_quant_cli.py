@@ -275,6 +275,16 @@ BAD = [
     ("range upside down", build(ranges="upside.json"), 1, "tap 'sfe': low 2.0 is above high 1.0"),
     ("ranges of another checkpoint", build(ranges="other.json"), 1, "measured on another checkpoint"),
     ("ranges without a tap", build(ranges="lacking.json"), 1, "no range for tap"),
+    ("ranges and a search", build("--max-pesq-drop=1", ranges="lacking.json"), 1, "leave --ranges out"),
+    # search
+    ("a gain as budget", build("--max-pesq-drop=-0.1"), 2, "'-0.1' is not a number from 0"),
+    ("no number as budget", build("--max-pesq-drop=little"), 2, "'little' is not a number from 0"),
+    ("endless budget", build("--max-pesq-drop=inf"), 2, "'inf' is not a number from 0"),
+    ("state without a search", build("--search-state=j"), 1, "--search-state without a search; give --max-pesq-drop"),
+    ("text as state", build("--max-pesq-drop=1", "--search-state=notes.txt"), 1, "notes.txt: is the journal of"),
+    ("folder as state", build("--max-pesq-drop=1", "--search-state=empty"), 1, "empty: cannot be written"),
+    ("recipe in ablate", ["ablate", "--recipe=gone.toml"], 1, "unknown recipe 'gone.toml'"),
+    ("target in ablate", build(command="ablate"), 2, "unrecognized arguments: --target"),
     # output
     ("artifact there", build(out="art/good"), 1, "art/good: holds an artifact already; give --force"),
     ("file as output", build("--force", out="notes.txt"), 1, "notes.txt: is a file, not a folder"),
