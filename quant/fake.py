@@ -17,7 +17,7 @@ from quant.qparams import WEIGHT_LIMIT, QParams
 
 def fake_quantize(values: Tensor, q: QParams) -> Tensor:
     """The same numbers as `qparams.fake_quantize`, on a tensor."""
-    grid = torch.clamp(torch.round(values / q.scale) + q.zero_point, -128, 127)
+    grid = torch.clamp(torch.round(values * float(q.inverse)) + q.zero_point, -128, 127)
     return (grid - q.zero_point) * q.scale
 
 

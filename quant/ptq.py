@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,12 +11,13 @@ from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from calibration.ranges import Provenance, Ranges
 from edge_runtime.errors import Failure
-from quant import calibrate
+from quant import calibrate, exact
 from quant.graph import Array, Graph
 from quant.migration import migrate_scales
 from quant.plan import Plan, int8_taps, make_plan, prepare
-from quant.recipe import RECURRENT, Recipe
+from quant.recipe import RECURRENT, Precision, Recipe
 
+HALVED = RECURRENT | {"layer_norm"}
 ANEW = "leave --ranges out to calibrate anew"
 
 
@@ -63,7 +65,7 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
     histograms = calibrate.observe(prepared, int8_taps(prepared, precision), noisy, warmup)
     ranges = calibrate.choose_ranges(histograms, recipe, calibration.provenance(recipe, checkpoint_sha256), peaks)
-    return Quantized(prepared, make_plan(prepared, precision, ranges), ranges)
+    return _planned(prepared, precision, ranges)
 
 
 def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: str) -> Quantized:
@@ -76,7 +78,21 @@ def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: 
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
     if missing := [tap for tap in int8_taps(prepared, precision) if tap not in ranges.values]:
         raise Failure(f"measured for another recipe: no range for tap {missing[0]}", remedy=ANEW)
-    return Quantized(prepared, make_plan(prepared, precision, ranges), ranges)
+    return _planned(prepared, precision, ranges)
+
+
+def _planned(prepared: Graph, precision: Mapping[str, Precision], ranges: Ranges) -> Quantized:
+    return Quantized(halved(prepared, precision), make_plan(prepared, precision, ranges), ranges)
+
+
+def halved(graph: Graph, precision: Mapping[str, Precision]) -> Graph:
+    """Float recurrent and normalizing layers hold many numbers and use each once: two bytes are enough for them.
+
+    Every engine then carries the same numbers; the native one stores them in half precision.
+    """
+    kept = [n for n in graph.nodes if n.kind in HALVED and precision[n.name] == "float"]
+    names = {name for node in kept for role in node.params.values() for name in role}
+    return replace(graph, params={k: exact.to_half(v) if k in names else v for k, v in graph.params.items()})
 
 
 def migrated_values(graph: Graph, recipe: Recipe) -> list[str]:
