@@ -16,7 +16,6 @@ typedef struct {
     const uint8_t *weights;
     const ed_header *header;
     const ed_isa *isa;
-    const ed_kernel *kernels;
     uint8_t *memory; /* arena, states, ed_audio */
 } ed_state;
 
@@ -30,6 +29,11 @@ static ed_audio *audio_of(const ed_state *s)
 static const ed_op *ops_of(const ed_state *s)
 {
     return (const ed_op *)(const void *)(s->weights + s->header->ops);
+}
+
+static ed_kernel kernel_of(const ed_state *s, int kind)
+{
+    return ed_find(s->isa, kind, s->header->precision == 1);
 }
 
 ed_status ed_size(const void *weights, size_t n_weight_bytes, size_t *n_bytes)
@@ -62,7 +66,6 @@ ed_status ed_init_isa(void *state, size_t n_bytes, const void *weights, size_t n
     s->header = weights;
     s->isa = find_isa(isa);
     if (s->isa == NULL) return ED_NO_ISA;
-    s->kernels = s->header->precision == 1 ? s->isa->exact : s->isa->fast;
     s->memory = (uint8_t *)state + MEMORY_AT;
     ed_reset(state);
     return ED_OK;
@@ -112,7 +115,7 @@ static void run(const ed_state *s)
         a.scale = s->weights + op->scale;
         a.table = s->weights + op->table;
         a.state = s->memory + op->state;
-        s->kernels[op->kind](&a);
+        kernel_of(s, op->kind)(&a);
         fill_halo(op, a.y);
     }
     audio_of(s)->frame = (a.frame + 1) % s->header->period;
@@ -161,12 +164,12 @@ uint32_t ed_process(void *state, const float in[ED_HOP_SAMPLES], float out[ED_HO
     repairs = repair(in, audio->recent + ED_HOP_SAMPLES);
     a.x = audio->recent;
     a.y = s->memory + s->header->spectrum;
-    s->kernels[ED_ANALYSIS](&a);
+    kernel_of(s, ED_ANALYSIS)(&a);
     run(s);
     a.x = s->memory + s->header->enhanced;
     a.y = out;
     a.state = audio->tail;
-    s->kernels[ED_SYNTHESIS](&a);
+    kernel_of(s, ED_SYNTHESIS)(&a);
     return repairs;
 }
 

@@ -13,13 +13,6 @@ extern const ed_isa ed_dotprod, ed_neon;
 extern const ed_isa ed_neon;
 #endif
 
-static int always(void)
-{
-    return 1;
-}
-
-static const ed_isa portable = {"portable", always, ed_portable_kernels, ed_portable_kernels};
-
 const ed_isa *const ed_isas[] = {
 #if defined(ED_X86)
     &ed_avx512, &ed_avx2,
@@ -28,4 +21,4 @@ const ed_isa *const ed_isas[] = {
 #elif defined(ED_ARM32)
     &ed_neon,
 #endif
-    &portable, NULL};
+    &ed_portable, NULL};

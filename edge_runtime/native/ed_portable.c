@@ -634,3 +634,10 @@ KERNEL(BIGRU_I8)
 
 #define ENTRY(name) run_##name,
 const ed_kernel ed_portable_kernels[ED_N_KINDS] = {ED_KINDS(ENTRY)};
+
+static int usable(void)
+{
+    return 1;
+}
+
+const ed_isa ed_portable = {"portable", NULL, usable, ed_portable_kernels, ed_portable_kernels};

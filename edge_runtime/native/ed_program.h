@@ -88,15 +88,23 @@ typedef struct {
 
 typedef void (*ed_kernel)(const ed_args *a);
 
-typedef struct {
+typedef struct ed_isa {
     const char *name;
+    const struct ed_isa *base; /* runs the kinds that have no kernel here */
     int (*usable)(void);
     const ed_kernel *exact; /* one a kind; int8 programs: no fused multiply-add, sums in the stated order */
     const ed_kernel *fast;  /* one a kind; fp32 programs */
 } ed_isa;
 
-extern const ed_isa *const ed_isas[]; /* fastest first, "portable" last, then NULL */
+extern const ed_isa *const ed_isas[]; /* fastest first, then NULL */
+extern const ed_isa ed_portable;      /* the last of them; has every kernel */
 extern const ed_kernel ed_portable_kernels[ED_N_KINDS];
+
+static inline ed_kernel ed_find(const ed_isa *isa, int kind, int exact)
+{
+    while ((exact ? isa->exact : isa->fast)[kind] == NULL) isa = isa->base;
+    return (exact ? isa->exact : isa->fast)[kind];
+}
 
 /* The frame `age` frames before this one, in a ring of (time_taps - 1) * dilation frames. */
 static inline size_t ed_slot(const ed_op *op, uint32_t frame, int32_t age)
