@@ -24,6 +24,8 @@
 
 typedef __m256 vf;
 #define vf_load(p) _mm256_loadu_ps(p)
+#define vf_load8(p) vf_load(p)
+#define vf_load4(p) _mm256_zextps128_ps256(_mm_loadu_ps(p))
 #define vf_store(p, v) _mm256_storeu_ps(p, v)
 #define vf_set1(x) _mm256_set1_ps(x)
 #define vf_min(a, b) _mm256_min_ps(a, b)
@@ -52,11 +54,25 @@ static inline void store16_i8(int8_t *p, const vf v[2], int zp)
                      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
 }
 
-static inline void load16_i8(const int8_t *p, vf v[2])
+/* To the nearest steps of a grid. */
+static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
 {
-    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
-    v[0] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
-    v[1] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)));
+    vf f[16 / VL];
+    int i;
+    for (i = 0; i < 16 / VL; i++) f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
+    store16_i8(p, f, zp);
+}
+
+/* Steps from the zero point. */
+static inline void load_units_i8(const int8_t *ahead, const int8_t *back, int zp, vf *v)
+{
+    v[0] = from_8(ahead) - vf_set1((float)zp);
+    v[1] = from_8(back) - vf_set1((float)zp);
+}
+
+static inline void load16_i8(const int8_t *p, int zp, vf *v)
+{
+    load_units_i8(p, p + 8, zp, v);
 }
 
 static inline void zip(vf a, vf b, vf *first, vf *second)
@@ -104,10 +120,12 @@ static inline __m256i four(const int8_t *x)
     return _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(bytes)));
 }
 
-static inline __attribute__((always_inline)) void dots_start(dots *d, const int width)
+static inline __attribute__((always_inline)) void dots_start(dots *d, const int32_t *bias, const int n, const int width)
 {
-    (void)width;
-    d->low[0] = d->low[1] = d->high[0] = d->high[1] = _mm256_setzero_si256();
+    int b;
+    (void)bias, (void)width;
+    _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
+        d[b].low[0] = d[b].low[1] = d[b].high[0] = d[b].high[1] = _mm256_setzero_si256();
 }
 
 static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
@@ -133,10 +151,13 @@ static inline vf joined(__m256i low, __m256i high, const int32_t *bias)
     return _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *)(const void *)bias)));
 }
 
-static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf *sum, const int width)
+static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf sum[][2], const int n,
+                                                           const int width)
 {
-    int v;
-    _Pragma("GCC unroll 2") for (v = 0; v < (width + 7) / 8; v++) sum[v] = joined(d->low[v], d->high[v], bias + 8 * v);
+    int b, v;
+    _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
+        _Pragma("GCC unroll 2") for (v = 0; v < (width + 7) / 8; v++)
+            sum[b][v] = joined(d[b].low[v], d[b].high[v], bias + 8 * v);
 }
 
 /* Depthwise: floats hold these sums exactly. */
@@ -147,7 +168,7 @@ typedef struct {
 static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
 {
     int i;
-    for (i = 0; i < 9; i++) load16_i8(w + i * row, d->w[i]);
+    for (i = 0; i < 9; i++) load16_i8(w + i * row, 0, d->w[i]);
     for (i = 0; i < 2; i++)
         d->bias[i] = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)(bias + 8 * i)));
 }
@@ -190,6 +211,7 @@ static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *s
 typedef struct {
     float table[512];
     __m256i sum, new_sum;
+    vf sum_low, sum_high, new_low, new_high;
 } curves;
 
 static inline void curves_start(curves *c, const int8_t *table, const ed_gru_grids *g)
@@ -198,20 +220,27 @@ static inline void curves_start(curves *c, const int8_t *table, const ed_gru_gri
     for (i = 0; i < 512; i++) c->table[i] = (float)table[i] - (i < 256 ? g->gate_zp : g->n_zp);
     c->sum = _mm256_set1_epi32((int)g->sum_zp + 128);
     c->new_sum = _mm256_set1_epi32((int)g->new_zp + 128 + 256);
+    c->sum_low = vf_set1(-128.0f - g->sum_zp), c->sum_high = vf_set1(127.0f - g->sum_zp);
+    c->new_low = vf_set1(-128.0f - g->new_zp), c->new_high = vf_set1(127.0f - g->new_zp);
 }
 
-#define LOOK_UP(zp)                                                                                                    \
-    int v;                                                                                                             \
-    for (v = 0; v < 2; v++) y[v] = _mm256_i32gather_ps(c->table, _mm256_add_epi32(_mm256_cvtps_epi32(x[v]), c->zp), 4)
+static inline void look_up(const float *table, const vf *x, vf low, vf high, __m256i zp, vf *y)
+{
+    int v;
+    for (v = 0; v < 2; v++) {
+        __m256i at = _mm256_cvtps_epi32(vf_min(vf_max(x[v], low), high));
+        y[v] = _mm256_i32gather_ps(table, _mm256_add_epi32(at, zp), 4);
+    }
+}
 
 static inline void curve_sigmoid(const curves *c, const vf *x, vf *y)
 {
-    LOOK_UP(sum);
+    look_up(c->table, x, c->sum_low, c->sum_high, c->sum, y);
 }
 
 static inline void curve_tanh(const curves *c, const vf *x, vf *y)
 {
-    LOOK_UP(new_sum);
+    look_up(c->table, x, c->new_low, c->new_high, c->new_sum, y);
 }
 
 static int usable(void)

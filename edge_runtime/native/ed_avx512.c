@@ -25,6 +25,8 @@
 
 typedef __m512 vf;
 #define vf_load(p) _mm512_loadu_ps(p)
+#define vf_load8(p) _mm512_zextps256_ps512(_mm256_loadu_ps(p))
+#define vf_load4(p) _mm512_zextps128_ps512(_mm_loadu_ps(p))
 #define vf_store(p, v) _mm512_storeu_ps(p, v)
 #define vf_set1(x) _mm512_set1_ps(x)
 #define vf_min(a, b) _mm512_min_ps(a, b)
@@ -54,9 +56,26 @@ static inline void store16_i8(int8_t *p, const vf *v, int zp)
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(steps));
 }
 
-static inline void load16_i8(const int8_t *p, vf *v)
+/* To the nearest steps of a grid. */
+static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
 {
-    v[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+    vf f[16 / VL];
+    int i;
+    for (i = 0; i < 16 / VL; i++) f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
+    store16_i8(p, f, zp);
+}
+
+/* Steps from the zero point. */
+static inline void load16_i8(const int8_t *p, int zp, vf *v)
+{
+    v[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p))) - vf_set1((float)zp);
+}
+
+static inline void load_units_i8(const int8_t *ahead, const int8_t *back, int zp, vf *v)
+{
+    __m128i first = _mm_loadl_epi64((const __m128i *)(const void *)ahead);
+    __m128i both = _mm_unpacklo_epi64(first, _mm_loadl_epi64((const __m128i *)(const void *)back));
+    v[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(both)) - vf_set1((float)zp);
 }
 
 #define EVEN _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
@@ -92,7 +111,7 @@ static inline void store_features(float *y, vf m, vf r, vf i)
 
 /* VNNI multiplies unsigned by signed bytes: inputs are shifted up by 128, and 128 sum(w) is taken off again. */
 typedef struct {
-    __m512i sum, shift;
+    __m512i sum;
 } dots;
 
 static inline __m512i shifted(__m512i x)
@@ -100,10 +119,12 @@ static inline __m512i shifted(__m512i x)
     return _mm512_xor_si512(x, _mm512_set1_epi8((char)0x80));
 }
 
-static inline __attribute__((always_inline)) void dots_start(dots *d, const int width)
+static inline __attribute__((always_inline)) void dots_start(dots *d, const int32_t *bias, const int n, const int width)
 {
+    int b;
     (void)width;
-    d->sum = d->shift = _mm512_setzero_si512();
+    _Pragma("GCC unroll 16") for (b = 0; b < n; b++) d[b].sum = _mm512_setzero_si512();
+    d[n].sum = _mm512_loadu_si512(bias);
 }
 
 static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
@@ -112,21 +133,23 @@ static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t
     int g, b;
     (void)width;
     for (g = 0; g < n_groups; g++, w += w_row, x += 4) {
-        __m512i ws = _mm512_loadu_si512(w);
-        d[0].shift = _mm512_dpbusd_epi32(d[0].shift, _mm512_set1_epi8((char)0x80), ws);
+        __m512i ws = _mm512_loadu_si512(w), minus = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8((char)0x80), ws);
+        d[n].sum = _mm512_sub_epi32(d[n].sum, minus);
         _Pragma("GCC unroll 16") for (b = 0; b < n; b++) {
             int32_t bytes;
             __builtin_memcpy(&bytes, x + b * step, 4);
             d[b].sum = _mm512_dpbusd_epi32(d[b].sum, shifted(_mm512_set1_epi32(bytes)), ws);
         }
     }
-    _Pragma("GCC unroll 16") for (b = 1; b < n; b++) d[b].shift = d[0].shift;
 }
 
-static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf *sum, const int width)
+static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf sum[][1], const int n,
+                                                           const int width)
 {
-    (void)width;
-    sum[0] = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_sub_epi32(d->sum, d->shift), _mm512_loadu_si512(bias)));
+    int b;
+    (void)width, (void)bias;
+    _Pragma("GCC unroll 16") for (b = 0; b < n; b++)
+        sum[b][0] = _mm512_cvtepi32_ps(_mm512_add_epi32(d[b].sum, d[n].sum));
 }
 
 /* Depthwise: floats hold these sums exactly. */
@@ -137,7 +160,7 @@ typedef struct {
 static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
 {
     int i;
-    for (i = 0; i < 9; i++) load16_i8(w + i * row, d->w + i);
+    for (i = 0; i < 9; i++) load16_i8(w + i * row, 0, d->w + i);
     d->bias = _mm512_cvtepi32_ps(_mm512_loadu_si512(bias));
 }
 
@@ -148,11 +171,11 @@ static inline __attribute__((always_inline)) void depth_sum(const depth_weights 
     int k;
     sum[0] = d->bias;
     _Pragma("GCC unroll 3") for (k = 0; k < 3; k++) {
-        load16_i8(a + k * row, &x);
+        load16_i8(a + k * row, 0, &x);
         sum[0] = vf_fma(sum[0], x, d->w[k]);
-        load16_i8(b + k * row, &x);
+        load16_i8(b + k * row, 0, &x);
         other = vf_fma(other, x, d->w[3 + k]);
-        load16_i8(c + k * row, &x);
+        load16_i8(c + k * row, 0, &x);
         sum[0] = vf_fma(sum[0], x, d->w[6 + k]);
     }
     sum[0] = sum[0] + other;
@@ -183,7 +206,7 @@ static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *s
 /* A table of 256 bytes in 4 registers. */
 typedef struct {
     __m512i table[8], sum, new_sum;
-    vf gate_zp, n_zp;
+    vf gate_zp, n_zp, sum_low, sum_high, new_low, new_high;
 } curves;
 
 static inline void curves_start(curves *c, const int8_t *table, const ed_gru_grids *g)
@@ -192,6 +215,8 @@ static inline void curves_start(curves *c, const int8_t *table, const ed_gru_gri
     for (i = 0; i < 8; i++) c->table[i] = _mm512_loadu_si512(table + 64 * i);
     c->sum = _mm512_set1_epi32((int)g->sum_zp + 128), c->new_sum = _mm512_set1_epi32((int)g->new_zp + 128);
     c->gate_zp = vf_set1(g->gate_zp), c->n_zp = vf_set1(g->n_zp);
+    c->sum_low = vf_set1(-128.0f - g->sum_zp), c->sum_high = vf_set1(127.0f - g->sum_zp);
+    c->new_low = vf_set1(-128.0f - g->new_zp), c->new_high = vf_set1(127.0f - g->new_zp);
 }
 
 static inline vf looked_up(const __m512i *t, __m512i at, vf zp)
@@ -206,12 +231,12 @@ static inline vf looked_up(const __m512i *t, __m512i at, vf zp)
 
 static inline void curve_sigmoid(const curves *c, const vf *x, vf *y)
 {
-    y[0] = looked_up(c->table, _mm512_add_epi32(_mm512_cvtps_epi32(x[0]), c->sum), c->gate_zp);
+    y[0] = looked_up(c->table, _mm512_add_epi32(_mm512_cvtps_epi32(vf_min(vf_max(x[0], c->sum_low), c->sum_high)), c->sum), c->gate_zp);
 }
 
 static inline void curve_tanh(const curves *c, const vf *x, vf *y)
 {
-    y[0] = looked_up(c->table + 4, _mm512_add_epi32(_mm512_cvtps_epi32(x[0]), c->new_sum), c->n_zp);
+    y[0] = looked_up(c->table + 4, _mm512_add_epi32(_mm512_cvtps_epi32(vf_min(vf_max(x[0], c->new_low), c->new_high)), c->new_sum), c->n_zp);
 }
 
 static int usable(void)

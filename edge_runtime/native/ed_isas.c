@@ -8,7 +8,7 @@ extern const ed_isa ed_avx512, ed_avx2;
 #elif defined(__aarch64__) && defined(__GNUC__)
 #define ED_ARM64 1
 extern const ed_isa ed_dotprod, ed_neon;
-#elif defined(__arm__) && defined(__ARM_ARCH_7A__) && defined(__ARM_PCS_VFP) && defined(__GNUC__)
+#elif defined(__arm__) && __ARM_ARCH >= 7 && defined(__ARM_PCS_VFP) && defined(__GNUC__)
 #define ED_ARM32 1
 extern const ed_isa ed_neon;
 #endif
