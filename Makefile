@@ -23,7 +23,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	  echo "make: error: no torch 2.13.0 without CUDA; name an index with its CPU build in PIP_EXTRA_INDEX_URL, or a" \
 	    "folder with its wheel in PIP_FIND_LINKS, or install that wheel with $(BIN)/pip, and run make again"; \
 	  exit 1; } >&2
-	@$(PIP) --editable ".[build,eval,dev]" || { \
+	@$(PIP) --editable ".[build,train,eval,dev]" || { \
 	  echo "make: error: a package is missing, see pip's lines above; PESQ is compiled (Debian: apt install gcc" \
 	    "python3-dev)"; exit 1; } >&2
 	@touch $@

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import MANIFEST_FILE, FileEntry
@@ -74,12 +75,22 @@ def json_bytes(value: Any) -> bytes:
 
 def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
     """A compressed .npz without dates in it."""
+    return zip_bytes({f"{name}.npy": npy_bytes(values) for name, values in arrays.items()})
+
+
+def npy_bytes(values: NDArray[Any]) -> bytes:
+    """An array as a .npy file."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(values), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def zip_bytes(members: Mapping[str, bytes]) -> bytes:
+    """A compressed archive of `members` in the order of their names, without dates in it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(arrays):
-            array = io.BytesIO()
-            np.lib.format.write_array(array, arrays[name], allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", ZIP_EPOCH), array.getvalue(), zipfile.ZIP_DEFLATED)
+        for name in sorted(members):
+            archive.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), members[name], zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

@@ -20,7 +20,6 @@ from edge_runtime.errors import Failure
 from quant import counts
 from quant.counts import PUBLISHED_FRAMES, LayerCount, PublishedCount, Totals
 from quant.graph import Graph
-from quant.gtcrn import gtcrn
 from quant.passes import streaming_graph
 
 if TYPE_CHECKING:
@@ -142,16 +141,22 @@ def for_target(target: str, checkpoint: str | Path | None = None, recipe: str | 
 
     Raises Failure for an unknown board or recipe and for a file that is no checkpoint of this network.
     """
-    from quant.checkpoint import load
     from quant.plan import prepare
     from quant.recipe import load as load_recipe
+    from quant.source import open_source
 
     board = boards.load(target)
-    network = counts.blank() if checkpoint is None else gtcrn(load(checkpoint).params)
-    if recipe is None:
+    if checkpoint is None:
+        network, streaming = counts.blank(), streaming_graph(counts.blank())
+        chosen = None if recipe is None else load_recipe(recipe)
+    else:
+        source = open_source(Path(checkpoint), recipe)
+        network, streaming = source.network, source.graph
+        chosen = source.recipe if recipe is not None or source.ranges is not None else None
+    if chosen is None:
         return report(board, network)
-    streaming, precision = prepare(streaming_graph(network), load_recipe(recipe))
-    return report(board, network, precision, streaming=streaming)
+    prepared, precision = prepare(streaming, chosen)
+    return report(board, network, precision, streaming=prepared)
 
 
 def report(

@@ -27,24 +27,19 @@ from quant import (
     artifact,
     assets,
     budget,
-    checkpoint,
     coverage,
     emit_native,
     emit_onnx,
     emit_tflite,
-    passes,
     ptq,
-    recipe,
 )
-from quant.checkpoint import Checkpoint as Source
 from quant.emitted import Emitted
 from quant.float_model import FloatModel
 from quant.graph import Array, Graph
-from quant.gtcrn import gtcrn
 from quant.plan import plan_table
 from quant.ptq import CalibrationSet, Quantized
-from quant.recipe import Recipe
 from quant.reference import Reference
+from quant.source import Source, open_source
 from quant.spectra import analyse
 
 FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
@@ -64,7 +59,7 @@ class Settings:
     checkpoint: Path | None = None
     speech: Path | None = None
     noise: Path | None = None
-    recipe: str = "static"
+    recipe: str | None = None
     ranges: Path | None = None
     out: Path | None = None
     force: bool = False
@@ -86,18 +81,21 @@ class Built:
 def build(settings: Settings, progress: Progress) -> Built:
     """Everything, in order; raises Failure for anything the user can mend, and then leaves nothing behind."""
     artifact.refuse_to_clobber(settings.folder, settings.force)
-    board, chosen = boards.load(settings.target), recipe.load(settings.recipe)
+    board = boards.load(settings.target)
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
     with artifact.folder(settings.folder) as part:
-        source, graph = _read(settings, chosen, progress)
-        calibration = calibration_set(settings, progress)
-        quantized = _quantized(settings, graph, chosen, ranges, source, lambda: calibration, progress)
+        source = _read(settings, progress)
+        needed = source.noisy is None or settings.speech is not None or settings.noise is not None
+        calibration = calibration_set(settings, progress) if needed else None
+        quantized = _quantized(settings, source, ranges, lambda: calibration, progress)
+        excerpt = calibration.excerpt if calibration is not None else source.noisy
+        assert excerpt is not None
         progress("emitting ONNX, TFLite and native weights")
-        models = emit_all(graph, quantized)
+        models = emit_all(source.graph, quantized)
         progress("writing golden vectors")
-        golden = golden_vectors(graph, quantized, calibration)
+        golden = golden_vectors(source.graph, quantized, excerpt)
         progress("measuring the error of every tap")
-        report = make_report(board, chosen.name, source, quantized, calibration, models)
+        report = make_report(board, source, quantized, excerpt, models)
         progress("writing the folder")
         quantized.ranges.save(part / "ranges.json")
         files = {name: emitted.data for name, emitted in models.items()} | {
@@ -108,47 +106,43 @@ def build(settings: Settings, progress: Progress) -> Built:
         }
         for name, data in files.items():
             (part / name).write_bytes(data)
-        (part / MANIFEST_FILE).write_bytes(dump(make_manifest(board, chosen.name, source, models, files)))
+        (part / MANIFEST_FILE).write_bytes(dump(make_manifest(board, source, models, files)))
     return Built(settings.folder, report)
 
 
 def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
     """The plan a build would follow, as rows; writes nothing."""
     boards.load(settings.target)
-    chosen = recipe.load(settings.recipe)
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
-    source, graph = _read(settings, chosen, progress)
-    sounds = partial(calibration_set, settings, progress)
-    quantized = _quantized(settings, graph, chosen, ranges, source, sounds, progress)
+    source = _read(settings, progress)
+    quantized = _quantized(settings, source, ranges, partial(calibration_set, settings, progress), progress)
     return plan_table(quantized.graph, quantized.plan)
 
 
-def _read(settings: Settings, chosen: Recipe, progress: Progress) -> tuple[Source, Graph]:
-    """The checkpoint and its streaming graph; a recipe that does not fit fails here, before the slow work."""
+def _read(settings: Settings, progress: Progress) -> Source:
+    """What to build from; whatever does not fit fails here, before the slow work."""
     torch.set_num_threads(1)  # sums in the same order on every machine; for tensors this small it is faster, too
-    progress("reading the checkpoint")
-    source = checkpoint.load(settings.checkpoint or assets.weights(progress=progress))
-    graph = passes.streaming_graph(gtcrn(source.params))
-    recipe.assign(chosen, graph)
-    return source, graph
+    progress("reading the weights")
+    return open_source(settings.checkpoint, settings.recipe, progress)
 
 
 def _quantized(
     settings: Settings,
-    graph: Graph,
-    chosen: Recipe,
-    ranges: Ranges | None,
     source: Source,
-    sounds: Callable[[], CalibrationSet],
+    ranges: Ranges | None,
+    sounds: Callable[[], CalibrationSet | None],
     progress: Progress,
 ) -> Quantized:
-    """With ranges given no sound is needed."""
+    """With ranges given or learned no sound is needed."""
+    if ranges is None and source.ranges is not None:
+        return ptq.requantize(source.graph, source.recipe, source.ranges)
     if ranges is None:
         calibration = sounds()
+        assert calibration is not None
         progress("calibrating")
-        return ptq.quantize(graph, chosen, calibration, source.sha256)
+        return ptq.quantize(source.graph, source.recipe, calibration, source.sha256)
     try:
-        return ptq.requantize(graph, chosen, ranges, source.sha256)
+        return ptq.requantize(source.graph, source.recipe, ranges, source.sha256)
     except Failure as failure:
         raise Failure(str(failure), where=settings.ranges) from None
 
@@ -173,10 +167,9 @@ def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
     }
 
 
-def golden_vectors(graph: Graph, quantized: Quantized, calibration: CalibrationSet) -> dict[str, Array]:
-    """Two seconds of a mixture through the float model and through the integer reference."""
-    clip = next((c for c in calibration.clips if c.kind == "mixed"), calibration.clips[0])
-    spectrum = analyse(clip.noisy[:GOLDEN_SAMPLES])
+def golden_vectors(graph: Graph, quantized: Quantized, noisy: Array) -> dict[str, Array]:
+    """Two seconds of the first clip of `noisy` (clips, samples) through the float model and the integer reference."""
+    spectrum = analyse(noisy[0, :GOLDEN_SAMPLES])
     with torch.no_grad():
         enhanced, _ = FloatModel(graph)(torch.from_numpy(spectrum)[None])
     frames = np.ascontiguousarray(spectrum.transpose(1, 2, 0))
@@ -190,23 +183,22 @@ def golden_vectors(graph: Graph, quantized: Quantized, calibration: CalibrationS
 
 def make_report(
     board: Board,
-    recipe_name: str,
     source: Source,
     quantized: Quantized,
-    calibration: CalibrationSet,
+    noisy: Array,
     models: dict[str, Emitted],
 ) -> dict[str, Any]:
-    """Budget, coverage, plan and accuracy, as JSON types."""
+    """Budget, coverage, plan and accuracy on `noisy` (clips, samples), as JSON types."""
     plan = quantized.plan
     audits = (
         coverage.audit_onnx(quantized.graph, plan, models["model.onnx"]),
         coverage.audit_tflite(quantized.graph, plan, models["model.tflite"]),
     )
-    rows = accuracy.measure(quantized.graph, plan, calibration.noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
-    counted = budget.report(board, gtcrn(source.params), plan.precision, streaming=quantized.graph)
+    rows = accuracy.measure(quantized.graph, plan, noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
+    counted = budget.report(board, source.network, plan.precision, streaming=quantized.graph)
     return {
         "board": board.name,
-        "recipe": recipe_name,
+        "recipe": source.recipe.name,
         "checkpoint": {"name": source.name, "sha256": source.sha256},
         "files": {
             name: {"bytes": len(emitted.data), "constant_bytes": emitted.constant_bytes}
@@ -221,7 +213,6 @@ def make_report(
 
 def make_manifest(
     board: Board,
-    recipe_name: str,
     source: Source,
     models: dict[str, Emitted],
     files: dict[str, bytes],
@@ -242,7 +233,7 @@ def make_manifest(
         board=board.name,
         preferred_engine=board.preferred_engine,
         n_threads=board.n_threads,
-        recipe=recipe_name,
+        recipe=source.recipe.name,
         golden="golden.npz",
         models={
             engine: {

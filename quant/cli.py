@@ -23,6 +23,7 @@ PROG: Final = "quant"
 DESCRIPTION: Final = "Compile a GTCRN checkpoint into an int8 denoiser for a board."
 WIDTH_CHARACTERS: Final = 160  # of a table that goes to no terminal
 _TARGET_HELP: Final = "a board of `quant boards`, or a .toml file"
+_WEIGHTS_HELP: Final = "the trained default, or with --recipe the pulled weights"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,9 +39,10 @@ def _target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, metavar="BOARD", help=_TARGET_HELP)
 
 
-def _network(parser: argparse.ArgumentParser, default: str = "the official weights, pulled once") -> None:
+def _network(parser: argparse.ArgumentParser, default: str = _WEIGHTS_HELP) -> None:
     parser.add_argument("--checkpoint", type=Path, metavar="F", help=f"default: {default}")
-    parser.add_argument("--recipe", default="static", metavar="R", help="a recipe, or a .toml file; default: static")
+    own = "calibrate by a recipe, or a .toml file; default: static for a checkpoint, its own for a .trained file"
+    parser.add_argument("--recipe", metavar="R", help=own)
 
 
 def _corpora(parser: argparse.ArgumentParser) -> None:

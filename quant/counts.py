@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
+from quant.erb import merging_matrix
 from quant.graph import Array, Graph, Node, Shape
 from quant.gtcrn import Config, gtcrn, param_shapes
 
@@ -32,8 +33,11 @@ INT8_BIAS_BYTES = 4  # int32
 
 
 def blank(config: Config | None = None) -> Graph:
-    """The network without a checkpoint, every parameter one: enough to count."""
-    return gtcrn({name: np.ones(shape, np.float32) for name, shape in param_shapes(config).items()}, config)
+    """The network without a checkpoint, every parameter one but the ERB matrices: enough to count."""
+    config = config or Config()
+    params = {name: np.ones(shape, np.float32) for name, shape in param_shapes(config).items()}
+    merging = merging_matrix(config.n_low_bins, config.n_high_bands)
+    return gtcrn(params | {"erb.erb_fc.weight": merging, "erb.ierb_fc.weight": merging.T}, config)
 
 
 def mmacs_per_s(macs_frame: int) -> float:
@@ -212,9 +216,19 @@ def _conv_macs(graph: Graph, node: Node, weigh: Weighing) -> int:
     return weigh(graph.params[node.param("weight")]) * graph.shapes[node.name].bands
 
 
+def _weight_macs(graph: Graph, node: Node, weigh: Weighing) -> int:
+    """Each number of the weight once."""
+    return weigh(graph.params[node.param("weight")])
+
+
 def _bands_macs(graph: Graph, node: Node, weigh: Weighing) -> int:
     """The ERB matrix on the high bands, once a channel; low bands are copied."""
     return weigh(graph.params[node.param("weight")]) * graph.shapes[node.name].channels
+
+
+def _sparse_bands_macs(graph: Graph, node: Node, weigh: Weighing) -> int:
+    """What the ERB matrix holds besides zeros: by construction a band around its diagonal."""
+    return _bands_macs(graph, node, _nonzero)
 
 
 def _gru_macs(graph: Graph, node: Node, weigh: Weighing) -> int:
@@ -226,18 +240,19 @@ def _gru_macs(graph: Graph, node: Node, weigh: Weighing) -> int:
 
 MACS: dict[str, Callable[[Graph, Node, Weighing], int]] = {
     "features": _per_element(1),  # re * re + im * im
-    "merge_bands": _bands_macs,
+    "merge_bands": _sparse_bands_macs,
     "conv": _conv_macs,
+    "edge_bands": _weight_macs,
     "mean_square": _per_element(1),
     "gru": _gru_macs,
     "bigru": _gru_macs,
     "gate": _per_element(1),
     "layer_norm": _per_element(3),  # square for the variance, * 1/deviation, * weight + bias
-    "split_bands": _bands_macs,
+    "split_bands": _sparse_bands_macs,
     "mask": _per_element(2),  # complex product: 4 a bin of two numbers
 } | dict.fromkeys(
     # moves, additions, curves and conversions multiply nothing
-    ("neighbours", "leaky_relu", "slice", "shuffle", "sigmoid", "tanh", "add", "interleave", "quantize"),
+    ("leaky_relu", "slice", "shuffle", "sigmoid", "tanh", "add", "interleave", "quantize"),
     _per_element(0),
 )
 

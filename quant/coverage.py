@@ -2,7 +2,8 @@
 
 The plan is what was asked for. ONNX Runtime may have no 8-bit kernel, or refuse a fusion; so the model is loaded with
 the runtime's own optimizations and the result is examined. MACs are the network's own (`counts`), so that zeros which
-an engine multiplies along (block-diagonal GRUs, dense kernels for grouped ones) do not flatter its share.
+an engine multiplies along (block-diagonal GRUs, dense kernels for grouped ones) do not flatter its share. What an
+engine multiplies, zeros and all, is told beside it where the file says it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,14 @@ class NodeCoverage:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Every node of a model; `share` is the part of the MACs executed in 8 bits."""
+    """Every node of a model; `share` is the part of the MACs executed in 8 bits.
+
+    `multiplied`: MACs of the engine's own operators by type of their result, zeros counted too; empty where not read.
+    """
 
     engine: str
     rows: tuple[NodeCoverage, ...]
+    multiplied: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:
@@ -62,6 +67,7 @@ class Coverage:
             "engine": self.engine,
             "macs_frame": self.macs,
             "int8_share": round(self.share, 4),
+            "multiplied": dict(self.multiplied),
             "nodes": [asdict(r) for r in self.rows],
         }
 
@@ -80,14 +86,22 @@ def audit_tflite(graph: Graph, plan: Plan, emitted: Emitted) -> Coverage:
     tensors = {d["index"]: d for d in interpreter.get_tensor_details()}
     types: dict[str, set[str]] = {}
     products: dict[str, set[str]] = {}
+    multiplied = {"int8": 0, "float32": 0}
     for op, node in zip(interpreter._get_ops_details(), emitted.op_nodes, strict=True):
         outputs = [np.dtype(tensors[i]["dtype"]).name for i in op["outputs"]]
         if op["op_name"] not in ("QUANTIZE", "DEQUANTIZE"):
             types.setdefault(node, set()).update(outputs)
         if op["op_name"] in TFLITE_PRODUCTS:
             products.setdefault(node, set()).update(outputs)
+            multiplied[outputs[0]] += _products(op, tensors)
     executed = {name: _executed(kinds, products.get(name, set())) for name, kinds in types.items()}
-    return _coverage("tflite", graph, plan, executed)
+    return replace(_coverage("tflite", graph, plan, executed), multiplied=multiplied)
+
+
+def _products(op: Mapping[str, Any], tensors: Mapping[int, Mapping[str, Any]]) -> int:
+    """MACs of a product: each number of the filter (out, t, b, in), (1, t, b, out) or (out, in) once a place."""
+    out, weight = (tensors[i]["shape"] for i in (op["outputs"][0], op["inputs"][1]))
+    return int(np.prod(out[:-1]) * np.prod(weight))
 
 
 def _executed(types: set[str], products: set[str]) -> str:

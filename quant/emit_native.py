@@ -143,10 +143,14 @@ class Lowering:
         y = self.values[node.name] = self.file.value(2, PLANE, "float32")
         self.op("mask", node, self.graph.shapes[node.name].bands, x=x, x2=m, y=y, n_out=1)
 
-    def neighbours(self, node: Node) -> None:
-        x, y = self.read(node), self.new(node)
-        with_halo(x, 1)
-        self.op("neighbours", node, y.n_rows, x=x, y=y, n_in=x.n_columns, n_out=y.n_columns)
+    def edge_bands(self, node: Node) -> None:
+        """In place where nothing else reads the convolution."""
+        x, source = self.read(node), self.read(node, 1)
+        alone = len(self.graph.consumers(node.inputs[0])) == 1
+        y = self.values[node.name] = x if alone else self.new(node)
+        weight = np.ascontiguousarray(self.array(node, "weight").transpose(0, 2, 1))
+        numbers = {"n_in": source.n_columns, "n_out": y.n_columns, "seg": source.n_rows}
+        self.op("edges", node, y.n_rows, x=x, x2=source, y=y, weight=weight, **numbers)
 
     # --- convolutions -------------------------------------------------------------------------------------------
 

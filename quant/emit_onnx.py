@@ -134,22 +134,18 @@ class _Emitter:
 
     split_bands = merge_bands
 
-    def neighbours(self, node: Node) -> None:
-        """A convolution that copies: faster than padding, three slices and a concatenation."""
-        (x,) = self.operands(node, "maps")
-        channels = self.graph.shapes[node.inputs[0]].channels
-        copies = np.tile(np.eye(3, dtype=np.float32)[:, None, None], (channels, 1, 1, 1))
-        self.write(
-            node,
-            self.file.op(
-                "Conv",
-                [x, self.file.const(copies)],
-                kernel_shape=[1, 3],
-                pads=[0, 1, 0, 1],
-                group=channels,
-                bears=node.name,
-            ),
+    def edge_bands(self, node: Node) -> None:
+        x, source = self.operands(node, "maps")
+        n_bands, n_source = (self.graph.shapes[name].bands for name in node.inputs)
+        first, _, last = self.file.op("Split", [source, self.file.ints(1, n_source - 2, 1)], n_out=3, axis=3)
+        weights = self.graph.params[node.param("weight")]
+        low, high = (
+            self.file.op("Conv", [end, self.file.const(w[:, :, None, None])], kernel_shape=[1, 1])
+            for end, w in zip((first, last), weights, strict=True)
         )
+        between = self.file.const(np.zeros((1, weights.shape[1], 1, n_bands - 2), np.float32))
+        ends = self.file.op("Concat", [low, between, high], axis=3)
+        self.write(node, self.file.op("Add", [x, ends], bears=node.name))
 
     def conv(self, node: Node) -> None:
         if node.attrs["kernel"] == (1, 1) and self.layout(node.inputs[0]) == "rows":
@@ -294,6 +290,8 @@ class _Emitter:
         (x,) = self.operands(node, "rows")
         s, w = node.state, gru.merged(self.graph, node)
         source = self.by_name[node.inputs[0]]
+        if source.kind == "quantize":  # read in float all the same
+            source = self.by_name[source.inputs[0]]
         if source.kind == "mean_square":
             w = w._replace(w_ih=w.w_ih / np.float32(self.graph.shapes[source.inputs[0]].bands))
         shape = (1, s.bands, s.channels)

@@ -1,8 +1,8 @@
 """The plan as a TFLite flatbuffer: one method a node kind, exact scales, no converter in between.
 
-Values lie as (1, 1, bands, channels). The head (spectrum to SFE) and the tail (mask) lie as (1, 1, channels, bands),
-because their matrix products run over bands. An 8-bit node reads and writes int8 tensors; a float node reads float
-ones; QUANTIZE and DEQUANTIZE stand where the two meet. TFLite has no GRU: it is unrolled over the bands.
+Values lie as (1, 1, bands, channels). The head (spectrum to ERB bands) and the tail (mask) lie as (1, 1, channels,
+bands), because their matrix products run over bands. An 8-bit node reads and writes int8 tensors; a float node reads
+float ones; QUANTIZE and DEQUANTIZE stand where the two meet. TFLite has no GRU: it is unrolled over the bands.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edge_runtime.manifest import StateEntry
 from quant import gru
 from quant.emitted import Emitted, state_entry
+from quant.erb import band_blocks
 from quant.graph import Array, Graph, Node, State
 from quant.gru import GruWeights
 from quant.plan import GRU_ROLES, Plan
@@ -20,6 +21,8 @@ from quant.qparams import QParams
 from quant.tflite_file import Tensor, TensorGrid
 from quant.tflite_gru import GruCell
 from quant.tflite_ops import BANDS, CHANNELS, TfliteOps, as_grid, as_qparams
+
+ERB_BLOCKS = 4  # with the copied bands as many as one fast CONCATENATION takes
 
 
 def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
@@ -92,30 +95,31 @@ class _Emitter:
 
     def merge_bands(self, node: Node) -> None:
         (x,) = self.inputs(node)
-        self.output(node, self.over_bands(x, node))
+        self.output(node, self.ops.transpose(self.over_bands(x, node), (0, 1, 3, 2)))
 
     def over_bands(self, x: Tensor, node: Node) -> Tensor:
-        """Copy the low bands, multiply the high ones; channels lie along axis 2, bands along axis 3."""
-        n_low, weight = node.attrs["n_low"], self.graph.params[node.param("weight")]
-        low = self.ops.slice_axis(x, 3, 0, n_low)
-        high = self.ops.slice_axis(x, 3, n_low, x.shape[3])
-        options = schema.FullyConnectedOptionsT()
-        options.keepNumDims = True
-        out = self.ops.tensor((*x.shape[:3], weight.shape[0]))
-        self.ops.op(
-            "FULLY_CONNECTED",
-            [high, self.ops.constant(weight), self.ops.constant(np.zeros(weight.shape[0], np.float32))],
-            [out],
-            options,
-        )
-        return self.ops.concat([low, out], 3)
+        """Copy the low bands, multiply the high ones; channels lie along axis 2, bands along axis 3.
 
-    def neighbours(self, node: Node) -> None:
-        """Channels come as (neighbour, channel) here, not (channel, neighbour): the next convolution knows."""
-        (x,) = self.inputs(node)
-        padded = self.ops.pad(x, 3)
-        shifted = self.ops.concat([self.ops.slice_axis(padded, 3, k, k + x.shape[3]) for k in range(3)], BANDS)
-        self.output(node, self.ops.transpose(shifted, (0, 1, 3, 2)))
+        The ERB matrices are zero but for a band around their diagonal: a few blocks hold all of it.
+        """
+        n_low, weight = node.attrs["n_low"], self.graph.params[node.param("weight")]
+        parts = [self.ops.slice_axis(x, 3, 0, n_low)]
+        for rows, columns in band_blocks(weight, ERB_BLOCKS):
+            high = self.ops.slice_axis(x, 3, n_low + columns.start, n_low + columns.stop)
+            parts.append(self.ops.product(high, weight[rows, columns]))
+        return self.ops.concat(parts, 3)
+
+    def edge_bands(self, node: Node) -> None:
+        x, source = self.inputs(node)
+        n_source, weights = source.shape[BANDS], self.graph.params[node.param("weight")]
+        low, high = (
+            self.ops.filter(
+                self.ops.slice_axis(source, BANDS, i, i + 1), w[:, None, None], np.zeros(len(w), np.float32), None
+            )
+            for i, w in zip((0, n_source - 1), weights, strict=True)
+        )
+        between = self.ops.constant(np.zeros((1, 1, x.shape[BANDS] - 2, x.shape[CHANNELS]), np.float32))
+        self.output(node, self.ops.binary("ADD", x, self.ops.concat([low, between, high], BANDS)))
 
     def conv(self, node: Node) -> None:
         (x,) = self.inputs(node)
@@ -125,14 +129,7 @@ class _Emitter:
         depthwise = a["groups"] > 1 and a["groups"] == weight.shape[0]
         if node.state is not None:
             x = self.with_state(node, x)
-        if depthwise:
-            weight = weight.transpose(1, 2, 3, 0)
-        else:
-            weight = _dense(weight, a["groups"])
-            if self.graph.node(node.inputs[0]).kind == "neighbours":
-                o, i, kt, kf = weight.shape
-                weight = weight.reshape(o, i // 3, 3, kt, kf).transpose(0, 2, 1, 3, 4).reshape(o, i, kt, kf)
-            weight = weight.transpose(0, 2, 3, 1)
+        weight = weight.transpose(1, 2, 3, 0) if depthwise else _dense(weight, a["groups"]).transpose(0, 2, 3, 1)
         self.output(
             node,
             self.ops.filter(

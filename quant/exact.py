@@ -79,6 +79,15 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:
     return y
 
 
+def edge_bands(x: Array, source: Array, weight: Array) -> Array:
+    """(out, bands) with weight[0] @ source's first band added to the first band, weight[1] to the last; in order."""
+    y = x.copy()
+    for end, w in zip((0, -1), weight, strict=True):
+        for c in range(w.shape[1]):
+            y[:, end] = y[:, end] + source[c, end] * w[:, c]
+    return y
+
+
 def sparse_bands(x: Array, weight: Array) -> Array:
     """(channels, bands) by (out, bands) -> (channels, out); over each row's run of nonzero weights, in order."""
     starts, lengths = runs(weight)

@@ -27,22 +27,27 @@ def fake_quantize_weight(weight: Tensor, scales: Tensor) -> Tensor:
     return torch.clamp(torch.round(weight / shaped), -WEIGHT_LIMIT, WEIGHT_LIMIT) * shaped
 
 
+def fake_quantize_bias(bias: Tensor, units: Tensor) -> Tensor:
+    """A bias as the accumulator holds it: from float64, so that the integer is the emitted one."""
+    return (torch.round(bias.double() / units) * units).float()
+
+
 def plan_tap(graph: Graph, plan: Plan) -> Tap:
     """Rounds every value, weight and bias of the plan to its grid, and leaves the rest alone."""
     scales = {name: torch.from_numpy(s) for name, s in plan.weight_scales.items()}
-    units = {name: torch.from_numpy(u) for node in graph.nodes for name, u in _bias_units(node, plan)}
+    units = {name: torch.from_numpy(u) for node in graph.nodes for name, u in bias_units(node, plan)}
 
     def tap(name: str, value: Tensor) -> Tensor:
         if name in plan.grids:
             return fake_quantize(value, plan.grids[name])
-        if name in units:  # as the accumulator holds it: float64, so that the integer is the emitted one
-            return (torch.round(value.double() / units[name]) * units[name]).float()
+        if name in units:
+            return fake_quantize_bias(value, units[name])
         return fake_quantize_weight(value, scales[name]) if name in scales else value
 
     return tap
 
 
-def _bias_units(node: Node, plan: Plan) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def bias_units(node: Node, plan: Plan) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Bias -> one step of the accumulator it is added to, input scale x weight scale, by output channel."""
     if node.kind not in ("conv", "gru", "bigru") or not plan.reads_int8(node):
         return

@@ -37,8 +37,9 @@ class State(NamedTuple):
 KINDS: dict[str, tuple[str, ...]] = {
     "features": (),  # spectrum (re, im) -> (magnitude, re, im)
     "merge_bands": ("weight",),  # 257 bins -> 129 ERB bands: low bins copied, high bins @ weight.T
-    "neighbours": (),  # each channel beside its left and right neighbour band (SFE)
+    "neighbours": (),  # each channel beside its left and right neighbour band (SFE); removed by passes
     "conv": ("weight", "bias"),  # (out, in/groups, time, band)
+    "edge_bands": ("weight",),  # weight[0] @ second input's first band added to the first band, weight[1] to the last
     "conv_transpose": ("weight", "bias"),  # (in, out/groups, time, band); removed by passes
     "linear": ("weight", "bias"),  # over channels, per band; removed by passes
     "batch_norm": ("weight", "bias", "running_mean", "running_var"),  # removed by passes

@@ -96,6 +96,8 @@ def _constraints(graph: Graph, node: Node) -> list[tuple[Channel, Channel | None
         return [*zip(out, ins[0], strict=True), *((c, None) for c in ins[1])]
     if node.kind == "add":
         return [*zip(out, ins[0], strict=True), *zip(out, ins[1], strict=True)]
+    if node.kind == "edge_bands":
+        return list(zip(out, ins[0], strict=True))
     if node.kind == "slice":
         return list(zip(out, ins[0][node.attrs["start"] : node.attrs["stop"]], strict=True))
     if node.kind == "shuffle":
@@ -125,6 +127,9 @@ def _absorb(node: Node, params: dict[str, Array], factors: Mapping[str, Array]) 
         rows = weight.reshape(groups, -1, *weight.shape[1:]) / taken[:, None, :, None, None]
         params[name] = (rows.reshape(weight.shape) * made[:, None, None, None]).astype(np.float32)
         params[node.param("bias")] = params[node.param("bias")] * made
+    elif node.kind == "edge_bands":
+        name = node.param("weight")
+        params[name] = (params[name] * made[:, None] / factors[node.inputs[1]]).astype(np.float32)
     elif node.kind == "layer_norm":
         for role in ("weight", "bias"):
             params[node.param(role)] = params[node.param(role)] * made

@@ -20,7 +20,7 @@ PLANE = 272  # floats that hold one part of 257 bins
 MOST_BIAS = 1 << 30
 
 KINDS = (
-    "analysis", "synthesis", "features", "merge", "split", "mask", "neighbours", "conv", "conv_i8", "depth", "depth_i8",
+    "analysis", "synthesis", "features", "merge", "split", "mask", "edges", "conv", "conv_i8", "depth", "depth_i8",
     "leaky", "leaky_i8", "mean_square", "sigmoid", "tanh", "gate", "gate_i8", "shuffle", "shuffle_i8", "gate_shuffle",
     "add", "add_i8", "layer_norm", "interleave", "interleave_i8", "quantize", "dequantize", "gru_cell", "gru_cell_i8",
     "bigru", "bigru_mixed", "bigru_i8",

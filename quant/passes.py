@@ -5,7 +5,7 @@ prelu_to_leaky     PReLU with one slope is LeakyReLU
 linear_to_conv     a linear layer over channels is a 1x1 convolution
 deconv_to_conv     stride 1: flipped kernel; stride 2: even and odd phases, interleaved
 sort_directions    the units of a bidirectional GRU: all forward ones, then all backward ones
-fuse_neighbours    SFE followed by a 1x1 convolution is a convolution with a kernel of 3 bands
+fuse_neighbours    SFE followed by a convolution is one convolution over two bands more, mended at both ends
 """
 
 from __future__ import annotations
@@ -153,26 +153,55 @@ def sort_directions(graph: Graph) -> Graph:
 
 
 def fuse_neighbours(graph: Graph) -> Graph:
-    """weight (out, 3 * in, 1, 1) over (band-1, band, band+1) -> (out, in, 1, 3).
+    """SFE puts the bands b-1, b, b+1 beside each other; a convolution of k bands over that is one of k + 2 bands.
 
-    Only before a 1x1 convolution: elsewhere the two zero paddings at the edges differ.
+    weight (out, 3 * in, 1, k) -> (out, in, 1, k + 2). The two zero paddings differ: SFE makes no band -1, whose upper
+    neighbour would be band 0, but the fused kernel sees it. `edge_bands` takes that back, at both ends.
     """
-    params, nodes = dict(graph.params), list[Node]()
+    params, nodes, shapes = dict(graph.params), list[Node](), dict(graph.shapes)
     for node in graph.nodes:
         before = nodes[-1] if nodes else None
-        if (
-            node.kind == "conv"
-            and node.attrs["kernel"] == (1, 1)
-            and before is not None
-            and before.kind == "neighbours"
-            and node.inputs == (before.name,)
-        ):
-            weight = params[node.param("weight")]
-            params[node.param("weight")] = weight.reshape(weight.shape[0], -1, 1, 3)
-            nodes[-1] = replace(node, inputs=before.inputs, attrs={**node.attrs, "kernel": (1, 3), "pad": 1})
-        else:
+        if node.kind != "conv" or before is None or before.kind != "neighbours" or node.inputs != (before.name,):
             nodes.append(node)
-    return graph.rewritten(nodes, params=params)
+            continue
+        taps = _by_neighbour(params[node.param("weight")])
+        params[node.param("weight")] = _joined_taps(taps)
+        pad = node.attrs["pad"] + 1
+        wide = replace(node, inputs=before.inputs, attrs={**node.attrs, "kernel": (1, taps.shape[-1] + 2), "pad": pad})
+        nodes.pop()
+        if (edges := _edge_taps(taps, node.attrs["pad"])) is None:
+            nodes.append(wide)
+            continue
+        name, weight = f"{node.name}.wide", f"{node.name}.edges"
+        nodes.append(replace(wide, name=name))
+        shapes[name], params[weight] = shapes[node.name], edges
+        nodes.append(Node("edge_bands", node.name, (name, *before.inputs), {"weight": (weight,)}))
+    return graph.rewritten(nodes, shapes, params)
+
+
+def _by_neighbour(weight: Array) -> Array:
+    """(out, 3 * in, 1, k) -> (out, in, neighbour, k); neighbour 0 is the band below."""
+    n_out, n_in, _, k = weight.shape
+    return weight.reshape(n_out, n_in // 3, 3, k)
+
+
+def _joined_taps(taps: Array) -> Array:
+    """(out, in, neighbour, k) -> (out, in, 1, k + 2): neighbour n of band b is band b + n - 1."""
+    joined = np.zeros((*taps.shape[:2], 1, taps.shape[-1] + 2), np.float64)
+    for n in range(3):
+        joined[:, :, 0, n : n + taps.shape[-1]] += taps[:, :, n]
+    return joined.astype(np.float32)
+
+
+def _edge_taps(taps: Array, pad: int) -> Array | None:
+    """(2, out, in): what the first band of the input must add to the first of the output, and the last to the last.
+
+    SFE's band -1 has one neighbour inside, band 0; only the first output reaches it when the stride is no less than the
+    padding of `pad` bands. The other end likewise when the last output lies on the last input. None without padding.
+    """
+    if pad == 0:
+        return None
+    return -np.stack([taps[:, :, 2, pad - 1], taps[:, :, 0, pad + 1]])
 
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (

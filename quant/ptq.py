@@ -40,6 +40,11 @@ class CalibrationSet:
         """(n_clips, samples) what the network hears."""
         return np.stack([clip.noisy for clip in self.clips])
 
+    @property
+    def excerpt(self) -> Array:
+        """The same, speech in noise first: what golden vectors and the accuracy report are made of."""
+        return np.stack([clip.noisy for clip in sorted(self.clips, key=lambda clip: clip.kind != "mixed")])
+
     def provenance(self, recipe: Recipe, checkpoint_sha256: str) -> Provenance:
         """How ranges measured on this set come about."""
         return Provenance(recipe.observer, self.mix, self.speech_sha256, self.noise_sha256, checkpoint_sha256)
@@ -68,9 +73,9 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
     return _planned(prepared, precision, ranges)
 
 
-def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: str) -> Quantized:
-    """Plan with ranges measured before. Failure: they belong to another checkpoint or another recipe."""
-    if ranges.provenance.checkpoint_sha256 != checkpoint_sha256:
+def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: str | None = None) -> Quantized:
+    """Plan with ranges measured or learned before. Failure: they belong to another checkpoint or another recipe."""
+    if checkpoint_sha256 is not None and ranges.provenance.checkpoint_sha256 != checkpoint_sha256:
         raise Failure("measured on another checkpoint", remedy=ANEW)
     peaks = {name: np.asarray(values, np.float32) for name, values in ranges.channel_peaks.items()}
     if odd := [n for n, values in peaks.items() if n not in graph.shapes or len(values) != graph.shapes[n].channels]:

@@ -100,6 +100,9 @@ class Reference:
         taps = self._history(node, x)[:: node.attrs["dilation"]]
         return exact.convolve(taps, self._param(node, "weight"), self._param(node, "bias"), node.attrs)
 
+    def _edge_bands(self, node: Node, x: Values, source: Values) -> Values:
+        return exact.edge_bands(x, source, self._param(node, "weight"))
+
     def _history(self, node: Node, x: Values) -> Values:
         """(frames, channels, bands): the state, then this frame; the state moves on."""
         if node.state is None:

@@ -132,6 +132,15 @@ class TfliteOps(TfliteFile):
         self.op("MEAN", [x, self.ints(axes)], [out], options)
         return out
 
+    def product(self, x: Tensor, weight: Array) -> Tensor:
+        """weight (out, in) times the last axis, in float."""
+        options = schema.FullyConnectedOptionsT()
+        options.keepNumDims = True
+        out = self.tensor((*x.shape[:-1], len(weight)))
+        zero = self.constant(np.zeros(len(weight), np.float32))
+        self.op("FULLY_CONNECTED", [x, self.constant(np.ascontiguousarray(weight)), zero], [out], options)
+        return out
+
     def scalar(self, value: float) -> Tensor:
         return self.constant(np.full((1, 1, 1, 1), value, np.float32))
 

@@ -139,7 +139,7 @@ def test_starting_again_forgets_everything(model: FloatModel, whole: Tensor) -> 
 
 
 def test_states_are_those_the_graph_declares(model: FloatModel, whole: Tensor) -> None:
-    start = model.zero_states(1)
+    start = model.zero_states(torch.zeros(1))
     for length in (1, 2, 30):
         _, states = model(whole[:, :, :length])
         assert {name: state.shape for name, state in states.items()} == {

@@ -140,6 +140,8 @@ def agreement(node: Node, factors: dict[str, Array]) -> list[tuple[Array, Array]
     one = np.ones_like
     if node.kind in ("leaky_relu", "quantize"):
         return [(out, ins[0])]
+    if node.kind == "edge_bands":  # its weight takes the second input as it comes
+        return [(out, ins[0])]
     if node.kind == "slice":
         return [(out, ins[0][node.attrs["start"] : node.attrs["stop"]])]
     if node.kind == "add":

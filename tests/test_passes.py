@@ -21,7 +21,7 @@ from quant.passes import PASSES, fold_batch_norm, streaming_graph
 # The ladder's bound for a pass, of the largest value; 1e-6 was measured over 360 random networks.
 BOUND = 1e-5
 PASS_NAMES = [p.__name__ for p in PASSES]
-REMOVED = {"conv_transpose", "linear", "batch_norm", "prelu"}
+REMOVED = {"conv_transpose", "linear", "batch_norm", "prelu", "neighbours"}
 CONFIGS = [
     Config(),
     Config(channels=8, dilations=(3,), n_dpgrnn=1),

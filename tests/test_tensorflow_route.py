@@ -54,11 +54,9 @@ class TensorflowGraph:
 
     split_bands = merge_bands
 
-    def neighbours(self, node: Node, x: Any) -> Any:
-        n_bands = x.shape[2]
-        padded = tf.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
-        three = tf.stack([padded[:, :, k : k + n_bands] for k in range(3)], 4)
-        return tf.reshape(three, (1, 1, n_bands, -1))
+    def edge_bands(self, node: Node, x: Any, source: Any) -> Any:
+        low, high = (source[:, :, i] @ w.T for i, w in zip((0, -1), self.param(node, "weight"), strict=True))
+        return tf.concat([x[:, :, :1] + low[:, :, None], x[:, :, 1:-1], x[:, :, -1:] + high[:, :, None]], 2)
 
     def conv(self, node: Node, x: Any) -> Any:
         a = node.attrs

@@ -180,8 +180,9 @@ static int fits(const ed_bounds *b)
     case ED_MERGE: return op->n_out <= 4 && runs(b) && makes(b, op->n_rows, 4, 4);
     case ED_SPLIT: return op->n_rows <= ED_N_BINS && op->halo == 0 && runs(b) && planes(b, op->y);
     case ED_MASK: return op->n_rows <= ED_N_BINS && op->halo == 0 && planes(b, op->x) && planes(b, op->x2) && planes(b, op->y);
-    case ED_NEIGHBOURS:
-        return rows(b->n_memory, op->x, -1, op->n_rows, op->x_row, op->n_in, 4) && makes(b, op->n_rows, 3 * op->n_in, 4);
+    case ED_EDGES:
+        return reads(b, op->x, op->x_row, op->n_out, 4) && rows(b->n_memory, op->x2, 0, op->seg - 1, op->x2_row, op->n_in, 4)
+               && makes(b, op->n_rows, op->n_out, 4) && array(b, op->weight, 2 * (int64_t)op->n_in * op->n_out, 4);
     case ED_CONV: return convolution(b, 4);
     case ED_CONV_I8: return convolution(b, 1);
     case ED_DEPTH: return depthwise(b, 4);
@@ -236,7 +237,7 @@ static int is_sane(const ed_op *op)
 static int needs_inputs(int kind)
 {
     switch (kind) {
-    case ED_NEIGHBOURS: case ED_CONV: case ED_CONV_I8: case ED_INTERLEAVE: case ED_INTERLEAVE_I8:
+    case ED_EDGES: case ED_CONV: case ED_CONV_I8: case ED_INTERLEAVE: case ED_INTERLEAVE_I8:
     case ED_BIGRU: case ED_BIGRU_MIXED: case ED_BIGRU_I8: return 1;
     default: return 0;
     }

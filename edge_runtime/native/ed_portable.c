@@ -245,15 +245,21 @@ KERNEL(MASK)
     }
 }
 
-/* y[r][3 c + k] = x[r + k - 1][c]. */
-KERNEL(NEIGHBOURS)
+/* y = x, and weight[0] [n_in][n_out] times the first row of x2 added to its first row, weight[1] times the last to the
+ * last. x and y may be the same. */
+KERNEL(EDGES)
 {
     const ed_op *op = a->op;
-    int r, c, k;
-    for (r = 0; r < op->n_rows; r++)
-        for (c = 0; c < op->n_in; c++)
-            for (k = 0; k < 3; k++)
-                ROWS(float, a->y, op->y_row, r)[3 * c + k] = ROWS(const float, a->x, op->x_row, r + k - 1)[c];
+    const float *w = a->weight;
+    int r, c, o, end;
+    for (r = 0; r < op->n_rows && a->x != a->y; r++)
+        memcpy(ROWS(float, a->y, op->y_row, r), ROWS(const float, a->x, op->x_row, r), op->n_out * sizeof *w);
+    for (end = 0; end < 2; end++) {
+        const float *from = ROWS(const float, a->x2, op->x2_row, end ? op->seg - 1 : 0);
+        float *y = ROWS(float, a->y, op->y_row, end ? op->n_rows - 1 : 0);
+        for (c = 0; c < op->n_in; c++, w += op->n_out)
+            for (o = 0; o < op->n_out; o++) y[o] = y[o] + from[c] * w[o];
+    }
 }
 
 /* --- convolutions ----------------------------------------------------------------------------------------------- */

@@ -19,7 +19,7 @@
 
 /* X(kind): one kernel each; dispatch and tests go over this list. */
 #define ED_KINDS(X)                                                                                                    \
-    X(ANALYSIS) X(SYNTHESIS) X(FEATURES) X(MERGE) X(SPLIT) X(MASK) X(NEIGHBOURS) X(CONV) X(CONV_I8) X(DEPTH)           \
+    X(ANALYSIS) X(SYNTHESIS) X(FEATURES) X(MERGE) X(SPLIT) X(MASK) X(EDGES) X(CONV) X(CONV_I8) X(DEPTH)           \
     X(DEPTH_I8) X(LEAKY) X(LEAKY_I8) X(MEAN_SQUARE) X(SIGMOID) X(TANH) X(GATE) X(GATE_I8) X(SHUFFLE) X(SHUFFLE_I8)     \
     X(GATE_SHUFFLE) X(ADD) X(ADD_I8) X(LAYER_NORM) X(INTERLEAVE) X(INTERLEAVE_I8) X(QUANTIZE) X(DEQUANTIZE)            \
     X(GRU_CELL) X(GRU_CELL_I8) X(BIGRU) X(BIGRU_MIXED) X(BIGRU_I8)
@@ -54,7 +54,8 @@ typedef struct {
     uint16_t n_rows;                     /* of the result: bands */
     uint16_t x_row, x2_row, y_row;       /* elements from one row to the next */
     uint16_t n_in, n_out;                /* columns read, columns made */
-    uint16_t seg, seg_row;               /* results lie in pieces of `seg` columns, `seg_row` elements apart */
+    uint16_t seg, seg_row;               /* results lie in pieces of `seg` columns, `seg_row` elements apart; EDGES:
+                                          * rows of x2 */
     uint16_t halo;                       /* elements of real zero before and after the rows of the result */
     uint8_t kind, flags;
     uint8_t taps, stride, pad;           /* over bands */

@@ -1,0 +1,64 @@
+"""What a build starts from: a checkpoint to calibrate, or a trained file to compile as it was trained.
+
+    nothing named            the trained default that comes with the project
+    --recipe R               the pulled official weights, calibrated
+    --checkpoint F           calibrated with recipe static, or R
+    --checkpoint F.trained   as it was trained, with its own recipe and ranges
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibration.ranges import Ranges
+from edge_runtime.errors import Failure
+from quant import assets, checkpoint, recipe, trained
+from quant.counts import blank
+from quant.graph import Array, Graph
+from quant.gtcrn import gtcrn
+from quant.passes import streaming_graph
+from quant.recipe import Recipe
+
+DEFAULT_RECIPE = "static"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network to quantize. `network` is it before any pass (a trained file keeps only the streaming graph: the
+    published network stands for it); `ranges` and `noisy` (clips, samples) come with a trained file."""
+
+    name: str
+    sha256: str
+    network: Graph
+    graph: Graph
+    recipe: Recipe
+    ranges: Ranges | None = None
+    noisy: Array | None = None
+
+
+def open_source(
+    path: Path | None, recipe_name: str | None, progress: Callable[[str], None] = lambda message: None
+) -> Source:
+    """Read what was asked for. Failure: no such file, another network, a recipe that does not fit."""
+    if path is None and recipe_name is None:
+        path = trained.embedded()
+    if path is not None and path.suffix == trained.SUFFIX:
+        return _trained(path, recipe_name)
+    chosen = recipe.load(recipe_name or DEFAULT_RECIPE)
+    read = checkpoint.load(path or assets.weights(progress=progress))
+    network = gtcrn(read.params)
+    graph = streaming_graph(network)
+    recipe.assign(chosen, graph)
+    return Source(read.name, read.sha256, network, graph, chosen)
+
+
+def _trained(path: Path, recipe_name: str | None) -> Source:
+    if recipe_name is not None:
+        remedy = "leave --recipe out, or name a checkpoint to calibrate"
+        raise Failure("was trained for its own recipe", where=path, remedy=remedy)
+    found = trained.load(path)
+    return Source(
+        found.name, found.sha256, blank(), found.graph, found.header.recipe, found.header.ranges, found.noisy
+    )

@@ -1,0 +1,185 @@
+"""`quant qat` and `quant train`: a checkpoint and sounds in, a trained file or a checkpoint out.
+
+    qat     calibrate (`ptq`), train weights and ranges under the plan's rounding (`prepared`) -> NAME.trained
+    train   the float network, from a checkpoint or from scratch -> model.tar, which is a checkpoint like the official
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from calibration.corpus import Corpus
+from calibration.mixing import Mix
+from edge_runtime.errors import Failure
+from edge_runtime.stft import SAMPLE_RATE_HZ
+from quant import assets, checkpoint, passes, ptq, recipe, trained, training
+from quant.erb import merging_matrix
+from quant.float_model import FloatModel
+from quant.graph import Array
+from quant.gtcrn import Config, gtcrn, param_shapes
+from quant.prepared import FIXED_WEIGHTS, Prepared
+from quant.training import History, Process, Settings, Trainer
+from quant.training_curves import draw
+from quant.training_data import Sounds
+
+CURVES_FILE, MODEL_FILE = "curves.png", "model.tar"
+EXCERPT_CLIPS, EXCERPT_SAMPLES = 3, 2 * SAMPLE_RATE_HZ
+EXCERPT_SEED = 2**40  # no step's
+TRAINING_MIX = Mix(n_clips=8, clip_ms=3000, warmup_ms=0)
+FROZEN_ROLES = frozenset({"running_mean", "running_var"})
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for; None takes the pulled weights and sounds."""
+
+    out: Path
+    checkpoint: Path | None = None
+    speech: Path | None = None
+    noise: Path | None = None
+    recipe: str = "static"
+    mix: Mix = TRAINING_MIX
+    settings: Settings = field(default_factory=Settings)
+    resume: bool = False
+    attribution: str = ""
+
+
+def qat(job: Job, progress: Progress) -> Path:
+    """Train under the plan's rounding; returns the trained file. Failure: see `checkpoint.load`, `Trainer.resume`."""
+    chosen = recipe.load(job.recipe)
+    source = checkpoint.load(job.checkpoint or assets.weights(progress=progress))
+    graph = passes.streaming_graph(gtcrn(source.params))
+    recipe.assign(chosen, graph)
+    with training.process(job.settings.device) as (me, device):
+        sounds = _start(job, me, progress)
+        if me.leads:
+            progress("calibrating the start")
+        heard, held_out = sounds.split()
+        calibration = ptq.CalibrationSet.make(heard.speech, heard.noise, Mix())
+        model = Prepared(ptq.quantize(graph, chosen, calibration, source.sha256))
+        history = _run(job, model, FloatModel(graph), sounds, me, device, progress)
+        path = job.out / f"{Path(source.name).stem}{trained.SUFFIX}"
+        if me.leads:
+            converted = model.cpu().converted()
+            header = trained.Header(
+                checkpoint_name=source.name,
+                checkpoint_sha256=source.sha256,
+                recipe=chosen,
+                ranges=converted.ranges,
+                slopes=trained.slopes_of(converted.graph),
+                training=_provenance(job, sounds, history),
+                attribution=job.attribution,
+            )
+            trained.save(path, converted.graph, header, _excerpt(held_out))
+            draw(history, job.out / CURVES_FILE, f"{source.name}, recipe {chosen.name}")
+    return path
+
+
+def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
+    """Train the float network, towards clean speech and, but for `share_teacher` 0, the checkpoint it starts from."""
+    source = None if from_scratch else checkpoint.load(job.checkpoint or assets.weights(progress=progress))
+    graph = gtcrn(source.params if source else initial_params(job.settings.seed))
+    with training.process(job.settings.device) as (me, device):
+        sounds = _start(job, me, progress)
+        model = FloatModel(graph)
+        model.learns_statistics = from_scratch
+        fix_constants(model)
+        teacher = FloatModel(graph) if source and job.settings.share_teacher else None
+        history = _run(job, model, teacher, sounds, me, device, progress)
+        path = job.out / MODEL_FILE
+        if me.leads:
+            weights = {name: torch.tensor(values) for name, values in model.params().items()}
+            torch.save({"model": weights, "training": _provenance(job, sounds, history)}, path)
+            draw(history, job.out / CURVES_FILE, source.name if source else "from scratch")
+    return path
+
+
+def initial_params(seed: int, config: Config | None = None) -> dict[str, Array]:
+    """Weights to start from: PyTorch's own defaults (uniform within 1 / sqrt(fan-in)), and the ERB matrices."""
+    config = config or Config()
+    rng = np.random.default_rng(seed)
+    merging = merging_matrix(config.n_low_bins, config.n_high_bands)
+    fixed = {"erb.erb_fc.weight": merging, "erb.ierb_fc.weight": np.ascontiguousarray(merging.T)}
+    shapes = param_shapes(config)
+    return {name: fixed.get(name, _initial(name, shape, shapes, rng)) for name, shape in shapes.items()}
+
+
+def _initial(name: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]], rng: np.random.Generator) -> Array:
+    layer, role = name.rsplit(".", 1)
+    if role in ("running_mean", "running_var"):
+        return np.full(shape, float(role == "running_var"), np.float32)
+    weight = shapes.get(f"{layer}.weight", ())
+    if len(weight) == 1 and shape == (1,):
+        return np.full(shape, 0.25, np.float32)  # PReLU
+    if f"{layer}.running_mean" in shapes or layer.endswith("_ln"):
+        return np.full(shape, float(role == "weight"), np.float32)
+    hidden = shapes.get(f"{layer}.{role.replace('_reverse', '').replace('ih', 'hh').replace('bias', 'weight')}")
+    fan_in = int(np.prod((weight or hidden or shape)[1:]))
+    return rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(np.sqrt(fan_in))
+
+
+def fix_constants(model: FloatModel) -> None:
+    """The ERB matrices and the statistics of BatchNorm are not trained by gradients."""
+    for node in model.graph.nodes:
+        roles = node.params if node.kind in FIXED_WEIGHTS else FROZEN_ROLES & node.params.keys()
+        for role in roles:
+            for name in node.params[role]:
+                model.weight(name).requires_grad_(False)
+
+
+def _start(job: Job, me: Process, progress: Progress) -> Sounds:
+    """The sounds, after everything that can be refused before work begins."""
+    torch.manual_seed(job.settings.seed)
+    torch.set_num_threads(1 if me.n > 1 else torch.get_num_threads())
+    if me.leads and job.out.exists() and any(job.out.iterdir()) and not job.resume:
+        raise Failure("is not empty", where=job.out, remedy="give --resume to go on, or another --out")
+    speech = Corpus.open(job.speech or assets.speech(progress=progress))
+    noise = Corpus.open(job.noise or assets.noise(progress=progress))
+    return Sounds(speech, noise, job.mix)
+
+
+def _run(
+    job: Job,
+    model: FloatModel | Prepared,
+    teacher: FloatModel | None,
+    sounds: Sounds,
+    me: Process,
+    device: torch.device,
+    progress: Progress,
+) -> History:
+    trainer = Trainer(model, teacher, sounds, job.settings, job.out, me, device)
+    if job.resume and trainer.resume() and me.leads:
+        progress(f"going on from step {trainer.step}")
+    return trainer.run(progress)
+
+
+def _excerpt(held_out: Sounds) -> Array:
+    """(clips, samples) noisy speech for golden vectors."""
+    mix = replace(
+        held_out.mix,
+        n_clips=EXCERPT_CLIPS,
+        clip_ms=1000 * EXCERPT_SAMPLES // SAMPLE_RATE_HZ,
+        share_clean=0.0,
+        share_noise_alone=0.0,
+    )
+    return np.stack([clip.noisy for clip in replace(held_out, mix=mix).clips(EXCERPT_SEED)])
+
+
+def _provenance(job: Job, sounds: Sounds, history: History) -> dict[str, Any]:
+    """How the result came about, as JSON types."""
+    return {
+        "settings": training.fixed(job.settings),
+        "mix": msgspec.to_builtins(job.mix),
+        "speech_sha256": sounds.speech.fingerprint(),
+        "noise_sha256": sounds.noise.fingerprint(),
+        "best": history.best,
+    }
