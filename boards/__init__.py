@@ -6,7 +6,7 @@
 The TOML, every field with its unit (all are required, save where a default is named):
 
     title = "Raspberry Pi 4 Model B"
-    preferred_engine = "tflite"         # onnx | tflite
+    preferred_engine = "tflite"         # native | onnx | tflite
     n_threads = 1                       # threads the engine may use
     ram_bytes = 1_073_741_824           # bytes; the smallest version sold
 
@@ -71,11 +71,11 @@ __all__ = [
     "describe", "load", "load_file", "names", "to_dict", "unsourced",
 ]  # fmt: skip
 
-ENGINES = ("onnx", "tflite")
+ENGINES = ("native", "onnx", "tflite")
 
 # pip extra of edge-denoise -> the engines that it installs
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "onnx": ("onnx",), "litert": ("tflite",), "tflite": ("tflite",), "build": ENGINES,
+    "onnx": ("onnx",), "litert": ("tflite",), "tflite": ("tflite",), "build": ("onnx", "tflite"),
 }  # fmt: skip
 
 _SUFFIX = ".toml"

@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime.denoiser import Denoiser, Repairs, repair
+from edge_runtime.denoiser import Denoiser, repair
 from edge_runtime.resample import Resampler
-from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
+from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array, Repairs
 
 _TAIL_S: Final = 0.02  # silence after the end, so that no rounding of two resamplers leaves a sample short
 

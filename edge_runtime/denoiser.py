@@ -8,24 +8,22 @@ behind. `flush` drains what is still owed at the end.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.engines import AUTO, Engine, open_engine
+from edge_runtime.engines import AUTO, Engine, HopEngine, open_engine
 from edge_runtime.manifest import Artifact, open_artifact
-from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, N_BINS, Analysis, Float32Array, Synthesis
-
-# Full scale is 1. Eight times that is never speech, and keeps every value of the network far from overflow.
-INPUT_LIMIT: Final = 8.0
-
-
-class Repairs(NamedTuple):
-    """How many samples were not fit for the network."""
-
-    n_nonfinite: int = 0
-    n_limited: int = 0
+from edge_runtime.stft import (
+    HOP_SAMPLES,
+    INPUT_LIMIT,
+    LATENCY_SAMPLES,
+    N_BINS,
+    Analysis,
+    Float32Array,
+    Repairs,
+    Synthesis,
+)
 
 
 def repair(samples: Float32Array) -> Repairs:
@@ -47,6 +45,7 @@ class Denoiser:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._process = engine.process if isinstance(engine, HopEngine) else self._through_spectra
         self.n_nonfinite = 0
         self.n_limited = 0
         self._analysis = Analysis()
@@ -76,13 +75,18 @@ class Denoiser:
 
     def step(self, hop: Float32Array, hop_out: Float32Array) -> None:
         """One hop in, (256,), one hop out, (256,), LATENCY_SAMPLES behind. For live loops; not with feed."""
-        self._hop[:] = hop
-        repairs = repair(self._hop)
+        repairs = self._process(hop, hop_out)
         self.n_nonfinite += repairs.n_nonfinite
         self.n_limited += repairs.n_limited
+
+    def _through_spectra(self, hop: Float32Array, hop_out: Float32Array) -> Repairs:
+        """What an engine without Fourier transforms needs around its step."""
+        self._hop[:] = hop
+        repairs = repair(self._hop)
         self._analysis.push(self._hop, self._spectrum)
         self.engine.step(self._spectrum, self._enhanced)
         self._synthesis.push(self._enhanced, hop_out)
+        return repairs
 
     def feed(self, samples: npt.ArrayLike) -> Float32Array:
         """Take any number of samples, (n,) in [-1, 1], and return those that are ready, (m,) float32."""

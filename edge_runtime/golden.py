@@ -19,13 +19,17 @@ from edge_runtime.stft import N_BINS, Float32Array
 
 
 class GoldenRow(NamedTuple):
-    """One model against its golden vectors. `ok` and `snr_db` are None where nothing could run it."""
+    """One model against its golden vectors. `ok` and `snr_db` are None where nothing could run it.
+
+    `exact`: it must match bit for bit; its SNR is then infinite.
+    """
 
     engine: str
     precision: str
     snr_db: float | None
     floor_db: float
     ok: bool | None
+    exact: bool = False
 
 
 def load_golden(artifact: Artifact) -> dict[str, Float32Array]:
@@ -71,11 +75,13 @@ def _rows(artifact: Artifact, engine: str, golden: dict[str, Float32Array]) -> I
     for precision, entry in sorted(artifact.manifest.models[engine].items()):
         floor_db = entry.golden_snr_floor_db
         if not runnable:
-            yield GoldenRow(engine, precision, None, floor_db, None)
+            yield GoldenRow(engine, precision, None, floor_db, None, entry.golden_exact)
             continue
         enhanced = stream(open_engine(artifact, engine, precision), golden["spectrum"])
-        reached_db = snr_db(golden[f"enhanced_{precision}"], enhanced)
-        yield GoldenRow(engine, precision, reached_db, floor_db, reached_db >= floor_db)
+        wanted = golden[f"enhanced_{precision}"]
+        reached_db = snr_db(wanted, enhanced)
+        ok = bool((enhanced == wanted).all()) if entry.golden_exact else reached_db >= floor_db
+        yield GoldenRow(engine, precision, reached_db, floor_db, ok, entry.golden_exact)
 
 
 def stream(engine: Engine, spectra: Float32Array) -> Float32Array:

@@ -51,11 +51,15 @@ class StateEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One model file, the states it carries between frames, and the SNR its golden vectors must reach."""
+    """One model file, the states it carries between frames, and the SNR its golden vectors must reach.
+
+    `golden_exact`: they must be reached bit for bit. An engine that keeps its states to itself lists none.
+    """
 
     file: FileName
     states: tuple[StateEntry, ...]
     golden_snr_floor_db: float
+    golden_exact: bool = False
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ of neighbouring frames add up to one: analysis, then synthesis, returns the inpu
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,17 @@ N_BINS: Final = 257
 # A sample is final once both frames that cover it are in: the second half of a window waits for the next hop.
 LATENCY_SAMPLES: Final = WINDOW_SAMPLES - HOP_SAMPLES
 
+# Full scale is 1. Eight times that is never speech, and keeps every value of the network far from overflow.
+INPUT_LIMIT: Final = 8.0
+
 Float32Array = npt.NDArray[np.float32]
+
+
+class Repairs(NamedTuple):
+    """How many samples were not fit for the network."""
+
+    n_nonfinite: int = 0
+    n_limited: int = 0
 
 
 def sqrt_hann() -> Float32Array:

@@ -29,6 +29,7 @@ from quant import (
     assets,
     budget,
     coverage,
+    emit_native,
     emit_onnx,
     emit_tflite,
     ptq,
@@ -108,7 +109,7 @@ def build(settings: Settings, progress: Progress) -> Built:
         quantized = _quantized(settings, source, ranges, lambda: calibration, progress)
         if ranges is not None and calibration:
             quantized = ptq.refine(quantized, source.recipe, calibration)
-        progress("emitting ONNX and TFLite")
+        progress("emitting ONNX, TFLite and native weights")
         models = emit_all(source.graph, quantized)
         progress("writing golden vectors")
         golden = golden_vectors(source.graph, quantized, excerpt)
@@ -207,12 +208,14 @@ def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
 
 
 def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
-    """The four model files."""
+    """Every model file, int8 and float."""
     return {
         "model.onnx": emit_onnx.emit(quantized.graph, quantized.plan),
         "model.fp32.onnx": emit_onnx.emit(graph),
         "model.tflite": emit_tflite.emit(quantized.graph, quantized.plan),
         "model.fp32.tflite": emit_tflite.emit(graph),
+        "model.native": emit_native.emit(quantized.graph, quantized.plan),
+        "model.fp32.native": emit_native.emit(graph),
     }
 
 
@@ -268,8 +271,10 @@ def make_manifest(
 ) -> Manifest:
     """The index of the folder."""
 
-    def entry(name: str, floor_db: float) -> ModelEntry:
-        return ModelEntry(file=name, states=models[name].states, golden_snr_floor_db=floor_db)
+    def entry(name: str, floor_db: float, *, exact: bool = False) -> ModelEntry:
+        return ModelEntry(
+            file=name, states=models[name].states, golden_snr_floor_db=floor_db, golden_exact=exact
+        )
 
     return Manifest(
         network="gtcrn",
@@ -284,10 +289,10 @@ def make_manifest(
         golden="golden.npz",
         models={
             engine: {
-                "int8": entry(f"model.{engine}", INT8_FLOOR_DB),
+                "int8": entry(f"model.{engine}", INT8_FLOOR_DB, exact=engine == "native"),
                 "fp32": entry(f"model.fp32.{engine}", FP32_FLOOR_DB),
             }
-            for engine in ("onnx", "tflite")
+            for engine in ("native", "onnx", "tflite")
         },
         files={name: artifact.file_entry(data) for name, data in sorted(files.items())},
         checkpoint=Checkpoint(name=source.name, sha256=source.sha256),

@@ -252,7 +252,7 @@ def _golden_dict(row: GoldenRow) -> dict[str, Any]:
 def _golden_cells(row: GoldenRow) -> tuple[str, ...]:
     reached = "" if row.snr_db is None else f"{row.snr_db:.1f}"
     verdict = {True: "ok", False: "BREACH", None: "not run: engine not installed"}[row.ok]
-    return row.engine, row.precision, reached, f"{row.floor_db:.0f}", verdict
+    return row.engine, row.precision, reached, "exact" if row.exact else f"{row.floor_db:.0f}", verdict
 
 
 def _judge(directory: Path, rows: Sequence[GoldenRow]) -> None:

@@ -17,7 +17,7 @@ from quant.qparams import WEIGHT_LIMIT, QParams
 
 def fake_quantize(values: Tensor, q: QParams) -> Tensor:
     """The same numbers as `qparams.fake_quantize`, on a tensor."""
-    grid = torch.clamp(torch.round(values / q.scale) + q.zero_point, -128, 127)
+    grid = torch.clamp(torch.round(values * float(q.inverse)) + q.zero_point, -128, 127)
     return (grid - q.zero_point) * q.scale
 
 
@@ -30,6 +30,12 @@ def fake_quantize_weight(weight: Tensor, scales: Tensor) -> Tensor:
 def fake_quantize_bias(bias: Tensor, units: Tensor) -> Tensor:
     """A bias as the accumulator holds it: from float64, so that the integer is the emitted one."""
     return (torch.round(bias.double() / units) * units).float()
+
+
+def to_half(values: Tensor) -> Tensor:
+    """The same numbers as `exact.to_half`, on a tensor."""
+    half = values.half().float()
+    return torch.where(half.abs() < torch.finfo(torch.float16).tiny, 0.0, half)
 
 
 def plan_tap(graph: Graph, plan: Plan) -> Tap:

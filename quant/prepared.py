@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from calibration.ranges import Ranges
-from quant.fake import bias_units, fake_quantize_bias, fake_quantize_weight
+from quant.fake import bias_units, fake_quantize_bias, fake_quantize_weight, to_half
 from quant.float_model import FloatModel, States, Tap
 from quant.plan import SAME_GRID, make_plan
-from quant.ptq import Quantized
+from quant.ptq import Quantized, halved, halved_names
 from quant.qparams import QParams
 from quant.recipe import RECURRENT
 
@@ -45,6 +45,7 @@ class Prepared(nn.Module):
         self.log_factors = nn.Parameter(torch.zeros(len(self.taps), 2))
         plan, nodes = quantized.plan, quantized.graph.nodes
         self._fused = frozenset(n.name for n in nodes if n.kind in RECURRENT and not plan.reads_int8(n))
+        self._half = halved_names(quantized.graph, plan.precision)
         self._idle = frozenset(n.name for n in nodes if n.kind in SAME_GRID)
         for node in nodes:
             if node.kind in FIXED_WEIGHTS:
@@ -58,7 +59,7 @@ class Prepared(nn.Module):
     def converted(self) -> Quantized:
         """The graph, plan and ranges of the weights and ranges as they are now. Failure: a range is not finite."""
         graph = replace(self.start.graph, params=self.model.params())
-        ranges = self.ranges()
+        graph, ranges = halved(graph, self.start.plan.precision), self.ranges()
         return Quantized(graph, make_plan(graph, self.start.plan.precision, ranges), ranges)
 
     def ranges(self) -> Ranges:
@@ -86,6 +87,8 @@ class Prepared(nn.Module):
                 return _LearnedRange.apply(value, factor, q, ranges[name].low, ranges[name].high)
             if name in units:
                 return _StraightThrough.apply(value, fake_quantize_bias(value, units[name]))
+            if name in self._half:
+                return _StraightThrough.apply(value, to_half(value))
             if name in scales:
                 return _StraightThrough.apply(value, fake_quantize_weight(value, scales[name]))
             return value
@@ -95,7 +98,7 @@ class Prepared(nn.Module):
 
 def _rounded(values: Tensor, q: QParams) -> tuple[Tensor, Tensor]:
     """`fake.fake_quantize`, and which values lay within the range."""
-    grid = torch.div(values, q.scale).round_().add_(q.zero_point)
+    grid = torch.mul(values, float(q.inverse)).round_().add_(q.zero_point)
     held = torch.clamp(grid, -128, 127)
     inside = held == grid
     return held.sub_(q.zero_point).mul_(q.scale), inside

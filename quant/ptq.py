@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -11,12 +12,13 @@ from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from calibration.ranges import Provenance, Ranges
 from edge_runtime.errors import Failure
-from quant import bias_correction, calibrate, loss_ranges, rounding
+from quant import bias_correction, calibrate, exact, loss_ranges, rounding
 from quant.graph import Array, Graph
 from quant.migration import migrate_scales
 from quant.plan import Plan, int8_taps, make_plan, prepare
-from quant.recipe import RECURRENT, Recipe
+from quant.recipe import RECURRENT, Precision, Recipe
 
+HALVED = RECURRENT | {"layer_norm"}
 ANEW = "leave --ranges out to calibrate anew"
 
 
@@ -73,7 +75,7 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
         options = {tap: loss_ranges.candidates(h, recipe.percentile) for tap, h in histograms.items()}
         heard = noisy[: loss_ranges.LOSS_CLIPS, : loss_ranges.LOSS_SAMPLES]
         ranges = msgspec.structs.replace(ranges, values=loss_ranges.choose(prepared, options, heard))
-    return refine(Quantized(prepared, make_plan(prepared, precision, ranges), ranges), recipe, calibration)
+    return refine(_planned(prepared, precision, ranges), recipe, calibration)
 
 
 def refine(quantized: Quantized, recipe: Recipe, calibration: CalibrationSet) -> Quantized:
@@ -99,7 +101,26 @@ def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: 
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
     if missing := [tap for tap in int8_taps(prepared, precision) if tap not in ranges.values]:
         raise Failure(f"measured for another recipe: no range for tap {missing[0]}", remedy=ANEW)
-    return Quantized(prepared, make_plan(prepared, precision, ranges), ranges)
+    return _planned(prepared, precision, ranges)
+
+
+def _planned(prepared: Graph, precision: Mapping[str, Precision], ranges: Ranges) -> Quantized:
+    return Quantized(halved(prepared, precision), make_plan(prepared, precision, ranges), ranges)
+
+
+def halved(graph: Graph, precision: Mapping[str, Precision]) -> Graph:
+    """Float recurrent and normalizing layers hold many numbers and use each once: two bytes are enough for them.
+
+    Every engine then carries the same numbers; the native one stores them in half precision.
+    """
+    names = halved_names(graph, precision)
+    return replace(graph, params={k: exact.to_half(v) if k in names else v for k, v in graph.params.items()})
+
+
+def halved_names(graph: Graph, precision: Mapping[str, Precision]) -> frozenset[str]:
+    """The parameters that are kept in half precision."""
+    kept = [n for n in graph.nodes if n.kind in HALVED and precision[n.name] == "float"]
+    return frozenset(name for node in kept for role in node.params.values() for name in role)
 
 
 def peaks_of(ranges: Ranges) -> dict[str, Array]:

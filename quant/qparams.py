@@ -2,7 +2,8 @@
 
 real = scale * (q - zero_point). Rounding is to nearest, ties to even, everywhere: in NumPy (`rint`), in PyTorch
 (`round`), in ONNX QuantizeLinear and in the emitted models. Scales are float32 values, so that every format carries
-them exactly.
+them exactly. What is rounded is a float32 product with a float32 multiplier, computed once: as XNNPACK and the native
+engine do it, where nothing wider is at hand.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class QParams:
             raise ValueError(f"zero_point must fit int8, not {self.zero_point}")
 
     @property
+    def inverse(self) -> np.float32:
+        """Steps of the grid per real unit."""
+        return np.float32(1 / np.float64(self.scale))
+
+    @property
     def low(self) -> float:
         """The smallest real value on the grid."""
         return self.scale * (-128 - self.zero_point)
@@ -57,8 +63,7 @@ def choose_qparams(low: float, high: float) -> QParams:
 
 def quantize(values: Array, q: QParams) -> NDArray[np.int8]:
     """Real values onto the grid, saturating."""
-    scaled = np.rint(np.asarray(values, np.float32) / np.float32(q.scale)) + q.zero_point
-    return np.clip(scaled, -128, 127).astype(np.int8)
+    return _on_grid(np.asarray(values, np.float32) * q.inverse, q)
 
 
 def dequantize(values: NDArray[np.int8], q: QParams) -> Array:
@@ -71,9 +76,24 @@ def fake_quantize(values: Array, q: QParams) -> Array:
     return dequantize(quantize(values, q), q)
 
 
+def multiplier(unit: Any, q: QParams) -> Any:
+    """What takes integers of `unit` real each to steps of the grid, as float32; `unit` may differ by channel."""
+    return (np.asarray(unit, np.float64) / q.scale).astype(np.float32)
+
+
 def requantize(values: NDArray[Any], unit: Any, q: QParams) -> NDArray[np.int8]:
-    """Sums, `unit` real each, onto a grid: one rounding, from float64. `unit` may differ by channel."""
-    return np.clip(np.rint(values * (unit / np.float64(q.scale))) + q.zero_point, -128, 127).astype(np.int8)
+    """Integer sums, `unit` real each, onto a grid: the sum and its product with the multiplier in float32."""
+    return _on_grid(values.astype(np.float32) * multiplier(unit, q), q)
+
+
+def requantize_sum(a: NDArray[Any], a_unit: float, b: NDArray[Any], b_unit: float, q: QParams) -> NDArray[np.int8]:
+    """a + b on a grid: each product with its multiplier in float32, then their sum."""
+    scaled = a.astype(np.float32) * multiplier(a_unit, q) + b.astype(np.float32) * multiplier(b_unit, q)
+    return _on_grid(scaled, q)
+
+
+def _on_grid(steps: Array, q: QParams) -> NDArray[np.int8]:
+    return np.clip(np.rint(steps) + q.zero_point, -128, 127).astype(np.int8)
 
 
 def choose_weight_scales(weight: Array) -> Array:

@@ -1,8 +1,8 @@
 """The integer reference: NumPy runs one frame of the plan, obvious and slow, and judges every emitter.
 
 8-bit values are held as int8; products are summed exactly in integers; every result is rounded once, to nearest with
-ties to even, from a float64 (`qparams.requantize`). Float nodes compute in float32. What it will not do: be fast,
-batch, or differentiate.
+ties to even, from a float32 (`qparams.requantize`). Float nodes compute in float32 in the stated order of `exact`, so
+that C code can be held to every bit. What it will not do: be fast, batch, or differentiate.
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quant import gru
+from quant import exact, gru
 from quant.graph import Graph, Node
 from quant.gru import GruWeights
 from quant.plan import Plan
-from quant.qparams import QParams, dequantize, quantize, quantize_bias, quantize_weight, requantize
+from quant.qparams import (
+    QParams,
+    dequantize,
+    quantize,
+    quantize_bias,
+    quantize_weight,
+    requantize,
+    requantize_sum,
+)
 
 Values = NDArray[Any]  # float32 or, on a grid, int8
 Tap = Callable[[str, Values], None]
@@ -75,11 +83,12 @@ class Reference:
         return self.graph.params[node.param(role)]
 
     def _features(self, node: Node, x: Values) -> Values:
-        return np.concatenate([np.sqrt((x * x).sum(0, keepdims=True) + np.float32(1e-12)), x])
+        squares = x * x
+        return np.concatenate([np.sqrt(squares[:1] + squares[1:] + np.float32(1e-12)), x])
 
     def _merge_bands(self, node: Node, x: Values) -> Values:
         n = node.attrs["n_low"]
-        return np.concatenate([x[:, :n], x[:, n:] @ self._param(node, "weight").T], 1)
+        return np.concatenate([x[:, :n], exact.sparse_bands(x[:, n:], self._param(node, "weight"))], 1)
 
     _split_bands = _merge_bands
 
@@ -88,15 +97,11 @@ class Reference:
         return np.stack([padded[:, k : k + x.shape[1]] for k in range(3)], 1).reshape(-1, x.shape[1])
 
     def _conv(self, node: Node, x: Values) -> Values:
-        y = _convolve(self._history(node, x), self._param(node, "weight"), node)
-        return (y + self._param(node, "bias")[:, None]).astype(np.float32)
+        taps = self._history(node, x)[:: node.attrs["dilation"]]
+        return exact.convolve(taps, self._param(node, "weight"), self._param(node, "bias"), node.attrs)
 
     def _edge_bands(self, node: Node, x: Values, source: Values) -> Values:
-        first, last = self._param(node, "weight")
-        y = x.copy()
-        y[:, 0] += first @ source[:, 0]
-        y[:, -1] += last @ source[:, -1]
-        return y
+        return exact.edge_bands(x, source, self._param(node, "weight"))
 
     def _history(self, node: Node, x: Values) -> Values:
         """(frames, channels, bands): the state, then this frame; the state moves on."""
@@ -118,13 +123,13 @@ class Reference:
         return np.stack([x, y], 1).reshape(-1, x.shape[1])
 
     def _mean_square(self, node: Node, x: Values) -> Values:
-        return (x * x).mean(1, keepdims=True)
+        return exact.mean_square(x)
 
     def _sigmoid(self, node: Node, x: Values) -> Values:
-        return _sigmoid(x).astype(np.float32)
+        return exact.sigmoid(x)
 
     def _tanh(self, node: Node, x: Values) -> Values:
-        return np.tanh(x)
+        return exact.tanh(x)
 
     def _gate(self, node: Node, x: Values, gate: Values) -> Values:
         return x * gate
@@ -133,9 +138,7 @@ class Reference:
         return x + y
 
     def _layer_norm(self, node: Node, x: Values) -> Values:
-        centred = x - x.mean()
-        scaled = centred / np.sqrt((centred * centred).mean() + np.float32(node.attrs["eps"]))
-        return scaled * self._param(node, "weight").T + self._param(node, "bias").T
+        return exact.layer_norm(x, self._param(node, "weight"), self._param(node, "bias"), node.attrs["eps"])
 
     def _interleave(self, node: Node, x: Values) -> Values:
         groups = node.attrs["groups"]
@@ -180,24 +183,30 @@ class Reference:
         return requantize(total, (np.float64(source.scale) * scales)[:, None], target)
 
     def _leaky_relu_int8(self, node: Node, x: Values) -> Values:
-        return _on_grid(self._leaky_relu(node, self._real(node, 0, x)), self.plan.grids[node.name])
+        source, target = self._grid(node.inputs[0]), self._grid(node.name)
+        unit = np.float64(source.scale)
+        down = requantize(_steps(x, source), np.float64(np.float32(node.attrs["slope"])) * unit, target)
+        return np.where(x < source.zero_point, down, requantize(_steps(x, source), unit, target))
 
     def _add_int8(self, node: Node, x: Values, y: Values) -> Values:
-        return _on_grid(self._real(node, 0, x) + self._real(node, 1, y), self.plan.grids[node.name])
+        a, b = (self._grid(name) for name in node.inputs)
+        return requantize_sum(_steps(x, a), a.scale, _steps(y, b), b.scale, self._grid(node.name))
 
     def _gate_int8(self, node: Node, x: Values, gate: Values) -> Values:
-        return _on_grid(self._real(node, 0, x) * self._real(node, 1, gate), self.plan.grids[node.name])
+        a, b = (self._grid(name) for name in node.inputs)
+        return _product(_steps(x, a), a, _steps(gate, b), b, self._grid(node.name))
 
     def _shuffle_int8(self, node: Node, x: Values, y: Values) -> Values:
-        both = self._shuffle(node, self._real(node, 0, x), self._real(node, 1, y))
-        return _on_grid(both, self.plan.grids[node.name])
+        grids = (self._grid(name) for name in node.inputs)
+        moved = [requantize(_steps(v, q), q.scale, self._grid(node.name)) for v, q in zip((x, y), grids, strict=True)]
+        return self._shuffle(node, *moved)
 
-    def _real(self, node: Node, index: int, x: Values) -> Values:
-        return _real(x, self.plan.grids[node.inputs[index]])
+    def _grid(self, name: str) -> QParams:
+        return self.plan.grids[name]
 
 
 def _convolve(x: Values, weight: Values, node: Node) -> Values:
-    """(frames, channels, bands) -> (out, bands), the last frame of a convolution, exact in integers."""
+    """Integers (frames, channels, bands) -> (out, bands), the last frame of a convolution, exactly."""
     a, (n_out, per_group, kt, kf) = node.attrs, weight.shape
     padded = np.pad(x, ((0, 0), (0, 0), (a["pad"], a["pad"])))
     windows = np.lib.stride_tricks.sliding_window_view(padded, kf, 2)[:: a["dilation"], :, :: a["stride"]]
@@ -206,20 +215,37 @@ def _convolve(x: Values, weight: Values, node: Node) -> Values:
     groups = a["groups"]
     grouped = windows.reshape(kt, groups, per_group, *windows.shape[2:])
     filters = weight.reshape(groups, n_out // groups, per_group, kt, kf)
-    dtype = np.int64 if x.dtype.kind == "i" else np.float32
-    return np.einsum("tgcbk,goctk->gob", grouped, filters, dtype=dtype).reshape(n_out, -1)
+    return np.einsum("tgcbk,goctk->gob", grouped, filters, dtype=np.int64).reshape(n_out, -1)
 
 
-def _on_grid(values: Values, q: QParams) -> Values:
-    return requantize(values, 1.0, q)
+def _steps(values: Values, q: QParams) -> Values:
+    """Distance from real zero, in steps of the grid."""
+    return values.astype(np.int32) - q.zero_point
 
 
-def _real(values: Values, q: QParams) -> Values:
-    return (values.astype(np.float64) - q.zero_point) * np.float64(q.scale)
+def _product(a: Values, a_grid: QParams, b: Values, b_grid: QParams, q: QParams) -> Values:
+    """a * b on a grid, from steps."""
+    return requantize(a * b, np.float64(a_grid.scale) * b_grid.scale, q)
 
 
-def _sigmoid(x: Values) -> Values:
-    return 1 / (1 + np.exp(-x.astype(np.float64)))
+def _curve(function: Callable[[Values], Values], source: QParams, target: QParams) -> Values:
+    """An 8-bit function as a table of 256 entries, from -128 on."""
+    grid = np.arange(-128, 128)
+    return quantize(function((grid - source.zero_point) * np.float64(source.scale)), target)
+
+
+def sigmoid_table(source: QParams, target: QParams) -> Values:
+    """sigmoid from grid to grid."""
+    return _curve(lambda x: 1 / (1 + np.exp(-x)), source, target)
+
+
+def tanh_table(source: QParams, target: QParams) -> Values:
+    """tanh from grid to grid."""
+    return _curve(np.tanh, source, target)
+
+
+def _look_up(table: Values, values: Values) -> Values:
+    return table[values.astype(np.int32) + 128]
 
 
 def _gru_layer(graph: Graph, plan: Plan, node: Node) -> _GruFloat | _GruInt8:
@@ -239,17 +265,17 @@ class _GruFloat:
         return np.zeros((1, self.w.hidden), np.float32)
 
     def gates_x(self, x: Values) -> Values:
-        return x @ self.w.w_ih.T + self.w.b_ih
+        return exact.linear(x, self.w.w_ih, self.w.b_ih)
 
     def step(self, gates_x: Values, h: Values) -> Values:
-        return _float_step(gates_x, h @ self.w.w_hh.T + self.w.b_hh, h)
+        return _float_step(gates_x, exact.linear(h, self.w.w_hh, self.w.b_hh), h)
 
 
 def _float_step(gates_x: Values, gates_h: Values, h: Values) -> Values:
     n_rz = 2 * h.shape[1]
-    r, z = np.split(_sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
-    n = np.tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
-    return (n + z * (h - n)).astype(np.float32)
+    r, z = np.split(exact.sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
+    n = exact.tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
+    return n + z * (h - n)
 
 
 class _GruInt8:
@@ -265,6 +291,11 @@ class _GruInt8:
             "weight_ih": quantize_weight(w.w_ih, self.scales["weight_ih"]),
             "weight_hh": quantize_weight(w.w_hh, self.scales["weight_hh"]),
         }
+        self._make_tables()
+
+    def _make_tables(self) -> None:
+        self.sigmoid = sigmoid_table(self._grid("reset_update_sum"), self._grid("reset_update"))
+        self.tanh = tanh_table(self._grid("new_sum"), self._grid("new"))
 
     def _grid(self, role: str) -> QParams:
         return self.plan.grids[f"{self.node.name}.{role}" if role else self.node.name]
@@ -282,30 +313,38 @@ class _GruInt8:
         return self._gates(x, self.plan.grids[self.node.inputs[0]], "weight_ih", self.w.b_ih, "gates_x")
 
     def step(self, gates_x: Values, h: Values) -> Values:
-        n_rz = 2 * self.w.hidden
-        gates_h = self._gates(h, self._grid(""), "weight_hh", self.w.b_hh, "gates_h")
-        x_real, h_real = _real(gates_x, self._grid("gates_x")), _real(gates_h, self._grid("gates_h"))
-        total = self._round(x_real[:, :n_rz] + h_real[:, :n_rz], "reset_update_sum")
-        r, z = np.split(self._round(_sigmoid(total), "reset_update"), 2, axis=1)
-        reset_h = self._round(r * h_real[:, n_rz:], "reset_h")
-        n = self._round(np.tanh(self._round(x_real[:, n_rz:] + reset_h, "new_sum")), "new")
-        difference = self._round(_real(h, self._grid("")) - n, "difference")
-        return _on_grid(n + self._round(z * difference, "update"), self._grid(""))
+        n_rz, grid = 2 * self.w.hidden, self._grid
+        gates_h = self._gates(h, grid(""), "weight_hh", self.w.b_hh, "gates_h")
+        x, hh = _steps(gates_x, grid("gates_x")), _steps(gates_h, grid("gates_h"))
+        total = self._sum(x[:, :n_rz], "gates_x", hh[:, :n_rz], "gates_h", "reset_update_sum")
+        r, z = np.split(_steps(_look_up(self.sigmoid, total), grid("reset_update")), 2, axis=1)
+        reset_h = self._times(r, "reset_update", hh[:, n_rz:], "gates_h", "reset_h")
+        new_sum = self._sum(x[:, n_rz:], "gates_x", _steps(reset_h, grid("reset_h")), "reset_h", "new_sum")
+        n = _steps(_look_up(self.tanh, new_sum), grid("new"))
+        difference = self._sum(_steps(h, grid("")), "", -n, "new", "difference")
+        update = self._times(z, "reset_update", _steps(difference, grid("difference")), "difference", "update")
+        return self._sum(n, "new", _steps(update, grid("update")), "update", "")
 
-    def _round(self, values: Values, role: str) -> Values:
-        return _real(_on_grid(values, self._grid(role)), self._grid(role))
+    def _sum(self, a: Values, a_role: str, b: Values, b_role: str, role: str) -> Values:
+        return requantize_sum(a, self._grid(a_role).scale, b, self._grid(b_role).scale, self._grid(role))
+
+    def _times(self, a: Values, a_role: str, b: Values, b_role: str, role: str) -> Values:
+        return _product(a, self._grid(a_role), b, self._grid(b_role), self._grid(role))
 
 
 class _GruMixed(_GruInt8):
     """Products in integers, gates and state in float32."""
 
+    def _make_tables(self) -> None:
+        """Its curves are float."""
+
     def start(self) -> Values:
         return np.zeros((1, self.w.hidden), np.float32)
 
     def gates_x(self, x: Values) -> Values:
-        return _real(super().gates_x(x), self._grid("gates_x")).astype(np.float32)
+        return dequantize(super().gates_x(x), self._grid("gates_x"))
 
     def step(self, gates_x: Values, h: Values) -> Values:
         state = quantize(h, self._grid("state"))
         total = self._gates(state, self._grid("state"), "weight_hh", self.w.b_hh, "gates_h")
-        return _float_step(gates_x, _real(total, self._grid("gates_h")).astype(np.float32), h)
+        return _float_step(gates_x, dequantize(total, self._grid("gates_h")), h)

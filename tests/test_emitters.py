@@ -156,11 +156,17 @@ class Stored(NamedTuple):
     def real(self) -> Array:
         return self.centred * np.float64(self.scales[0])
 
-    def holds(self, real: Array, unit: Any = 1.0) -> Array:
-        """What the reference would store here: its one rounding, saturated as this type is."""
+    def holds(self, real: Array) -> Array:
+        """One rounding from float64, saturated as this type is."""
+        limits = np.iinfo(self.values.dtype)
+        steps = np.rint(real / np.float64(self.scales[0])) + self.zero_point
+        return np.clip(steps, limits.min, limits.max).astype(int)
+
+    def holds_sum(self, total: Array, unit: Array) -> Array:
+        """What the reference stores of an integer sum, `unit` real each by channel."""
         low = np.iinfo(self.values.dtype).min
         centre = QParams(float(self.scales[0]), self.zero_point - low - UINT8_SHIFT)
-        return requantize(real, unit, centre).astype(int) + low + UINT8_SHIFT
+        return requantize(total, unit, centre).astype(int) + low + UINT8_SHIFT
 
 
 class Executed(NamedTuple):
@@ -187,7 +193,7 @@ def convolved(x: Stored, weight: Stored, bias: Stored, out: Stored, pad: tuple[i
     arrays = (padded, weight.values.astype(np.float64), bias.values.astype(np.float64))
     total = torch.conv2d(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays), **options).numpy()
     unit = np.float64(x.scales[0]) * weight.scales.astype(np.float64)
-    return out.holds(total, unit[:, None, None])
+    return out.holds_sum(total, unit[:, None, None])
 
 
 def leaky(x: Stored, slope: float, out: Stored) -> Array:

@@ -1,5 +1,6 @@
 """Engines: one step of the model for one spectrum, behind one small protocol.
 
+native    C of this project, compiled when the package is installed
 onnx      ONNX Runtime                                             pip install 'edge-denoise[onnx]'
 tflite    ai-edge-litert, tflite-runtime or tensorflow             pip install 'edge-denoise[litert]'
 """
@@ -8,14 +9,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast, runtime_checkable
 
 from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
     from edge_runtime.engines.interface import StateArray
     from edge_runtime.manifest import Artifact, ModelEntry
-    from edge_runtime.stft import Float32Array
+    from edge_runtime.stft import Float32Array, Repairs
 
 
 class Engine(Protocol):
@@ -38,17 +39,34 @@ class Engine(Protocol):
         """Continue from `states`. ValueError: a name, shape or dtype is not the model's."""
 
 
+@runtime_checkable
+class HopEngine(Protocol):
+    """An engine that does the Fourier transforms too."""
+
+    def process(self, hop: Float32Array, hop_out: Float32Array) -> Repairs:
+        """One hop in, (256,), one hop out, (256,), LATENCY_SAMPLES behind; input repaired as `denoiser.repair` does."""
+
+
 class _Kind(NamedTuple):
-    """How an engine is found: any one of `packages` will do; `extra` installs the first."""
+    """How an engine is found: any one of `packages` will do; `remedy` brings the first."""
 
     module: str
     packages: tuple[str, ...]
-    extra: str
+    remedy: str
 
 
 ENGINES: Final = {
-    "onnx": _Kind("edge_runtime.engines.onnx", ("onnxruntime",), "onnx"),
-    "tflite": _Kind("edge_runtime.engines.tflite", ("ai_edge_litert", "tflite_runtime", "tensorflow"), "litert"),
+    "native": _Kind(
+        "edge_runtime.engines.native",
+        ("edge_runtime.native.libedge_denoise",),
+        "install a C compiler (Debian: apt install gcc libc6-dev) and edge-denoise again",
+    ),
+    "onnx": _Kind("edge_runtime.engines.onnx", ("onnxruntime",), "`pip install 'edge-denoise[onnx]'`"),
+    "tflite": _Kind(
+        "edge_runtime.engines.tflite",
+        ("ai_edge_litert", "tflite_runtime", "tensorflow"),
+        "`pip install 'edge-denoise[litert]'`",
+    ),
 }
 AUTO: Final = "auto"
 
@@ -76,7 +94,7 @@ def open_model(model: bytes, entry: ModelEntry, engine: str, precision: str, n_t
         module = import_module(ENGINES[engine].module)
         return cast(Engine, module.open_model(model, entry, precision, n_threads))
     except ImportError as error:
-        remedy = f"reinstall it: `pip install --force-reinstall 'edge-denoise[{ENGINES[engine].extra}]'`"
+        remedy = f"reinstall it: {ENGINES[engine].remedy.replace('install ', 'install --force-reinstall ', 1)}"
         raise Failure(f"the {engine} engine is installed but broken ({error})", remedy=remedy) from error
 
 
@@ -101,5 +119,5 @@ def _preferred(artifact: Artifact, precision: str) -> str:
 
 def _not_installed(names: list[str]) -> Failure:
     packages = " or ".join(package for name in names for package in ENGINES[name].packages)
-    remedy = " or ".join(f"`pip install 'edge-denoise[{ENGINES[name].extra}]'`" for name in names)
+    remedy = " or ".join(ENGINES[name].remedy for name in names)
     return Failure(f"the {' or '.join(names)} engine needs {packages}, not installed", remedy=remedy)

@@ -1,0 +1,304 @@
+/* NEON, for Armv8-A and Armv7-A: what the vectorized kernels need. */
+#ifndef ED_ARM_H
+#define ED_ARM_H
+
+#include <arm_neon.h>
+#include <string.h>
+
+#define VL 4
+#define MOST_NB 3
+#define NB16 3
+#define NB8 3
+#define MOST_NB_I8 3
+
+typedef float32x4_t vf;
+#define vf_load(p) vld1q_f32(p)
+#define vf_load8(p) vf_load(p)
+#define vf_load4(p) vf_load(p)
+#define vf_store(p, v) vst1q_f32(p, v)
+#define vf_set1(x) vdupq_n_f32(x)
+#define vf_min(a, b) vminq_f32(a, b)
+#define vf_max(a, b) vmaxq_f32(a, b)
+
+typedef float32x4_t v4;
+#define v4_load(p) vld1q_f32(p)
+#define v4_store(p, v) vst1q_f32(p, v)
+#define v4_set1(x) vdupq_n_f32(x)
+
+typedef float32x4_t x4;
+#define x4_load(p) vld1q_f32(p)
+#define X4_USE(x, j) (void)0
+
+#if defined(__aarch64__)
+#define vf_div(a, b) vdivq_f32(a, b)
+#define vf_sqrt(a) vsqrtq_f32(a)
+#define vf_fma(acc, a, b) vfmaq_f32(acc, a, b)
+#define vf_round(v) vrndnq_f32(v)
+#define vf_below_zero(test, then, other) vbslq_f32(vcltzq_f32(test), then, other)
+#define vf_load_half(p) vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))
+#define X4_TIMES(w, x, j) vmulq_laneq_f32(w, x, j)
+#define X4_FMA(acc, w, x, j) vfmaq_laneq_f32(acc, w, x, j)
+#define LANE_TIMES(w, h, k) vmulq_laneq_f32(w, h, k)
+#define LANE_FMA(acc, w, h, k) vfmaq_laneq_f32(acc, w, h, k)
+#define zip_1(a, b) vzip1q_f32(a, b)
+#define zip_2(a, b) vzip2q_f32(a, b)
+#define even_of(a, b) vuzp1q_f32(a, b)
+#define odd_of(a, b) vuzp2q_f32(a, b)
+#define low_words(a, b) vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b))
+#define low_bytes(a, b) vuzp1q_s8(vreinterpretq_s8_s16(a), vreinterpretq_s8_s16(b))
+#define mull_low(a, b) vmull_s8(vget_low_s8(a), vget_low_s8(b))
+#define mull_high(a, b) vmull_high_s8(a, b)
+#define mlal_low(s, a, b) vmlal_s8(s, vget_low_s8(a), vget_low_s8(b))
+#define mlal_high(s, a, b) vmlal_high_s8(s, a, b)
+#define add_low(s, a) vaddw_s16(s, vget_low_s16(a))
+#define add_high(s, a) vaddw_high_s16(s, a)
+#define pairs(a, b) vpaddq_s32(a, b)
+#else
+/* No vector division, square root or rounding; products are not fused. Denormals are taken for zero. */
+static inline vf vf_div(vf a, vf b)
+{
+    float x[4], y[4];
+    vst1q_f32(x, a), vst1q_f32(y, b);
+    x[0] /= y[0], x[1] /= y[1], x[2] /= y[2], x[3] /= y[3];
+    return vld1q_f32(x);
+}
+
+static inline vf vf_sqrt(vf a)
+{
+    float x[4];
+    vst1q_f32(x, a);
+    x[0] = __builtin_sqrtf(x[0]), x[1] = __builtin_sqrtf(x[1]), x[2] = __builtin_sqrtf(x[2]), x[3] = __builtin_sqrtf(x[3]);
+    return vld1q_f32(x);
+}
+
+static inline vf vf_round(vf v)
+{
+    const vf shift = vdupq_n_f32(12582912.0f);
+    return vsubq_f32(vaddq_f32(v, shift), shift);
+}
+
+static inline vf vf_load_half(const uint16_t *p)
+{
+    uint16x4_t h = vld1_u16(p);
+    uint32x4_t size = vshll_n_u16(vand_u16(h, vdup_n_u16(0x7fff)), 13), sign = vshll_n_u16(vand_u16(h, vdup_n_u16(0x8000)), 16);
+    vf v = vmulq_f32(vreinterpretq_f32_u32(size), vdupq_n_f32(5.192296858534828e33f));
+    return vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(v), sign));
+}
+
+#define vf_fma(acc, a, b) vaddq_f32(acc, vmulq_f32(a, b))
+#define vf_below_zero(test, then, other) vbslq_f32(vcltq_f32(test, vdupq_n_f32(0)), then, other)
+#define X4_TIMES(w, x, j) vmulq_lane_f32(w, (j) < 2 ? vget_low_f32(x) : vget_high_f32(x), (j) & 1)
+#define X4_FMA(acc, w, x, j) vmlaq_lane_f32(acc, w, (j) < 2 ? vget_low_f32(x) : vget_high_f32(x), (j) & 1)
+#define LANE_TIMES(w, h, k) X4_TIMES(w, h, k)
+#define LANE_FMA(acc, w, h, k) X4_FMA(acc, w, h, k)
+#define zip_1(a, b) vzipq_f32(a, b).val[0]
+#define zip_2(a, b) vzipq_f32(a, b).val[1]
+#define even_of(a, b) vuzpq_f32(a, b).val[0]
+#define odd_of(a, b) vuzpq_f32(a, b).val[1]
+#define low_words(a, b) vcombine_s16(vmovn_s32(a), vmovn_s32(b))
+#define low_bytes(a, b) vcombine_s8(vmovn_s16(a), vmovn_s16(b))
+#define mull_low(a, b) vmull_s8(vget_low_s8(a), vget_low_s8(b))
+#define mull_high(a, b) vmull_s8(vget_high_s8(a), vget_high_s8(b))
+#define mlal_low(s, a, b) vmlal_s8(s, vget_low_s8(a), vget_low_s8(b))
+#define mlal_high(s, a, b) vmlal_s8(s, vget_high_s8(a), vget_high_s8(b))
+#define add_low(s, a) vaddw_s16(s, vget_low_s16(a))
+#define add_high(s, a) vaddw_s16(s, vget_high_s16(a))
+#define pairs(a, b)                                                                                                    \
+    vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)), vpadd_s32(vget_low_s32(b), vget_high_s32(b)))
+#endif
+
+static inline vf vf_reverse(vf v)
+{
+    vf r = vrev64q_f32(v);
+    return vextq_f32(r, r, 2);
+}
+
+/* Whole numbers as 16 bytes; modulo 256, so that the zero point can be added last. */
+static inline int8x16_t bytes_of(const vf *v, int zp)
+{
+    int16x8_t a = low_words(vcvtq_s32_f32(v[0]), vcvtq_s32_f32(v[1]));
+    int16x8_t b = low_words(vcvtq_s32_f32(v[2]), vcvtq_s32_f32(v[3]));
+    return vaddq_s8(low_bytes(a, b), vdupq_n_s8((int8_t)zp));
+}
+
+static inline void store16_i8(int8_t *p, const vf *v, int zp)
+{
+    vst1q_s8(p, bytes_of(v, zp));
+}
+
+/* To the nearest steps of a grid. */
+static inline int8x16_t rounded(const vf *v, vf low, vf high, int zp)
+{
+#if defined(__aarch64__)
+    int16x8_t a = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[0])), vcvtnq_s32_f32(v[1]));
+    int16x8_t b = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[2])), vcvtnq_s32_f32(v[3])), z = vdupq_n_s16((int16_t)zp);
+    (void)low, (void)high;
+    return vqmovn_high_s16(vqmovn_s16(vqaddq_s16(a, z)), vqaddq_s16(b, z));
+#else
+    vf f[4];
+    int i;
+    for (i = 0; i < 4; i++) f[i] = vf_round(vminq_f32(vmaxq_f32(v[i], low), high));
+    return bytes_of(f, zp);
+#endif
+}
+
+static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
+{
+    vst1q_s8(p, rounded(v, low, high, zp));
+}
+
+static inline void floats_of(int8x16_t x, int zp, vf *v)
+{
+    int8x8_t z = vdup_n_s8((int8_t)zp);
+    int16x8_t a = vsubl_s8(vget_low_s8(x), z), b = vsubl_s8(vget_high_s8(x), z);
+    v[0] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(a))), v[1] = vcvtq_f32_s32(vmovl_s16(vget_high_s16(a)));
+    v[2] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(b))), v[3] = vcvtq_f32_s32(vmovl_s16(vget_high_s16(b)));
+}
+
+/* Steps from the zero point. */
+static inline void load16_i8(const int8_t *p, int zp, vf *v)
+{
+    floats_of(vld1q_s8(p), zp, v);
+}
+
+static inline void load_units_i8(const int8_t *ahead, const int8_t *back, int zp, vf *v)
+{
+    floats_of(vcombine_s8(vld1_s8(ahead), vld1_s8(back)), zp, v);
+}
+
+static inline void zip(vf a, vf b, vf *first, vf *second)
+{
+    *first = zip_1(a, b), *second = zip_2(a, b);
+}
+
+static inline void unzip(vf a, vf b, vf *even, vf *odd)
+{
+    *even = even_of(a, b), *odd = odd_of(a, b);
+}
+
+static inline void zip8(const float *x, const float *gates, const float *x2, float *y)
+{
+    float32x4x2_t low, high;
+    low.val[0] = vmulq_f32(vf_load(x), vf_load(gates)), low.val[1] = vf_load(x2);
+    high.val[0] = vmulq_f32(vf_load(x + 4), vf_load(gates + 4)), high.val[1] = vf_load(x2 + 4);
+    vst2q_f32(y, low), vst2q_f32(y + 8, high);
+}
+
+static inline void store_features(float *y, vf m, vf r, vf i)
+{
+    float32x4x4_t rows;
+    rows.val[0] = m, rows.val[1] = r, rows.val[2] = i, rows.val[3] = vdupq_n_f32(0);
+    vst4q_f32(y, rows);
+}
+
+static inline void transpose4(const float *x, float *y, ptrdiff_t row)
+{
+    vf a = vf_load(x), b = vf_load(x + row), c = vf_load(x + 2 * row), d = vf_load(x + 3 * row);
+    vf ac1 = zip_1(a, c), ac2 = zip_2(a, c), bd1 = zip_1(b, d), bd2 = zip_2(b, d);
+    vf_store(y, zip_1(ac1, bd1)), vf_store(y + row, zip_2(ac1, bd1));
+    vf_store(y + 2 * row, zip_1(ac2, bd2)), vf_store(y + 3 * row, zip_2(ac2, bd2));
+}
+
+static inline int8x16_t four(const int8_t *x)
+{
+    return vreinterpretq_s8_s32(vld1q_dup_s32((const int32_t *)(const void *)x));
+}
+
+/* 4 bytes of block j, four times. */
+static inline int8x16_t block(const int8_t *h, int j)
+{
+    return four(h + 4 * j);
+}
+
+/* --- depthwise -------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    int8x16_t w[9];
+    int32x4_t bias[4];
+} depth_weights;
+
+static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
+{
+    int i;
+    for (i = 0; i < 9; i++) d->w[i] = vld1q_s8(w + i * row);
+    for (i = 0; i < 4; i++) d->bias[i] = vld1q_s32(bias + 4 * i);
+}
+
+/* Weights reach 127, so two products fit 16 bits. */
+static inline __attribute__((always_inline)) void depth_sum(const depth_weights *d, const int8_t *a, const int8_t *b,
+                                                            const int8_t *c, ptrdiff_t row, vf *sum)
+{
+    int8x16_t x[9];
+    int32x4_t s[4];
+    int i;
+    _Pragma("GCC unroll 3") for (i = 0; i < 3; i++) {
+        x[i] = vld1q_s8(a + i * row), x[3 + i] = vld1q_s8(b + i * row), x[6 + i] = vld1q_s8(c + i * row);
+    }
+    _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) s[i] = d->bias[i];
+    _Pragma("GCC unroll 5") for (i = 0; i < 9; i += 2) {
+        int16x8_t low = mull_low(x[i], d->w[i]), high = mull_high(x[i], d->w[i]);
+        if (i < 8) low = mlal_low(low, x[i + 1], d->w[i + 1]), high = mlal_high(high, x[i + 1], d->w[i + 1]);
+        s[0] = add_low(s[0], low), s[1] = add_high(s[1], low);
+        s[2] = add_low(s[2], high), s[3] = add_high(s[3], high);
+    }
+    _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) sum[i] = vcvtq_f32_s32(s[i]);
+}
+
+/* --- curves of a GRU -------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const int8_t *table;
+    int sum_zp, new_zp, gate_zp, n_zp;
+    vf sum_low, sum_high, new_low, new_high;
+} curves;
+
+static inline void curves_start(curves *c, const int8_t *table, const ed_gru_grids *g)
+{
+    c->table = table, c->sum_zp = (int)g->sum_zp, c->new_zp = (int)g->new_zp;
+    c->gate_zp = (int)g->gate_zp, c->n_zp = (int)g->n_zp;
+    c->sum_low = vf_set1(-128.0f - g->sum_zp), c->sum_high = vf_set1(127.0f - g->sum_zp);
+    c->new_low = vf_set1(-128.0f - g->new_zp), c->new_high = vf_set1(127.0f - g->new_zp);
+}
+
+/* Round to bytes, add 128, and take that entry of the table. */
+static inline void look_up(const int8_t *table, int8x16_t steps, int table_zp, vf *y)
+{
+    uint8x16_t at = veorq_u8(vreinterpretq_u8_s8(steps), vdupq_n_u8(0x80));
+#if defined(__aarch64__)
+    const uint8_t *t = (const uint8_t *)table;
+    uint8x16_t found = vqtbl4q_u8(vld1q_u8_x4(t), at);
+    found = vqtbx4q_u8(found, vld1q_u8_x4(t + 64), veorq_u8(at, vdupq_n_u8(64)));
+    found = vqtbx4q_u8(found, vld1q_u8_x4(t + 128), veorq_u8(at, vdupq_n_u8(128)));
+    found = vqtbx4q_u8(found, vld1q_u8_x4(t + 192), veorq_u8(at, vdupq_n_u8(192)));
+    floats_of(vreinterpretq_s8_u8(found), table_zp, y);
+#else
+    uint8_t index[16];
+    int8_t found[16];
+    int i;
+    vst1q_u8(index, at);
+    for (i = 0; i < 16; i++) found[i] = table[index[i]];
+    load16_i8(found, table_zp, y);
+#endif
+}
+
+static inline void curve_sigmoid(const curves *c, const vf *x, vf *y)
+{
+    look_up(c->table, rounded(x, c->sum_low, c->sum_high, c->sum_zp), c->gate_zp, y);
+}
+
+static inline void curve_tanh(const curves *c, const vf *x, vf *y)
+{
+    look_up(c->table + 256, rounded(x, c->new_low, c->new_high, c->new_zp), c->n_zp, y);
+}
+
+typedef struct {
+    const int8_t *w;
+    const int32_t *bias;
+} gate_dots;
+
+static inline void gate_start(gate_dots *d, const void *w, const void *bias)
+{
+    d->w = w, d->bias = bias;
+}
+
+#endif

@@ -1,0 +1,258 @@
+/* Kernels for x86-64 with AVX2, FMA and F16C. */
+#include "ed_program.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(ED_PORTABLE_ONLY)
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma,f16c")
+#endif
+#include <immintrin.h>
+
+#include "ed_x86.h"
+
+#define SET ed_avx2
+#define NAME "avx2"
+#define BASE &ed_portable
+#define VL 8
+#define MOST_NB 11
+#define NB16 5
+#define NB8 11
+#define MOST_NB_I8 3
+#define NB16_I8 2
+#define NB8_I8 3
+
+typedef __m256 vf;
+#define vf_load(p) _mm256_loadu_ps(p)
+#define vf_load8(p) vf_load(p)
+#define vf_load4(p) _mm256_zextps128_ps256(_mm_loadu_ps(p))
+#define vf_store(p, v) _mm256_storeu_ps(p, v)
+#define vf_set1(x) _mm256_set1_ps(x)
+#define vf_min(a, b) _mm256_min_ps(a, b)
+#define vf_max(a, b) _mm256_max_ps(a, b)
+#define vf_div(a, b) _mm256_div_ps(a, b)
+#define vf_sqrt(a) _mm256_sqrt_ps(a)
+#define vf_fma(acc, a, b) _mm256_fmadd_ps(a, b, acc)
+#define vf_round(v) _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define vf_below_zero(test, then, other) _mm256_blendv_ps(other, then, test)
+#define vf_load_half(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define vf_reverse(v) _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0))
+
+typedef const float *x4;
+#define x4_load(p) (p)
+#define X4_USE(x, j) (void)0
+#define X4_TIMES(w, x, j) ((w) * vf_set1((x)[j]))
+#define X4_FMA(acc, w, x, j) vf_fma(acc, w, vf_set1((x)[j]))
+#define LANE_TIMES(w, h, k) ((w) * _mm256_permute_ps(h, (k) * 0x55))
+#define LANE_FMA(acc, w, h, k) vf_fma(acc, w, _mm256_permute_ps(h, (k) * 0x55))
+
+static inline void store16_i8(int8_t *p, const vf v[2], int zp)
+{
+    __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v[0]), _mm256_cvtps_epi32(v[1]));
+    words = _mm256_add_epi16(_mm256_permute4x64_epi64(words, 0xd8), _mm256_set1_epi16((int16_t)zp));
+    _mm_storeu_si128((__m128i *)(void *)p,
+                     _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+
+/* To the nearest steps of a grid. */
+static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
+{
+    vf f[16 / VL];
+    int i;
+    for (i = 0; i < 16 / VL; i++) f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
+    store16_i8(p, f, zp);
+}
+
+/* Steps from the zero point. */
+static inline void load_units_i8(const int8_t *ahead, const int8_t *back, int zp, vf *v)
+{
+    v[0] = from_8(ahead) - vf_set1((float)zp);
+    v[1] = from_8(back) - vf_set1((float)zp);
+}
+
+static inline void load16_i8(const int8_t *p, int zp, vf *v)
+{
+    load_units_i8(p, p + 8, zp, v);
+}
+
+static inline void zip(vf a, vf b, vf *first, vf *second)
+{
+    vf low = _mm256_unpacklo_ps(a, b), high = _mm256_unpackhi_ps(a, b);
+    *first = _mm256_permute2f128_ps(low, high, 0x20);
+    *second = _mm256_permute2f128_ps(low, high, 0x31);
+}
+
+static inline void unzip(vf a, vf b, vf *even, vf *odd)
+{
+    __m256d e = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), o = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
+    *even = _mm256_castpd_ps(_mm256_permute4x64_pd(e, 0xd8));
+    *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(o, 0xd8));
+}
+
+static inline void zip8(const float *x, const float *gates, const float *x2, float *y)
+{
+    vf first, second;
+    zip(vf_load(x) * vf_load(gates), vf_load(x2), &first, &second);
+    vf_store(y, first);
+    vf_store(y + 8, second);
+}
+
+static inline void store_features(float *y, vf m, vf r, vf i)
+{
+    rows_of_4(y, _mm256_castps256_ps128(m), _mm256_castps256_ps128(r), _mm256_castps256_ps128(i));
+    rows_of_4(y + 16, _mm256_extractf128_ps(m, 1), _mm256_extractf128_ps(r, 1), _mm256_extractf128_ps(i, 1));
+}
+
+/* 4 inputs of 4 results in 16 bytes: as 16-bit products, two by two. */
+typedef struct {
+    __m256i low[2], high[2]; /* of 8 results: 0..3, 4..7, each as two partial sums */
+} dots;
+
+static inline __m256i words(const int8_t *p)
+{
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+static inline __m256i four(const int8_t *x)
+{
+    int32_t bytes;
+    __builtin_memcpy(&bytes, x, 4);
+    return _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(bytes)));
+}
+
+static inline __attribute__((always_inline)) void dots_start(dots *d, const int32_t *bias, const int n, const int width)
+{
+    int b;
+    (void)bias, (void)width;
+    _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
+        d[b].low[0] = d[b].low[1] = d[b].high[0] = d[b].high[1] = _mm256_setzero_si256();
+}
+
+static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
+                                                           ptrdiff_t step, int n_groups, const int n, const int width)
+{
+    int g, b, v;
+    for (g = 0; g < n_groups; g++, w += w_row, x += 4) {
+        __m256i xs[MOST_NB_I8];
+        _Pragma("GCC unroll 4") for (b = 0; b < n; b++) xs[b] = four(x + b * step);
+        _Pragma("GCC unroll 2") for (v = 0; v < (width + 7) / 8; v++) {
+            __m256i low = words(w + 32 * v), high = width > 4 ? words(w + 32 * v + 16) : low;
+            _Pragma("GCC unroll 4") for (b = 0; b < n; b++) {
+                d[b].low[v] = _mm256_add_epi32(d[b].low[v], _mm256_madd_epi16(low, xs[b]));
+                if (width > 4) d[b].high[v] = _mm256_add_epi32(d[b].high[v], _mm256_madd_epi16(high, xs[b]));
+            }
+        }
+    }
+}
+
+static inline vf joined(__m256i low, __m256i high, const int32_t *bias)
+{
+    __m256i sum = _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *)(const void *)bias)));
+}
+
+static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf sum[][2], const int n,
+                                                           const int width)
+{
+    int b, v;
+    _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
+        _Pragma("GCC unroll 2") for (v = 0; v < (width + 7) / 8; v++)
+            sum[b][v] = joined(d[b].low[v], d[b].high[v], bias + 8 * v);
+}
+
+/* Depthwise: floats hold these sums exactly. */
+typedef struct {
+    vf w[9][2], bias[2];
+} depth_weights;
+
+static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
+{
+    int i;
+    for (i = 0; i < 9; i++) load16_i8(w + i * row, 0, d->w[i]);
+    for (i = 0; i < 2; i++)
+        d->bias[i] = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)(bias + 8 * i)));
+}
+
+static inline __attribute__((always_inline)) void depth_sum(const depth_weights *d, const int8_t *a, const int8_t *b,
+                                                            const int8_t *c, ptrdiff_t row, vf *sum)
+{
+    int k, v;
+    _Pragma("GCC unroll 2") for (v = 0; v < 2; v++) {
+        sum[v] = d->bias[v];
+        _Pragma("GCC unroll 3") for (k = 0; k < 3; k++) {
+            sum[v] = vf_fma(sum[v], from_8(a + k * row + 8 * v), d->w[k][v]);
+            sum[v] = vf_fma(sum[v], from_8(b + k * row + 8 * v), d->w[3 + k][v]);
+            sum[v] = vf_fma(sum[v], from_8(c + k * row + 8 * v), d->w[6 + k][v]);
+        }
+    }
+}
+
+typedef struct {
+    const int8_t *w;
+    const int32_t *bias;
+} gate_dots;
+
+static inline void gate_start(gate_dots *d, const void *w, const void *bias)
+{
+    d->w = w, d->bias = bias;
+}
+
+static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *sum)
+{
+    int v;
+    _Pragma("GCC unroll 2") for (v = 0; v < 2; v++) {
+        const int8_t *w = d->w + 64 * gate + 32 * v;
+        sum[v] = joined(_mm256_madd_epi16(words(w), four(h + 8 * v)),
+                        _mm256_madd_epi16(words(w + 16), four(h + 8 * v + 4)), d->bias + 16 * gate + 8 * v);
+    }
+}
+
+/* The tables of a GRU as floats, for gather instructions. */
+typedef struct {
+    float table[512];
+    __m256i sum, new_sum;
+    vf sum_low, sum_high, new_low, new_high;
+} curves;
+
+static inline void curves_start(curves *c, const int8_t *table, const ed_gru_grids *g)
+{
+    int i;
+    for (i = 0; i < 512; i++) c->table[i] = (float)table[i] - (i < 256 ? g->gate_zp : g->n_zp);
+    c->sum = _mm256_set1_epi32((int)g->sum_zp + 128);
+    c->new_sum = _mm256_set1_epi32((int)g->new_zp + 128 + 256);
+    c->sum_low = vf_set1(-128.0f - g->sum_zp), c->sum_high = vf_set1(127.0f - g->sum_zp);
+    c->new_low = vf_set1(-128.0f - g->new_zp), c->new_high = vf_set1(127.0f - g->new_zp);
+}
+
+static inline void look_up(const float *table, const vf *x, vf low, vf high, __m256i zp, vf *y)
+{
+    int v;
+    for (v = 0; v < 2; v++) {
+        __m256i at = _mm256_cvtps_epi32(vf_min(vf_max(x[v], low), high));
+        y[v] = _mm256_i32gather_ps(table, _mm256_add_epi32(at, zp), 4);
+    }
+}
+
+static inline void curve_sigmoid(const curves *c, const vf *x, vf *y)
+{
+    look_up(c->table, x, c->sum_low, c->sum_high, c->sum, y);
+}
+
+static inline void curve_tanh(const curves *c, const vf *x, vf *y)
+{
+    look_up(c->table, x, c->new_low, c->new_high, c->new_sum, y);
+}
+
+static int usable(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+}
+
+#include "ed_simd.inc"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#else
+typedef int ed_avx2_is_not_built;
+#endif

@@ -1,0 +1,256 @@
+/* Kernels for x86-64 with AVX-512 (F, BW, DQ, VL, VNNI, VBMI: Ice Lake, Zen 4 and later). */
+#include "ed_program.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(ED_PORTABLE_ONLY)
+#define ED_TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c"
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target(ED_TARGET))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")
+#endif
+#include <immintrin.h>
+
+#include "ed_x86.h"
+
+#define SET ed_avx512
+#define NAME "avx512"
+#define BASE &ed_portable
+#define VL 16
+#define MOST_NB 11
+#define NB16 11
+#define NB8 11
+#define MOST_NB_I8 11
+#define NB16_I8 11
+#define NB8_I8 11
+
+typedef __m512 vf;
+#define vf_load(p) _mm512_loadu_ps(p)
+#define vf_load8(p) _mm512_zextps256_ps512(_mm256_loadu_ps(p))
+#define vf_load4(p) _mm512_zextps128_ps512(_mm_loadu_ps(p))
+#define vf_store(p, v) _mm512_storeu_ps(p, v)
+#define vf_set1(x) _mm512_set1_ps(x)
+#define vf_min(a, b) _mm512_min_ps(a, b)
+#define vf_max(a, b) _mm512_max_ps(a, b)
+#define vf_div(a, b) _mm512_div_ps(a, b)
+#define vf_sqrt(a) _mm512_sqrt_ps(a)
+#define vf_fma(acc, a, b) _mm512_fmadd_ps(a, b, acc)
+#define vf_round(v) _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define vf_below_zero(test, then, other)                                                                               \
+    _mm512_mask_blend_ps(_mm512_cmp_ps_mask(test, _mm512_setzero_ps(), _CMP_LT_OQ), other, then)
+#define vf_load_half(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define vf_reverse(v)                                                                                                  \
+    _mm512_permutexvar_ps(_mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), v)
+#define vf_join(a, b) _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(a)), _mm256_loadu_ps(b), 1)
+
+typedef const float *x4;
+#define x4_load(p) (p)
+#define X4_USE(x, j) (void)0
+#define X4_TIMES(w, x, j) ((w) * vf_set1((x)[j]))
+#define X4_FMA(acc, w, x, j) vf_fma(acc, w, vf_set1((x)[j]))
+#define LANE_TIMES(w, h, k) ((w) * _mm512_permute_ps(h, (k) * 0x55))
+#define LANE_FMA(acc, w, h, k) vf_fma(acc, w, _mm512_permute_ps(h, (k) * 0x55))
+
+static inline void store16_i8(int8_t *p, const vf *v, int zp)
+{
+    __m512i steps = _mm512_add_epi32(_mm512_cvtps_epi32(v[0]), _mm512_set1_epi32(zp));
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(steps));
+}
+
+/* To the nearest steps of a grid. */
+static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
+{
+    vf f[16 / VL];
+    int i;
+    for (i = 0; i < 16 / VL; i++) f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
+    store16_i8(p, f, zp);
+}
+
+/* Steps from the zero point. */
+static inline void load16_i8(const int8_t *p, int zp, vf *v)
+{
+    v[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p))) - vf_set1((float)zp);
+}
+
+static inline void load_units_i8(const int8_t *ahead, const int8_t *back, int zp, vf *v)
+{
+    __m128i first = _mm_loadl_epi64((const __m128i *)(const void *)ahead);
+    __m128i both = _mm_unpacklo_epi64(first, _mm_loadl_epi64((const __m128i *)(const void *)back));
+    v[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(both)) - vf_set1((float)zp);
+}
+
+#define EVEN _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+#define ODD _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+#define FIRST _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define SECOND _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+
+static inline void zip(vf a, vf b, vf *first, vf *second)
+{
+    *first = _mm512_permutex2var_ps(a, FIRST, b);
+    *second = _mm512_permutex2var_ps(a, SECOND, b);
+}
+
+static inline void unzip(vf a, vf b, vf *even, vf *odd)
+{
+    *even = _mm512_permutex2var_ps(a, EVEN, b);
+    *odd = _mm512_permutex2var_ps(a, ODD, b);
+}
+
+static inline void zip8(const float *x, const float *gates, const float *x2, float *y)
+{
+    vf a = _mm512_castps256_ps512(_mm256_loadu_ps(x) * _mm256_loadu_ps(gates));
+    vf_store(y, _mm512_permutex2var_ps(a, FIRST, _mm512_castps256_ps512(_mm256_loadu_ps(x2))));
+}
+
+static inline void store_features(float *y, vf m, vf r, vf i)
+{
+    rows_of_4(y, _mm512_extractf32x4_ps(m, 0), _mm512_extractf32x4_ps(r, 0), _mm512_extractf32x4_ps(i, 0));
+    rows_of_4(y + 16, _mm512_extractf32x4_ps(m, 1), _mm512_extractf32x4_ps(r, 1), _mm512_extractf32x4_ps(i, 1));
+    rows_of_4(y + 32, _mm512_extractf32x4_ps(m, 2), _mm512_extractf32x4_ps(r, 2), _mm512_extractf32x4_ps(i, 2));
+    rows_of_4(y + 48, _mm512_extractf32x4_ps(m, 3), _mm512_extractf32x4_ps(r, 3), _mm512_extractf32x4_ps(i, 3));
+}
+
+/* VNNI multiplies unsigned by signed bytes: inputs are shifted up by 128, and 128 sum(w) is taken off again. */
+typedef struct {
+    __m512i sum;
+} dots;
+
+static inline __m512i shifted(__m512i x)
+{
+    return _mm512_xor_si512(x, _mm512_set1_epi8((char)0x80));
+}
+
+static inline __attribute__((always_inline)) void dots_start(dots *d, const int32_t *bias, const int n, const int width)
+{
+    int b;
+    (void)width;
+    _Pragma("GCC unroll 16") for (b = 0; b < n; b++) d[b].sum = _mm512_setzero_si512();
+    d[n].sum = _mm512_loadu_si512(bias);
+}
+
+static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
+                                                           ptrdiff_t step, int n_groups, const int n, const int width)
+{
+    int g, b;
+    (void)width;
+    for (g = 0; g < n_groups; g++, w += w_row, x += 4) {
+        __m512i ws = _mm512_loadu_si512(w), minus = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8((char)0x80), ws);
+        d[n].sum = _mm512_sub_epi32(d[n].sum, minus);
+        _Pragma("GCC unroll 16") for (b = 0; b < n; b++) {
+            int32_t bytes;
+            __builtin_memcpy(&bytes, x + b * step, 4);
+            d[b].sum = _mm512_dpbusd_epi32(d[b].sum, shifted(_mm512_set1_epi32(bytes)), ws);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf sum[][1], const int n,
+                                                           const int width)
+{
+    int b;
+    (void)width, (void)bias;
+    _Pragma("GCC unroll 16") for (b = 0; b < n; b++)
+        sum[b][0] = _mm512_cvtepi32_ps(_mm512_add_epi32(d[b].sum, d[n].sum));
+}
+
+/* Depthwise: floats hold these sums exactly. */
+typedef struct {
+    vf w[9], bias;
+} depth_weights;
+
+static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
+{
+    int i;
+    for (i = 0; i < 9; i++) load16_i8(w + i * row, 0, d->w + i);
+    d->bias = _mm512_cvtepi32_ps(_mm512_loadu_si512(bias));
+}
+
+static inline __attribute__((always_inline)) void depth_sum(const depth_weights *d, const int8_t *a, const int8_t *b,
+                                                            const int8_t *c, ptrdiff_t row, vf *sum)
+{
+    vf x, other = _mm512_setzero_ps();
+    int k;
+    sum[0] = d->bias;
+    _Pragma("GCC unroll 3") for (k = 0; k < 3; k++) {
+        load16_i8(a + k * row, 0, &x);
+        sum[0] = vf_fma(sum[0], x, d->w[k]);
+        load16_i8(b + k * row, 0, &x);
+        other = vf_fma(other, x, d->w[3 + k]);
+        load16_i8(c + k * row, 0, &x);
+        sum[0] = vf_fma(sum[0], x, d->w[6 + k]);
+    }
+    sum[0] = sum[0] + other;
+}
+
+typedef struct {
+    __m512i w[3], bias[3];
+} gate_dots;
+
+static inline void gate_start(gate_dots *d, const void *w, const void *bias)
+{
+    int gate;
+    for (gate = 0; gate < 3; gate++) {
+        d->w[gate] = _mm512_loadu_si512((const int8_t *)w + 64 * gate);
+        d->bias[gate] = _mm512_sub_epi32(
+            _mm512_loadu_si512((const int32_t *)bias + 16 * gate),
+            _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8((char)0x80), d->w[gate]));
+    }
+}
+
+static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *sum)
+{
+    __m512i x = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)h));
+    x = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3), x);
+    sum[0] = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(d->bias[gate], shifted(x), d->w[gate]));
+}
+
+/* A table of 256 bytes in 4 registers. */
+typedef struct {
+    __m512i table[8], sum, new_sum;
+    vf gate_zp, n_zp, sum_low, sum_high, new_low, new_high;
+} curves;
+
+static inline void curves_start(curves *c, const int8_t *table, const ed_gru_grids *g)
+{
+    int i;
+    for (i = 0; i < 8; i++) c->table[i] = _mm512_loadu_si512(table + 64 * i);
+    c->sum = _mm512_set1_epi32((int)g->sum_zp + 128), c->new_sum = _mm512_set1_epi32((int)g->new_zp + 128);
+    c->gate_zp = vf_set1(g->gate_zp), c->n_zp = vf_set1(g->n_zp);
+    c->sum_low = vf_set1(-128.0f - g->sum_zp), c->sum_high = vf_set1(127.0f - g->sum_zp);
+    c->new_low = vf_set1(-128.0f - g->new_zp), c->new_high = vf_set1(127.0f - g->new_zp);
+}
+
+static inline vf looked_up(const __m512i *t, __m512i at, vf zp)
+{
+    __m128i i = _mm512_cvtepi32_epi8(at);
+    __m512i index = _mm512_castsi128_si512(i);
+    __m128i low = _mm512_castsi512_si128(_mm512_permutex2var_epi8(t[0], index, t[1]));
+    __m128i high = _mm512_castsi512_si128(_mm512_permutex2var_epi8(t[2], index, t[3]));
+    __m128i bytes = _mm_blendv_epi8(low, high, i); /* the top bit of the index */
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)) - zp;
+}
+
+static inline void curve_sigmoid(const curves *c, const vf *x, vf *y)
+{
+    y[0] = looked_up(c->table, _mm512_add_epi32(_mm512_cvtps_epi32(vf_min(vf_max(x[0], c->sum_low), c->sum_high)), c->sum), c->gate_zp);
+}
+
+static inline void curve_tanh(const curves *c, const vf *x, vf *y)
+{
+    y[0] = looked_up(c->table + 4, _mm512_add_epi32(_mm512_cvtps_epi32(vf_min(vf_max(x[0], c->new_low), c->new_high)), c->new_sum), c->n_zp);
+}
+
+static int usable(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
+           && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni")
+           && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("fma") && has_f16c();
+}
+
+#include "ed_simd.inc"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#else
+typedef int ed_avx512_is_not_built;
+#endif

@@ -1,0 +1,77 @@
+/* 8-bit kernels for Armv8.2-A with the dot product (Cortex-A55, A76 and later); all others are NEON's. */
+#include "ed_program.h"
+
+#if defined(__aarch64__) && defined(__GNUC__) && !defined(ED_PORTABLE_ONLY)
+#include <sys/auxv.h>
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+#else
+#pragma GCC target("arch=armv8.2-a+dotprod")
+#endif
+#include "ed_arm.h"
+
+#define SHARES_NEON
+#define SET ed_dotprod
+#define NAME "dotprod"
+#define BASE &ed_neon
+#define NB16_I8 3
+#define NB8_I8 3
+
+extern const ed_isa ed_neon;
+
+typedef struct {
+    int32x4_t v[4];
+} dots;
+
+static inline __attribute__((always_inline)) void dots_start(dots *d, const int32_t *bias, const int n, const int width)
+{
+    int b, q;
+    _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) {
+        int32x4_t first = vld1q_s32(bias + 4 * q);
+        _Pragma("GCC unroll 4") for (b = 0; b < n; b++) d[b].v[q] = first;
+    }
+}
+
+static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
+                                                           ptrdiff_t step, int n_groups, const int n, const int width)
+{
+    int g, b, q;
+    for (g = 0; g < n_groups; g++, w += w_row, x += 4) {
+        int8x16_t xs[MOST_NB_I8];
+        _Pragma("GCC unroll 4") for (b = 0; b < n; b++) xs[b] = four(x + b * step);
+        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) {
+            int8x16_t ws = vld1q_s8(w + 16 * q);
+            _Pragma("GCC unroll 4") for (b = 0; b < n; b++) d[b].v[q] = vdotq_s32(d[b].v[q], ws, xs[b]);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf sum[][4], const int n,
+                                                           const int width)
+{
+    int b, q;
+    (void)bias;
+    _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
+        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) sum[b][q] = vcvtq_f32_s32(d[b].v[q]);
+}
+
+static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *sum)
+{
+    int q;
+    _Pragma("GCC unroll 4") for (q = 0; q < 4; q++)
+        sum[q] = vcvtq_f32_s32(vdotq_s32(vld1q_s32(d->bias + 16 * gate + 4 * q), vld1q_s8(d->w + 64 * gate + 16 * q), block(h, q)));
+}
+
+static int usable(void)
+{
+    return (getauxval(AT_HWCAP) >> 20 & 1) != 0; /* HWCAP_ASIMDDP */
+}
+
+#include "ed_simd.inc"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#else
+typedef int ed_dotprod_is_not_built;
+#endif

@@ -1,0 +1,224 @@
+/* Streams: the state block, the run of a program, the hop around it. */
+#include <string.h>
+
+#include "edge_denoise.h"
+#include "ed_check.h"
+#include "ed_program.h"
+
+/* Audio history and the frame counter, behind the states of the network. */
+typedef struct {
+    uint32_t frame, reserved[3];
+    float recent[ED_WINDOW_SAMPLES]; /* the last hop and this one */
+    float tail[ED_HOP_SAMPLES];      /* second half of the last frame */
+} ed_audio;
+
+typedef struct {
+    const uint8_t *weights;
+    const ed_header *header;
+    const ed_isa *isa;
+    uint8_t *memory; /* arena, states, ed_audio */
+} ed_state;
+
+#define MEMORY_AT ((sizeof(ed_state) + 63u) / 64u * 64u)
+
+static ed_audio *audio_of(const ed_state *s)
+{
+    return (ed_audio *)(void *)(s->memory + s->header->n_arena_bytes + s->header->n_state_bytes);
+}
+
+static const ed_op *ops_of(const ed_state *s)
+{
+    return (const ed_op *)(const void *)(s->weights + s->header->ops);
+}
+
+static ed_kernel kernel_of(const ed_state *s, int kind)
+{
+    return ed_find(s->isa, kind, s->header->precision == 1);
+}
+
+ed_status ed_size(const void *weights, size_t n_weight_bytes, size_t *n_bytes)
+{
+    const ed_header *h = weights;
+    ed_status status = ed_check(weights, n_weight_bytes);
+    if (n_bytes == NULL) return ED_BAD_ARGUMENT;
+    *n_bytes = 0;
+    if (status == ED_OK) *n_bytes = MEMORY_AT + h->n_arena_bytes + h->n_state_bytes + sizeof(ed_audio);
+    return status;
+}
+
+static const ed_isa *find_isa(const char *name)
+{
+    const ed_isa *const *isa;
+    for (isa = ed_isas; *isa != NULL; isa++)
+        if ((name == NULL || strcmp(name, (*isa)->name) == 0) && (*isa)->usable()) return *isa;
+    return NULL;
+}
+
+ed_status ed_init_isa(void *state, size_t n_bytes, const void *weights, size_t n_weight_bytes, const char *isa)
+{
+    ed_state *s = state;
+    size_t wanted;
+    ed_status status = ed_size(weights, n_weight_bytes, &wanted);
+    if (status != ED_OK) return status;
+    if (state == NULL || (uintptr_t)state % sizeof(void *) != 0 || n_bytes < wanted) return ED_BAD_ARGUMENT;
+    memset(state, 0, wanted);
+    s->weights = weights;
+    s->header = weights;
+    s->isa = find_isa(isa);
+    if (s->isa == NULL) return ED_NO_ISA;
+    s->memory = (uint8_t *)state + MEMORY_AT;
+    ed_reset(state);
+    return ED_OK;
+}
+
+ed_status ed_init(void *state, size_t n_bytes, const void *weights, size_t n_weight_bytes)
+{
+    return ed_init_isa(state, n_bytes, weights, n_weight_bytes, NULL);
+}
+
+void ed_reset(void *state)
+{
+    const ed_state *s = state;
+    const ed_op *op = ops_of(s), *end = op + s->header->n_ops;
+    memset(s->memory + s->header->n_arena_bytes, 0, s->header->n_state_bytes + sizeof(ed_audio));
+    for (; op < end; op++) {
+        if (op->kind == ED_DEPTH_I8 && op->time_taps > 1)
+            memset(s->memory + op->state, op->x_zp,
+                   (size_t)((op->time_taps - 1) * op->dilation) * ed_slot_size(op));
+        if (op->kind == ED_GRU_CELL_I8)
+            memset(s->memory + op->state, (int)((const ed_gru_grids *)(const void *)(s->weights + op->scale))->h_zp,
+                   (size_t)(op->n_rows * op->n_out));
+    }
+}
+
+/* Rows of real zero before and after a result. */
+static void fill_halo(const ed_op *op, uint8_t *y)
+{
+    size_t element = ed_makes_i8(op) ? 1 : 4, n = (size_t)op->halo * element;
+    if (op->halo == 0) return;
+    memset(y - n, element == 1 ? op->y_zp : 0, n);
+    memset(y + (size_t)(op->n_rows * op->y_row) * element, element == 1 ? op->y_zp : 0, n);
+}
+
+static void run(const ed_state *s)
+{
+    const ed_op *op = ops_of(s), *end = op + s->header->n_ops;
+    ed_args a;
+    a.frame = audio_of(s)->frame;
+    for (; op < end; op++) {
+        a.op = op;
+        a.x = s->memory + op->x;
+        a.x2 = s->memory + op->x2;
+        a.y = s->memory + op->y;
+        a.weight = s->weights + op->weight;
+        a.bias = op->kind == ED_GATE_SHUFFLE ? s->memory + op->bias : s->weights + op->bias;
+        a.scale = s->weights + op->scale;
+        a.table = s->weights + op->table;
+        a.state = s->memory + op->state;
+        kernel_of(s, op->kind)(&a);
+        fill_halo(op, a.y);
+    }
+    audio_of(s)->frame = (a.frame + 1) % s->header->period;
+}
+
+void ed_step(void *state, const float spectrum[2 * ED_N_BINS], float enhanced[2 * ED_N_BINS])
+{
+    const ed_state *s = state;
+    float *in = (float *)(void *)(s->memory + s->header->spectrum);
+    const float *out = (const float *)(const void *)(s->memory + s->header->enhanced);
+    int k;
+    for (k = 0; k < ED_N_BINS; k++) {
+        in[k] = spectrum[2 * k];
+        in[k + ED_PLANE] = spectrum[2 * k + 1];
+    }
+    run(s);
+    for (k = 0; k < ED_N_BINS; k++) {
+        enhanced[2 * k] = out[k];
+        enhanced[2 * k + 1] = out[k + ED_PLANE];
+    }
+}
+
+static uint32_t repair(const float *in, float *out)
+{
+    uint32_t n_nonfinite = 0, n_limited = 0;
+    int i;
+    for (i = 0; i < ED_HOP_SAMPLES; i++) {
+        float v = in[i], size = v < 0 ? -v : v;
+        int finite = size <= 3.402823466e38f, loud = finite && size > ED_INPUT_LIMIT;
+        n_nonfinite += (uint32_t)!finite;
+        n_limited += (uint32_t)loud;
+        v = loud ? (v < 0 ? -ED_INPUT_LIMIT : ED_INPUT_LIMIT) : v;
+        out[i] = finite && size >= ED_INPUT_FLOOR ? v : 0.0f;
+    }
+    return n_nonfinite | n_limited << 16;
+}
+
+uint32_t ed_process(void *state, const float in[ED_HOP_SAMPLES], float out[ED_HOP_SAMPLES])
+{
+    const ed_state *s = state;
+    ed_audio *audio = audio_of(s);
+    ed_args a;
+    uint32_t repairs;
+    memset(&a, 0, sizeof a);
+    memcpy(audio->recent, audio->recent + ED_HOP_SAMPLES, ED_HOP_SAMPLES * sizeof *in);
+    repairs = repair(in, audio->recent + ED_HOP_SAMPLES);
+    a.x = audio->recent;
+    a.y = s->memory + s->header->spectrum;
+    kernel_of(s, ED_ANALYSIS)(&a);
+    run(s);
+    a.x = s->memory + s->header->enhanced;
+    a.y = out;
+    a.state = audio->tail;
+    kernel_of(s, ED_SYNTHESIS)(&a);
+    return repairs;
+}
+
+void *ed_stream(void *state)
+{
+    const ed_state *s = state;
+    return s->memory + s->header->n_arena_bytes;
+}
+
+ed_description ed_describe(const void *state)
+{
+    const ed_state *s = state;
+    ed_description d;
+    d.precision = s->header->precision == 1 ? "int8" : "fp32";
+    d.isa = s->isa->name;
+    d.n_ops = s->header->n_ops;
+    d.n_weight_bytes = s->header->n_bytes;
+    d.n_stream_bytes = s->header->n_state_bytes + (uint32_t)sizeof(ed_audio);
+    d.n_scratch_bytes = s->header->n_arena_bytes;
+    return d;
+}
+
+const char *ed_version(void)
+{
+    return ED_VERSION;
+}
+
+const char *ed_status_text(ed_status status)
+{
+    switch (status) {
+    case ED_OK: return "ok";
+    case ED_BAD_ARGUMENT: return "a null pointer, or memory that is misaligned or too small";
+    case ED_BAD_MAGIC: return "not weights of the native engine";
+    case ED_BAD_VERSION: return "weights of another format version";
+    case ED_BAD_SIZE: return "cut off, or longer than it says of itself";
+    case ED_BAD_HASH: return "changed since it was written";
+    case ED_BAD_PROGRAM: return "holds an operation that cannot be run";
+    case ED_NO_ISA: return "no such kernels for this processor";
+    }
+    return "unknown status";
+}
+
+const char *ed_isa_name(unsigned index, int *usable)
+{
+    unsigned i;
+    for (i = 0; ed_isas[i] != NULL; i++)
+        if (i == index) {
+            if (usable != NULL) *usable = ed_isas[i]->usable();
+            return ed_isas[i]->name;
+        }
+    return NULL;
+}
