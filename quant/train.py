@@ -86,7 +86,7 @@ def qat(job: Job, progress: Progress) -> Path:
 
 
 def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
-    """Train the float network, towards clean speech and, but for `share_teacher` 0, the checkpoint it starts from."""
+    """Train the float network towards clean speech; without a teacher, for it would equal its own start."""
     source = None if from_scratch else checkpoint.load(job.checkpoint or assets.weights(progress=progress))
     graph = gtcrn(source.params if source else initial_params(job.settings.seed))
     with training.process(job.settings.device) as (me, device):
@@ -94,8 +94,7 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
         model = FloatModel(graph)
         model.learns_statistics = from_scratch
         fix_constants(model)
-        teacher = FloatModel(graph) if source and job.settings.share_teacher else None
-        history = _run(job, model, teacher, sounds, me, device, progress)
+        history = _run(job, model, None, sounds, me, device, progress)
         path = job.out / MODEL_FILE
         if me.leads:
             weights = {name: torch.tensor(values) for name, values in model.params().items()}

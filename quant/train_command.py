@@ -20,6 +20,13 @@ TRAIN: Final = "train the float network, from a checkpoint or from scratch"
 
 def add_qat_arguments(parser: argparse.ArgumentParser) -> None:
     """What `quant qat` takes."""
+    parser.add_argument(
+        "--share-teacher",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="of the loss that compares with the float model, not with clean speech (default: 0.5)",
+    )
     parser.add_argument("--recipe", default="static", metavar="R", help="id or .toml file (default: static)")
     _add_common(parser)
 
@@ -39,13 +46,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="clips a step and process (default: 8)")
     parser.add_argument("--clip-ms", type=int, default=3000, metavar="MS", help="length of a clip (default: 3000)")
     parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X", help="peak (default: 1e-4)")
-    parser.add_argument(
-        "--share-teacher",
-        type=float,
-        default=0.5,
-        metavar="X",
-        help="of the loss that compares with the float model, not with clean speech (default: 0.5)",
-    )
     parser.add_argument("--validate-every", type=int, default=50, metavar="N", help="steps (default: 50)")
     parser.add_argument("--patience", type=int, default=8, metavar="N", help="validations without a gain (default: 8)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
@@ -76,7 +76,7 @@ def _job(args: argparse.Namespace) -> Job:
     settings = Settings(
         steps=args.steps,
         learning_rate=args.learning_rate,
-        share_teacher=args.share_teacher,
+        share_teacher=getattr(args, "share_teacher", 0.0),  # the float network has no teacher
         validate_every=args.validate_every,
         patience=args.patience,
         seed=args.seed,
