@@ -24,6 +24,9 @@ Modules, in processing order:
     accuracy      error by tap, isolated and cumulative
     counts        parameters and MACs; budget: against a board
     artifact      the folder; build: all of the above into it
-    evaluate      speech quality through the runtimes
-    cli, demo, bench   what is typed
+    parallel      independent jobs on cores or a cluster, with progress
+    metrics       PESQ, STOI, SI-SDR, DNSMOS; pairs: recordings and their groups; systems: what can be evaluated
+    evaluate      speech quality through the runtimes; summary: means, paired differences, groups
+    robustness    int8 against float on hard input (stimuli), each row with a bound
+    output        tables and JSON; cli, eval_command, demo, bench: what is typed
 """
