@@ -3,6 +3,7 @@
 Modules, in processing order:
 
     assets        pinned downloads (`quant pull`)
+    source        what a build starts from: a checkpoint to calibrate, or a trained file
     checkpoint    official .tar, state dict or streaming ONNX -> named arrays
     graph         the data structure every later stage reads
     gtcrn         the network, written once, as a graph of one frame
@@ -18,16 +19,23 @@ Modules, in processing order:
     rounding      weights up or down by their layer's error; bias_correction: the mean error taken back
     ptq           the stages above, from a float graph to a plan
     fake          the plan as a tap
-    reference     the NumPy integer executor, judge of the emitters
+    reference     the NumPy integer executor, judge of the emitters; exact: float arithmetic in a stated order
     gru           weights of recurrent layers as emitters want them
     emit_onnx     (with onnx_file) the plan's exact scales as ONNX QDQ
     emit_tflite   (with tflite_file, tflite_ops, tflite_gru) and as a TFLite flatbuffer
+    emit_native   (with native_file, native_gru) and as a program for the C engine
     coverage      what the runtimes execute
     accuracy      error by tap, isolated and cumulative
     counts        parameters and MACs; budget: against a board
     artifact      the folder; build: all of the above into it
-    evaluate      speech quality through the runtimes
-    validation    the same on calibration sounds, while a model is being made
+    parallel      independent jobs on cores or a cluster, with progress
+    metrics       PESQ, STOI, SI-SDR, DNSMOS; pairs: recordings and their groups; systems: what can be evaluated
+    evaluate      speech quality through the runtimes; summary: means, paired differences, groups
+    robustness    int8 against float on hard input (stimuli), each row with a bound
+    validation    quality on calibration sounds, while a model is being made
     search        (with search_groups, search_journal, tails) int8 where the speech metric allows; ablation
-    cli, demo, bench   what is typed
+    losses        what training minimises; training_data: batches of mixtures
+    prepared      the quantized model that can be trained; training: the loop (training_curves: its picture)
+    train         `quant qat` and `quant train`; trained: the file they leave
+    output        tables and JSON; cli, eval_command, train_command, demo, bench: what is typed
 """

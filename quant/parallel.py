@@ -68,14 +68,19 @@ def _workers(n_jobs: int, scheduler: str | None) -> Iterator[None]:
             yield
         return
     with _connected(scheduler) as client, parallel_config("dask", client=client):
-        yield
+        from distributed import KilledWorker
+
+        try:
+            yield
+        except KilledWorker as error:
+            raise Failure("a worker was killed", where=scheduler, remedy="give workers more memory") from error
 
 
 def _connected(scheduler: str) -> AbstractContextManager[Any]:
     """A Dask client whose workers have this package. Failure: not installed, nobody answers, no worker, not there."""
     if find_spec("distributed") is None:
         raise Failure("dask is not installed", where="--scheduler", remedy="pip install 'edge-denoise[cluster]'")
-    from distributed import Client
+    from distributed import Client, TimeoutError
 
     try:
         client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
