@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAGIC, FORMAT = 0x574E4445, 1
+HASHED_FROM = 16  # bytes: magic, format, size and the hash itself come first
 ALIGN, SLACK = 16, 64
 PLANE = 272  # floats that hold one part of 257 bins
 MOST_BIAS = 1 << 30
@@ -157,8 +158,9 @@ class NativeFile:
         header["n_arena_bytes"], header["n_state_bytes"], header["period"] = n_arena, n_state, period
         header["spectrum"], header["enhanced"] = spectrum.at, enhanced.at
         body[: ops.nbytes] = ops.tobytes()
-        header["crc32"] = zlib.crc32(body)
-        return header.tobytes() + bytes(body)
+        hashed = header.tobytes()[HASHED_FROM:] + bytes(body)
+        header["crc32"] = zlib.crc32(hashed)
+        return header.tobytes()[:HASHED_FROM] + hashed
 
     def _place(self, whole: list[Buffer]) -> tuple[int, int]:
         """Offsets of every buffer; `whole` ones live from the first operation to the last. Sizes of arena, states."""

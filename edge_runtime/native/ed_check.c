@@ -254,7 +254,7 @@ ed_status ed_check(const void *weights, size_t n_bytes)
     if (h->magic != ED_MAGIC) return ED_BAD_MAGIC;
     if (h->format != ED_FORMAT) return ED_BAD_VERSION;
     if (h->n_bytes != n_bytes || n_bytes > (1u << 30)) return ED_BAD_SIZE;
-    if (h->crc32 != crc32(bytes + sizeof *h, n_bytes - sizeof *h)) return ED_BAD_HASH;
+    if (h->crc32 != crc32(bytes + ED_HASHED_FROM, n_bytes - ED_HASHED_FROM)) return ED_BAD_HASH;
     b.weights = bytes;
     b.n_weights = (int64_t)n_bytes - ED_SLACK;
     b.n_memory = (int64_t)h->n_arena_bytes + h->n_state_bytes;

@@ -36,7 +36,7 @@ enum ed_flag {
 };
 
 typedef struct {
-    uint32_t magic, format, n_bytes, crc32; /* crc32: of every byte after the header */
+    uint32_t magic, format, n_bytes, crc32; /* crc32: of every byte after these four */
     uint32_t precision;                     /* 0 fp32, 1 int8 */
     uint32_t n_ops, ops;                    /* count, offset */
     uint32_t n_arena_bytes, n_state_bytes; /* the arena's with ED_SLACK at its end */
@@ -44,6 +44,8 @@ typedef struct {
     uint32_t period;             /* frames after which every history is at its first slot again */
     uint32_t reserved[4];
 } ed_header;
+
+#define ED_HASHED_FROM (4 * sizeof(uint32_t)) /* offset of the first hashed byte */
 
 #define ED_PLANE 272 /* floats of a plane of 257 bins: whole vectors, and one more */
 
