@@ -1,4 +1,4 @@
-"""The native engine: its integers are the reference's, all kernel sets are the portable one, bad weights are refused."""
+"""The native engine: its integers are the reference's, all kernel sets match portable C; bad weights are refused."""
 
 from __future__ import annotations
 
