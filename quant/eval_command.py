@@ -86,10 +86,9 @@ def _quality(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_quality_json(rows, summaries, groups))
     else:
-        print_table(_columns(columns), [_cells(s, columns) for s in summaries])
+        _print_summaries(columns, "", {"": summaries})
         if args.by is not None:
-            shown = [(group, *_cells(s, columns)) for group, of in groups[args.by].items() for s in of]
-            print_table((args.by, *_columns(columns)), shown)
+            _print_summaries(columns, args.by, groups[args.by])
     for line in evaluate.failures(rows):
         say(line)
     evaluate.refuse_if_all_failed(rows)
@@ -108,15 +107,19 @@ def _quality_json(
     return {"systems": [s.to_dict() for s in summaries], "groups": by, "clips": clips}
 
 
-def _columns(columns: Sequence[str]) -> tuple[str, ...]:
-    return ("system", "clips", *columns, "against", *(f"difference in {c} (95 %)" for c in columns))
-
-
-def _cells(summary: Summary, columns: Sequence[str]) -> tuple[str, ...]:
-    means = [f"{summary.means[c]:.3f}" for c in columns]
-    paired = [summary.differences.get(c) for c in columns]
-    cells = ["" if d is None else f"{d[0]:+.4f} ({d[1]:+.4f} .. {d[2]:+.4f})" for d in paired]
-    return summary.system, str(summary.n_clips), *means, summary.against or "", *cells
+def _print_summaries(columns: Sequence[str], grouping: str, groups: Mapping[str, Sequence[Summary]]) -> None:
+    """Means, then paired differences, one line each; the group leads where there is a grouping."""
+    head, rows = ((grouping,) if grouping else ()), [(g, s) for g, summaries in groups.items() for s in summaries]
+    lead = [(group,) if grouping else () for group, _ in rows]
+    means = [(s.system, str(s.n_clips), *(f"{s.means[c]:.3f}" for c in columns)) for _, s in rows]
+    print_table((*head, "system", "clips", *columns), [(*g, *cells) for g, cells in zip(lead, means, strict=True)])
+    paired = [
+        (*g, s.system, s.against or "", column, f"{mean:+.4f}", f"{low:+.4f} .. {high:+.4f}")
+        for g, (_, s) in zip(lead, rows, strict=True)
+        for column, (mean, low, high) in s.differences.items()
+    ]
+    if paired:
+        print_table((*head, "system", "against", "metric", "difference", "95 %"), paired)
 
 
 def _robustness(args: argparse.Namespace) -> int:

@@ -101,7 +101,7 @@ RULES: Final = (
     Rule(("clean speech",), {DIFFERENCE: -25, SI_SDR: -2.5, FIDELITY: 12}, "speech without noise must pass through"),
     Rule(("digital silence", "cut * to silence"), {OUTPUT: -90}, "nothing in, nothing out, also after loud speech"),
     Rule(("16-bit dither",), {OUTPUT: -90}, "no louder than the last bit that made it"),
-    Rule(("noise alone",), {DIFFERENCE: -15, ATTENUATION: 6}, "what is left is 25 dB down or more: 6 dB are heard"),
+    Rule(("noise alone",), {DIFFERENCE: -15, ATTENUATION: 6}, "left over 25 dB below or lower; 6 dB is heard"),
     Rule(("noise alone, -50 dBFS",), {DIFFERENCE: -12, ATTENUATION: 6}, "the same where int8 has few steps left"),
     Rule(("clipped at full scale",), {DIFFERENCE: -2, SI_SDR: -8}, "18 dB too loud, then clipped: ranges clip as well"),
     Rule(("impulses",), {DIFFERENCE: -7, ATTENUATION: 3}, "one sample excites every channel; it is over in two frames"),
