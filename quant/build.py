@@ -171,7 +171,8 @@ def _quantized(
         progress("calibrating")
         return ptq.quantize(source.graph, source.recipe, calibration, source.sha256)
     try:
-        return ptq.requantize(source.graph, source.recipe, ranges, source.sha256)
+        measured_on = source.ranges.provenance.checkpoint_sha256 if source.ranges else source.sha256
+        return ptq.requantize(source.graph, source.recipe, ranges, measured_on)
     except Failure as failure:
         raise Failure(str(failure), where=settings.ranges) from None
 

@@ -20,8 +20,8 @@ from quant import artifact, build, cli, recipe
 from quant.build import Built, Settings
 
 FILES = {
-    "golden.npz", "manifest.json", "model.fp32.onnx", "model.fp32.tflite", "model.onnx", "model.tflite",
-    "plan.json", "ranges.json", "recipe.toml", "report.json",
+    "golden.npz", "manifest.json", "model.fp32.native", "model.fp32.onnx", "model.fp32.tflite", "model.native",
+    "model.onnx", "model.tflite", "plan.json", "ranges.json", "recipe.toml", "report.json",
 }  # fmt: skip
 MODELS = {name for name in FILES if name.startswith("model.")}
 
@@ -79,9 +79,10 @@ def test_no_file_tells_when_or_where_it_was_made(built: Built) -> None:
 def test_golden_vectors_pass_in_every_engine(built: Built) -> None:
     rows = check_golden(open_artifact(built.folder))
     assert [(row.engine, row.precision, row.ok) for row in rows] == [
-        (engine, precision, True) for engine in ("onnx", "tflite") for precision in ("fp32", "int8")
+        (engine, precision, True) for engine in ("native", "onnx", "tflite") for precision in ("fp32", "int8")
     ]
-    assert all(row.floor_db == {"fp32": 90, "int8": 15}[row.precision] for row in rows)
+    assert [(row.engine, row.precision) for row in rows if row.exact] == [("native", "int8")]
+    assert all(row.floor_db == {"fp32": 90, "int8": 15}[row.precision] for row in rows if not row.exact)
 
 
 def test_the_report_is_the_one_in_the_folder(built: Built) -> None:

@@ -206,7 +206,7 @@ def test_an_engine_that_is_not_installed_says_how(installed, engine, message):
 
 
 def test_an_unknown_engine_or_precision_names_the_known():
-    with pytest.raises(Failure, match="unknown engine 'torch'; choose one of: auto, onnx, tflite"):
+    with pytest.raises(Failure, match="unknown engine 'torch'; choose one of: auto, native, onnx, tflite"):
         open_engine(toy(), "torch")
     with pytest.raises(Failure, match="no tflite int4 model; it holds: onnx fp32"):
         open_engine(toy(), "auto", "int4")

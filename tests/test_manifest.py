@@ -48,6 +48,7 @@ def test_every_field_of_the_interface_is_in_the_file():
     assert index["version"] == 1
     assert index["models"]["onnx"]["int8"] == {
         "file": "model.onnx",
+        "golden_exact": False,
         "golden_snr_floor_db": 60.0,
         "states": [
             {"name": "past", "shape": [1, 257, 1, 2], "dtype": "int8", "scale": 0.25, "zero_point": 9},

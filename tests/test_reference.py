@@ -160,9 +160,9 @@ class Forced:
         return forced
 
 
-# What share of the values may be off by one step, by recipe: with the default none of 775,200 is. With every node in 8
-# bits a float32 sum near a tie falls the other way 12 times in 1.2 million.
-MOST_OFF = {"static": 0.0, "everything": 1e-4}
+# What share of the values may be off by one step, by recipe: the float model sums reals in float32, the reference
+# integers, so near a tie one in a few hundred thousand falls the other way; with every node in 8 bits a few more.
+MOST_OFF = {"static": 1e-5, "everything": 1e-4}
 
 
 @pytest.mark.parametrize("recipe", ["static", "everything"])
