@@ -129,8 +129,9 @@ def peaks_of(ranges: Ranges) -> dict[str, Array]:
 
 
 def migrated_values(graph: Graph, recipe: Recipe) -> list[str]:
-    """The values whose channels are stored in 8 bits and can be rescaled, which a GRU's cannot."""
+    """The values whose channels are stored in 8 bits and can be rescaled: a GRU's cannot, energies follow what they
+    are of."""
     prepared, precision = prepare(graph, recipe)
     stored = [n for n in prepared.nodes if precision[n.name] == "int8"]
     names = [n.inputs[0] if n.kind == "quantize" else n.name for n in stored]
-    return [name for name in dict.fromkeys(names) if graph.node(name).kind not in RECURRENT]
+    return [name for name in dict.fromkeys(names) if graph.node(name).kind not in RECURRENT | {"mean_square"}]

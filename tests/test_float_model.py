@@ -171,9 +171,15 @@ def test_a_tap_that_does_nothing_changes_nothing(model: FloatModel, whole: Tenso
     def copied(name: str, value: Tensor) -> Tensor:
         return value.clone()
 
-    plain, _ = model(whole[:, :, :20])
+    plain, _ = model(whole[:, :, :20], fused=frozenset())
     for tap in (identity, copied):
-        assert torch.equal(model(whole[:, :, :20], tap=tap)[0], plain)
+        assert torch.equal(model(whole[:, :, :20], tap=tap, fused=frozenset())[0], plain)
+
+
+def test_pytorchs_own_recurrence_is_ours(model: FloatModel, whole: Tensor) -> None:
+    """`gru_step` one after the other, and the kernel that runs where nothing is tapped."""
+    fused, stepped = model(whole[:, :, :60])[0], model(whole[:, :, :60], fused=frozenset())[0]
+    assert float((fused - stepped).abs().max() / stepped.abs().max()) < 1e-5
 
 
 def test_every_tap_counts(model: FloatModel, graph: Graph, whole: Tensor) -> None:
