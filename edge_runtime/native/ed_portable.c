@@ -215,7 +215,7 @@ KERNEL(MERGE)
     int r;
     for (r = 0; r < op->n_rows; r++) {
         float *y = ROWS(float, a->y, op->y_row, r);
-        if (r < op->n_in) memcpy(y, ROWS(const float, a->x, op->x_row, r), (size_t)op->n_out * sizeof *y);
+        if (r < op->n_in) memmove(y, ROWS(const float, a->x, op->x_row, r), (size_t)op->n_out * sizeof *y);
         else sum_runs(a, r, &w, y, op->n_out);
     }
 }
@@ -253,7 +253,7 @@ KERNEL(EDGES)
     const float *w = a->weight;
     int r, c, o, end;
     for (r = 0; r < op->n_rows && a->x != a->y; r++)
-        memcpy(ROWS(float, a->y, op->y_row, r), ROWS(const float, a->x, op->x_row, r), op->n_out * sizeof *w);
+        memmove(ROWS(float, a->y, op->y_row, r), ROWS(const float, a->x, op->x_row, r), op->n_out * sizeof *w);
     for (end = 0; end < 2; end++) {
         const float *from = ROWS(const float, a->x2, op->x2_row, end ? op->seg - 1 : 0);
         float *y = ROWS(float, a->y, op->y_row, end ? op->n_rows - 1 : 0);
@@ -343,7 +343,7 @@ static void keep_frame(const ed_args *a, size_t element)
     const ed_op *op = a->op;
     size_t n = ed_slot_size(op) * element;
     if (op->time_taps > 1)
-        memcpy((char *)a->state + ed_slot(op, a->frame, (op->time_taps - 1) * op->dilation) * n,
+        memmove((char *)a->state + ed_slot(op, a->frame, (op->time_taps - 1) * op->dilation) * n,
                frame_of(a, op->time_taps - 1, element), n);
 }
 
