@@ -3,6 +3,7 @@
 The library is plain C loaded with ctypes, so one build serves every Python of a machine.
 """
 
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -11,7 +12,12 @@ from setuptools.command.build_ext import build_ext
 
 NATIVE = Path("edge_runtime", "native")
 # No fused multiply-add, no reordered sums: the 8-bit programs are exact. No errno: square roots are one instruction.
-FLAGS = ["-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
+FLAGS = [
+    "-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables",
+    "-Wall", "-Wextra",
+]  # fmt: skip
+# Stripped, and without holes in the file; pages of 16 KB, as the Pi 5's kernel has them.
+LINK_FLAGS = ["-s", "-Wl,-z,max-page-size=16384", "-Wl,-z,noseparate-code", "-Wl,-z,norelro"]
 
 
 class BuildLibrary(build_ext):
@@ -39,7 +45,7 @@ setup(
             depends=[path.as_posix() for path in sorted(NATIVE.glob("*.[hc]"))],
             libraries=["m"],
             extra_compile_args=FLAGS,
-            extra_link_args=["-s"],
+            extra_link_args=LINK_FLAGS if sys.platform == "linux" else [],
             optional=True,
         )
     ],

@@ -1,7 +1,7 @@
 /* Kernels for x86-64 with AVX2, FMA and F16C. */
 #include "ed_program.h"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(ED_PORTABLE_ONLY)
+#if defined(ED_X86)
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else
@@ -129,9 +129,11 @@ static inline __attribute__((always_inline)) void dots_start(dots *d, const int3
 }
 
 static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
-                                                           ptrdiff_t step, int n_groups, const int n, const int width)
+                                                           ptrdiff_t step, int n_groups, const int n, const int width,
+                                                           const int first)
 {
     int g, b, v;
+    (void)first;
     for (g = 0; g < n_groups; g++, w += w_row, x += 4) {
         __m256i xs[MOST_NB_I8];
         _Pragma("GCC unroll 4") for (b = 0; b < n; b++) xs[b] = four(x + b * step);

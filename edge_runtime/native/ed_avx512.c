@@ -1,7 +1,7 @@
 /* Kernels for x86-64 with AVX-512 (F, BW, DQ, VL, VNNI, VBMI: Ice Lake, Zen 4 and later). */
 #include "ed_program.h"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(ED_PORTABLE_ONLY)
+#if defined(ED_X86)
 #define ED_TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c"
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target(ED_TARGET))), apply_to = function)
@@ -128,9 +128,11 @@ static inline __attribute__((always_inline)) void dots_start(dots *d, const int3
 }
 
 static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
-                                                           ptrdiff_t step, int n_groups, const int n, const int width)
+                                                           ptrdiff_t step, int n_groups, const int n, const int width,
+                                                           const int first)
 {
     int g, b;
+    (void)first;
     (void)width;
     for (g = 0; g < n_groups; g++, w += w_row, x += 4) {
         __m512i ws = _mm512_loadu_si512(w), minus = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8((char)0x80), ws);

@@ -104,7 +104,7 @@ static int64_t padded(int64_t n)
     return (n + 3) / 4 * 4;
 }
 
-static int convolution(const ed_bounds *b, int64_t element)
+ED_SELDOM static int convolution(const ed_bounds *b, int64_t element)
 {
     const ed_op *op = b->op;
     int64_t last = (op->n_rows - 1) * (int64_t)op->stride + op->taps - 1 - op->pad, n_out = padded(op->n_out);
@@ -118,7 +118,7 @@ static int convolution(const ed_bounds *b, int64_t element)
     return array(b, op->weight, n, op->flags & ED_HALF ? 2 : 4) && array(b, op->bias, n_out, 4);
 }
 
-static int depthwise(const ed_bounds *b, int64_t element)
+ED_SELDOM static int depthwise(const ed_bounds *b, int64_t element)
 {
     const ed_op *op = b->op;
     int64_t n_ring = (op->time_taps - 1) * (int64_t)op->dilation, n = op->n_out;
@@ -172,7 +172,7 @@ static int cell(const ed_bounds *b, int64_t element)
            && reads(b, op->state, n, n, element);
 }
 
-static int fits(const ed_bounds *b)
+ED_SELDOM static int fits(const ed_bounds *b)
 {
     const ed_op *op = b->op;
     switch (op->kind) {
@@ -243,7 +243,7 @@ static int needs_inputs(int kind)
     }
 }
 
-ed_status ed_check(const void *weights, size_t n_bytes)
+ED_SELDOM ed_status ed_check(const void *weights, size_t n_bytes)
 {
     const ed_header *h = weights;
     const uint8_t *bytes = weights;

@@ -1,7 +1,7 @@
 /* 8-bit kernels for Armv8.2-A with the dot product (Cortex-A55, A76 and later); all others are NEON's. */
 #include "ed_program.h"
 
-#if defined(__aarch64__) && defined(__GNUC__) && !defined(ED_PORTABLE_ONLY)
+#if defined(ED_ARM64)
 #include <sys/auxv.h>
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
@@ -33,9 +33,11 @@ static inline __attribute__((always_inline)) void dots_start(dots *d, const int3
 }
 
 static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
-                                                           ptrdiff_t step, int n_groups, const int n, const int width)
+                                                           ptrdiff_t step, int n_groups, const int n, const int width,
+                                                           const int first)
 {
     int g, b, q;
+    (void)first;
     for (g = 0; g < n_groups; g++, w += w_row, x += 4) {
         int8x16_t xs[MOST_NB_I8];
         _Pragma("GCC unroll 4") for (b = 0; b < n; b++) xs[b] = four(x + b * step);

@@ -1,15 +1,11 @@
 /* The kernel sets of this build, fastest first. */
 #include "ed_program.h"
 
-#if defined(ED_PORTABLE_ONLY)
-#elif defined(__x86_64__) && defined(__GNUC__)
-#define ED_X86 1
+#if defined(ED_X86)
 extern const ed_isa ed_avx512, ed_avx2;
-#elif defined(__aarch64__) && defined(__GNUC__)
-#define ED_ARM64 1
+#elif defined(ED_ARM64)
 extern const ed_isa ed_dotprod, ed_neon;
-#elif defined(__arm__) && __ARM_ARCH >= 7 && defined(__ARM_PCS_VFP) && defined(__GNUC__)
-#define ED_ARM32 1
+#elif defined(ED_ARM32)
 extern const ed_isa ed_neon;
 #endif
 

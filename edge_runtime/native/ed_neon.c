@@ -1,8 +1,7 @@
 /* Kernels for NEON: every Armv8-A processor, and Armv7-A ones that have it. */
 #include "ed_program.h"
 
-#if (defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7 && defined(__ARM_PCS_VFP))) && defined(__GNUC__) \
-    && !defined(ED_PORTABLE_ONLY)
+#if defined(ED_ARM64) || defined(ED_ARM32)
 #if !defined(__aarch64__)
 #include <sys/auxv.h>
 #if defined(__clang__)
@@ -26,36 +25,54 @@ typedef struct {
 
 static inline __attribute__((always_inline)) void dots_start(dots *d, const int32_t *bias, const int n, const int width)
 {
-    int b, q;
-    (void)bias;
-    _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
-        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) d[b].low[q] = d[b].high[q] = vdupq_n_s32(0);
+    (void)d, (void)bias, (void)n, (void)width; /* the first products of dots_add start the sums */
 }
 
-static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
-                                                           ptrdiff_t step, int n_groups, const int n, const int width)
+static inline __attribute__((always_inline)) void pair(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
+                                                       ptrdiff_t step, const int n, const int width, const int first)
 {
     int8x16_t x0[MOST_NB_I8], x1[MOST_NB_I8];
-    int g, b, q;
-    for (g = 0; g + 2 <= n_groups; g += 2, w += 2 * w_row, x += 8) {
-        _Pragma("GCC unroll 4") for (b = 0; b < n; b++) x0[b] = four(x + b * step), x1[b] = four(x + b * step + 4);
-        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) {
-            int8x16_t w0 = vld1q_s8(w + 16 * q), w1 = vld1q_s8(w + w_row + 16 * q);
-            _Pragma("GCC unroll 4") for (b = 0; b < n; b++) {
-                d[b].low[q] = vpadalq_s16(d[b].low[q], mlal_low(mull_low(w0, x0[b]), w1, x1[b]));
-                d[b].high[q] = vpadalq_s16(d[b].high[q], mlal_high(mull_high(w0, x0[b]), w1, x1[b]));
-            }
+    int b, q;
+    _Pragma("GCC unroll 4") for (b = 0; b < n; b++) x0[b] = four(x + b * step), x1[b] = four(x + b * step + 4);
+    _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) {
+        int8x16_t w0 = vld1q_s8(w + 16 * q), w1 = vld1q_s8(w + w_row + 16 * q);
+        _Pragma("GCC unroll 4") for (b = 0; b < n; b++) {
+            int16x8_t low = mlal_low(mull_low(w0, x0[b]), w1, x1[b]), high = mlal_high(mull_high(w0, x0[b]), w1, x1[b]);
+            d[b].low[q] = first ? vpaddlq_s16(low) : vpadalq_s16(d[b].low[q], low);
+            d[b].high[q] = first ? vpaddlq_s16(high) : vpadalq_s16(d[b].high[q], high);
         }
     }
-    if (g < n_groups) {
-        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) {
-            int8x16_t w0 = vld1q_s8(w + 16 * q);
-            _Pragma("GCC unroll 4") for (b = 0; b < n; b++) {
-                d[b].low[q] = vpadalq_s16(d[b].low[q], mull_low(w0, four(x + b * step)));
-                d[b].high[q] = vpadalq_s16(d[b].high[q], mull_high(w0, four(x + b * step)));
-            }
+}
+
+static inline __attribute__((always_inline)) void single(dots *d, const int8_t *w, const int8_t *x, ptrdiff_t step,
+                                                         const int n, const int width, const int first)
+{
+    int b, q;
+    _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) {
+        int8x16_t w0 = vld1q_s8(w + 16 * q);
+        _Pragma("GCC unroll 4") for (b = 0; b < n; b++) {
+            int16x8_t low = mull_low(w0, four(x + b * step)), high = mull_high(w0, four(x + b * step));
+            d[b].low[q] = first ? vpaddlq_s16(low) : vpadalq_s16(d[b].low[q], low);
+            d[b].high[q] = first ? vpaddlq_s16(high) : vpadalq_s16(d[b].high[q], high);
         }
     }
+}
+
+/* Groups of 4 inputs, two at a time; `first`: nothing was summed before. */
+static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
+                                                           ptrdiff_t step, int n_groups, const int n, const int width,
+                                                           const int first)
+{
+    int g = 0;
+    if (first && n_groups > 1) {
+        pair(d, w, w_row, x, step, n, width, 1);
+        g = 2, w += 2 * w_row, x += 8;
+    } else if (first) {
+        single(d, w, x, step, n, width, 1);
+        return;
+    }
+    for (; g + 2 <= n_groups; g += 2, w += 2 * w_row, x += 8) pair(d, w, w_row, x, step, n, width, 0);
+    if (g < n_groups) single(d, w, x, step, n, width, 0);
 }
 
 static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf sum[][4], const int n,

@@ -14,7 +14,7 @@
 #error "-ffast-math would reorder sums that must be exact"
 #endif
 
-#define KERNEL(name) static void run_##name(const ed_args *a)
+#define KERNEL(name) ED_SELDOM static void run_##name(const ed_args *a)
 #define ROWS(T, pointer, row, i) ((T *)(pointer) + (ptrdiff_t)(i) * (row))
 
 static float half_to_float(uint16_t h)
@@ -82,7 +82,7 @@ static const float fft_w16_im[9] = {-0.38268343236f, -0.70710678119f, -0.9238795
                                     -0.70710678119f, -0.92387953251f, -0.70710678119f, 0.38268343236f};
 
 /* Rows r, r + step, r + 2 step, r + 3 step of 16 columns, in place. */
-static void butterfly(float *re, float *im, int r, int step)
+ED_SELDOM static void butterfly(float *re, float *im, int r, int step)
 {
     int c;
     for (c = r * 16; c < r * 16 + 16; c++) {
@@ -104,7 +104,7 @@ static void multiply(float *re, float *im, float wr, float wi)
 }
 
 /* 16 points down each of 16 columns; result k1 + 4 k2 lies in row 4 k1 + k2. */
-static void fft16(float *re, float *im)
+ED_SELDOM static void fft16(float *re, float *im)
 {
     int j, k, c;
     for (j = 0; j < 4; j++) butterfly(re, im, j, 4);
@@ -116,7 +116,7 @@ static void fft16(float *re, float *im)
     for (k = 0; k < 4; k++) butterfly(re, im, 4 * k, 1);
 }
 
-static void fft256(float *re, float *im)
+ED_SELDOM static void fft256(float *re, float *im)
 {
     float tr[256], ti[256];
     int j, k;
@@ -215,7 +215,7 @@ KERNEL(MERGE)
     int r;
     for (r = 0; r < op->n_rows; r++) {
         float *y = ROWS(float, a->y, op->y_row, r);
-        if (r < op->n_in) memcpy(y, ROWS(const float, a->x, op->x_row, r), (size_t)op->n_out * sizeof *y);
+        if (r < op->n_in) memmove(y, ROWS(const float, a->x, op->x_row, r), (size_t)op->n_out * sizeof *y);
         else sum_runs(a, r, &w, y, op->n_out);
     }
 }
@@ -253,7 +253,7 @@ KERNEL(EDGES)
     const float *w = a->weight;
     int r, c, o, end;
     for (r = 0; r < op->n_rows && a->x != a->y; r++)
-        memcpy(ROWS(float, a->y, op->y_row, r), ROWS(const float, a->x, op->x_row, r), op->n_out * sizeof *w);
+        memmove(ROWS(float, a->y, op->y_row, r), ROWS(const float, a->x, op->x_row, r), op->n_out * sizeof *w);
     for (end = 0; end < 2; end++) {
         const float *from = ROWS(const float, a->x2, op->x2_row, end ? op->seg - 1 : 0);
         float *y = ROWS(float, a->y, op->y_row, end ? op->n_rows - 1 : 0);
@@ -343,7 +343,7 @@ static void keep_frame(const ed_args *a, size_t element)
     const ed_op *op = a->op;
     size_t n = ed_slot_size(op) * element;
     if (op->time_taps > 1)
-        memcpy((char *)a->state + ed_slot(op, a->frame, (op->time_taps - 1) * op->dilation) * n,
+        memmove((char *)a->state + ed_slot(op, a->frame, (op->time_taps - 1) * op->dilation) * n,
                frame_of(a, op->time_taps - 1, element), n);
 }
 

@@ -11,6 +11,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The kernel sets of this target besides portable C. */
+#if defined(ED_PORTABLE_ONLY) || !defined(__GNUC__)
+#elif defined(__x86_64__)
+#define ED_X86 1
+#elif defined(__aarch64__)
+#define ED_ARM64 1
+#elif defined(__arm__) && defined(__ARM_ARCH) && defined(__ARM_PCS_VFP) && defined(__linux__)
+#if __ARM_ARCH >= 7
+#define ED_ARM32 1
+#endif
+#endif
+
+/* What runs once, or only where a faster kernel does not: small before fast. */
+#if defined(ED_X86) || defined(ED_ARM64) || defined(ED_ARM32)
+#define ED_SELDOM __attribute__((cold))
+#else
+#define ED_SELDOM
+#endif
+
 #define ED_MAGIC 0x574e4445u /* "EDNW" */
 #define ED_FORMAT 1u
 #define ED_ALIGN 16u
