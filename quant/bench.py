@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--pairs", type=Path, metavar="DIR", help="clean/ and noisy/; default: mixtures of pulled sounds"
     )
-    parser.add_argument("--recipe", default="static")
+    parser.add_argument("--recipe", metavar="R", help="default: static, or a .trained file's own")
     parser.add_argument("--out", type=Path, default=Path(".bench"))
     command.add_debug(parser)
     parser.set_defaults(run=_bench)
@@ -87,6 +87,7 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         quality.append(
             {
                 "checkpoint": path.name,
+                "recipe": report["recipe"],
                 "build_s": round(elapsed_s, 1),
                 "n_pairs": len(pairs),
                 "files": report["files"],
@@ -98,7 +99,6 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "date": date.today().isoformat(),
         "machine": this_machine(),
         "target": args.target,
-        "recipe": args.recipe,
         "quality": quality,
         "times": times(folders[0]),
     }
@@ -177,7 +177,7 @@ def markdown(result: dict[str, Any]) -> str:
     machine = result["machine"]
     lines = [
         f"Measured {result['date']} on {machine['cpu']} ({machine['os']}), target {result['target']}, "
-        f"recipe {result['recipe']}, one thread.",
+        "one thread.",
         "",
         "| checkpoint | system | PESQ-WB | STOI | SI-SDR dB | ΔPESQ (95 %) | ΔSTOI | ΔSI-SDR dB |",
         "|---|---|---|---|---|---|---|---|",
@@ -185,7 +185,7 @@ def markdown(result: dict[str, Any]) -> str:
     for quality in result["quality"]:
         for s in quality["systems"]:
             lines.append(
-                f"| {quality['checkpoint']}, {s['n_clips']} clips | {s['system']} | "
+                f"| {quality['checkpoint']}, {quality['recipe']}, {s['n_clips']} clips | {s['system']} | "
                 + " | ".join(
                     [
                         f"{s['means']['pesq']:.3f}",

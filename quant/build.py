@@ -44,7 +44,7 @@ from quant.plan import plan_table
 from quant.ptq import CalibrationSet, Quantized
 from quant.reference import Reference
 from quant.search import Found
-from quant.source import DEFAULT_RECIPE, Source, open_source
+from quant.source import DEFAULT_RECIPE, Source, open_sounds, open_source
 from quant.spectra import analyse
 
 FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
@@ -197,10 +197,9 @@ def _searched(
 
 
 def corpora(settings: Settings, progress: Progress) -> tuple[Corpus, Corpus]:
-    """Speech and noise: the user's, or the pulled ones."""
+    """Speech and noise that clips are mixed from."""
     progress("mixing calibration speech")
-    speech = Corpus.open(settings.speech or assets.speech(progress=progress))
-    return speech, Corpus.open(settings.noise or assets.noise(progress=progress))
+    return open_sounds(settings.speech, settings.noise, progress)
 
 
 def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:

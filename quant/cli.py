@@ -86,7 +86,7 @@ def _pesq_drop(text: str) -> float:
 
 
 def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
-    _network(parser)
+    _network(parser, "the pulled official weights")
     _sounds(parser)
 
 

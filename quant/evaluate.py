@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_runtime.errors import Failure
+from edge_runtime.sound_file import written_whole
 from quant import parallel
 from quant.graph import Array
 from quant.metrics import score
@@ -100,9 +100,8 @@ def refuse_if_all_failed(rows: Sequence[Row]) -> None:
 
 def write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str], groupings: Sequence[str]) -> None:
     """One line a clip and system as CSV, whole or not at all. Failure: it cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with written_whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["clip", "system", *columns, "error", "snr_db", *groupings])
             for row in rows:
@@ -110,8 +109,5 @@ def write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str], grouping
                 groups = [row.groups.get(name, "") for name in groupings]
                 snr_db = "" if row.snr_db is None else row.snr_db
                 table.writerow([row.clip, row.system, *scores, row.error, snr_db, *groups])
-        part.replace(path)
     except OSError as error:
         raise Failure(f"cannot be written ({error.strerror})", where=path, remedy="name another file") from error
-    finally:
-        part.unlink(missing_ok=True)

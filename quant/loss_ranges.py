@@ -20,11 +20,11 @@ from calibration.ranges import TapRange
 from quant.fake import fake_quantize
 from quant.float_model import FloatModel
 from quant.graph import Array, Graph
+from quant.losses import compressed
 from quant.qparams import QParams, choose_qparams
 from quant.spectra import analyse
 
 TAIL_FACTORS = (10.0, 3.0, 1.0, 0.3, 0.0)  # candidates leave this much of the recipe's tail outside
-COMPRESSION = 0.3  # loudness grows about so with magnitude
 LOSS_CLIPS, LOSS_SAMPLES = 8, 32_000  # listened to: five copies of each, for each of some seventy taps
 MAGNITUDE_SHARE = 0.7  # of the distance, as in the official training loss; the rest is real and imaginary parts
 
@@ -50,15 +50,9 @@ def choose(graph: Graph, options: Mapping[str, Sequence[TapRange]], clips: Array
 
 def compressed_distance(exact: Tensor, other: Tensor) -> Tensor:
     """Mean squared distance of compressed spectra (copies, 2, frames, bins), one a copy: (copies,)."""
-    a, b = _compressed(exact), _compressed(other)
-    parts = ((a[0] - b[0]) ** 2).mean((1, 2, 3)), ((a[1] - b[1]) ** 2).mean((1, 2))
+    a, b = compressed(exact), compressed(other)
+    parts = [((x - y) ** 2).mean((1, 2, 3)) for x, y in zip(a, b, strict=True)]
     return (1 - MAGNITUDE_SHARE) * parts[0] + MAGNITUDE_SHARE * parts[1]
-
-
-def _compressed(spectrum: Tensor) -> tuple[Tensor, Tensor]:
-    """Spectrum and magnitude with magnitudes to the power of COMPRESSION."""
-    magnitude = torch.sqrt((spectrum**2).sum(1) + 1e-12)
-    return spectrum * (magnitude ** (COMPRESSION - 1))[:, None], magnitude**COMPRESSION
 
 
 def _losses(model: FloatModel, rounded: str, grids: Sequence[QParams], spectra: Tensor, exact: Tensor) -> list[float]:

@@ -22,13 +22,13 @@ def hybrid(enhanced: Tensor, clean: Tensor) -> Tensor:
 
 def spectral(enhanced: Tensor, clean: Tensor) -> Tensor:
     """Mean squared error of the compressed complex spectrum and of the compressed magnitude, weighted; a scalar."""
-    (e, e_magnitude), (c, c_magnitude) = (_compressed(x) for x in (enhanced, clean))
+    (e, e_magnitude), (c, c_magnitude) = (compressed(x) for x in (enhanced, clean))
     parts = 2 * torch.mean((e - c) ** 2)  # real plus imaginary: a mean over both is half of it
     return COMPLEX_WEIGHT * parts + MAGNITUDE_WEIGHT * torch.mean((e_magnitude - c_magnitude) ** 2)
 
 
-def _compressed(spectrum: Tensor) -> tuple[Tensor, Tensor]:
-    """(spectrum with compressed magnitude, that magnitude)."""
+def compressed(spectrum: Tensor) -> tuple[Tensor, Tensor]:
+    """(spectrum with compressed magnitude, that magnitude (batch, 1, frames, 257)): loudness grows about so."""
     magnitude = torch.sqrt((spectrum * spectrum).sum(1, keepdim=True) + 1e-12)
     return spectrum * magnitude ** (COMPRESSION - 1), magnitude**COMPRESSION
 

@@ -19,6 +19,7 @@ SAME_GRID = frozenset({"slice", "interleave"})  # moves values, so cannot change
 GRU_FIXED = {"state": UNIT, "reset_update": SIGMOID, "new": UNIT}
 MIXED_RANGED = ("gates_x", "gates_h")
 GRU_RANGED = ("gates_x", "gates_h", "reset_update_sum", "reset_h", "new_sum", "difference", "update")
+ENTRANCE = ".q8"  # what `prepare` calls the 8-bit form of a float value
 GRU_ROLES = (*GRU_RANGED, *GRU_FIXED)  # every value inside a GRU
 
 
@@ -47,7 +48,7 @@ def prepare(graph: Graph, recipe: Recipe) -> tuple[Graph, dict[str, Precision]]:
         inputs = []
         for name in node.inputs:
             if precision[node.name] != "float" and precision.get(name) != "int8" and node.kind not in FOLLOWERS:
-                entrance = f"{name}.q8"
+                entrance = name + ENTRANCE
                 if entrance not in shapes:
                     nodes.append(Node("quantize", entrance, (name,)))
                     shapes[entrance] = graph.shapes[name]

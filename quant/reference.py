@@ -92,10 +92,6 @@ class Reference:
 
     _split_bands = _merge_bands
 
-    def _neighbours(self, node: Node, x: Values) -> Values:
-        padded = np.pad(x, ((0, 0), (1, 1)))
-        return np.stack([padded[:, k : k + x.shape[1]] for k in range(3)], 1).reshape(-1, x.shape[1])
-
     def _conv(self, node: Node, x: Values) -> Values:
         taps = self._history(node, x)[:: node.attrs["dilation"]]
         return exact.convolve(taps, self._param(node, "weight"), self._param(node, "bias"), node.attrs)

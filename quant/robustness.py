@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from calibration.corpus import Corpus
 from edge_runtime.errors import Failure
 from edge_runtime.stft import SAMPLE_RATE_HZ
-from quant import assets, parallel
+from quant import parallel
 from quant.graph import Array
 from quant.metrics import si_sdr_db
+from quant.source import open_sounds
 from quant.stimuli import DRIFT_MINUTES, Material, Stimulus, stimuli, ten_minutes
 from quant.systems import System, systems_of
 
@@ -161,7 +161,7 @@ def study(
     """
     compared = float_and_int8(systems_of(artifacts))
     progress("cutting speech and noise")
-    material = Material(Corpus.open(speech or assets.speech()), Corpus.open(noise or assets.noise()))
+    material = Material(*open_sounds(speech, noise))
     inputs = [ten_minutes(material), *stimuli(material)]  # the long one first, lest it runs alone at the end
     progress(f"{len(inputs)} inputs through {len(compared)} int8 models and their float ones")
     verdicts = judge(compared, inputs, n_jobs=n_jobs, scheduler=scheduler)

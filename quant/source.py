@@ -1,4 +1,4 @@
-"""What a build starts from: a checkpoint to calibrate, or a trained file to compile as it was trained.
+"""What a build starts from: a checkpoint to calibrate, or a trained file to compile as it was trained; and sounds.
 
     nothing named            the trained default that comes with the project
     --recipe R               the pulled official weights, calibrated
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from calibration.corpus import Corpus
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from quant import assets, checkpoint, recipe, trained
@@ -52,6 +53,14 @@ def open_source(
     graph = streaming_graph(network)
     recipe.assign(chosen, graph)
     return Source(read.name, read.sha256, network, graph, chosen)
+
+
+def open_sounds(
+    speech: Path | None, noise: Path | None, progress: Callable[[str], None] = assets.to_stderr
+) -> tuple[Corpus, Corpus]:
+    """Speech and noise: the user's, or the pulled ones. Failure: see `Corpus.open` and `assets.pull`."""
+    found = Corpus.open(speech or assets.speech(progress=progress))
+    return found, Corpus.open(noise or assets.noise(progress=progress))
 
 
 def _trained(path: Path, recipe_name: str | None) -> Source:

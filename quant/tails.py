@@ -20,11 +20,9 @@ from calibration.ranges import Provenance, Ranges, TapRange
 from quant import calibrate
 from quant.graph import Array, Graph
 from quant.migration import choose_factors, migrate_scales
-from quant.plan import GRU_RANGED, int8_taps, prepare
+from quant.plan import ENTRANCE, GRU_RANGED, int8_taps, prepare
 from quant.ptq import migrated_values
 from quant.recipe import RECURRENT, Recipe
-
-ENTRANCE = ".q8"
 
 
 @dataclass(frozen=True)

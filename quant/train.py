@@ -15,7 +15,6 @@ import msgspec
 import numpy as np
 import torch
 
-from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.stft import SAMPLE_RATE_HZ
@@ -25,6 +24,7 @@ from quant.float_model import FloatModel
 from quant.graph import Array
 from quant.gtcrn import Config, gtcrn, param_shapes
 from quant.prepared import FIXED_WEIGHTS, Prepared
+from quant.source import open_sounds
 from quant.training import History, Process, Settings, Trainer
 from quant.training_curves import draw
 from quant.training_data import Sounds
@@ -142,9 +142,7 @@ def _start(job: Job, me: Process, progress: Progress) -> Sounds:
     torch.set_num_threads(1 if me.n > 1 else torch.get_num_threads())
     if me.leads and job.out.exists() and any(job.out.iterdir()) and not job.resume:
         raise Failure("is not empty", where=job.out, remedy="give --resume to go on, or another --out")
-    speech = Corpus.open(job.speech or assets.speech(progress=progress))
-    noise = Corpus.open(job.noise or assets.noise(progress=progress))
-    return Sounds(speech, noise, job.mix)
+    return Sounds(*open_sounds(job.speech, job.noise, progress), job.mix)
 
 
 def _run(

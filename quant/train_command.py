@@ -34,6 +34,7 @@ def add_qat_arguments(parser: argparse.ArgumentParser) -> None:
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """What `quant train` takes."""
     parser.add_argument("--from-scratch", action="store_true", help="start from random weights, not a checkpoint")
+    parser.set_defaults(share_teacher=0.0)  # the float network would be its own teacher
     _add_common(parser)
 
 
@@ -76,7 +77,7 @@ def _job(args: argparse.Namespace) -> Job:
     settings = Settings(
         steps=args.steps,
         learning_rate=args.learning_rate,
-        share_teacher=getattr(args, "share_teacher", 0.0),  # the float network has no teacher
+        share_teacher=args.share_teacher,
         validate_every=args.validate_every,
         patience=args.patience,
         seed=args.seed,

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
-from quant import passes
+from edge_runtime.sound_file import written_whole
+from quant import counts
 from quant.artifact import npy_bytes, zip_bytes
-from quant.counts import blank
 from quant.graph import Array, Graph
+from quant.passes import streaming_graph
 from quant.recipe import Recipe
 
 VERSION = 1
@@ -70,13 +71,12 @@ class Trained:
 
 
 def save(path: Path, graph: Graph, header: Header, excerpt: Array) -> None:
-    """Write the file whole or not at all."""
+    """Write the file whole or not at all. Failure: the folder cannot be written to."""
     arrays: dict[str, Any] = {**graph.params, EXCERPT: np.rint(excerpt * 32767).astype(np.int16)}
     members = {f"{name}.npy": npy_bytes(values) for name, values in arrays.items()}
     members[HEADER] = msgspec.json.format(msgspec.json.encode(header, order="sorted"), indent=1)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(zip_bytes(members))
-    part.replace(path)
+    with written_whole(path) as part:
+        part.write_bytes(zip_bytes(members))
 
 
 def embedded() -> Path:
@@ -98,13 +98,18 @@ def load(path: Path) -> Trained:
         raise Failure(f"not a trained file ({error})", where=path, remedy=REMEDY) from error
     if header.version != VERSION:
         raise Failure(f"has version {header.version}, this program reads {VERSION}", where=path, remedy=REMEDY)
-    _check(path, arrays, header, excerpt)
-    return Trained(path.name, hashlib.sha256(data).hexdigest(), with_weights(arrays, header.slopes), header, excerpt)
+    blank = streaming_graph(counts.blank())
+    _check(path, arrays, header, excerpt, blank)
+    graph = _filled(blank, arrays, header.slopes)
+    return Trained(path.name, hashlib.sha256(data).hexdigest(), graph, header, excerpt)
 
 
 def with_weights(params: Mapping[str, Array], slopes: Mapping[str, float]) -> Graph:
     """The streaming graph of the published network with these weights."""
-    graph = streaming_blank()
+    return _filled(streaming_graph(counts.blank()), params, slopes)
+
+
+def _filled(graph: Graph, params: Mapping[str, Array], slopes: Mapping[str, float]) -> Graph:
     nodes = [replace(n, attrs={**n.attrs, "slope": slopes[n.name]}) if n.name in slopes else n for n in graph.nodes]
     return graph.rewritten(nodes, params=dict(params))
 
@@ -114,19 +119,17 @@ def slopes_of(graph: Graph) -> dict[str, float]:
     return {n.name: float(n.attrs["slope"]) for n in graph.nodes if n.kind == "leaky_relu"}
 
 
-def streaming_blank() -> Graph:
-    """The streaming graph of the published network, without a checkpoint."""
-    return passes.streaming_graph(blank())
-
-
-def _check(path: Path, arrays: Mapping[str, Array], header: Header, excerpt: NDArray[Any]) -> None:
-    wanted = {name: values.shape for name, values in streaming_blank().params.items()}
+def _check(
+    path: Path, arrays: Mapping[str, Array], header: Header, excerpt: NDArray[Any], blank: Graph
+) -> None:
+    """Failure unless all is there and fits the published network, whose streaming graph is `blank`."""
+    wanted = {name: values.shape for name, values in blank.params.items()}
     found = {name: values.shape for name, values in arrays.items()}
     if odd := sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n)):
         raise Failure(f"holds another network ({odd[0]} is {found.get(odd[0])})", where=path, remedy=REMEDY)
     if bad := [n for n, values in arrays.items() if values.dtype != np.float32 or not np.isfinite(values).all()]:
         raise Failure(f"{bad[0]} is not finite float32", where=path, remedy=REMEDY)
-    if set(header.slopes) != set(slopes_of(streaming_blank())) or not np.isfinite(list(header.slopes.values())).all():
+    if set(header.slopes) != set(slopes_of(blank)) or not np.isfinite(list(header.slopes.values())).all():
         raise Failure("its slopes are those of another network", where=path, remedy=REMEDY)
     if excerpt.dtype != np.int16 or excerpt.ndim != 2 or excerpt.size == 0:
         raise Failure(f"its excerpt is {excerpt.dtype} {excerpt.shape}", where=path, remedy=REMEDY)

@@ -23,14 +23,13 @@ import numpy as np
 
 from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
-from edge_runtime import Denoiser
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import ModelEntry
 from quant import parallel
 from quant.emitted import Emitted
 from quant.graph import Array
 from quant.metrics import pesq_wb, si_sdr_db
 from quant.summary import bootstrap
+from quant.systems import Model
 
 SPLIT = Mix(n_clips=72, clip_ms=4000, seed=1, share_clean=0, share_noise_alone=0, level_dbfs=(-35, -20))
 WORST_PESQ = 1.0  # of a sound in which PESQ finds no speech at all
@@ -117,8 +116,8 @@ def score(
 
 
 def _listen(model: Emitted, clips: Sequence[Clip]) -> list[Heard | None]:
-    denoiser = _opened(model, "fp32")
-    return [_heard(clip, _enhanced(denoiser, clip.noisy)) for clip in clips]
+    enhance = Model.of(model, "tflite", "fp32")()
+    return [_heard(clip, enhance(clip.noisy)) for clip in clips]
 
 
 def _heard(clip: Clip, enhanced: Array) -> Heard | None:
@@ -127,8 +126,8 @@ def _heard(clip: Clip, enhanced: Array) -> Heard | None:
 
 
 def _score(model: Emitted, heard: Sequence[Heard], figures: Sequence[str]) -> list[tuple[float, ...]]:
-    denoiser = _opened(model, "int8")
-    sounds = [_enhanced(denoiser, h.noisy) for h in heard]
+    enhance = Model.of(model, "tflite", "int8")()
+    sounds = [enhance(h.noisy) for h in heard]
     return [tuple(FIGURES[name](h, sound) for name in figures) for h, sound in zip(heard, sounds, strict=True)]
 
 
@@ -158,14 +157,3 @@ FIGURES: dict[str, Callable[[Heard, Array], float]] = {
     "fidelity": lambda h, sound: _pesq(h.enhanced, sound, WORST_PESQ),
     "snr_db": _snr_db,
 }
-
-
-def _opened(model: Emitted, precision: str) -> Denoiser:
-    from edge_runtime.engines.tflite import open_model
-
-    entry = ModelEntry(file="model.tflite", states=model.states, golden_snr_floor_db=0)
-    return Denoiser(open_model(model.data, entry, precision, 1))
-
-
-def _enhanced(denoiser: Denoiser, noisy: Array) -> Array:
-    return np.concatenate([denoiser.feed(noisy), denoiser.flush()])

@@ -26,7 +26,7 @@ except ImportError:
 ENTRY = ModelEntry(file="model.native", states=(), golden_snr_floor_db=0.0)
 
 
-def opened(model: bytes, precision: str = "int8", isa: str | None = None):  # type: ignore[no-untyped-def]
+def opened(model: bytes, precision: str = "int8", isa: str | None = None):
     return native.open_model(model, ENTRY, precision, 1, isa)
 
 
@@ -40,7 +40,7 @@ def fp32(graph: Graph) -> bytes:
     return emit_native.emit(graph).data
 
 
-def streamed(engine, frames: Float32Array) -> Float32Array:  # type: ignore[no-untyped-def]
+def streamed(engine, frames: Float32Array) -> Float32Array:
     enhanced = np.empty_like(frames)
     for frame, out in zip(frames, enhanced, strict=True):
         engine.step(frame, out)

@@ -61,7 +61,7 @@ def test_converted_ranges_enter_the_plan_as_measured_ones_do(quantized: Quantize
     assert [n.name for n in again.graph.nodes] == [n.name for n in converted.graph.nodes]
 
 
-def _without_entrances(quantized: Quantized):  # type: ignore[no-untyped-def]
+def _without_entrances(quantized: Quantized):
     """The graph as a trained file keeps it: weights only, `quantize` nodes are put in again."""
     from quant.trained import slopes_of, with_weights
 

@@ -191,7 +191,7 @@ def test_an_artifact_without_a_pair_is_refused(tmp_path: Path):
 
 def test_sounds_default_to_the_pulled_ones(monkeypatch):
     asked = []
-    monkeypatch.setattr(assets, "speech", lambda: asked.append("speech") or "nowhere")
+    monkeypatch.setattr(assets, "speech", lambda **_: asked.append("speech") or "nowhere")
     monkeypatch.setattr(robustness, "systems_of", lambda artifacts: [System("a", dict), System("b", dict, "a")])
     with pytest.raises(Failure, match="no such folder"):
         robustness.study([])

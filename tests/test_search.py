@@ -149,7 +149,7 @@ PATHS: dict[str, tuple[dict[str, float], float, list[str]]] = {
 
 
 def climb(bench: Simulated, max_pesq_drop: float) -> Found:
-    return search._climb(bench, max_pesq_drop)  # type: ignore[arg-type]
+    return search._climb(bench, max_pesq_drop)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -252,7 +252,7 @@ def test_float_against_itself_loses_nothing(graph: Graph, heard: tuple[Heard, ..
 
 
 def test_models_are_scored_in_order_and_alike_alone(graph: Graph, heard: tuple[Heard, ...], quantized: object) -> None:
-    models = [emit_tflite.emit(graph), emit_tflite.emit(quantized.graph, quantized.plan)]  # type: ignore[attr-defined]
+    models = [emit_tflite.emit(graph), emit_tflite.emit(quantized.graph, quantized.plan)]
     both = list(validation.score(models, heard, figures=("snr_db",)))
     alone = [next(iter(validation.score([model], heard, figures=("snr_db",)))) for model in models]
     assert both == alone

@@ -113,7 +113,7 @@ def pickled() -> bytes:
 
 
 @pytest.mark.parametrize(("spoil", "words"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_anything_else_is_refused_in_one_line(tmp_path: Path, saved: Path, spoil, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_anything_else_is_refused_in_one_line(tmp_path: Path, saved: Path, spoil, words: str) -> None:
     path = tmp_path / "bad.trained"
     path.write_bytes(spoil(saved.read_bytes()))
     with pytest.raises(Failure, match=words) as caught:

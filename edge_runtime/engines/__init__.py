@@ -48,25 +48,23 @@ class HopEngine(Protocol):
 
 
 class _Kind(NamedTuple):
-    """How an engine is found: any one of `packages` will do; `remedy` brings the first."""
+    """How an engine is found: any one of `packages` will do; `extra` installs the first, None is compiled with us."""
 
     module: str
     packages: tuple[str, ...]
-    remedy: str
+    extra: str | None
+
+    def remedy(self, option: str = "") -> str:
+        """What brings the engine; `option` goes to pip."""
+        if self.extra is None:
+            return "install a C compiler (Debian: apt install gcc libc6-dev) and edge-denoise again"
+        return f"`pip install {option}'edge-denoise[{self.extra}]'`"
 
 
 ENGINES: Final = {
-    "native": _Kind(
-        "edge_runtime.engines.native",
-        ("edge_runtime.native.libedge_denoise",),
-        "install a C compiler (Debian: apt install gcc libc6-dev) and edge-denoise again",
-    ),
-    "onnx": _Kind("edge_runtime.engines.onnx", ("onnxruntime",), "`pip install 'edge-denoise[onnx]'`"),
-    "tflite": _Kind(
-        "edge_runtime.engines.tflite",
-        ("ai_edge_litert", "tflite_runtime", "tensorflow"),
-        "`pip install 'edge-denoise[litert]'`",
-    ),
+    "native": _Kind("edge_runtime.engines.native", ("edge_runtime.native.libedge_denoise",), None),
+    "onnx": _Kind("edge_runtime.engines.onnx", ("onnxruntime",), "onnx"),
+    "tflite": _Kind("edge_runtime.engines.tflite", ("ai_edge_litert", "tflite_runtime", "tensorflow"), "litert"),
 }
 AUTO: Final = "auto"
 
@@ -94,7 +92,7 @@ def open_model(model: bytes, entry: ModelEntry, engine: str, precision: str, n_t
         module = import_module(ENGINES[engine].module)
         return cast(Engine, module.open_model(model, entry, precision, n_threads))
     except ImportError as error:
-        remedy = f"reinstall it: {ENGINES[engine].remedy.replace('install ', 'install --force-reinstall ', 1)}"
+        remedy = f"reinstall it: {ENGINES[engine].remedy('--force-reinstall ')}"
         raise Failure(f"the {engine} engine is installed but broken ({error})", remedy=remedy) from error
 
 
@@ -119,5 +117,5 @@ def _preferred(artifact: Artifact, precision: str) -> str:
 
 def _not_installed(names: list[str]) -> Failure:
     packages = " or ".join(package for name in names for package in ENGINES[name].packages)
-    remedy = " or ".join(ENGINES[name].remedy for name in names)
+    remedy = " or ".join(ENGINES[name].remedy() for name in names)
     return Failure(f"the {' or '.join(names)} engine needs {packages}, not installed", remedy=remedy)
