@@ -164,7 +164,12 @@ class Trainer:
         began, total = time.monotonic(), 0.0
         first = self.step
         sounds = batches(
-            self.train_sounds, first, self.settings.steps, rank=self.me.rank, n_workers=self.settings.n_workers
+            self.train_sounds,
+            first,
+            self.settings.steps,
+            seed=self.settings.seed,
+            rank=self.me.rank,
+            n_workers=self.settings.n_workers,
         )
         for batch in sounds:
             total += self._train(batch)

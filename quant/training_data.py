@@ -67,17 +67,19 @@ def _split(corpus: Corpus) -> tuple[Corpus, Corpus]:
 class _Steps(Dataset[Batch]):
     """Step -> batch, for the loader's workers."""
 
-    def __init__(self, sounds: Sounds, first: int, last: int, rank: int) -> None:
-        self.sounds, self.first, self.last, self.rank = sounds, first, last, rank
+    def __init__(self, sounds: Sounds, first: int, last: int, seed: int, rank: int) -> None:
+        self.sounds, self.first, self.last, self.seed, self.rank = sounds, first, last, seed, rank
 
     def __len__(self) -> int:
         return self.last - self.first
 
     def __getitem__(self, i: int) -> Batch:
-        # Seeds of ranks and steps never meet: a rank takes every 65,536th.
-        return self.sounds.batch((self.first + i) * 65_536 + self.rank)
+        # No two ranks, steps or seeds meet: 65,536 ranks a step, 2^32 steps a seed.
+        return self.sounds.batch(self.seed * 2**48 + (self.first + i) * 2**16 + self.rank)
 
 
-def batches(sounds: Sounds, first: int, last: int, *, rank: int = 0, n_workers: int = 1) -> Iterator[Batch]:
+def batches(
+    sounds: Sounds, first: int, last: int, *, seed: int = 0, rank: int = 0, n_workers: int = 1
+) -> Iterator[Batch]:
     """The batches of steps `first` to `last`, made ahead in `n_workers` processes (0: in this one)."""
-    return iter(DataLoader(_Steps(sounds, first, last, rank), batch_size=None, num_workers=n_workers))
+    return iter(DataLoader(_Steps(sounds, first, last, seed, rank), batch_size=None, num_workers=n_workers))

@@ -182,6 +182,11 @@ def test_validation_hears_no_training_file(sounds: Sounds) -> None:
         assert sorted((*names, *kept)) == list(getattr(sounds, side).names)
 
 
+def test_another_seed_hears_something_else(sounds: Sounds) -> None:
+    one, other = (list(batches(sounds, 0, 2, seed=seed, n_workers=0)) for seed in (0, 1))
+    assert not any(torch.equal(a[0], b[0]) for a, b in zip(one, other, strict=True))
+
+
 def test_batches_depend_on_step_and_rank_alone(sounds: Sounds) -> None:
     whole = list(batches(sounds, 0, 3, n_workers=0))
     late = list(batches(sounds, 2, 3, n_workers=0))
