@@ -28,7 +28,7 @@ from quant.native_file import (
     Op,
     View,
 )
-from quant.plan import Plan
+from quant.plan import Plan, uses_once
 from quant.qparams import QParams, multiplier, quantize_bias, quantize_weight
 
 FLOAT_PLAN = Plan({}, {}, {})
@@ -237,13 +237,14 @@ class Lowering:
     def product(self, node: Node, x: View, y: View, arrays: dict[str, Any], **numbers: Any) -> None:
         """A convolution operation from arrays of `integers` or `floats`."""
         kind = "conv_i8" if x.buffer.dtype == "int8" else "conv"
+        numbers["flags"] = numbers.get("flags", 0) | arrays.pop("flags", 0)
         self.op(kind, node, y.n_rows, x=x, y=y, **arrays, **numbers)
 
     def weights(self, node: Node, rows: slice) -> dict[str, Any]:
         """Arrays of some output channels."""
         weight, bias = self.array(node, "weight")[rows], self.array(node, "bias")[rows]
         if not self.plan.is_int8(node):
-            return floats(weight[:, :, 0], bias)
+            return floats(weight[:, :, 0], bias, half=self.half and uses_once(self.graph, node))
         scales = self.plan.weight_scales[node.param("weight")][rows]
         return integers(node.name, weight[:, :, 0], bias, scales, self.grid(node.inputs[0]), self.grid(node.name))
 

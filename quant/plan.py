@@ -113,6 +113,12 @@ def _gru_scales(graph: Graph, node: Node) -> dict[str, Array]:
     }
 
 
+def uses_once(graph: Graph, node: Node) -> bool:
+    """Whether a frame uses each parameter once, so that reading it costs as much as multiplying by it."""
+    over_one_band = node.kind == "conv" and graph.shapes[node.name].bands == 1
+    return over_one_band or node.kind in RECURRENT | {"layer_norm"}
+
+
 def plan_table(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
     """The plan as rows, in execution order: every value with its grid and range, every 8-bit weight with its scales."""
     rows: list[dict[str, Any]] = []

@@ -15,10 +15,9 @@ from edge_runtime.errors import Failure
 from quant import bias_correction, calibrate, exact, loss_ranges, rounding
 from quant.graph import Array, Graph
 from quant.migration import migrate_scales
-from quant.plan import Plan, int8_taps, make_plan, prepare
+from quant.plan import Plan, int8_taps, make_plan, prepare, uses_once
 from quant.recipe import RECURRENT, Precision, Recipe
 
-HALVED = RECURRENT | {"layer_norm"}
 ANEW = "leave --ranges out to calibrate anew"
 
 
@@ -109,7 +108,8 @@ def _planned(prepared: Graph, precision: Mapping[str, Precision], ranges: Ranges
 
 
 def halved(graph: Graph, precision: Mapping[str, Precision]) -> Graph:
-    """Float recurrent and normalizing layers hold many numbers and use each once: two bytes are enough for them.
+    """Float layers that hold many numbers and use each once (recurrent, normalizing, over a single band): two bytes are
+    enough for them.
 
     Every engine then carries the same numbers; the native one stores them in half precision.
     """
@@ -119,7 +119,7 @@ def halved(graph: Graph, precision: Mapping[str, Precision]) -> Graph:
 
 def halved_names(graph: Graph, precision: Mapping[str, Precision]) -> frozenset[str]:
     """The parameters that are kept in half precision."""
-    kept = [n for n in graph.nodes if n.kind in HALVED and precision[n.name] == "float"]
+    kept = [n for n in graph.nodes if precision[n.name] == "float" and uses_once(graph, n)]
     return frozenset(name for node in kept for role in node.params.values() for name in role)
 
 
