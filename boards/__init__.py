@@ -19,7 +19,8 @@ The TOML, every field with its unit (all are required, save where a default is n
     clock_mhz = 1500                    # MHz, the maximum of the model in the title, not overclocked
     l2_bytes = 1_048_576                # bytes of L2 that one core can use; default: unknown
 
-    [[os]]                              # one table a system release, the preferred one first
+    [[os]]                              # one table a system release, the preferred one first; os = [] if
+                                        # none runs there: a build then leaves C sources
     release = "bookworm"
     python = "3.11"                     # what the release calls python3
     word_bits = 64                      # bits of a pointer in user space
@@ -188,11 +189,16 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         self._check_engine()
         self._check_sources()
 
+    @property
+    def bare(self) -> bool:
+        """No system that runs Python: what is built for it is C."""
+        return not self.os
+
     def _check_engine(self) -> None:
         engine = self.preferred_engine
         known = ", ".join(ENGINES)
         _require(engine in ENGINES, f"unknown preferred_engine {engine!r}, the engines are: {known}")
-        _require(bool(self.os), "os must name at least one system release")
+        _require(bool(self.os) or engine == "native", "without an os, preferred_engine must be 'native'")
         for system in self.os:
             missing = f"os {system.release} has no extra for preferred_engine {engine!r}"
             _require(system.extra_for(engine) is not None, missing)

@@ -29,6 +29,7 @@ from quant import (
     assets,
     budget,
     coverage,
+    emit_c,
     emit_native,
     emit_onnx,
     emit_tflite,
@@ -109,8 +110,8 @@ def build(settings: Settings, progress: Progress) -> Built:
         quantized = _quantized(settings, source, ranges, lambda: calibration, progress)
         if ranges is not None and calibration:
             quantized = ptq.refine(quantized, source.recipe, calibration)
-        progress("emitting ONNX, TFLite and native weights")
-        models = emit_all(source.graph, quantized)
+        progress("emitting native weights" if board.bare else "emitting ONNX, TFLite and native weights")
+        models = emit_all(source.graph, quantized, native_only=board.bare)
         progress("writing golden vectors")
         golden = golden_vectors(source.graph, quantized, excerpt)
         progress("measuring the error of every tap")
@@ -126,6 +127,10 @@ def build(settings: Settings, progress: Progress) -> Built:
             "recipe.toml": recipe.to_toml(source.recipe).encode(),
             "report.json": artifact.json_bytes(report),
         }
+        if board.bare:
+            progress("writing C sources and their vectors")
+            names = {"checkpoint": source.name, "recipe": source.recipe.name, "version": version("edge-denoise")}
+            files |= emit_c.files(models, golden, excerpt[0, :GOLDEN_SAMPLES], names)
         for name, data in files.items():
             (part / name).write_bytes(data)
         (part / MANIFEST_FILE).write_bytes(dump(make_manifest(board, source, models, files)))
@@ -207,15 +212,20 @@ def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
     return CalibrationSet.make(*corpora(settings, progress), Mix())
 
 
-def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
+def emit_all(graph: Graph, quantized: Quantized, *, native_only: bool = False) -> dict[str, Emitted]:
     """Every model file, int8 and float."""
+    native = {
+        "model.native": emit_native.emit(quantized.graph, quantized.plan),
+        "model.fp32.native": emit_native.emit(graph),
+    }
+    if native_only:
+        return native
     return {
         "model.onnx": emit_onnx.emit(quantized.graph, quantized.plan),
         "model.fp32.onnx": emit_onnx.emit(graph),
         "model.tflite": emit_tflite.emit(quantized.graph, quantized.plan),
         "model.fp32.tflite": emit_tflite.emit(graph),
-        "model.native": emit_native.emit(quantized.graph, quantized.plan),
-        "model.fp32.native": emit_native.emit(graph),
+        **native,
     }
 
 
@@ -242,10 +252,8 @@ def make_report(
 ) -> dict[str, Any]:
     """Budget, coverage, plan and accuracy on `noisy` (clips, samples), as JSON types."""
     plan = quantized.plan
-    audits = (
-        coverage.audit_onnx(quantized.graph, plan, models["model.onnx"]),
-        coverage.audit_tflite(quantized.graph, plan, models["model.tflite"]),
-    )
+    auditors = {"model.onnx": coverage.audit_onnx, "model.tflite": coverage.audit_tflite}
+    audits = [audit(quantized.graph, plan, models[name]) for name, audit in auditors.items() if name in models]
     rows = accuracy.measure(quantized.graph, plan, noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
     counted = budget.report(board, source.network, plan.precision, streaming=quantized.graph)
     return {
@@ -293,6 +301,7 @@ def make_manifest(
                 "fp32": entry(f"model.fp32.{engine}", FP32_FLOOR_DB),
             }
             for engine in ("native", "onnx", "tflite")
+            if f"model.{engine}" in models
         },
         files={name: artifact.file_entry(data) for name, data in sorted(files.items())},
         checkpoint=Checkpoint(name=source.name, sha256=source.sha256),
@@ -308,7 +317,7 @@ def summary(built: Built, elapsed_s: float) -> list[str]:
     return [
         f"{built.folder}: {report['board']}, recipe {report['recipe']}, in {elapsed_s:.0f} s",
         f"files:    {sizes}",
-        f"int8:     {shares}, as the runtimes execute them",
+        f"int8:     {f'{shares}, as the runtimes execute them' if shares else 'as planned, bit for bit'}",
         *(f"{engine + ':':<9} {_by_kind(c['nodes'])}" for engine, c in report["coverage"].items()),
     ]
 

@@ -17,7 +17,7 @@ FOLDER = Path(boards.__file__).parent
 RPI4 = (FOLDER / "rpi4.toml").read_text(encoding="utf-8")
 PIS = {"rpizero2w": "Cortex-A53", "rpi3": "Cortex-A53", "rpi4": "Cortex-A72", "rpi5": "Cortex-A76"}
 
-every_board = pytest.mark.parametrize("name", ["host", *sorted(PIS)])
+every_board = pytest.mark.parametrize("name", ["generic-c", "host", *sorted(PIS)])
 
 
 def failure(action, *arguments):
@@ -51,7 +51,7 @@ def edited(old: str, new: str) -> str:
 
 def test_names_are_the_file_names():
     assert boards.names() == sorted(path.stem for path in FOLDER.glob("*.toml"))
-    assert boards.names() == sorted(["host", *PIS])
+    assert boards.names() == sorted(["generic-c", "host", *PIS])
 
 
 @every_board
@@ -308,4 +308,4 @@ def test_no_system_release(load_text):
     head, rest = RPI4.split("[cpu]")
     cpu, rest = rest.split("# litert before")
     bare = head + "os = []\n[cpu]" + cpu + "[alsa]" + rest.split("[alsa]")[1].split("[sources]")[0]
-    assert "os must name at least one system release" in failure(load_text, bare)
+    assert "without an os, preferred_engine must be 'native'" in failure(load_text, bare)

@@ -77,11 +77,14 @@ static inline vf vf_round(vf v)
     return vsubq_f32(vaddq_f32(v, shift), shift);
 }
 
+/* The exponent moved by 112; below the least normal half it is an integer of steps, for denormals are taken for zero. */
 static inline vf vf_load_half(const uint16_t *p)
 {
     uint16x4_t h = vld1_u16(p);
-    uint32x4_t size = vshll_n_u16(vand_u16(h, vdup_n_u16(0x7fff)), 13), sign = vshll_n_u16(vand_u16(h, vdup_n_u16(0x8000)), 16);
-    vf v = vmulq_f32(vreinterpretq_f32_u32(size), vdupq_n_f32(5.192296858534828e33f));
+    uint32x4_t size = vmovl_u16(vand_u16(h, vdup_n_u16(0x7fff))), sign = vshll_n_u16(vand_u16(h, vdup_n_u16(0x8000)), 16);
+    vf normal = vmulq_f32(vreinterpretq_f32_u32(vshlq_n_u32(size, 13)), vdupq_n_f32(5.192296858534828e33f));
+    vf small = vmulq_f32(vcvtq_f32_u32(size), vdupq_n_f32(5.9604644775390625e-8f));
+    vf v = vbslq_f32(vcltq_u32(size, vdupq_n_u32(0x0400)), small, normal);
     return vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(v), sign));
 }
 
