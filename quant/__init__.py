@@ -7,6 +7,7 @@ Modules, in processing order:
     checkpoint    official .tar, state dict or streaming ONNX -> named arrays
     graph         the data structure every later stage reads
     gtcrn         the network, written once, as a graph of one frame
+    variant       networks of other sizes: --set, and a checkpoint's shapes
     passes        exact rewrites (fold BatchNorm, transposed convolution -> convolution, ...)
     float_model   the PyTorch executor with taps: offline, batched, differentiable
     spectra       whole recordings -> spectra
