@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from edge_runtime import __version__, command
 from edge_runtime.command import Command
 from edge_runtime.errors import Failure
-from quant import eval_command, train_command
+from quant import budget_command, eval_command, train_command
 from quant.output import PROG
 from quant.output import print_json as _print_json
 from quant.output import print_table as _print_table
 from quant.output import say as _say
-from quant.output import show as _show
 
 if TYPE_CHECKING:
     from edge_runtime.golden import GoldenRow
@@ -88,11 +87,6 @@ def _pesq_drop(text: str) -> float:
 def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     _network(parser, "the pulled official weights")
     _sounds(parser)
-
-
-def _budget_arguments(parser: argparse.ArgumentParser) -> None:
-    _target(parser)
-    _network(parser, "the published network, without its weights")
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
@@ -215,18 +209,6 @@ def _paired_pesq(row: dict[str, Any]) -> str:
     return f"{row['d_pesq']:+.4f} ({row['d_pesq_low']:+.4f} .. {row['d_pesq_high']:+.4f})"
 
 
-def _budget(args: argparse.Namespace) -> int:
-    from quant import budget
-
-    report = budget.for_target(args.target, args.checkpoint, args.recipe)
-    if args.json:
-        _print_json(budget.to_dict(report))
-    else:
-        _show(budget.render(report))
-    budget.check(report)
-    return command.DONE
-
-
 def _verify(args: argparse.Namespace) -> int:
     from edge_runtime.golden import check_golden
     from edge_runtime.manifest import open_artifact
@@ -286,7 +268,7 @@ COMMANDS: Final = (
         _ablate_arguments,
         _ablate,
     ),
-    Command("budget", "count parameters, MACs and memory against a board", _budget_arguments, _budget),
+    Command("budget", budget_command.SUMMARY, budget_command.add_arguments, budget_command.run),
 )
 
 if __name__ == "__main__":

@@ -49,14 +49,14 @@ def open_source(
         return _trained(path, recipe_name)
     chosen = recipe.load(recipe_name or DEFAULT_RECIPE)
     read = checkpoint.load(path or assets.weights(progress=progress))
-    _require_names(chosen, read.config)
+    require_names(chosen, read.config)
     network = gtcrn(read.params, read.config)
     graph = streaming_graph(network)
     recipe.assign(chosen, graph)
     return Source(read.name, read.sha256, network, graph, chosen)
 
 
-def _require_names(chosen: Recipe, config: Config) -> None:
+def require_names(chosen: Recipe, config: Config) -> None:
     """The recipes that come with the project name the layers of as many GT-conv blocks as the paper has: with more,
     the convolution that makes the mask would be another one than they mean."""
     n, published = len(config.dilations), len(Config().dilations)
