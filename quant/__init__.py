@@ -23,6 +23,7 @@ Modules, in processing order:
     reference     the NumPy integer executor, judge of the emitters; exact: float arithmetic in a stated order
     gru           weights of recurrent layers as emitters want them
     emit_onnx     (with onnx_file) the plan's exact scales as ONNX QDQ
+    official_io   (with the official signature, for sherpa-onnx and other hosts)
     emit_tflite   (with tflite_file, tflite_ops, tflite_gru) and as a TFLite flatbuffer
     emit_native   (with native_file, native_gru) and as a program for the C engine
     coverage      what the runtimes execute

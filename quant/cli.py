@@ -74,6 +74,8 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
                         " stays within X of float; the settings of --recipe hold, its rules do not")  # fmt: skip
     parser.add_argument("--search-state", type=Path, metavar="F", help="journal of the search, to go on from; default:"
                         " in the cache, one for each checkpoint, corpora and settings")  # fmt: skip
+    own = "`official`: write the ONNX models also with the four inputs of the official one, for sherpa-onnx and others"
+    parser.add_argument("--io", choices=("own", "official"), default="own", help=own)
 
 
 def _pesq_drop(text: str) -> float:
@@ -155,7 +157,7 @@ def _build(args: argparse.Namespace) -> int:
 
     settings = build.Settings(
         args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force,
-        args.max_pesq_drop, args.search_state,
+        args.max_pesq_drop, args.search_state, args.io == "official",
     )  # fmt: skip
     start = time.monotonic()
     built = build.build(settings, _say)
