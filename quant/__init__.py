@@ -7,6 +7,7 @@ Modules, in processing order:
     checkpoint    official .tar, state dict or streaming ONNX -> named arrays
     graph         the data structure every later stage reads
     gtcrn         the network, written once, as a graph of one frame
+    variant       networks of other sizes: --set, and a checkpoint's shapes
     passes        exact rewrites (fold BatchNorm, transposed convolution -> convolution, ...)
     float_model   the PyTorch executor with taps: offline, batched, differentiable
     spectra       whole recordings -> spectra
@@ -22,6 +23,7 @@ Modules, in processing order:
     reference     the NumPy integer executor, judge of the emitters; exact: float arithmetic in a stated order
     gru           weights of recurrent layers as emitters want them
     emit_onnx     (with onnx_file) the plan's exact scales as ONNX QDQ
+    official_io   (with the official signature, for sherpa-onnx and other hosts)
     emit_tflite   (with tflite_file, tflite_ops, tflite_gru) and as a TFLite flatbuffer
     emit_native   (with native_file, native_gru) and as a program for the C engine
     coverage      what the runtimes execute

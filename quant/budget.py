@@ -10,7 +10,7 @@ Neither the board's `rtf` nor file sizes: `edge-denoise bench` measures the one,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from edge_runtime.errors import Failure
 from quant import counts
 from quant.counts import PUBLISHED_FRAMES, LayerCount, PublishedCount, Totals
 from quant.graph import Graph
+from quant.gtcrn import Config
 from quant.passes import streaming_graph
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ class Line:
 
 @dataclass(frozen=True)
 class BudgetReport:
-    """Every layer, the totals, and each line of the board's budget."""
+    """Every layer, the totals, and each line of the board's budget and of limits given beside it."""
 
-    board: str
+    board: str | None
     rows: tuple[Row, ...]
     totals: Totals
     published: tuple[PublishedCount, ...]
@@ -136,19 +137,30 @@ class BudgetReport:
         )
 
 
-def for_target(target: str, checkpoint: str | Path | None = None, recipe: str | None = None) -> BudgetReport:
-    """Count a checkpoint, or the published network, for a board by id, as a recipe plans it, else in float.
+def for_target(
+    target: str | None,
+    checkpoint: str | Path | None = None,
+    recipe: str | None = None,
+    config: Config | None = None,
+) -> BudgetReport:
+    """Count a checkpoint, or a network of the sizes `config`, the published ones by default, for a board by id or
+    for none, as a recipe plans it, else in float.
 
     Raises Failure for an unknown board or recipe and for a file that is no checkpoint of this network.
     """
     from quant.plan import prepare
     from quant.recipe import load as load_recipe
-    from quant.source import open_source
+    from quant.source import open_source, require_names
 
-    board = boards.load(target)
+    board = None if target is None else boards.load(target)
+    if checkpoint is not None and config is not None:
+        raise Failure("a checkpoint has its own sizes", where=checkpoint, remedy="give --set or --checkpoint, not both")
     if checkpoint is None:
-        network, streaming = counts.blank(), streaming_graph(counts.blank())
+        network = counts.blank(config)
+        streaming = streaming_graph(network)
         chosen = None if recipe is None else load_recipe(recipe)
+        if chosen is not None:
+            require_names(chosen, config or Config())
     else:
         source = open_source(Path(checkpoint), recipe)
         network, streaming = source.network, source.graph
@@ -160,7 +172,7 @@ def for_target(target: str, checkpoint: str | Path | None = None, recipe: str | 
 
 
 def report(
-    board: Board, graph: Graph, precision: Mapping[str, str] | None = None, *, streaming: Graph | None = None
+    board: Board | None, graph: Graph, precision: Mapping[str, str] | None = None, *, streaming: Graph | None = None
 ) -> BudgetReport:
     """Count a network for a board.
 
@@ -171,7 +183,13 @@ def report(
     layers = counts.count(streaming, precision)
     totals, sources = counts.totals(layers), counts.published_by_layer(graph, streaming)
     rows = tuple(_row(layer, sources[layer.name], totals) for layer in layers)
-    return BudgetReport(board.name, rows, totals, counts.published(graph), _lines(board, rows, totals))
+    lines = () if board is None else _lines(board, rows, totals)
+    return BudgetReport(None if board is None else board.name, rows, totals, counts.published(graph), lines)
+
+
+def with_lines(report: BudgetReport, lines: tuple[Line, ...]) -> BudgetReport:
+    """The report with these lines to judge it by: a board's, and limits given beside it."""
+    return replace(report, lines=lines)
 
 
 def check(report: BudgetReport) -> None:
@@ -179,8 +197,8 @@ def check(report: BudgetReport) -> None:
     if report.exceeded:
         raise Failure(
             f"over budget: {'; '.join(report.exceeded)}",
-            where=f"board {report.board}",
-            remedy="choose a smaller network or a larger board",
+            where=report.board and f"board {report.board}",
+            remedy=f"choose a smaller network or {'a larger board' if report.board else 'wider limits'}",
         )
 
 
@@ -308,7 +326,9 @@ class Sheet:
         yield Text(f"{self.report.as_executed}\n{self.report.as_published}")
         for line in self.report.lines:
             yield Text(line.sentence, style="bold red" if line.exceeded else "")
-        yield Text(f"{'exceeds the budget of' if self.report.broken else 'fits'} {self.report.board}")
+        if self.report.lines:
+            verdict = "exceeds the budget of" if self.report.broken else "fits"
+            yield Text(f"{verdict} {self.report.board or 'the limits'}")
 
     def _fitting(self, console: Console, options: ConsoleOptions) -> tuple[Table, list[str]]:
         """A table and the headings that it lacks."""

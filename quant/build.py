@@ -33,6 +33,7 @@ from quant import (
     emit_native,
     emit_onnx,
     emit_tflite,
+    official_io,
     ptq,
     recipe,
     search,
@@ -71,6 +72,7 @@ class Settings:
     force: bool = False
     max_pesq_drop: float | None = None  # search for the recipe that keeps it
     search_state: Path | None = None
+    official_io: bool = False  # the ONNX models once more, with the official signature
 
     def __post_init__(self) -> None:
         if self.max_pesq_drop is not None and self.ranges is not None:
@@ -120,7 +122,9 @@ def build(settings: Settings, progress: Progress) -> Built:
             report["search"] = path.to_dict()
         progress("writing the folder")
         quantized.ranges.save(part / "ranges.json")
-        files = {name: emitted.data for name, emitted in models.items()} | {
+        more = emit_more(settings, source.graph, quantized)
+        report["files"] |= sizes(more)
+        files = {name: emitted.data for name, emitted in (models | more).items()} | {
             "golden.npz": artifact.npz_bytes(golden),
             "plan.json": artifact.json_bytes(report["plan"]),
             "ranges.json": (part / "ranges.json").read_bytes(),
@@ -229,6 +233,21 @@ def emit_all(graph: Graph, quantized: Quantized, *, native_only: bool = False) -
     }
 
 
+def emit_more(settings: Settings, graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
+    """Files for other software, when asked for."""
+    if not settings.official_io:
+        return {}
+    return {
+        "model.official.onnx": official_io.emit(quantized.graph, quantized.plan),
+        "model.official.fp32.onnx": official_io.emit(graph),
+    }
+
+
+def sizes(models: dict[str, Emitted]) -> dict[str, dict[str, int]]:
+    """By file: all bytes, and those of its constants."""
+    return {name: {"bytes": len(e.data), "constant_bytes": e.constant_bytes} for name, e in models.items()}
+
+
 def golden_vectors(graph: Graph, quantized: Quantized, noisy: Array) -> dict[str, Array]:
     """Two seconds of the first clip of `noisy` (clips, samples) through the float model and the integer reference."""
     spectrum = analyse(noisy[0, :GOLDEN_SAMPLES])
@@ -260,10 +279,7 @@ def make_report(
         "board": board.name,
         "recipe": source.recipe.name,
         "checkpoint": {"name": source.name, "sha256": source.sha256},
-        "files": {
-            name: {"bytes": len(emitted.data), "constant_bytes": emitted.constant_bytes}
-            for name, emitted in models.items()
-        },
+        "files": sizes(models),
         "budget": budget.to_dict(counted),
         "coverage": {audit.engine: audit.to_dict() for audit in audits},
         "plan": plan_table(quantized.graph, plan),

@@ -10,27 +10,30 @@ import hashlib
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_runtime.errors import Failure
+from quant import variant
 from quant.graph import Array
-from quant.gtcrn import param_shapes
+from quant.gtcrn import Config, param_shapes
 
 IGNORED = "num_batches_tracked"
+VARIANT_KEY = "variant"  # beside the weights: sizes of a network other than the published one
 REMEDY = "give a GTCRN checkpoint: an official .tar, its state dict, or the official streaming .onnx"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Parameters by official name, with the file they came from."""
+    """Parameters by official name, the sizes of their network, and the file they came from."""
 
     name: str
     sha256: str
     params: Mapping[str, Array]
+    config: Config = field(default_factory=Config)
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -43,13 +46,13 @@ def load(path: str | Path) -> Checkpoint:
         raise Failure("no such checkpoint", where=path, remedy="run `quant pull`, or name a file with --checkpoint")
     data = path.read_bytes()
     read = _read_onnx if path.suffix == ".onnx" else _read_torch
-    params = read(path, data)
-    _check(path, params)
-    return Checkpoint(path.name, hashlib.sha256(data).hexdigest(), params)
+    params, config = read(path, data)
+    _check(path, params, config)
+    return Checkpoint(path.name, hashlib.sha256(data).hexdigest(), params, config)
 
 
-def _check(path: Path, params: Mapping[str, Array]) -> None:
-    wanted = param_shapes()
+def _check(path: Path, params: Mapping[str, Array], config: Config) -> None:
+    wanted = param_shapes(config)
     missing = [k for k in wanted if k not in params]
     unexpected = [k for k in params if k not in wanted]
     misshaped = [
@@ -68,7 +71,7 @@ def _check(path: Path, params: Mapping[str, Array]) -> None:
         raise Failure(f"{bad[0]} is negative", where=path, remedy="this checkpoint is damaged; get it again")
 
 
-def _read_torch(path: Path, data: bytes) -> dict[str, Array]:
+def _read_torch(path: Path, data: bytes) -> tuple[dict[str, Array], Config]:
     import io
 
     import torch
@@ -83,18 +86,22 @@ def _read_torch(path: Path, data: bytes) -> dict[str, Array]:
         ) from None
     except Exception:  # garbage makes the reader raise nearly anything
         raise Failure("truncated, or not a PyTorch file", where=path, remedy=REMEDY) from None
+    stored = loaded.get(VARIANT_KEY) if isinstance(loaded, dict) else None
     for key in ("model", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise Failure("holds no state dict", where=path, remedy=REMEDY)
     try:
-        return {k: v.detach().to(torch.float32).numpy() for k, v in loaded.items() if not k.endswith(IGNORED)}
+        params = {k: v.detach().to(torch.float32).numpy() for k, v in loaded.items() if not k.endswith(IGNORED)}
     except (AttributeError, TypeError, RuntimeError):  # keys that are no names; sparse or quantized tensors
         raise Failure("holds no state dict of plain tensors", where=path, remedy=REMEDY) from None
+    if stored is not None:
+        return params, variant.from_dict(stored, path)
+    return params, variant.of_params(params) or variant.PUBLISHED
 
 
-def _read_onnx(path: Path, data: bytes) -> dict[str, Array]:
+def _read_onnx(path: Path, data: bytes) -> tuple[dict[str, Array], Config]:
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -103,7 +110,7 @@ def _read_onnx(path: Path, data: bytes) -> dict[str, Array]:
     except DecodeError:
         raise Failure("truncated, or not an ONNX file", where=path, remedy=REMEDY) from None
     try:
-        return dict(_onnx_params(graph))
+        return dict(_onnx_params(graph)), variant.PUBLISHED
     except (StopIteration, KeyError, IndexError, ValueError, RuntimeError, onnx.checker.ValidationError):
         raise Failure("an ONNX model, but not the official streaming GTCRN", where=path, remedy=REMEDY) from None
 

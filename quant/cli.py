@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from edge_runtime import __version__, command
 from edge_runtime.command import Command
 from edge_runtime.errors import Failure
-from quant import eval_command, train_command
+from quant import budget_command, eval_command, train_command
 from quant.output import PROG
 from quant.output import print_json as _print_json
 from quant.output import print_table as _print_table
 from quant.output import say as _say
-from quant.output import show as _show
 
 if TYPE_CHECKING:
     from edge_runtime.golden import GoldenRow
@@ -75,6 +74,8 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
                         " stays within X of float; the settings of --recipe hold, its rules do not")  # fmt: skip
     parser.add_argument("--search-state", type=Path, metavar="F", help="journal of the search, to go on from; default:"
                         " in the cache, one for each checkpoint, corpora and settings")  # fmt: skip
+    own = "`official`: write the ONNX models also with the four inputs of the official one, for sherpa-onnx and others"
+    parser.add_argument("--io", choices=("own", "official"), default="own", help=own)
 
 
 def _pesq_drop(text: str) -> float:
@@ -88,11 +89,6 @@ def _pesq_drop(text: str) -> float:
 def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     _network(parser, "the pulled official weights")
     _sounds(parser)
-
-
-def _budget_arguments(parser: argparse.ArgumentParser) -> None:
-    _target(parser)
-    _network(parser, "the published network, without its weights")
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +157,7 @@ def _build(args: argparse.Namespace) -> int:
 
     settings = build.Settings(
         args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force,
-        args.max_pesq_drop, args.search_state,
+        args.max_pesq_drop, args.search_state, args.io == "official",
     )  # fmt: skip
     start = time.monotonic()
     built = build.build(settings, _say)
@@ -213,18 +209,6 @@ def _step_cells(number: int, step: dict[str, Any]) -> tuple[str, ...]:
 
 def _paired_pesq(row: dict[str, Any]) -> str:
     return f"{row['d_pesq']:+.4f} ({row['d_pesq_low']:+.4f} .. {row['d_pesq_high']:+.4f})"
-
-
-def _budget(args: argparse.Namespace) -> int:
-    from quant import budget
-
-    report = budget.for_target(args.target, args.checkpoint, args.recipe)
-    if args.json:
-        _print_json(budget.to_dict(report))
-    else:
-        _show(budget.render(report))
-    budget.check(report)
-    return command.DONE
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -286,7 +270,7 @@ COMMANDS: Final = (
         _ablate_arguments,
         _ablate,
     ),
-    Command("budget", "count parameters, MACs and memory against a board", _budget_arguments, _budget),
+    Command("budget", budget_command.SUMMARY, budget_command.add_arguments, budget_command.run),
 )
 
 if __name__ == "__main__":

@@ -19,12 +19,16 @@ Block = tuple[slice, slice]  # rows (outputs) and columns (inputs) of a matrix
 def merging_matrix(n_low_bins: int, n_high_bands: int) -> Array:
     """(n_high_bands, bins above the low ones): each row one triangle; every bin's weights add up to one.
 
-    Its transpose splits bands into bins again.
+    Its transpose splits bands into bins again. Raises ValueError where two bands would share a corner.
     """
     bin_hz = SAMPLE_RATE_HZ / WINDOW_SAMPLES
     low, high = (21.4 * np.log10(1 + 0.00437 * hz) for hz in (n_low_bins * bin_hz, SAMPLE_RATE_HZ / 2))
     corners_hz = (10 ** (np.linspace(low, high, n_high_bands) / 21.4) - 1) / 0.00437
     corners = np.round(corners_hz / bin_hz)
+    if (np.diff(corners) < 1).any():
+        raise ValueError(
+            f"{n_high_bands} ERB bands above {n_low_bins} low bins are narrower than a bin; take fewer bands"
+        )
     bins = np.arange(n_low_bins, WINDOW_SAMPLES // 2 + 1)
     rows = [np.interp(bins, corners, peak) for peak in np.eye(n_high_bands)]
     return np.asarray(rows, np.float32)

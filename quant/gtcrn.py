@@ -8,7 +8,7 @@ recurrent attention, GT-conv grouped temporal convolution block, DPGRNN grouped 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from quant.graph import KINDS, Array, Graph, Node, Shape, State
 
 SPECTRUM = "spectrum"
 N_BINS = 257
+KERNELS = (3, 5)  # bands, of the convolutions with stride 2
 GRU_ROLES = {role: f"{role}_l0" for role in KINDS["gru"]}
 
 
@@ -32,6 +33,35 @@ class Config:
     dilations: tuple[int, ...] = (1, 2, 5)
     n_dpgrnn: int = 2
     groups: int = 2
+
+    def __post_init__(self) -> None:
+        """An impossible network dies here, in one sentence."""
+        if problem := next((sentence for sentence in self._problems()), None):
+            raise ValueError(problem)
+
+    def _problems(self) -> Iterator[str]:
+        if self.groups < 1 or self.n_dpgrnn < 1:
+            yield f"groups ({self.groups}) and DPGRNNs ({self.n_dpgrnn}) must be at least 1"
+        if self.channels < 1 or self.channels % (2 * max(self.groups, 1)):
+            yield (
+                f"{self.channels} channels do not split into halves and {self.groups} groups of two directions: "
+                f"channels must be a multiple of {2 * self.groups}"
+            )
+        if self.kernel not in KERNELS:  # `passes.fuse_neighbours` mends one band at each end
+            yield f"a kernel of {self.kernel} bands is not written: it must be one of {KERNELS}"
+        if not self.dilations or min(self.dilations) < 1:
+            yield f"dilations {self.dilations} must be one or more numbers from 1"
+        n_high_bins = N_BINS - self.n_low_bins
+        if self.n_low_bins < 1 or self.n_high_bands < 2 or n_high_bins < self.n_high_bands:
+            yield (
+                f"{self.n_low_bins} low bins and {self.n_high_bands} ERB bands do not fit into {N_BINS} bins: "
+                f"{n_high_bins} bins remain for bands that are merged"
+            )
+        if self.n_bands % 4 != 1:
+            yield (
+                f"{self.n_low_bins} low bins and {self.n_high_bands} ERB bands are {self.n_bands}: halved twice and "
+                f"doubled again only 4 n + 1 bands come out as they went in, such as {self.n_bands // 4 * 4 + 1}"
+            )
 
     @property
     def n_bands(self) -> int:

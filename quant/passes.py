@@ -17,6 +17,7 @@ import numpy as np
 
 from quant.graph import Array, Graph, Node, Shape
 from quant.gru import channel_order
+from quant.gtcrn import KERNELS
 
 BATCH_NORM_EPS = 1e-5
 
@@ -99,7 +100,7 @@ def deconv_to_conv(graph: Graph) -> Graph:
             phases = f"{node.name}.phases"
             n_bands = shapes[node.inputs[0]].bands
             shapes[phases] = Shape(2 * shapes[node.name].channels, n_bands)
-            attrs = {**node.attrs, "kernel": (1, 3), "stride": 1, "pad": 1}
+            attrs = {**node.attrs, "kernel": (1, weight.shape[3]), "stride": 1, "pad": weight.shape[3] // 2}
             nodes.append(replace(node, kind="conv", name=phases, attrs=attrs))
             nodes.append(
                 Node(
@@ -120,16 +121,18 @@ def _grouped_transpose(weight: Array, groups: int) -> Array:
 
 
 def _phases(flipped: Array, bias: Array, groups: int) -> tuple[Array, Array]:
-    """Split a stride-2 kernel of 5 bands (flipped, padding 2) into its even and odd phase, each over 3 inputs.
+    """Split a stride-2 kernel of 3 or 5 bands (flipped, padded by half of it) into its even and odd phase, each over 3
+    inputs.
 
-    out[2j]   = k0 x[j-1] + k2 x[j] + k4 x[j+1]
-    out[2j+1] =              k1 x[j] + k3 x[j+1]        (k: the flipped kernel)
+    5 bands:  out[2j] = k0 x[j-1] + k2 x[j] + k4 x[j+1]    3 bands:  out[2j] =           k1 x[j]
+            out[2j+1] =             k1 x[j] + k3 x[j+1]            out[2j+1] =           k0 x[j] + k2 x[j+1]
     Output channels come as (group, phase, channel), so that a grouped convolution stays one.
     """
-    if flipped.shape[2:] != (1, 5):
-        raise ValueError(f"stride 2 is written for kernels of 1x5, not {flipped.shape[2:]}")
-    even = flipped[..., [0, 2, 4]]
-    odd = np.concatenate([np.zeros_like(flipped[..., :1]), flipped[..., [1, 3]]], -1)
+    if flipped.shape[2] != 1 or flipped.shape[3] not in KERNELS:
+        raise ValueError(f"stride 2 is written for kernels of 1x3 and 1x5, not {flipped.shape[2:]}")
+    none, one_tap = np.zeros_like(flipped[..., :1]), flipped.shape[3] == 3
+    even = np.concatenate([none, flipped[..., 1:2], none], -1) if one_tap else flipped[..., ::2]
+    odd = np.concatenate([none, flipped[..., ::2] if one_tap else flipped[..., 1::2]], -1)
     n_out = len(bias)
     both = np.stack([k.reshape(groups, n_out // groups, *k.shape[1:]) for k in (even, odd)], 1)
     biases = np.repeat(bias.reshape(groups, 1, -1), 2, axis=1)

@@ -18,7 +18,7 @@ from edge_runtime.errors import Failure
 from quant import assets, checkpoint, recipe, trained
 from quant.counts import blank
 from quant.graph import Array, Graph
-from quant.gtcrn import gtcrn
+from quant.gtcrn import Config, gtcrn
 from quant.passes import streaming_graph
 from quant.recipe import Recipe
 
@@ -27,8 +27,8 @@ DEFAULT_RECIPE = "static"
 
 @dataclass(frozen=True)
 class Source:
-    """A network to quantize. `network` is it before any pass (a trained file keeps only the streaming graph: the
-    published network stands for it); `ranges` and `noisy` (clips, samples) come with a trained file."""
+    """A network to quantize. `network` is it before any pass (a trained file keeps only the streaming graph: a blank
+    network of its sizes stands for it); `ranges` and `noisy` (clips, samples) come with a trained file."""
 
     name: str
     sha256: str
@@ -49,10 +49,20 @@ def open_source(
         return _trained(path, recipe_name)
     chosen = recipe.load(recipe_name or DEFAULT_RECIPE)
     read = checkpoint.load(path or assets.weights(progress=progress))
-    network = gtcrn(read.params)
+    require_names(chosen, read.config)
+    network = gtcrn(read.params, read.config)
     graph = streaming_graph(network)
     recipe.assign(chosen, graph)
     return Source(read.name, read.sha256, network, graph, chosen)
+
+
+def require_names(chosen: Recipe, config: Config) -> None:
+    """The recipes that come with the project name the layers of as many GT-conv blocks as the paper has: with more,
+    the convolution that makes the mask would be another one than they mean."""
+    n, published = len(config.dilations), len(Config().dilations)
+    if n != published and chosen.name in recipe.names():
+        remedy = "copy it to a .toml file, rename its layers, and name that with --recipe"
+        raise Failure(f"names the layers of {published} GT-conv blocks, this has {n}", where=chosen.name, remedy=remedy)
 
 
 def open_sounds(
@@ -68,6 +78,5 @@ def _trained(path: Path, recipe_name: str | None) -> Source:
         remedy = "leave --recipe out, or name a checkpoint to calibrate"
         raise Failure("was trained for its own recipe", where=path, remedy=remedy)
     found = trained.load(path)
-    return Source(
-        found.name, found.sha256, blank(), found.graph, found.header.recipe, found.header.ranges, found.noisy
-    )
+    header, network = found.header, blank(found.config)
+    return Source(found.name, found.sha256, network, found.graph, header.recipe, header.ranges, found.noisy)

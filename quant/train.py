@@ -18,7 +18,7 @@ import torch
 from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.stft import SAMPLE_RATE_HZ
-from quant import assets, checkpoint, passes, ptq, recipe, trained, training
+from quant import assets, checkpoint, passes, ptq, recipe, trained, training, variant
 from quant.erb import merging_matrix
 from quant.float_model import FloatModel
 from quant.graph import Array
@@ -52,13 +52,14 @@ class Job:
     settings: Settings = field(default_factory=Settings)
     resume: bool = False
     attribution: str = ""
+    config: Config | None = None  # sizes of a network to train from scratch; None: the checkpoint's, or as published
 
 
 def qat(job: Job, progress: Progress) -> Path:
     """Train under the plan's rounding; returns the trained file. Failure: see `checkpoint.load`, `Trainer.resume`."""
     chosen = recipe.load(job.recipe)
     source = checkpoint.load(job.checkpoint or assets.weights(progress=progress))
-    graph = passes.streaming_graph(gtcrn(source.params))
+    graph = passes.streaming_graph(gtcrn(source.params, source.config))
     recipe.assign(chosen, graph)
     with training.process(job.settings.device) as (me, device):
         sounds = _start(job, me, progress)
@@ -79,6 +80,7 @@ def qat(job: Job, progress: Progress) -> Path:
                 slopes=trained.slopes_of(converted.graph),
                 training=_provenance(job, sounds, history),
                 attribution=job.attribution,
+                variant=variant.to_dict(source.config) if source.config != Config() else None,
             )
             trained.save(path, converted.graph, header, _excerpt(held_out))
             draw(history, job.out / CURVES_FILE, f"{source.name}, recipe {chosen.name}")
@@ -88,7 +90,10 @@ def qat(job: Job, progress: Progress) -> Path:
 def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
     """Train the float network towards clean speech; without a teacher, for it would equal its own start."""
     source = None if from_scratch else checkpoint.load(job.checkpoint or assets.weights(progress=progress))
-    graph = gtcrn(source.params if source else initial_params(job.settings.seed))
+    if job.config is not None and source is not None:
+        raise Failure("other sizes need other weights", remedy="give --from-scratch with --set")
+    config = source.config if source else job.config or Config()
+    graph = gtcrn(source.params if source else initial_params(job.settings.seed, config), config)
     with training.process(job.settings.device) as (me, device):
         sounds = _start(job, me, progress)
         model = FloatModel(graph)
@@ -98,7 +103,8 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
         path = job.out / MODEL_FILE
         if me.leads:
             weights = {name: torch.tensor(values) for name, values in model.params().items()}
-            torch.save({"model": weights, "training": _provenance(job, sounds, history)}, path)
+            sizes = {checkpoint.VARIANT_KEY: variant.to_dict(config)} if config != Config() else {}
+            torch.save({"model": weights, "training": _provenance(job, sounds, history), **sizes}, path)
             draw(history, job.out / CURVES_FILE, source.name if source else "from scratch")
     return path
 

@@ -34,6 +34,8 @@ def add_qat_arguments(parser: argparse.ArgumentParser) -> None:
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """What `quant train` takes."""
     parser.add_argument("--from-scratch", action="store_true", help="start from random weights, not a checkpoint")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="sizes",
+                        help="another network, from scratch: channels=12, dpgrnn=1, dilations=1,2,5 ...")  # fmt: skip
     parser.set_defaults(share_teacher=0.0)  # the float network would be its own teacher
     _add_common(parser)
 
@@ -65,9 +67,13 @@ def run_qat(args: argparse.Namespace) -> int:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train the float network, and say where the checkpoint is."""
+    from quant import variant
     from quant.train import train
 
-    return _done(args, train(_job(args), say, from_scratch=args.from_scratch))
+    job = _job(args)
+    if args.sizes:
+        job = replace(job, config=variant.parse(args.sizes))
+    return _done(args, train(job, say, from_scratch=args.from_scratch))
 
 
 def _job(args: argparse.Namespace) -> Job:

@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.sound_file import written_whole
-from quant import counts
+from quant import counts, variant
 from quant.artifact import npy_bytes, zip_bytes
 from quant.graph import Array, Graph
+from quant.gtcrn import Config
 from quant.passes import streaming_graph
 from quant.recipe import Recipe
 
@@ -52,6 +53,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     slopes: dict[str, float]
     training: dict[str, Any]
     attribution: str = ""
+    variant: dict[str, Any] | None = None  # sizes of a network other than the published one
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Trained:
     graph: Graph
     header: Header
     excerpt: NDArray[np.int16]
+    config: Config
 
     @property
     def noisy(self) -> Array:
@@ -98,10 +101,11 @@ def load(path: Path) -> Trained:
         raise Failure(f"not a trained file ({error})", where=path, remedy=REMEDY) from error
     if header.version != VERSION:
         raise Failure(f"has version {header.version}, this program reads {VERSION}", where=path, remedy=REMEDY)
-    blank = streaming_graph(counts.blank())
+    config = variant.from_dict(header.variant, path) if header.variant else Config()
+    blank = streaming_graph(counts.blank(config))
     _check(path, arrays, header, excerpt, blank)
     graph = _filled(blank, arrays, header.slopes)
-    return Trained(path.name, hashlib.sha256(data).hexdigest(), graph, header, excerpt)
+    return Trained(path.name, hashlib.sha256(data).hexdigest(), graph, header, excerpt, config)
 
 
 def with_weights(params: Mapping[str, Array], slopes: Mapping[str, float]) -> Graph:
@@ -122,7 +126,7 @@ def slopes_of(graph: Graph) -> dict[str, float]:
 def _check(
     path: Path, arrays: Mapping[str, Array], header: Header, excerpt: NDArray[Any], blank: Graph
 ) -> None:
-    """Failure unless all is there and fits the published network, whose streaming graph is `blank`."""
+    """Failure unless all is there and fits the network of these sizes, whose streaming graph is `blank`."""
     wanted = {name: values.shape for name, values in blank.params.items()}
     found = {name: values.shape for name, values in arrays.items()}
     if odd := sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n)):

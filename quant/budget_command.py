@@ -1,0 +1,83 @@
+"""The arguments of `quant budget`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Final
+
+from edge_runtime import command
+from edge_runtime.errors import Failure
+from quant import budget_gates
+from quant.output import print_json, print_table, show
+
+SUMMARY: Final = "count parameters, MACs and memory against a board and limits, or two networks against each other"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `quant budget` takes."""
+    parser.add_argument("--target", metavar="BOARD", help="a board of `quant boards`, or a .toml file; default: none")
+    parser.add_argument("--checkpoint", type=Path, metavar="F", help="default: the published network, without weights")
+    plan = "plan by a recipe, or a .toml file; default: float, or a .trained file's own"
+    parser.add_argument("--recipe", metavar="R", help=plan)
+    sizes = "another network: channels, low_bins, erb_bands, kernel, dilations, dpgrnn, groups; more than once"
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="sizes", help=sizes)
+    sides = "artifact folders, checkpoints, or sizes: default, channels=12,dpgrnn=1; limits and board are B's"
+    parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help=sides)
+    for gate in budget_gates.GATES:
+        option = f"--{gate.name.replace('_', '-')}"
+        parser.add_argument(option, type=budget_gates.number, metavar="N", help=f"exit status 1 above: {gate.help}")
+    parser.add_argument("--format", choices=sorted(budget_gates.FORMATS), help="print the verdict for a CI job instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Count, print, and fail when over budget."""
+    limits = {g.name: getattr(args, g.name) for g in budget_gates.GATES if getattr(args, g.name) is not None}
+    if args.format and not (limits or args.target):
+        raise Failure("nothing to judge", remedy="give --target, or a limit such as --max-macs 30M")
+    if args.format and args.json:
+        raise Failure("--json and --format are two formats", remedy="give one of them")
+    return _compare(args, limits) if args.compare else _count(args, limits)
+
+
+def _count(args: argparse.Namespace, limits: dict[str, float]) -> int:
+    from quant import budget, variant
+
+    config = variant.parse(args.sizes) if args.sizes else None
+    report = budget.for_target(args.target, args.checkpoint, args.recipe, config)
+    counted = budget_gates.gated(budget.to_dict(report), limits)
+    name = args.target or (variant.describe(config) if config else str(args.checkpoint or variant.DEFAULT))
+    if args.json:
+        print_json(counted)
+    elif args.format:
+        _verdict(args, counted, name)
+    else:
+        lines = tuple(budget.Line(**{k: v for k, v in line.items() if k != "exceeded"}) for line in counted["budget"])
+        show(budget.render(budget.with_lines(report, lines)))
+    budget_gates.check(counted, f"board {args.target}" if args.target else name)
+    return command.DONE
+
+
+def _compare(args: argparse.Namespace, limits: dict[str, float]) -> int:
+    from quant import budget_compare
+
+    if args.checkpoint or args.sizes:
+        raise Failure("--compare names both networks itself", remedy="leave --checkpoint and --set out")
+    a, b = (budget_compare.open_side(text, args.target, args.recipe) for text in args.compare)
+    comparison = budget_compare.compare(a, b)
+    counted = budget_gates.gated(b.report, limits)
+    if args.json:
+        print_json(comparison.to_dict() | {"budget": counted["budget"], "fits": counted["fits"]})
+    elif args.format:
+        _verdict(args, counted, b.name)
+    else:
+        print(f"A: {a.name}\nB: {b.name}")
+        print_table(budget_compare.TOTAL_COLUMNS, budget_compare.total_rows(comparison))
+        print_table(budget_compare.LAYER_COLUMNS, budget_compare.layer_rows(comparison))
+        print("\n".join(budget_gates.sentence(line) for line in counted["budget"]) or "no limit was given")
+    budget_gates.check(counted, b.name)
+    return command.DONE
+
+
+def _verdict(args: argparse.Namespace, counted: dict[str, Any], name: str) -> None:
+    print(budget_gates.FORMATS[args.format](counted, name))
