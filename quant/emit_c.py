@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 from importlib import resources
-from importlib.metadata import distribution
 from string import Template
 
 import numpy as np
@@ -145,11 +144,8 @@ def fixed() -> dict[str, bytes]:
     """Sources of the engine, Makefile, self-test, licence."""
     engine = resources.files("edge_runtime") / "native"
     sources = [f for f in engine.iterdir() if f.name.endswith((".c", ".h", ".inc"))]
-    licence = distribution("edge-denoise").read_text("licenses/LICENSE")
-    if licence is None:
-        raise Failure("the package has no LICENSE file", remedy="install edge-denoise again")
     firmware = (resources.files("quant") / "firmware").iterdir()
-    return {f.name: f.read_bytes() for f in (*sources, *firmware)} | {"LICENSE": licence.encode()}
+    return {f.name: f.read_bytes() for f in (*sources, *firmware)}
 
 
 def state_bytes(data: bytes) -> int:

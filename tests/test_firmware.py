@@ -81,6 +81,10 @@ def test_it_is_an_artifact_like_any_other(folder: Path) -> None:
         build.build(settings(folder), lambda message: None)
 
 
+def test_the_licence_is_this_projects(folder: Path) -> None:
+    assert (folder / "LICENSE").read_text() == (Path(build.__file__).parents[1] / "LICENSE").read_text()
+
+
 def test_two_builds_are_equal(folder: Path, tmp_path: Path) -> None:
     again = build.build(settings(tmp_path / "again"), lambda message: None).folder
     assert {f.name: f.read_bytes() for f in again.iterdir()} == {f.name: f.read_bytes() for f in folder.iterdir()}
