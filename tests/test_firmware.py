@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -137,6 +139,19 @@ def test_on_emulated_arm(copy: Path, arch: str, compiler: str, flags: str, cpus:
     for cpu, fastest in cpus.items():
         status, lines = self_test(copy, *emulator(arch, cpu, compiler))
         assert (status, lines[0].split()[0]) == (0, fastest), lines
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+def test_on_an_emulated_armv6(copy: Path) -> None:
+    """The first Pi's and Zero's processor: no distribution's C library here is for it, so zig links its own."""
+    if importlib.util.find_spec("ziglang") is None:
+        pytest.skip("needs the extra `wheels`")
+    run = emulator("arm", "arm1176", "gcc")
+    zig = f"{sys.executable} -m ziglang cc -target arm-linux-musleabihf -mcpu=arm1176jzf_s"
+    make(copy, f"CC={zig}", "CFLAGS=-O2 -static", "SIMD=1")
+    status, lines = self_test(copy, *run)
+    assert (status, [line.split()[0] for line in lines]) == (0, ["portable"]), lines
 
 
 def test_the_engine_needs_five_functions_and_no_memory_of_its_own(copy: Path) -> None:
