@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from quant import build, emit_c
 
 WARN = "WARN=-Wall -Wextra -Werror -pedantic"
 ARMV7 = "-O2 -march=armv7-a -mfpu=vfpv3-d16 -static"
+CORTEX_M = Path(__file__).parent / "native" / "cortex_m" / "run.sh"
+SIZES = r"text (\d+) bytes \(code, tables and weights\), data (\d+), bss (\d+)"
 NEEDS = {"memcpy", "memset", "memmove", "strcmp", "sqrtf"}  # of the C library, as README.md says
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc") or not shutil.which("make"), reason="no C compiler or make")
@@ -152,6 +155,24 @@ def test_on_an_emulated_armv6(copy: Path) -> None:
     make(copy, f"CC={zig}", "CFLAGS=-O2 -static", "SIMD=1")
     status, lines = self_test(copy, *run)
     assert (status, [line.split()[0] for line in lines]) == (0, ["portable"]), lines
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+@pytest.mark.parametrize("core", ["m7", "m55"])
+def test_on_an_emulated_microcontroller(folder: Path, core: str) -> None:
+    """Cortex-M with an FPU, no operating system: bit for bit, and the sizes that docs/native.md tells."""
+    if not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"):
+        pytest.skip("needs Debian's gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm")
+    done = subprocess.run([CORTEX_M, folder, core], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout
+    assert f"{core} portable int8: 16 frames and 62 hops bit for bit" in said
+    assert f"{core} portable fp32: 16 frames and 62 hops within their bounds" in said
+    texts = [(int(text), int(data), int(bss)) for text, data, bss in re.findall(SIZES, said)]
+    assert [(data, bss) for _, data, bss in texts] == [(0, 0), (0, 0)], "the caller owns every byte of RAM"
+    assert [text <= most for (text, _, _), most in zip(texts, (90_000, 140_000), strict=True)] == [True, True]
+    assert len(re.findall(r"\d{7} instructions a hop, \d{4} bytes of stack", said)) == 2
 
 
 def test_the_engine_needs_five_functions_and_no_memory_of_its_own(copy: Path) -> None:
