@@ -20,6 +20,11 @@ FLAGS = [
 LINK_FLAGS = ["-s", "-Wl,-z,max-page-size=16384", "-Wl,-z,noseparate-code", "-Wl,-z,norelro"]
 
 
+def sources() -> list[str]:
+    """The C files, sorted: the same inputs give the same library."""
+    return [path.as_posix() for path in sorted(NATIVE.glob("ed_*.c"))]
+
+
 class BuildLibrary(build_ext):
     """A shared library with a name of its own, not an extension module."""
 
@@ -37,17 +42,18 @@ class BuildWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-setup(
-    ext_modules=[
-        Extension(
-            "edge_runtime.native.libedge_denoise",
-            [path.as_posix() for path in sorted(NATIVE.glob("ed_*.c"))],
-            depends=[path.as_posix() for path in sorted(NATIVE.glob("*.[hc]"))],
-            libraries=["m"],
-            extra_compile_args=FLAGS,
-            extra_link_args=LINK_FLAGS if sys.platform == "linux" else [],
-            optional=True,
-        )
-    ],
-    cmdclass={"build_ext": BuildLibrary, "bdist_wheel": BuildWheel},
-)
+if __name__ == "__main__":  # wheels.py reads the flags
+    setup(
+        ext_modules=[
+            Extension(
+                "edge_runtime.native.libedge_denoise",
+                sources(),
+                depends=[path.as_posix() for path in sorted(NATIVE.glob("*.[hc]"))],
+                libraries=["m"],
+                extra_compile_args=FLAGS,
+                extra_link_args=LINK_FLAGS if sys.platform == "linux" else [],
+                optional=True,
+            )
+        ],
+        cmdclass={"build_ext": BuildLibrary, "bdist_wheel": BuildWheel},
+    )
