@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime import __version__, command
+from edge_runtime import __version__, board_tools, command
 from edge_runtime.command import Command
 from edge_runtime.engines import AUTO, ENGINES
 
@@ -105,6 +105,7 @@ def _print_result(
 COMMANDS: Final = (
     Command("file", "denoise a sound file", _add_file, _file),
     Command("bench", "measure the time of a frame on this machine", _add_model, _bench),
+    *board_tools.COMMANDS,
 )
 
 if __name__ == "__main__":
