@@ -21,10 +21,11 @@ def _add_devices(parser: argparse.ArgumentParser) -> None:
 
 
 def _devices(args: argparse.Namespace) -> int:
+    from edge_runtime.alsa import list_devices
     from edge_runtime.devices import check_any, devices, lines, report
     from edge_runtime.host import Host
 
-    rows = devices(Host(), every=args.all)
+    rows = devices(list_devices(), Host(), every=args.all)
     _print_result(args, report(rows), lines)
     check_any(rows)
     return command.DONE

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from edge_runtime import alsa
 from edge_runtime.alsa import Capabilities, Direction, PcmDevice
 from edge_runtime.errors import Failure
 from edge_runtime.host import Host
+from edge_runtime.quiet import quiet_stderr
 
 # Converters, test devices and the many views of one card that hw: and plughw: have already; --all lists them too.
 HIDDEN: Final = (
@@ -37,10 +38,12 @@ class Row(NamedTuple):
 Ask = Callable[[str, Direction], Capabilities]
 
 
-def devices(host: Host, *, every: bool = False, ask: Ask = alsa.capabilities) -> list[Row]:
-    """A row for each device and direction. Failure: ALSA is not here."""
-    listed = [device for device in alsa.list_devices() if every or not device.name.startswith(HIDDEN)]
-    return [_row(device, one, ask) for device in (*listed, *pipewire_nodes(host)) for one in device.directions]
+def devices(
+    listed: Sequence[PcmDevice], host: Host, *, every: bool = False, ask: Ask = alsa.capabilities
+) -> list[Row]:
+    """A row for each device and direction: those that ALSA lists, and PipeWire's own."""
+    shown = [device for device in listed if every or not device.name.startswith(HIDDEN)]
+    return [_row(device, one, ask) for device in (*shown, *pipewire_nodes(host)) for one in device.directions]
 
 
 def pipewire_nodes(host: Host) -> Iterator[PcmDevice]:
@@ -77,7 +80,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         listed.append(f"{row.direction:<8}  {row.name}  {row.card}".rstrip())
         listed.append(f"          {row.problem or _abilities(row)}")
     chosen = [f"--{name} {found[name]}" for name in ("capture", "playback") if found[name]]
-    return [*listed, f"try: edge-denoise live {' '.join(chosen)} --model DIR"]
+    return [*listed, *([f"try: edge-denoise live {' '.join(chosen)} --model DIR"] if chosen else [])]
 
 
 def check_any(rows: list[Row]) -> None:
@@ -89,7 +92,8 @@ def check_any(rows: list[Row]) -> None:
 
 def _row(device: PcmDevice, direction: Direction, ask: Ask) -> Row:
     try:
-        can = ask(device.name, direction)
+        with quiet_stderr():  # JACK's library writes there
+            can = ask(device.name, direction)
     except Failure as failure:
         problem = str(failure).removeprefix(f"{device.name}: ").removeprefix(f"{direction} ")
         return Row(device.name, str(direction), device.description, None, None, None, problem)

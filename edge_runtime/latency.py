@@ -8,6 +8,7 @@ side, through both buffers, both converters and the way between loudspeaker and 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import cycle, islice
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -35,12 +36,18 @@ class Duplex(Protocol):
 
 
 def measure(duplex: Duplex, n_repeats: int = N_REPEATS, max_round_trip_s: float = MAX_ROUND_TRIP_S) -> dict[str, Any]:
-    """The round trip of `duplex`, figures as JSON. Failure: the stimulus is not heard."""
-    stimulus = mls()
+    """The round trip of `duplex`, figures as JSON. Failure: the stimulus is not heard.
+
+    Every other repeat plays it backwards, which is another MLS: one that comes too late is not taken for its successor.
+    """
+    stimuli = (mls(), np.ascontiguousarray(mls()[::-1]))
     n_settle, n_wait = round(_SETTLE_S * duplex.rate_hz), round(max_round_trip_s * duplex.rate_hz)
     _exchange(duplex, np.zeros(n_settle, np.float32))
-    once = np.concatenate((AMPLITUDE * stimulus, np.zeros(n_wait, np.float32)))
-    heard: list[Heard | None] = [find(_exchange(duplex, once), stimulus, duplex.rate_hz) for _ in range(n_repeats)]
+    wait = np.zeros(n_wait, np.float32)
+    heard: list[Heard | None] = []
+    for stimulus in islice(cycle(stimuli), n_repeats):
+        recording = _exchange(duplex, np.concatenate((AMPLITUDE * stimulus, wait)))
+        heard.append(find(recording, stimulus, duplex.rate_hz))
     return summarise(heard, duplex.rate_hz)._asdict()
 
 

@@ -97,6 +97,6 @@ def summarise(heard: Sequence[Heard | None], rate_hz: int) -> RoundTrip:
 
 def _correlate(recording: Float32Array, stimulus: Float32Array) -> Float32Array:
     """(n_recording - n_stimulus + 1,): the products at each shift that fits, through one Fourier transform."""
-    n = recording.size + stimulus.size
+    n = 1 << (recording.size + stimulus.size).bit_length()
     spectrum = np.fft.rfft(recording.astype(np.float64), n) * np.conj(np.fft.rfft(stimulus, n))
     return np.fft.irfft(spectrum, n)[: recording.size - stimulus.size + 1].astype(np.float32)

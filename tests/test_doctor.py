@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from toy_artifact import toy
 
-from edge_runtime import doctor, doctor_machine, doctor_model, doctor_rights
+from edge_runtime import alsa, alsa_library, doctor, doctor_machine, doctor_model, doctor_rights, doctor_sound
+from edge_runtime.alsa import Capabilities
 from edge_runtime.cli import main
 from edge_runtime.doctor import Row
 from edge_runtime.engines import ENGINES
@@ -63,7 +64,7 @@ MACHINES = [
     # check, files, what else differs, status, found, remedy
     ("processor", {"/proc/cpuinfo": PI4, "/proc/device-tree/model": "Raspberry Pi 4\0"}, {}, "ok",
      "Raspberry Pi 4, aarch64, 4 cores, NEON", ""),
-    ("processor", {"/proc/cpuinfo": PI5}, {}, "ok", "NEON, half precision, dot product", ""),
+    ("processor", {"/proc/cpuinfo": PI5}, {}, "ok", "NEON, dot product, half precision", ""),
     ("processor", {"/proc/cpuinfo": XEON}, {"arch": "x86_64"}, "ok", "Some Xeon, x86_64, 4 cores, AVX2, AVX-512", ""),
     ("processor", {"/proc/cpuinfo": ZERO}, {"arch": "armv6l"}, "warn", "no vector instructions", "bench"),
     ("processor", {}, {}, "ok", "processor of unknown name", ""),
@@ -132,10 +133,31 @@ def test_a_machine_is_judged(tmp_path: Path, check, files, changed, status, foun
     assert bool(row.remedy) == (status != "ok"), "a remedy exactly where something is wrong"
 
 
-def test_libasound_that_is_not_there_is_named_with_its_package() -> None:
-    (row,) = doctor_rights.libasound("libnothing-of-that-name.so.2")
+def test_libasound_that_is_not_there_is_named_with_its_package(monkeypatch) -> None:
+    monkeypatch.setattr(alsa_library, "LIBRARY", "libnothing-of-that-name.so.2")
+    monkeypatch.setattr(alsa_library, "load_library", alsa_library.load_library.__wrapped__)
+    (row,) = doctor.examine([("libasound", doctor_sound.libasound)])
     assert row.status == "fail"
     assert "apt install libasound2" in row.remedy
+
+
+CAN = Capabilities((16_000, 48_000), (8_000, 48_000), ("S16_LE",), (1, 2), (16, 4096), (32, 8192))
+DEVICES = [
+    ("hears 16 kHz", CAN, "ok", "hw:0: 16000 48000 Hz, S16_LE, 1 to 2 channels", ""),
+    ("48 kHz only", CAN._replace(rates_hz=(48_000,)), "ok", "resampled to 16000 Hz", ""),
+    ("odd rates only", CAN._replace(rates_hz=(), rate_range_hz=(5000, 7000)), "ok", "5000 to 7000 Hz", ""),
+    ("one count of channels", CAN._replace(n_channels_range=(2, 2)), "ok", "2 channels", ""),
+    ("strange formats only", CAN._replace(formats=()), "warn", "no format", "plughw:"),
+    ("tiny buffer", CAN._replace(buffer_range_pcm_frames=(16, 128)), "warn", "S16_LE", "less than two hops"),
+]
+
+
+@pytest.mark.parametrize(("case", "can", "status", "found", "remedy"), DEVICES)
+def test_a_device_is_judged(case, can, status, found, remedy) -> None:
+    row = doctor_sound.judge("hw:0", alsa.CAPTURE, can)
+    assert (row.check, row.status, bool(row.remedy)) == ("capture", status, status != "ok")
+    assert found in row.found
+    assert remedy in row.remedy
 
 
 def test_engines_are_loaded_and_the_broken_told_from_the_absent(tmp_path: Path, monkeypatch) -> None:
