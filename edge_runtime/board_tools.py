@@ -68,9 +68,10 @@ def _checks(host: Host, args: argparse.Namespace) -> Iterator[tuple[str, Check]]
     yield "sound card", lambda: rights.sound_card(host)
     yield "sound server", lambda: rights.sound_server(host)
     yield "libasound", sound.libasound
-    for device, direction in ((args.capture, CAPTURE), (args.playback, PLAYBACK)):
-        if device is not None:
-            yield str(direction), lambda device=device, direction=direction: [sound.device(device, direction)]
+    if args.capture is not None:
+        yield "capture", lambda: [sound.device(args.capture, CAPTURE)]
+    if args.playback is not None:
+        yield "playback", lambda: [sound.device(args.playback, PLAYBACK)]
     yield "engines", models.engines
     if args.model is not None:
         yield "model", lambda: models.model(args.model)

@@ -18,7 +18,7 @@ TOO_HOT_MC: Final = 85_000
 MIN_FREE_MEMORY_KB: Final = 64 * 1024  # LiteRT with a model takes 60 MB, ONNX Runtime 90 MB, native 35 MB
 MIN_FREE_DISK_BYTES: Final = 200 * 10**6  # a minute and a half of two stereo sides at 48 kHz is 35 MB
 BUSY_LOAD: Final = 0.7  # of all cores, over the last minute
-STEADY_CLOCKS: Final = ("arch_sys_counter", "tsc", "kvm-clock", "arm_global_timer", "timer", "acpi_pm", "hpet", "hyperv")
+STEADY_CLOCKS: Final = ("arch_sys_counter", "tsc", "kvm-clock", "arm_global", "timer", "acpi_pm", "hpet", "hyperv")
 
 # https://www.raspberrypi.com/documentation/computers/os.html, get_throttled: what is, and 16 bits up what has been.
 THROTTLED: Final = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
@@ -116,7 +116,7 @@ def clock(host: Host, package: Path) -> list[Row]:
     """The timer that sound is paced by, and the time of day: a Pi without network starts in the past."""
     source = host.text("/sys/devices/system/clocksource/clocksource0/current_clocksource")
     if source and not source.startswith(STEADY_CLOCKS):
-        return [warn("clock", f"clock source {source}", "it is coarse: update the kernel, or its `clocksource=` option")]
+        return [warn("clock", f"clock source {source}", "it is coarse: see the kernel's option `clocksource=`")]
     if host.now_s() < package.stat().st_mtime:
         return [warn("clock", "earlier than this package", "set it: `sudo timedatectl set-ntp true`")]
     return [ok("clock", f"clock source {source or 'unknown'}, time of day plausible")]

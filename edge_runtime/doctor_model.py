@@ -15,6 +15,8 @@ from edge_runtime.manifest import open_artifact
 
 # The packages of each engine, any one will do, and what brings them.
 Engines = Mapping[str, tuple[tuple[str, ...], str]]
+# What the engine imports of its package, where that is not the package itself.
+_LOADED: Final = {name: f"{name}.interpreter" for name in ("ai_edge_litert", "tflite_runtime")}
 HERE: Final[Engines] = {name: (kind.packages, kind.remedy()) for name, kind in ENGINES.items()}
 
 
@@ -36,12 +38,12 @@ def kernels() -> list[Row]:
         return [warn("kernels", "no native engine", ENGINES["native"].remedy())]
     found = f"{usable[0]} (also: {', '.join(usable[1:]) or 'none'})"
     if usable[0] == "portable":
-        return [warn("kernels", found, "no faster ones for this processor; see `edge-denoise bench` for its time a hop")]
+        return [warn("kernels", found, "no faster ones for this processor: see `edge-denoise bench`")]
     return [ok("kernels", found)]
 
 
 def model(folder: Path) -> list[Row]:
-    """Every file of the artifact is as built, and every engine here reaches its golden vectors. Failure: it does not load."""
+    """Every file is as built, and every engine here reaches its golden vectors. Failure: it does not load."""
     artifact = open_artifact(folder)
     artifact.check_all()
     n_files = len(artifact.manifest.files)
@@ -69,14 +71,15 @@ def _load(package: str) -> None:
 
         load_library()
     else:
-        import_module({"ai_edge_litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter"}.get(package, package))
+        import_module(_LOADED.get(package, package))
 
 
 def _golden_row(row: GoldenRow) -> Row:
     check = f"golden vectors {row.engine} {row.precision}"
     wanted = "bit for bit" if row.exact else f"{row.floor_db:.0f} dB"
     if row.ok is None or row.snr_db is None:
-        return warn(check, "not run: the engine is not installed", f"{ENGINES[row.engine].remedy()}, should you want it")
+        remedy = f"{ENGINES[row.engine].remedy()}, should you want it"
+        return warn(check, "not run: the engine is not installed", remedy)
     reached = "bit for bit" if row.snr_db == float("inf") else f"{row.snr_db:.1f} dB"
     if row.ok:
         return ok(check, f"{reached}, wanted {wanted}")

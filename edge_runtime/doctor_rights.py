@@ -72,7 +72,7 @@ def sound_server(host: Host) -> list[Row]:
 def _server_row(host: Host, server: str) -> Row:
     plugin = f"libasound_module_pcm_{'pipewire' if server == 'PipeWire' else 'pulse'}.so"
     if any(host.root.glob(f"usr/lib/*/alsa-lib/{plugin}")):
-        return ok("sound server", f"{server} runs; it may hold `hw:` devices: name `default` or one of `edge-denoise devices`")
+        return ok("sound server", f"{server} runs; it may hold `hw:` devices: then name `default`")
     package = "pipewire-alsa" if server == "PipeWire" else "libasound2-plugins"
     return warn("sound server", f"{server} runs, but ALSA does not reach it", f"`sudo apt install {package}`")
 

@@ -1,4 +1,4 @@
-"""What the doctor reads of a machine: files under a root, limits, programs. A test hands in a machine that it made up."""
+"""What the doctor reads of a machine: files under a root, limits, programs. A test hands in one that it made up."""
 
 from __future__ import annotations
 

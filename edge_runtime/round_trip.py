@@ -59,7 +59,7 @@ def mls(order: int = MLS_ORDER) -> Float32Array:
 
 
 def find(recording: Float32Array, stimulus: Float32Array, rate_hz: int) -> Heard | None:
-    """Where in (n,) `stimulus` begins; None when nothing of it is heard. Both ends of the recording must hold it whole."""
+    """Where in (n,) `stimulus` begins, None when it is not heard. The recording must hold all of it."""
     correlation = _correlate(recording, stimulus)
     size = np.abs(correlation)
     peak = int(size.argmax())

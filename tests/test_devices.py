@@ -1,4 +1,4 @@
-"""`edge-denoise devices` on devices that are made up: what is listed, what is proposed, what is said when nothing is there."""
+"""`edge-denoise devices` on devices that are made up: what is listed, proposed, and said when nothing is there."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_nothing_that_opens_is_a_failure_with_a_remedy(listed, what) -> None:
 
 
 def test_the_command_prints_json_before_it_fails(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(alsa, "list_devices", lambda: [])
+    monkeypatch.setattr(alsa, "list_devices", list)
     monkeypatch.setattr("edge_runtime.host.run_program", lambda command: None)
     monkeypatch.setattr("edge_runtime.devices.pipewire_nodes", lambda host: ())
     assert main(["devices", "--json"]) == 1

@@ -45,17 +45,25 @@ PROGRAMS: Final = {
 RESULT: Final = "RIG-RESULT "  # the guest prints it once, with JSON behind it
 BOOT_LIMIT_S: Final = 180  # what a boot, its imports and the shutdown may take beside the work
 
-_UNIT: Final = f"""[Unit]
+# What a machine without disk, network and users need not start; emulated, each costs a second or ten.
+MASKED: Final = (
+    "proc-sys-fs-binfmt_misc.automount", "systemd-udev-trigger.service", "systemd-hwdb-update.service",
+    "systemd-update-utmp.service", "systemd-random-seed.service", "systemd-journal-flush.service",
+    "systemd-journal-catalog-update.service", "systemd-firstboot.service", "systemd-pstore.service",
+    "modprobe@configfs.service", "modprobe@dm_mod.service", "modprobe@drm.service", "modprobe@fuse.service",
+    "modprobe@loop.service", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "dev-hugepages.mount",
+    "dev-mqueue.mount", "systemd-timesyncd.service", "systemd-networkd.service", "systemd-resolved.service",
+)  # fmt: skip
+
+_UNIT: Final = """[Unit]
 Description=what this machine was started for
-After=basic.target systemd-udev-trigger.service
 
 [Service]
 Type=oneshot
 ExecStart=/usr/bin/python3 /opt/rig/guest.py
 ExecStopPost=/usr/bin/systemctl poweroff --force --force
-StandardOutput=tty
-StandardError=tty
-TTYPath=/dev/console
+StandardOutput=file:/dev/ttyAMA0
+StandardError=file:/dev/ttyAMA0
 Environment=HOME=/root LANG=C.UTF-8
 TimeoutStartSec=infinity
 """
@@ -99,6 +107,7 @@ def boot(folder: Path, plan: dict[str, Any], files: Sequence[Path], work_s: floa
     rig.mkdir(parents=True)
     for path in (Path(__file__).parent / "guest.py", *files):
         shutil.copy(path, rig)
+    (root / "etc/systemd/system/rig.service").write_text(_UNIT)
     (rig / "plan.json").write_text(json.dumps(plan))
     initrd, log = folder / "initrd.cpio", folder / "console.log"
     _run(["sh", "-c", f"find . | cpio --quiet -o -H newc > {initrd}"], cwd=root)
@@ -123,10 +132,11 @@ def _debian_root(root: Path, folder: Path) -> None:
     scratch = folder / "tmp"
     scratch.mkdir(exist_ok=True)
     _run(["mmdebstrap", *options, *left_out, SUITE, str(root)], env={**os.environ, "TMPDIR": str(scratch)})
+    for name in MASKED:
+        (root / f"etc/systemd/system/{name}").symlink_to("/dev/null")
     for name in ("passwd", "group"):  # maintainer scripts, which would write them, have not run
         shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / f"etc/{name}")
     (root / "etc/machine-id").write_text("0" * 31 + "1\n")
-    (root / "etc/systemd/system/rig.service").write_text(_UNIT)
     shutil.rmtree(root / "var/lib/apt", ignore_errors=True)
     _wheels(root / "usr/lib/python3/dist-packages")
 
