@@ -24,6 +24,7 @@ class Loop:
     """A cable of a known delay, gain and noise, and perhaps an echo, or a clock that slips."""
 
     rate_hz = RATE_HZ
+    n_xruns = 0
 
     def __init__(self, delay: int, gain: float = 1.0, noise: float = 0.0, period: int = 256, echo: float = 0.0) -> None:
         self.period_samples = period
@@ -107,6 +108,29 @@ def test_samples_come_back_from_every_format(name: str) -> None:
     encode(samples, block, name)
     lsb = 2.0**-15 if name == "S16_LE" else 2.0**-23
     np.testing.assert_allclose(decode(block, name), samples, atol=lsb, rtol=0)
+
+
+class Breaking(Loop):
+    """A loop with an xrun in every `each`-th exchange."""
+
+    def __init__(self, each: int) -> None:
+        super().__init__(1024)
+        self._each, self._n_exchanges = each, 0
+
+    def exchange(self, played: Float32Array) -> Float32Array:
+        self._n_exchanges += 1
+        self.n_xruns = self._n_exchanges // self._each
+        return super().exchange(played)
+
+
+def test_a_repeat_with_an_xrun_in_it_does_not_count() -> None:
+    found = measure(Breaking(each=250))  # a repeat has 95 periods
+    assert (found["repeats"], found["n_xruns"]) == ([1024] * 4, 1)
+
+
+def test_a_stream_that_keeps_breaking_is_a_failure() -> None:
+    with pytest.raises(Failure, match="xruns before the first stimulus; give it more"):
+        measure(Breaking(each=3))
 
 
 class Known(Loop):

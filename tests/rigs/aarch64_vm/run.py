@@ -1,0 +1,142 @@
+"""The proof on a real `hw:` device: boots the emulated machine (see vm.py), says what was found, exits 1 when it is not enough.
+
+    python tests/rigs/aarch64_vm/run.py --model build/rpi4 --folder /var/tmp/vm [--parts tools,live,service] [--seconds 60]
+
+tools      devices, doctor, latency and bench on the card
+live       `edge-denoise live`, native engine, for --seconds: no xrun, and the sound of the file path
+service    the unit of `edge-denoise install --service` under systemd: kill -9, restarted, sound goes on
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import soundfile
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import vm
+from edge_runtime.errors import Failure
+
+PARTS: Final = ("tools", "live", "service")
+LEAD_IN_S: Final = 20  # silence at the start, while the denoiser starts: emulated, Python takes that long
+RATE_HZ: Final = 16_000
+MAX_GAP_S: Final = 20.0  # of sound, around a kill: what a restart takes, emulated
+
+Verdict = tuple[str, bool, str]
+
+
+def noisy(seconds: float, path: Path) -> None:
+    """Silence, then speech in noise at 5 dB, 10 s of it over and over."""
+    from calibration.corpus import Corpus
+    from calibration.mixing import Mix, mixtures
+    from quant import assets
+
+    mix = Mix((5, 5), (-25, -25), 0, 0, n_clips=1, clip_ms=10_000, warmup_ms=0, seed=1)
+    (clip,) = mixtures(Corpus.open(assets.speech()), Corpus.open(assets.noise()), mix)
+    sound = np.tile(clip.noisy, int(seconds // 10 + 1))[: round(seconds * RATE_HZ)]
+    soundfile.write(path, np.concatenate((np.zeros(LEAD_IN_S * RATE_HZ, np.float32), sound)), RATE_HZ, "PCM_16")
+
+
+def verdicts(found: dict[str, Any]) -> Iterator[Verdict]:
+    """What must hold of each part that ran: its name, whether it does, and what was found."""
+    if "broke" in found:
+        yield "the guest ran to its end", False, found["broke"].strip().splitlines()[-1]
+    for part, judge in JUDGES.items():
+        if part in found:
+            yield from judge(found[part])
+
+
+def _judge_tools(found: dict[str, Any]) -> Iterator[Verdict]:
+    listed = found["devices"]["printed"]
+    names = {row["name"] for row in listed["devices"] if not row["problem"]} if isinstance(listed, dict) else set()
+    yield "devices lists the card's hw: device", any(name.startswith("hw:") for name in names), f"{len(names)} devices"
+    rows = found["doctor"]["printed"]["rows"]
+    failed = [row["check"] for row in rows if row["status"] == "fail"]
+    yield "doctor fails nothing", found["doctor"]["status"] == 0 and not failed, ", ".join(failed) or f"{len(rows)} rows"
+    golden = {row["check"]: row["found"] for row in rows if row["check"].startswith("golden vectors native")}
+    exact = golden.get("golden vectors native int8", "missing")
+    yield "native int8 reaches its golden vectors", exact.startswith("bit for bit"), exact
+    trip = found["latency"]["printed"]
+    heard = isinstance(trip, dict) and trip["spread_samples"] <= 64
+    yield "latency finds the cable", heard, f"{trip}" if heard else found["latency"]["complaint"]
+
+
+def _judge_live(found: dict[str, Any]) -> Iterator[Verdict]:
+    live, sound = found["live"], found["sound"]
+    yield "live ended well", live["status"] == 0, live["complaint"] or f"{live['printed']}"
+    n_xruns = _sum_of(live["printed"], "xruns")
+    yield "no xrun", n_xruns == 0, f"{n_xruns} xruns"
+    about = "{compared_s:.1f} s, largest difference {max_difference_lsb:.0f} LSB, SNR {snr_db:.1f} dB".format(**sound)
+    yield "the sound of the file path within 2 LSB", sound["n_beyond_2_lsb"] == 0, about
+
+
+def _judge_service(found: dict[str, Any]) -> Iterator[Verdict]:
+    before, after, sound = found["before"], found["after"], found["sound"]
+    yield "the unit starts", before["ActiveState"] == "active", f"{found['started']['complaint']} {before}"
+    restarted = after["NRestarts"] == "1" and after["ActiveState"] == "active" and after["MainPID"] != before["MainPID"]
+    yield "it is restarted after kill -9", restarted, f"after {found['restarted_s']:.1f} s, {after}"
+    goes_on = sound["longest_gap_s"] is not None and sound["longest_gap_s"] <= MAX_GAP_S
+    yield "sound goes on", goes_on, f"{sound}"
+
+
+JUDGES: Final[dict[str, Callable[[dict[str, Any]], Iterator[Verdict]]]] = {
+    "tools": _judge_tools,
+    "live": _judge_live,
+    "service": _judge_service,
+}
+
+
+def _sum_of(printed: Any, key: str) -> int | None:
+    """Every number under a name that ends in `key`, added up, however deep; None when there is none."""
+    if isinstance(printed, list):
+        found = [_sum_of(one, key) for one in printed]
+    elif isinstance(printed, dict):
+        found = [v if k.endswith(key) and isinstance(v, int) else _sum_of(v, key) for k, v in printed.items()]
+    else:
+        return None
+    numbers = [number for number in found if number is not None]
+    return sum(numbers) if numbers else None
+
+
+def run(folder: Path, model: Path, parts: list[str], seconds: float) -> tuple[dict[str, Any], list[Verdict]]:
+    """Build what is missing, boot, judge. Failure: it cannot be built, or reports nothing."""
+    vm.build(folder, model)
+    sound = folder / "noisy.wav"
+    noisy(2 * seconds + 120, sound)
+    n_timed = len(set(parts) & {"live", "service"})
+    found = vm.boot(folder, {"parts": parts, "seconds": seconds}, [sound], work_s=300 + n_timed * (seconds + 240))
+    return found, list(verdicts(found))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Live denoising between hw: devices of an emulated arm64 machine.")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
+    parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="1 GB; kept, so that a next run is quicker")
+    parser.add_argument("--parts", default="tools,live", help="default: tools,live; also service")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each timed part; default: 60")
+    parser.add_argument("--json", action="store_true", help="print all that was found")
+    args = parser.parse_args()
+    parts = args.parts.split(",")
+    if set(parts) - set(PARTS):
+        parser.error(f"--parts are of {', '.join(PARTS)}")
+    try:
+        found, judged = run(args.folder.absolute(), args.model, parts, args.seconds)
+    except Failure as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(found, indent=2))
+    for what, holds, about in judged:
+        print(f"{'ok  ' if holds else 'FAIL'}  {what}: {about}", file=sys.stderr if args.json else sys.stdout)
+    return 0 if all(holds for _, holds, _ in judged) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
