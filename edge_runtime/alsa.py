@@ -153,7 +153,7 @@ class _Configuring:
         """The device as wished, or as near as it comes where the wish leaves room."""
         sample_format = self._choose_format(wish.sample_format)
         rate_hz = self._choose_rate(wish.rate_hz)
-        n_channels = self._choose_channels(wish.n_channels)
+        n_channels = self._choose_channels(wish.n_channels, wish.n_channels_near)
         period = self._near("set_period_size_near", c_ulong(round(wish.period_ms * rate_hz / 1000)), None)
         buffer = self._near("set_buffer_size_near", c_ulong(period * wish.n_periods))
         self._check(f"refuses {sample_format.name}, {n_channels} x {rate_hz} Hz", self._call("snd_pcm_hw_params"))
@@ -199,9 +199,9 @@ class _Configuring:
             raise self._failure(f"cannot run at {wished_hz} Hz ({low_hz} to {high_hz} Hz)", remedy)
         return self._near("set_rate_near", c_uint(RATES_HZ[0]), None)
 
-    def _choose_channels(self, wished: int | None) -> int:
+    def _choose_channels(self, wished: int | None, near: int) -> int:
         if wished is None:
-            return self._near("set_channels_near", c_uint(1))
+            return self._near("set_channels_near", c_uint(near))
         fewest, most = self._range("channels", c_uint)
         self._set(f"{wished} channels", "set_channels", wished, remedy=f"it has {fewest} to {most}")
         return wished

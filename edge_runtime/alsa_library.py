@@ -54,7 +54,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "snd_pcm_readi": (_PCM, c_void_p, c_ulong),
     "snd_pcm_writei": (_PCM, c_void_p, c_ulong),
     "snd_pcm_wait": (_PCM, c_int),
-    "snd_pcm_avail_update": (_PCM,),
+    "snd_pcm_avail": (_PCM,),
     "snd_pcm_delay": (_PCM, POINTER(c_long)),
     "snd_pcm_prepare": (_PCM,),
     "snd_pcm_start": (_PCM,),
@@ -69,7 +69,7 @@ _RESULTS: Final = {
     "snd_pcm_sw_params_free": None,
     "snd_pcm_readi": c_long,
     "snd_pcm_writei": c_long,
-    "snd_pcm_avail_update": c_long,
+    "snd_pcm_avail": c_long,
 }
 
 _ErrorHandler = ctypes.CFUNCTYPE(None, c_char_p, c_int, c_char_p, c_int, c_char_p)

@@ -72,6 +72,7 @@ class Wish:
     rate_hz: int | None = None
     sample_format: str | None = None
     n_channels: int | None = None
+    n_channels_near: int = 1  # where n_channels leaves the choice
     period_ms: float = 16.0
     n_periods: int = 4
 
@@ -106,7 +107,7 @@ class Pcm:
         self._delay_pointer = byref(self._delay)
         self._n_frame_bytes = config.n_channels * config.sample_format.n_bytes
         self._transfer = library.snd_pcm_readi if config.direction is CAPTURE else library.snd_pcm_writei
-        self._wait, self._avail = library.snd_pcm_wait, library.snd_pcm_avail_update
+        self._wait, self._avail = library.snd_pcm_wait, library.snd_pcm_avail
 
     def new_block(self, n_pcm_frames: int) -> Block:
         """Zeroed memory for `read` and `write`: (n, n_channels) in the sample's dtype; S24_3LE (n, n_channels, 3)."""
@@ -147,6 +148,11 @@ class Pcm:
     def available(self) -> int:
         """pcm_frames that can be moved at once; 0 when the device has stopped (the next read or write says why)."""
         return max(0, self._avail(self._handle))
+
+    def queued(self) -> int:
+        """pcm_frames written and not yet played; 0 when the device has stopped."""
+        available = self._avail(self._handle)
+        return max(0, self.config.buffer_pcm_frames - available) if available >= 0 else 0
 
     def delay(self) -> int:
         """pcm_frames between the application and the analogue side, 0 when not running."""

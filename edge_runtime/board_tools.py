@@ -83,13 +83,18 @@ def _add_latency(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=_whole("Hz", 8000, 192_000), metavar="HZ", help="default: the device's")
     parser.add_argument("--period-ms", type=float, default=16.0, metavar="MS", help="default: 16, as `live`")
     parser.add_argument("--periods", type=_whole("periods", 2, 64), default=4, metavar="N", help="default: 4")
+    parser.add_argument("--margin-ms", type=float, default=12.0, metavar="MS", help="default: 12, as `live`")
     parser.add_argument("--repeats", type=_whole("repeats", 1, 100), default=5, metavar="N", help="default: 5")
 
 
 def _latency(args: argparse.Namespace) -> int:
+    from edge_runtime.alsa import Wish
     from edge_runtime.latency import AlsaDuplex, lines, measure
+    from edge_runtime.realtime import AUDIO_PRIORITY, set_priority
 
-    with AlsaDuplex(args.capture, args.playback, args.rate, args.period_ms, args.periods) as duplex:
+    wish = Wish(args.rate, period_ms=args.period_ms, n_periods=args.periods)
+    with AlsaDuplex(args.capture, args.playback, wish, args.margin_ms) as duplex:
+        set_priority(AUDIO_PRIORITY)  # where it is not permitted, an xrun says so soon enough
         found = measure(duplex, args.repeats)
     _print_result(args, found, lines)
     return command.DONE

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime import __version__, board_tools, command
+from edge_runtime import __version__, board_tools, command, live_command
 from edge_runtime.command import Command
 from edge_runtime.engines import AUTO, ENGINES
 
@@ -74,6 +74,11 @@ def _file_lines(done: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    live_command.add_live(parser)
+
+
 def _bench(args: argparse.Namespace) -> int:
     from edge_runtime.bench import bench
     from edge_runtime.manifest import open_artifact
@@ -104,6 +109,8 @@ def _print_result(
 
 COMMANDS: Final = (
     Command("file", "denoise a sound file", _add_file, _file),
+    Command("live", "denoise from one sound device to another", _add_live, live_command.run_live),
+    Command("ctl", "ask or steer a running `live`", live_command.add_ctl, live_command.run_ctl),
     Command("bench", "measure the time of a frame on this machine", _add_model, _bench),
     *board_tools.COMMANDS,
 )

@@ -1,21 +1,23 @@
 """`edge-denoise latency`: plays a stimulus, records what comes back, says how late: `round_trip` finds it.
 
-The loop is that of `live`: a period is read, a period is written, `n_prefill` periods of silence lie in the playback
-buffer at the start. So the round trip is what a live stream adds outside the program: from a sample at the capture
-side, through both buffers, both converters and the way between loudspeaker and microphone. Denoising adds its own.
+The loop is that of `live`: a period is read, a period is written, a margin lies between. So the round trip is all that
+a live stream takes but for the denoiser's own 16 ms: the period, both buffers, both converters, and the way between
+loudspeaker and microphone. From a sample of the capture stream to the one that is recorded when it is played at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any, Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from edge_runtime.alsa import CAPTURE, PLAYBACK, Block, Outcome, Pcm, Wish, open_pcm
+from edge_runtime.alsa import CAPTURE, PLAYBACK, Outcome, Pcm, Wish, open_pcm
 from edge_runtime.errors import Failure
+from edge_runtime.pcm_format import SampleConverter
 from edge_runtime.round_trip import AMPLITUDE, find, mls, summarise
 from edge_runtime.stft import Float32Array
 
@@ -23,8 +25,7 @@ N_REPEATS: Final = 5
 MAX_ROUND_TRIP_S: Final = 1.0  # what is looked for; a Bluetooth loudspeaker has 0.3 s
 _SETTLE_S: Final = 0.25  # a resampler's and a server's first moments are not counted
 _N_SETTLE: Final = 20
-_MORE: Final = "give it more: `--periods 8`, or stop what else runs; see `edge-denoise doctor`"
-_FULL_SCALE: Final = {"FLOAT_LE": 1.0, "S32_LE": 2.0**31, "S24_LE": 2.0**23, "S16_LE": 2.0**15}
+_MORE: Final = "give it more: `--margin-ms 32`, or stop what else runs; see `edge-denoise doctor`"
 
 
 class Duplex(Protocol):
@@ -57,52 +58,58 @@ def measure(duplex: Duplex, n_repeats: int = N_REPEATS, max_round_trip_s: float 
 
 
 class AlsaDuplex:
-    """Two ALSA devices in the order of a live loop. Failure: they cannot be opened alike, or stop."""
+    """Two ALSA devices at one rate, driven as `live` drives them. Failure: they cannot be opened alike, or are gone.
 
-    def __init__(self, capture: str, playback: str, rate_hz: int | None, period_ms: float, n_periods: int) -> None:
-        self._stack = ExitStack()
-        try:
-            wish = Wish(rate_hz=rate_hz, sample_format=None, n_channels=None, period_ms=period_ms, n_periods=n_periods)
-            self._capture = self._stack.enter_context(open_pcm(capture, CAPTURE, wish))
-            self.rate_hz = self._capture.config.rate_hz
-            same = Wish(rate_hz=self.rate_hz, period_ms=period_ms, n_periods=n_periods)
-            self._playback = self._stack.enter_context(open_pcm(playback, PLAYBACK, same))
-        except BaseException:
-            self._stack.close()
-            raise
-        self.period_samples = self._capture.config.period_pcm_frames
-        self.n_prefill = max(1, n_periods - 1) * self._playback.config.period_pcm_frames
-        self.n_xruns = 0
+    Playback begins with a period and `margin_ms` of silence, as a live stream's does.
+    """
+
+    def __init__(
+        self, capture: str, playback: str, wish: Wish, margin_ms: float, open_pcm: Callable[..., Pcm] = open_pcm
+    ) -> None:
+        with ExitStack() as undo:
+            self._capture = undo.enter_context(open_pcm(capture, CAPTURE, wish))
+            heard = self._capture.config
+            self._playback = undo.enter_context(open_pcm(playback, PLAYBACK, replace(wish, rate_hz=heard.rate_hz)))
+            self._close = undo.pop_all().close
+        played = self._playback.config
+        self.rate_hz, self.period_samples, self.n_xruns = heard.rate_hz, heard.period_pcm_frames, 0
         self._in, self._out = (pcm.new_block(self.period_samples) for pcm in (self._capture, self._playback))
-        self._silence = self._playback.new_block(self.n_prefill)
+        self._heard = np.zeros((heard.n_channels, self.period_samples), np.float32)
+        self._played = np.zeros((played.n_channels, self.period_samples), np.float32)
+        self._decoder = SampleConverter(heard.sample_format, heard.n_channels, self.period_samples)
+        self._encoder = SampleConverter(played.sample_format, played.n_channels, self.period_samples)
+        n_silence = self.period_samples + round(margin_ms * self.rate_hz / 1000)
+        self._silence = self._playback.new_block(min(n_silence, played.buffer_pcm_frames))
 
     def __enter__(self) -> AlsaDuplex:
-        self._check(self._capture, self._capture.start())
-        self._check(self._capture, self._capture.read(self._in))  # a server needs a moment before it delivers
-        self._start_playback()
+        self._start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._stack.close()
+        self._close()
 
     def exchange(self, played: Float32Array) -> Float32Array:
-        """One period."""
+        """One period; after an xrun both start again, and what was heard is silence."""
         if not self._runs(self._capture, self._capture.read(self._in)):
-            self._check(self._capture, self._capture.prepare())
-            self._check(self._capture, self._capture.start())
-            self._in[:] = 0
-        encode(played, self._out, self._playback.config.sample_format.name)
+            return self._silent_restart()
+        self._decoder.decode(self._in, self._heard)
+        self._played[:] = played
+        self._encoder.encode(self._played, self._out)
         if not self._runs(self._playback, self._playback.write(self._out)):
-            self._check(self._playback, self._playback.prepare())
-            self._start_playback()
-        return decode(self._in, self._capture.config.sample_format.name)
+            return self._silent_restart()
+        return self._heard.mean(axis=0)
 
-    def _start_playback(self) -> None:
-        """Beginning with what was captured last: what waits there is older than a live loop lets it become."""
-        while self._capture.available() >= self.period_samples:
-            self._check(self._capture, self._capture.read(self._in))
+    def _start(self) -> None:
+        for pcm in (self._capture, self._playback):
+            self._check(pcm, pcm.prepare())
+        self._check(self._capture, self._capture.start())
+        self._check(self._capture, self._capture.read(self._in))
         self._check(self._playback, self._playback.write(self._silence))
         self._check(self._playback, self._playback.start())
+
+    def _silent_restart(self) -> Float32Array:
+        self._start()
+        return np.zeros(self.period_samples, np.float32)
 
     def _runs(self, pcm: Pcm, outcome: Outcome) -> bool:
         """Whether it goes on; an xrun is counted. Failure: it is gone."""
@@ -118,32 +125,10 @@ class AlsaDuplex:
             raise Failure(f"{pcm.config.direction} stopped: {outcome.value}", where=pcm.config.device, remedy=remedy)
 
 
-def encode(samples: Float32Array, block: Block, sample_format: str) -> None:
-    """(n,) in [-1, 1] into every channel of a device's block."""
-    if sample_format == "S24_3LE":
-        values = _integers(samples, 2.0**23)
-        block[:] = values.astype("<i4").view("u1").reshape(-1, 4)[:, None, :3]
-    elif sample_format == "FLOAT_LE":
-        block[:] = samples[:, None]
-    else:
-        block[:] = _integers(samples, _FULL_SCALE[sample_format])[:, None]
-
-
-def decode(block: Block, sample_format: str) -> Float32Array:
-    """The mean of all channels, (n,) in [-1, 1]."""
-    if sample_format == "S24_3LE":
-        wide = np.zeros((*block.shape[:2], 4), np.uint8)
-        wide[..., 1:] = block  # the upper three bytes: the sign comes with them
-        values = wide.view("<i4")[..., 0] / 2.0**31
-    else:
-        values = block / _FULL_SCALE[sample_format]
-    return values.mean(axis=1, dtype=np.float64).astype(np.float32)
-
-
 def lines(found: dict[str, Any]) -> list[str]:
     """The figures for people."""
     notes = ["the signal comes back inverted: one end is wired that way"] if found["is_inverted"] else []
-    notes += [f"{found['n_xruns']} xruns: `--periods` gives it more"] if found["n_xruns"] else []
+    notes += [f"{found['n_xruns']} xruns: `--margin-ms` gives it more"] if found["n_xruns"] else []
     return [
         "round trip {delay_samples} samples at {rate_hz} Hz, {delay_ms:.2f} ms".format(**found),
         "{} repeats, {spread_samples} samples apart, {confidence_db:.0f} dB above the next best".format(
@@ -176,7 +161,3 @@ def _undisturbed(duplex: Duplex, sound: Float32Array) -> Float32Array | None:
     n_xruns = duplex.n_xruns
     recording = _exchange(duplex, sound)
     return recording if duplex.n_xruns == n_xruns else None
-
-
-def _integers(samples: Float32Array, full_scale: float) -> npt.NDArray[np.int64]:
-    return np.clip(np.rint(samples.astype(np.float64) * full_scale), -full_scale, full_scale - 1).astype(np.int64)

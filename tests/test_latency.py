@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime import latency
-from edge_runtime.alsa import FORMATS
 from edge_runtime.cli import main
 from edge_runtime.errors import Failure
-from edge_runtime.latency import decode, encode, lines, measure
+from edge_runtime.latency import lines, measure
 from edge_runtime.round_trip import AMPLITUDE, MLS_ORDER, Heard, find, mls, summarise
 from edge_runtime.stft import Float32Array
 
@@ -99,17 +100,6 @@ def test_one_repeat_that_went_wrong_does_not_move_the_result() -> None:
     assert (found.delay_samples, found.spread_samples, found.confidence_db) == (500, 512, 25.0)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_samples_come_back_from_every_format(name: str) -> None:
-    kind = FORMATS[name]
-    shape = (256, 2, 3) if kind.n_bytes == 3 else (256, 2)
-    block = np.zeros(shape, kind.dtype)
-    samples = np.linspace(-1, 1, 256, dtype=np.float32)
-    encode(samples, block, name)
-    lsb = 2.0**-15 if name == "S16_LE" else 2.0**-23
-    np.testing.assert_allclose(decode(block, name), samples, atol=lsb, rtol=0)
-
-
 class Breaking(Loop):
     """A loop with an xrun in every `each`-th exchange."""
 
@@ -170,3 +160,26 @@ def test_odd_numbers_are_usage_errors(option: list[str], capsys) -> None:
 def test_the_stimulus_is_half_a_second() -> None:
     duration_s = (2**MLS_ORDER - 1) / RATE_HZ
     assert duration_s == pytest.approx(0.512, abs=0.001)
+
+
+@pytest.mark.audio
+def test_on_a_sound_server_a_known_delay_is_found(tmp_path: Path) -> None:
+    """Speaker linked to microphone; 16 ms more silence queued ahead must be 256 samples more, exactly."""
+    from rigs import pipewire
+
+    if missing := pipewire.missing():
+        pytest.skip(f"needs {missing}")
+    with pipewire.Graph(tmp_path) as graph:
+        graph.link("fakespk:monitor_", "fakemic:input_")
+        trips = [json.loads(_latency_in(graph, margin_ms)) for margin_ms in (12, 28)]
+    assert [trip["spread_samples"] for trip in trips] == [0, 0]
+    assert trips[1]["delay_samples"] - trips[0]["delay_samples"] == 256
+
+
+def _latency_in(graph, margin_ms: int) -> str:
+    from rigs import pipewire
+
+    ends = ["--capture", pipewire.MICROPHONE, "--playback", pipewire.SPEAKER, "--margin-ms", str(margin_ms)]
+    done = graph.run(sys.executable, "-m", "edge_runtime.cli", "latency", *ends, "--repeats", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    return done.stdout

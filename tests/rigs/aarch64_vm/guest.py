@@ -61,7 +61,7 @@ def tools() -> dict:
         "devices": called("edge-denoise", "devices", "--json"),
         "doctor": called("edge-denoise", "doctor", "--model", MODEL, *ENDS[:4], "--json"),
         "latency": called(
-            "edge-denoise", "latency", "--capture", "hw:0,1,3", "--playback", "hw:0,0,3", "--rate", str(RATE_HZ), "--json"
+            "edge-denoise", "latency", "--capture", "hw:0,1,3", "--playback", "hw:0,0,3", "--rate", "16000", "--json"
         ),
         "bench": called("edge-denoise", "bench", "--model", MODEL, "--engine", "native", "--json"),
     }

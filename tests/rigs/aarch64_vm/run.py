@@ -1,6 +1,6 @@
-"""The proof on a real `hw:` device: boots the emulated machine (see vm.py), says what was found, exits 1 when it is not enough.
+"""The proof on a real `hw:` device: boots the emulated machine of vm.py, says what was found, exits 1 if it fell short.
 
-    python tests/rigs/aarch64_vm/run.py --model build/rpi4 --folder /var/tmp/vm [--parts tools,live,service] [--seconds 60]
+    python tests/rigs/aarch64_vm/run.py --model build/rpi4 --folder /var/tmp/vm --parts tools,live,service --seconds 60
 
 tools      devices, doctor, latency and bench on the card
 live       `edge-denoise live`, native engine, for --seconds: no xrun, and the sound of the file path
@@ -22,6 +22,7 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).parent))
 
 import vm
+
 from edge_runtime.errors import Failure
 
 PARTS: Final = ("tools", "live", "service")
@@ -59,7 +60,8 @@ def _judge_tools(found: dict[str, Any]) -> Iterator[Verdict]:
     yield "devices lists the card's hw: device", any(name.startswith("hw:") for name in names), f"{len(names)} devices"
     rows = found["doctor"]["printed"]["rows"]
     failed = [row["check"] for row in rows if row["status"] == "fail"]
-    yield "doctor fails nothing", found["doctor"]["status"] == 0 and not failed, ", ".join(failed) or f"{len(rows)} rows"
+    is_fit = found["doctor"]["status"] == 0 and not failed
+    yield "doctor fails nothing", is_fit, ", ".join(failed) or f"{len(rows)} rows"
     golden = {row["check"]: row["found"] for row in rows if row["check"].startswith("golden vectors native")}
     exact = golden.get("golden vectors native int8", "missing")
     yield "native int8 reaches its golden vectors", exact.startswith("bit for bit"), exact
@@ -118,7 +120,7 @@ def run(folder: Path, model: Path, parts: list[str], seconds: float) -> tuple[di
 def main() -> int:
     parser = argparse.ArgumentParser(description="Live denoising between hw: devices of an emulated arm64 machine.")
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
-    parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="1 GB; kept, so that a next run is quicker")
+    parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="1 GB; kept for the next run")
     parser.add_argument("--parts", default="tools,live", help="default: tools,live; also service")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each timed part; default: 60")
     parser.add_argument("--json", action="store_true", help="print all that was found")

@@ -2,9 +2,9 @@
 
     python tests/rigs/aarch64_vm/run.py --help      what is run in it
 
-Needs root and Debian's mmdebstrap, qemu-system-arm, cpio and gcc-aarch64-linux-gnu; about two minutes, 1 GB and a network.
-The kernel is Debian's own (it has snd-aloop; most hosts of containers do not), the root holds systemd, alsa-utils, Python,
-the wheels of the runtime, the package with its cross-compiled library, and a model. All of it lies in one initramfs.
+Needs root and Debian's mmdebstrap, qemu-system-arm, cpio and gcc-aarch64-linux-gnu; two minutes, 1 GB and a network.
+The kernel is Debian's own (it has snd-aloop; most hosts of containers do not), the root holds systemd, alsa-utils,
+Python, the wheels of the runtime, the package with its cross-compiled library, and a model: all in one initramfs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DEBIAN_PACKAGES: Final = (
 MERGED_USR: Final = "/usr/share/mmdebstrap/hooks/merged-usr"  # /bin, /lib and /sbin are links, as on any machine today
 LEFT_OUT: Final = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/sounds/*")
 WHEELS: Final = ("numpy<2.3", "soundfile", "soxr", "msgspec", "tqdm")
-PLATFORMS: Final = ("manylinux_2_17_aarch64", "manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64")
+PLATFORMS: Final = [f"manylinux{tag}_aarch64" for tag in ("_2_17", "2014", "_2_27", "_2_28")]
 MODULES: Final = ("soundcore", "snd", "snd-timer", "snd-pcm", "snd-aloop")  # in the order in which they are loaded
 COMPILER: Final = "aarch64-linux-gnu-gcc"
 FLAGS: Final = ("-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-s")
@@ -54,6 +54,10 @@ MASKED: Final = (
     "modprobe@loop.service", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "dev-hugepages.mount",
     "dev-mqueue.mount", "systemd-timesyncd.service", "systemd-networkd.service", "systemd-resolved.service",
 )  # fmt: skip
+
+MACHINE: Final = ("-M", "virt,gic-version=3", "-cpu", "cortex-a72", "-smp", "2", "-m", "3G", "-nic", "none",
+                  "-nographic", "-no-reboot")  # fmt: skip
+KERNEL_LINE: Final = "console=ttyAMA0 quiet panic=-1 rdinit=/usr/lib/systemd/systemd systemd.unit=rig.service"
 
 _UNIT: Final = """[Unit]
 Description=what this machine was started for
@@ -78,7 +82,7 @@ def missing() -> str | None:
 
 
 def build(folder: Path, model: Path) -> None:
-    """Leave `folder`/vmlinuz and `folder`/root; what is already there is kept, but package, model and guest are renewed.
+    """Leave `folder`/vmlinuz and `folder`/root; what is there is kept, but package and model are renewed.
 
     Failure: a program is missing, or one of them fails.
     """
@@ -96,8 +100,8 @@ def build(folder: Path, model: Path) -> None:
     shutil.copytree(folder / "modules", root / "opt/modules", dirs_exist_ok=True)
 
 
-def boot(folder: Path, plan: dict[str, Any], files: Sequence[Path], work_s: float, cpu: str = "cortex-a72") -> dict[str, Any]:
-    """Boot once with `plan` and `files` beside the guest script; what the guest found. The console is in `folder`/console.log.
+def boot(folder: Path, plan: dict[str, Any], files: Sequence[Path], work_s: float) -> dict[str, Any]:
+    """Boot once with `plan` and `files` beside the guest script; what the guest found. Its console is console.log.
 
     Failure: the guest reported nothing.
     """
@@ -111,14 +115,14 @@ def boot(folder: Path, plan: dict[str, Any], files: Sequence[Path], work_s: floa
     (rig / "plan.json").write_text(json.dumps(plan))
     initrd, log = folder / "initrd.cpio", folder / "console.log"
     _run(["sh", "-c", f"find . | cpio --quiet -o -H newc > {initrd}"], cwd=root)
-    machine = ["-M", "virt,gic-version=3", "-cpu", cpu, "-smp", "2", "-m", "3G", "-nic", "none", "-nographic", "-no-reboot"]
-    append = "console=ttyAMA0 quiet panic=-1 rdinit=/usr/lib/systemd/systemd systemd.unit=rig.service systemd.log_color=0"
-    command = ["qemu-system-aarch64", *machine, "-kernel", str(folder / "vmlinuz"), "-initrd", str(initrd), "-append", append]
+    kernel = ["-kernel", str(folder / "vmlinuz"), "-initrd", str(initrd), "-append", KERNEL_LINE]
+    command = ["qemu-system-aarch64", *MACHINE, *kernel]
     with log.open("wb") as console:
         try:
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, timeout=work_s + BOOT_LIMIT_S)
+            limit_s = work_s + BOOT_LIMIT_S
+            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, timeout=limit_s)
         except subprocess.TimeoutExpired as error:
-            raise Failure(f"not done after {error.timeout:.0f} s", where=log, remedy="read what it printed last") from error
+            raise Failure(f"not done after {limit_s:.0f} s", where=log, remedy="read what it printed last") from error
     for line in log.read_text(errors="replace").splitlines():
         if RESULT in line:
             found: dict[str, Any] = json.loads(line.partition(RESULT)[2])
@@ -128,7 +132,8 @@ def boot(folder: Path, plan: dict[str, Any], files: Sequence[Path], work_s: floa
 
 def _debian_root(root: Path, folder: Path) -> None:
     left_out = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
-    options = ["--quiet", "--variant=extract", "--architectures=arm64", f"--include={DEBIAN_PACKAGES}", f"--hook-dir={MERGED_USR}"]
+    options = ["--quiet", "--variant=extract", "--architectures=arm64"]
+    options += [f"--include={DEBIAN_PACKAGES}", f"--hook-dir={MERGED_USR}"]
     scratch = folder / "tmp"
     scratch.mkdir(exist_ok=True)
     _run(["mmdebstrap", *options, *left_out, SUITE, str(root)], env={**os.environ, "TMPDIR": str(scratch)})
