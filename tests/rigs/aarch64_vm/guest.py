@@ -23,7 +23,9 @@ import soundfile
 HERE = Path(__file__).parent
 MODULES = ("soundcore", "snd", "snd-timer", "snd-pcm", "snd-aloop")
 RATE_HZ = 16_000
-FORMAT = ["-q", "-t", "wav", "-f", "S16_LE", "-r", str(RATE_HZ), "-c", "1", "--period-size=256", "--buffer-size=8192"]
+BUFFER = ["--period-size=256", "--buffer-size=8192"]
+PLAY = ["aplay", "-q", "-D", "hw:0,0,0", *BUFFER]
+RECORD = ["arecord", "-q", "-D", "hw:0,1,1", *BUFFER, "-t", "wav", "-f", "S16_LE", "-r", str(RATE_HZ), "-c", "1"]
 MODEL = "/opt/model"
 ENDS = ["--capture", "hw:0,1,0", "--playback", "hw:0,0,1", "--model", MODEL]
 UNIT = "edge-denoise"
@@ -63,25 +65,23 @@ def tools() -> dict:
         "latency": called(
             "edge-denoise", "latency", "--capture", "hw:0,1,3", "--playback", "hw:0,0,3", "--rate", "16000", "--json"
         ),
-        "bench": called("edge-denoise", "bench", "--model", MODEL, "--engine", "native", "--json"),
     }
 
 
 def live(seconds: float) -> dict:
     """`edge-denoise live` between two cables; what the recorder heard against the file path."""
-    noisy, heard, wanted = HERE / "noisy.wav", Path("/tmp/heard.wav"), Path("/tmp/wanted.wav")
-    called("edge-denoise", "file", str(noisy), str(wanted), "--model", MODEL, "--engine", "native")
-    recorder = subprocess.Popen(["arecord", "-D", "hw:0,1,1", *FORMAT, str(heard)])
-    feeder = subprocess.Popen(["aplay", "-D", "hw:0,0,0", *FORMAT[:2], *FORMAT[-2:], str(noisy)])
+    noisy, heard, wanted = HERE / "noisy.wav", Path("/tmp/heard.wav"), HERE / "wanted.wav"
+    recorder = subprocess.Popen([*RECORD, str(heard)])
+    feeder = subprocess.Popen([*PLAY, str(noisy)])
     time.sleep(0.5)
     done = called(
-        "edge-denoise", "live", *ENDS, "--engine", "native", "--seconds", str(seconds), "--json", limit_s=seconds + 120
+        "edge-denoise", "live", *ENDS, "--engine", "native", "--seconds", str(seconds), "--json", limit_s=seconds + 180
     )
     for process in (feeder, recorder):
         process.send_signal(signal.SIGINT)
         process.wait()
-    if isinstance(done["printed"], str):  # a line a second; the last is the sum
-        done["printed"] = [json.loads(line) for line in done["printed"].splitlines()[-1:]]
+    if isinstance(done["printed"], str) and done["printed"]:  # a line a second; the last is the sum
+        done["printed"] = json.loads(done["printed"].splitlines()[-1])
     return {"live": done, "sound": compare(heard, wanted)}
 
 
@@ -117,8 +117,8 @@ def service(seconds: float) -> dict:
     """The unit under systemd: started, killed with -9, restarted, and sound goes on."""
     installed = called("edge-denoise", "install", "--service", *ENDS, "--yes")
     heard = Path("/tmp/service.wav")
-    recorder = subprocess.Popen(["arecord", "-D", "hw:0,1,1", *FORMAT, str(heard)])
-    feeder = subprocess.Popen(["aplay", "-D", "hw:0,0,0", *FORMAT[:2], *FORMAT[-2:], str(HERE / "noisy.wav")])
+    recorder = subprocess.Popen([*RECORD, str(heard)])
+    feeder = subprocess.Popen([*PLAY, str(HERE / "noisy.wav")])
     subprocess.run(["systemctl", "daemon-reload"])
     began_s = time.monotonic()
     started = called("systemctl", "start", UNIT, limit_s=120)

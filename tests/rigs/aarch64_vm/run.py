@@ -2,7 +2,7 @@
 
     python tests/rigs/aarch64_vm/run.py --model build/rpi4 --folder /var/tmp/vm --parts tools,live,service --seconds 60
 
-tools      devices, doctor, latency and bench on the card
+tools      devices, doctor and latency on the card
 live       `edge-denoise live`, native engine, for --seconds: no xrun, and the sound of the file path
 service    the unit of `edge-denoise install --service` under systemd: kill -9, restarted, sound goes on
 """
@@ -23,18 +23,25 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import vm
 
+from edge_runtime.audio import denoise_file
 from edge_runtime.errors import Failure
+from edge_runtime.manifest import open_artifact
 
-PARTS: Final = ("tools", "live", "service")
-LEAD_IN_S: Final = 20  # silence at the start, while the denoiser starts: emulated, Python takes that long
+# The parts, and what each may take beside its --seconds: many times what it needs on an idle machine.
+LIMITS_S: Final = {"tools": 400.0, "live": 300.0, "service": 400.0}
+LEAD_IN_S: Final = 60  # silence at the start, while the denoiser starts: emulated, Python takes that long
 RATE_HZ: Final = 16_000
+MIN_COMPARED_S: Final = 5.0
 MAX_GAP_S: Final = 20.0  # of sound, around a kill: what a restart takes, emulated
 
 Verdict = tuple[str, bool, str]
 
 
-def noisy(seconds: float, path: Path) -> None:
-    """Silence, then speech in noise at 5 dB, 10 s of it over and over."""
+def sounds(folder: Path, model: Path, seconds: float) -> list[Path]:
+    """noisy.wav: silence, then speech in noise at 5 dB, 10 s of it over and over; wanted.wav: denoised here, by file.
+
+    The 8-bit native program is exact on every processor, so that what this one makes of it is what that one must.
+    """
     from calibration.corpus import Corpus
     from calibration.mixing import Mix, mixtures
     from quant import assets
@@ -42,7 +49,10 @@ def noisy(seconds: float, path: Path) -> None:
     mix = Mix((5, 5), (-25, -25), 0, 0, n_clips=1, clip_ms=10_000, warmup_ms=0, seed=1)
     (clip,) = mixtures(Corpus.open(assets.speech()), Corpus.open(assets.noise()), mix)
     sound = np.tile(clip.noisy, int(seconds // 10 + 1))[: round(seconds * RATE_HZ)]
-    soundfile.write(path, np.concatenate((np.zeros(LEAD_IN_S * RATE_HZ, np.float32), sound)), RATE_HZ, "PCM_16")
+    noisy, wanted = folder / "noisy.wav", folder / "wanted.wav"
+    soundfile.write(noisy, np.concatenate((np.zeros(LEAD_IN_S * RATE_HZ, np.float32), sound)), RATE_HZ, "PCM_16")
+    denoise_file(noisy, wanted, open_artifact(model), "native", force=True)
+    return [noisy, wanted]
 
 
 def verdicts(found: dict[str, Any]) -> Iterator[Verdict]:
@@ -73,10 +83,11 @@ def _judge_tools(found: dict[str, Any]) -> Iterator[Verdict]:
 def _judge_live(found: dict[str, Any]) -> Iterator[Verdict]:
     live, sound = found["live"], found["sound"]
     yield "live ended well", live["status"] == 0, live["complaint"] or f"{live['printed']}"
-    n_xruns = _sum_of(live["printed"], "xruns")
-    yield "no xrun", n_xruns == 0, f"{n_xruns} xruns"
+    status = live["printed"] if isinstance(live["printed"], dict) else {"xruns": {}}
+    yield "no xrun", status["xruns"] == {"capture": 0, "playback": 0}, f"{status['xruns']}"
     about = "{compared_s:.1f} s, largest difference {max_difference_lsb:.0f} LSB, SNR {snr_db:.1f} dB".format(**sound)
-    yield "the sound of the file path within 2 LSB", sound["n_beyond_2_lsb"] == 0, about
+    is_same = sound["n_beyond_2_lsb"] == 0 and sound["compared_s"] >= MIN_COMPARED_S
+    yield "the sound of the file path within 2 LSB", is_same, about
 
 
 def _judge_service(found: dict[str, Any]) -> Iterator[Verdict]:
@@ -95,25 +106,12 @@ JUDGES: Final[dict[str, Callable[[dict[str, Any]], Iterator[Verdict]]]] = {
 }
 
 
-def _sum_of(printed: Any, key: str) -> int | None:
-    """Every number under a name that ends in `key`, added up, however deep; None when there is none."""
-    if isinstance(printed, list):
-        found = [_sum_of(one, key) for one in printed]
-    elif isinstance(printed, dict):
-        found = [v if k.endswith(key) and isinstance(v, int) else _sum_of(v, key) for k, v in printed.items()]
-    else:
-        return None
-    numbers = [number for number in found if number is not None]
-    return sum(numbers) if numbers else None
-
-
 def run(folder: Path, model: Path, parts: list[str], seconds: float) -> tuple[dict[str, Any], list[Verdict]]:
     """Build what is missing, boot, judge. Failure: it cannot be built, or reports nothing."""
     vm.build(folder, model)
-    sound = folder / "noisy.wav"
-    noisy(2 * seconds + 120, sound)
-    n_timed = len(set(parts) & {"live", "service"})
-    found = vm.boot(folder, {"parts": parts, "seconds": seconds}, [sound], work_s=300 + n_timed * (seconds + 240))
+    files = sounds(folder, model, 2 * seconds + 60)
+    work_s = sum(LIMITS_S[part] + seconds for part in parts)
+    found = vm.boot(folder, {"parts": parts, "seconds": seconds}, files, work_s)
     return found, list(verdicts(found))
 
 
@@ -126,8 +124,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print all that was found")
     args = parser.parse_args()
     parts = args.parts.split(",")
-    if set(parts) - set(PARTS):
-        parser.error(f"--parts are of {', '.join(PARTS)}")
+    if set(parts) - set(LIMITS_S):
+        parser.error(f"--parts are of {', '.join(LIMITS_S)}")
     try:
         found, judged = run(args.folder.absolute(), args.model, parts, args.seconds)
     except Failure as failure:
