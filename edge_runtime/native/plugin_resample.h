@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-#define PLUGIN_TAPS 100 /* delay 50 samples of 16 kHz each way, 6.25 ms both ways */
+#define PLUGIN_TAPS 112 /* delay 56 samples of 16 kHz each way, 7 ms both ways */
 #define PLUGIN_MAX_STEPS 441
 
 /* The filter of one host rate; streams only read it. */
