@@ -127,7 +127,7 @@ def test_at_16_khz_it_is_the_file_path(library: Path, weights: bytes, speech: Fl
 def test_at_other_rates_it_is_near_the_file_path(
     library: Path, weights: bytes, speech: Float32Array, rate_hz: int, latency_samples: int
 ) -> None:
-    """Two good resamplers leave the 8-bit network other roundings: 25 dB. No shift fits better than the latency told."""
+    """Two good resamplers leave the 8-bit network other roundings: 25 dB. No shift fits better than the latency."""
     plugin, noisy = Plugin(library, rate_hz), at_rate(speech, rate_hz)
     out, wanted = processed(plugin, noisy, [1024]), file_path(weights, noisy, rate_hz)
     plugin.close()
