@@ -1,4 +1,4 @@
-"""Compiles the native engine where a compiler is there; without one the package installs and only that engine is away.
+"""Compiles the native engine and the LADSPA plugin where a compiler is there; without one only these two are away.
 
 The library is plain C loaded with ctypes, so one build serves every Python of a machine.
 """
@@ -37,17 +37,26 @@ class BuildWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
+ENGINE = sorted(NATIVE.glob("ed_*.c"))
+
+
+def library(name: str, sources: list[Path], *libraries: str) -> Extension:
+    return Extension(
+        f"edge_runtime.native.{name}",
+        [path.as_posix() for path in sources],
+        depends=[path.as_posix() for path in sorted(NATIVE.glob("*.[hc]"))],
+        libraries=["m", *libraries],
+        extra_compile_args=FLAGS,
+        extra_link_args=LINK_FLAGS if sys.platform == "linux" else [],
+        optional=True,
+    )
+
+
+LIBRARIES = [library("libedge_denoise", ENGINE)]
+if sys.platform == "linux":  # the plugin carries the engine in itself: hosts load one file
+    LIBRARIES.append(library("ladspa_edge_denoise", [*sorted(NATIVE.glob("plugin_*.c")), *ENGINE], "dl"))
+
 setup(
-    ext_modules=[
-        Extension(
-            "edge_runtime.native.libedge_denoise",
-            [path.as_posix() for path in sorted(NATIVE.glob("ed_*.c"))],
-            depends=[path.as_posix() for path in sorted(NATIVE.glob("*.[hc]"))],
-            libraries=["m"],
-            extra_compile_args=FLAGS,
-            extra_link_args=LINK_FLAGS if sys.platform == "linux" else [],
-            optional=True,
-        )
-    ],
+    ext_modules=LIBRARIES,
     cmdclass={"build_ext": BuildLibrary, "bdist_wheel": BuildWheel},
 )
