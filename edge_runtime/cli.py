@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime import __version__, command
+from edge_runtime import __version__, board_tools, command, live_command
 from edge_runtime.command import Command
 from edge_runtime.engines import AUTO, ENGINES
+from edge_runtime.install_command import add_install, add_uninstall, run_install, run_uninstall
 
 PROG: Final = "edge-denoise"
 DESCRIPTION: Final = "Remove noise from speech, with a model of `quant build`."
@@ -74,6 +75,11 @@ def _file_lines(done: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    live_command.add_live(parser)
+
+
 def _bench(args: argparse.Namespace) -> int:
     from edge_runtime.bench import bench
     from edge_runtime.manifest import open_artifact
@@ -96,6 +102,17 @@ def _bench_lines(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _pipe(args: argparse.Namespace) -> int:
+    from edge_runtime.denoiser import Denoiser
+    from edge_runtime.pipe import denoise_pipe
+
+    denoiser = Denoiser.open(args.model, args.engine, args.precision, args.threads)
+    summary = denoise_pipe(sys.stdin.fileno(), sys.stdout.fileno(), denoiser)
+    if args.json:  # standard output is sound
+        print(json.dumps(summary._asdict()), file=sys.stderr)
+    return command.DONE
+
+
 def _print_result(
     args: argparse.Namespace, result: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]
 ) -> None:
@@ -104,7 +121,13 @@ def _print_result(
 
 COMMANDS: Final = (
     Command("file", "denoise a sound file", _add_file, _file),
+    Command("live", "denoise from one sound device to another", _add_live, live_command.run_live),
+    Command("ctl", "ask or steer a running `live`", live_command.add_ctl, live_command.run_ctl),
+    Command("pipe", "denoise raw s16le 16 kHz mono from standard input to standard output", _add_model, _pipe),
+    Command("install", "set up a virtual microphone or a service", add_install, run_install),
+    Command("uninstall", "take back what install did", add_uninstall, run_uninstall),
     Command("bench", "measure the time of a frame on this machine", _add_model, _bench),
+    *board_tools.COMMANDS,
 )
 
 if __name__ == "__main__":
