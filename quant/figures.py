@@ -23,7 +23,7 @@ from quant.verdict import HOP_MS
 # Colours that no picture means, each replaced by a variable of the page.
 INK, MUTED, GRID, A, B, C, BAD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606", "#070707"
 VARIABLES: Final = {INK: "ink", MUTED: "muted", GRID: "line", A: "a", B: "b", C: "c", BAD: "bad"}
-WIDTH_IN: Final = 5.0  # text of 9 points stays readable at a phone's width
+WIDTH_IN: Final = 4.5  # text of 9 points stays readable at a phone's width
 STYLE: Final = {
     "svg.fonttype": "none", "svg.hashsalt": "edge-denoise", "font.family": "sans-serif", "font.size": 9,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": INK, "ytick.color": INK,
@@ -79,7 +79,9 @@ def budget(report: Mapping[str, Any]) -> Picture:
             axes.grid(axis="y", visible=False)
     most = max(rows, key=lambda r: r["macs_frame"])
     alt = f"MACs and weights by block; most MACs in {most['block']}, {most['macs_frame']:,} a frame"
-    return Picture(_svg(figure, "budget"), alt, "MACs by block, as planned in 8 bits, mixed and float; weights by block")
+    return Picture(
+        _svg(figure, "budget"), alt, "MACs by block, as planned in 8 bits, mixed and float; weights by block"
+    )
 
 
 def memory(report: Mapping[str, Any]) -> Picture:
@@ -95,7 +97,9 @@ def memory(report: Mapping[str, Any]) -> Picture:
         axes.set_ylabel("alive, KB")
         _network_axis(axes, [layer["name"] for layer in layers])
     alt = f"memory alive node by node, at most {live.max():.1f} KB, at {found['peak_node']}"
-    return Picture(_svg(figure, "memory"), alt, f"Activation memory along the network; the peak is at {found['peak_node']}")
+    return Picture(
+        _svg(figure, "memory"), alt, f"Activation memory along the network; the peak is at {found['peak_node']}"
+    )
 
 
 def accuracy(report: Mapping[str, Any]) -> Picture:
@@ -115,7 +119,9 @@ def accuracy(report: Mapping[str, Any]) -> Picture:
         _network_axis(axes, names)
     worst = min((r for _, r in inner), key=lambda r: r["isolated_output_sqnr_db"], default=None)
     said = "" if worst is None else f"; {worst['tap']} costs the output most, {worst['isolated_output_sqnr_db']:.1f} dB"
-    return Picture(_svg(figure, "accuracy"), f"SQNR along the network{said}", "Error along the network; above 80 dB is drawn at 80")
+    return Picture(
+        _svg(figure, "accuracy"), f"SQNR along the network{said}", "Error along the network; above 80 dB is drawn at 80"
+    )
 
 
 def histograms(report: Mapping[str, Any]) -> Picture | None:
@@ -136,7 +142,11 @@ def histograms(report: Mapping[str, Any]) -> Picture | None:
         for axes in all_axes[len(found) :]:
             axes.set_visible(False)
     names = ", ".join(h["tap"] for h in found)
-    return Picture(_svg(figure, "histograms"), f"histograms of {names}", "The costliest values: how often (log scale) which size; between the dashed lines is kept")
+    return Picture(
+        _svg(figure, "histograms"),
+        f"histograms of {names}",
+        "The costliest values: how often (log scale) which size; between the dashed lines is kept",
+    )
 
 
 def quality(report: Mapping[str, Any]) -> Picture | None:
@@ -155,7 +165,9 @@ def quality(report: Mapping[str, Any]) -> Picture | None:
         axes.margins(y=0.3)
         axes.set_xlabel(f"Δ{metric} to float, mean and 95 % interval")
     said = "; ".join(f"{s['system']} {x['mean']:+.4f}" for s, x in zip(systems, d, strict=True))
-    return Picture(_svg(figure, "quality"), f"difference in {metric}: {said}", f"What 8 bits cost in {metric}, paired clip by clip")
+    return Picture(
+        _svg(figure, "quality"), f"difference in {metric}: {said}", f"What 8 bits cost in {metric}, paired clip by clip"
+    )
 
 
 def by_snr(report: Mapping[str, Any]) -> Picture | None:
@@ -174,7 +186,14 @@ def by_snr(report: Mapping[str, Any]) -> Picture | None:
         for i, (system, values) in enumerate(lines.items()):
             here = [n for n in names if n in values]
             style = {"noisy": (MUTED, ":")}.get(system, (A if "int8" in system else B, ("-", "--", "-.")[i % 3]))
-            axes.plot([names.index(n) for n in here], [values[n] for n in here], style[1], color=style[0], marker=".", label=system)
+            axes.plot(
+                [names.index(n) for n in here],
+                [values[n] for n in here],
+                style[1],
+                color=style[0],
+                marker=".",
+                label=system,
+            )
         axes.set_xticks(range(len(names)), names, fontsize=8)
         axes.set_ylabel(metric)
         axes.set_xlabel("SNR of the recording")
@@ -184,10 +203,7 @@ def by_snr(report: Mapping[str, Any]) -> Picture | None:
 
 def speed(report: Mapping[str, Any], board: Board) -> Picture | None:
     """Hop times, median to 99th percentile and the longest, and estimates, against the deadline."""
-    rows = [
-        (f"{b['engine']} {b['precision']}\n{b['machine']['cpu'][:28]}", b["hop_us"]["p50"] / 1e3, b["hop_us"]["p99"] / 1e3,
-         b["hop_us"]["max"] / 1e3) for b in report["benches"]
-    ] + [(f"{e['engine']} {e['precision']}\nestimate, {board.name}", e["low_ms"], e["high_ms"], None) for e in report["estimates"]]  # fmt: skip
+    rows = [*(_bench_bar(b) for b in report["benches"]), *(_estimate_bar(e, board) for e in report["estimates"])]
     if not rows:
         return None
     rows = rows[::-1]
@@ -201,9 +217,26 @@ def speed(report: Mapping[str, Any], board: Board) -> Picture | None:
         axes.set_xscale("log")
         axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=7)
         axes.margins(y=0.25)
-        axes.set_xlabel(f"ms a hop; dashed: {HOP_MS:g} ms deadline, dotted: the board's budget")
+        axes.set_xlabel("ms a hop, log scale")
     said = "; ".join(f"{name.splitlines()[0]} {low:.3g} to {high:.3g} ms" for name, low, high, _ in rows)
-    return Picture(_svg(figure, "speed"), f"time of a hop: {said}", "Time of a hop: bar from median to 99th percentile, tick at the longest; estimates from lowest to highest")
+    return Picture(
+        _svg(figure, "speed"),
+        f"time of a hop: {said}",
+        "Time of a hop: bar from median to 99th percentile, tick at the longest; estimates from lowest to highest. "
+        f"Dashed: the deadline, {HOP_MS:g} ms; dotted: the board's budget of it",
+    )
+
+
+Bar = tuple[str, float, float, float | None]  # name, from, to, longest; in ms
+
+
+def _bench_bar(b: Mapping[str, Any]) -> Bar:
+    p50_ms, p99_ms, max_ms = (b["hop_us"][key] / 1e3 for key in ("p50", "p99", "max"))
+    return f"{b['engine']} {b['precision']}\n{b['machine']['cpu'][:28]}", p50_ms, p99_ms, max_ms
+
+
+def _estimate_bar(e: Mapping[str, Any], board: Board) -> Bar:
+    return f"{e['engine']} {e['precision']}\nestimate, {board.name}", e["low_ms"], e["high_ms"], None
 
 
 def spectrogram_png(values: Array) -> str:
@@ -216,7 +249,9 @@ def spectrogram_png(values: Array) -> str:
 
 
 @contextmanager
-def _figure(name: str, height_in: float, n: int = 1, n_rows: int = 1, **layout: Any) -> Iterator[tuple[Figure, list[Axes]]]:
+def _figure(
+    name: str, height_in: float, n: int = 1, n_rows: int = 1, **layout: Any
+) -> Iterator[tuple[Figure, list[Axes]]]:
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": f"edge-denoise {name}"}):
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         axes = figure.subplots(n_rows, n // n_rows, squeeze=False, **layout)
@@ -231,7 +266,9 @@ def _svg(figure: Figure, name: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1)
+    text = re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
+    )
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'href="#', f'href="#{name}-', text).replace("url(#", f"url(#{name}-")
     for colour, variable in VARIABLES.items():
@@ -240,10 +277,16 @@ def _svg(figure: Figure, name: str) -> str:
 
 
 def _network_axis(axes: Axes, names: Sequence[str]) -> None:
-    """Ticks where blocks begin, every other one named."""
-    starts = [i for i, name in enumerate(names) if i == 0 or block_of(name) != block_of(names[i - 1])]
-    starts = [i for i in starts if block_of(names[i]) not in ("features", "mask", "decoder skips")]
-    axes.set_xticks(starts, [block_of(names[i]) for i in starts], rotation=60, ha="right", fontsize=7)
+    """Ticks where blocks begin, but for those that have no room for a name."""
+    begin = [i for i, name in enumerate(names) if i == 0 or block_of(name) != block_of(names[i - 1])]
+    starts = list[int]()
+    for i in begin:
+        named = block_of(names[i]) not in ("features", "ERB bands", "mask", "decoder skips")
+        if named and (not starts or i - starts[-1] > 0.04 * len(names)):
+            starts.append(i)
+    axes.set_xticks(
+        starts, [block_of(names[i]) for i in starts], rotation=50, ha="right", rotation_mode="anchor", fontsize=7
+    )
     axes.set_xlim(0, len(names) - 1)
 
 

@@ -82,7 +82,9 @@ def _change(key: tuple[str, str], old: float, new: float) -> dict[str, Any]:
     moved = (new - old) / abs(old) if limit.is_share and old else new - old
     worse = moved if limit.higher_is_worse else -moved
     sign = "+" if limit.higher_is_worse else "-"
-    shown, allowed = (f"{moved:+.1%}", f"{sign}{limit.by:.0%}") if limit.is_share else (f"{moved:+.3g}", f"{sign}{limit.by:g}")
+    shown, allowed = (
+        (f"{moved:+.1%}", f"{sign}{limit.by:.0%}") if limit.is_share else (f"{moved:+.3g}", f"{sign}{limit.by:g}")
+    )
     return {
         "figure": _title(key), "old": old, "new": new, "change": shown, "limit": allowed,
         "regressed": worse > limit.by + 1e-9,

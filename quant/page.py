@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else, from a report, its board and its clips. The same inputs, the same bytes."""
+"""report.html: one file that needs nothing else, from a report, its board and its clips; same inputs, same bytes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from quant.report_clips import BOOST_DB, FLOOR_DB, Clip
 
 TEMPLATE: Final = "report.html.j2"
 MOST_BYTES: Final = 5_000_000  # a page that is mailed
+N_WORST: Final = 8
 ROLES: Final = {
     "noisy": "Noisy", "fp32": "Float", "int8": "8 bits", "difference": "Difference, 8 bits − float", "clean": "Clean",
 }  # fmt: skip
@@ -39,7 +40,7 @@ def render(report: Mapping[str, Any], board: Board, clips: Sequence[Clip]) -> by
         blocks=figures.blocks(report["budget"]["layers"]),
         layers=_layers(report),
         taps=_taps(report),
-        worst=sorted((x for x in report["accuracy"] if x["type"] == "int8"), key=lambda x: x["isolated_output_sqnr_db"])[:8],
+        worst=_worst(report),
         sounds=[_sound(clip, facts) for clip, facts in zip(clips, report["clips"], strict=True)],
         boost_db=BOOST_DB,
         floor_db=FLOOR_DB,
@@ -94,7 +95,11 @@ def _layers(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         engine: {n["node"]: n["executed"] for n in found["nodes"]} for engine, found in report["coverage"].items()
     }
     return [
-        layer | {"block": figures.block_of(layer["name"]), "executed": {e: nodes[layer["name"]] for e, nodes in executed.items()}}
+        layer
+        | {
+            "block": figures.block_of(layer["name"]),
+            "executed": {e: nodes[layer["name"]] for e, nodes in executed.items()},
+        }
         for layer in report["budget"]["layers"]
     ]
 
@@ -102,19 +107,27 @@ def _layers(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _taps(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """8-bit values with their error and their range, in the order of the network."""
     rows = {row["tap"]: row for row in report["accuracy"]}
-    return [rows[p["tap"]] | p for p in report["plan"] if p["type"] == "int8" and p["kind"] != "weight" and p["tap"] in rows]
+    return [
+        rows[p["tap"]] | p for p in report["plan"] if p["type"] == "int8" and p["kind"] != "weight" and p["tap"] in rows
+    ]
+
+
+def _worst(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The 8-bit values that cost the output most when rounded alone."""
+    rounded = [row for row in report["accuracy"] if row["type"] == "int8"]
+    return sorted(rounded, key=lambda row: row["isolated_output_sqnr_db"])[:N_WORST]
 
 
 def _sound(clip: Clip, facts: Mapping[str, Any]) -> dict[str, Any]:
     levels = {s["role"]: s for s in facts["signals"]}
     players = [
         {
-            "role": ROLES[role],
+            "title": title,
             "flac": f"data:audio/flac;base64,{base64.b64encode(clip.flac(role)).decode()}",
             "png": figures.spectrogram_png(clip.spectrogram(role)),
             **levels[role],
         }
-        for role in ROLES
+        for role, title in ROLES.items()
         if role in clip.signals
     ]
     return dict(facts) | {"players": players}
@@ -129,7 +142,9 @@ def _cpu(report: Mapping[str, Any], board: Board) -> dict[str, Any] | None:
             return _left(used, board, f"measured on {b['machine']['cpu']}")
     for e in report["estimates"]:
         if (e["engine"], e["precision"]) == (board.preferred_engine, "int8"):
-            return _left((e["low_ms"] / verdict.HOP_MS, e["high_ms"] / verdict.HOP_MS), board, "estimated, not measured")
+            return _left(
+                (e["low_ms"] / verdict.HOP_MS, e["high_ms"] / verdict.HOP_MS), board, "estimated, not measured"
+            )
     return None
 
 

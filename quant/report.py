@@ -1,8 +1,8 @@
 """`report.json` and `report.html` of an artifact: put together at a build, and made again with measurements taken in.
 
-    complete(report, board, clips)                   the build's figures -> a whole report, verdict and all
-    pages(report, clips)                             -> both files
-    remake(DIR, Taken(...))                          `quant report`: into DIR, with its manifest, or not at all
+complete(report, board, clips)                   the build's figures -> a whole report, verdict and all
+pages(report, clips)                             -> both files
+remake(DIR, Taken(...))                          `quant report`: into DIR, with its manifest, or not at all
 """
 
 from __future__ import annotations
@@ -42,7 +42,13 @@ class Taken:
 
 def complete(report: dict[str, Any], board: Board, clips: Sequence[Clip]) -> dict[str, Any]:
     """The report with format, estimates, clips and verdict; parts that were not measured are there and empty."""
-    whole: dict[str, Any] = {"benches": [], "quality": None, "robustness": None, "history": None, "search": None} | report
+    whole: dict[str, Any] = {
+        "benches": [],
+        "quality": None,
+        "robustness": None,
+        "history": None,
+        "search": None,
+    } | report
     whole |= {"format": report_format.FORMAT, "version": report_format.VERSION, "estimates": _estimates(board)}
     whole |= {"clips": [clip.to_dict() for clip in clips], "target": boards.to_dict(board)}
     return whole | {"verdict": verdict.judge(whole, board)}
@@ -66,7 +72,9 @@ def remake(directory: Path, taken: Taken) -> dict[str, Any]:
     opened = open_artifact(directory)
     found = report_format.read(directory / JSON_FILE)
     board = msgspec.convert(found["target"], Board)
-    found["benches"] = report_inputs.merged(found["benches"], [b for f in taken.benches for b in report_inputs.bench(f)])
+    found["benches"] = report_inputs.merged(
+        found["benches"], [b for f in taken.benches for b in report_inputs.bench(f)]
+    )
     if taken.evaluation is not None:
         found["quality"] = report_inputs.quality(taken.evaluation)
     if taken.robustness is not None:
@@ -98,4 +106,3 @@ def _estimates(board: Board) -> list[dict[str, Any]]:
     rows = importlib.import_module(ESTIMATES_MODULE).estimates(board)
     names = ("engine", "precision", "low_ms", "high_ms", "source")
     return [{name: getattr(row, name) for name in names} for row in rows]
-

@@ -1,4 +1,4 @@
-"""What the report lets one hear: short clips as noisy, float, int8 and their difference, matched in level; spectrograms.
+"""What the report lets one hear: short clips as noisy, float, int8 and difference, matched in level; spectrograms.
 
 At a build the clip is the golden one, 2 s, which the build has computed; `quant report --clip` takes the user's.
 """
@@ -106,7 +106,9 @@ def _engine(artifact: Artifact) -> str:
     for engine in order:
         if engine in here and {"fp32", "int8"} <= set(artifact.manifest.models.get(engine, {})):
             return engine
-    raise Failure("no engine here runs both models", where=artifact.directory, remedy="pip install 'edge-denoise[onnx]'")
+    raise Failure(
+        "no engine here runs both models", where=artifact.directory, remedy="pip install 'edge-denoise[onnx]'"
+    )
 
 
 def _read(path: Path) -> Array:

@@ -45,7 +45,14 @@ def _print(directory: Path, found: dict[str, Any]) -> None:
     print_table(("question", "", "answer"), [(j["question"], j["status"], j["answer"]) for j in found["verdict"]])
     if found["history"]:
         rows = [
-            (c["figure"], f"{c['old']:.6g}", f"{c['new']:.6g}", c["change"], c["limit"], "WORSE" if c["regressed"] else "")
+            (
+                c["figure"],
+                f"{c['old']:.6g}",
+                f"{c['new']:.6g}",
+                c["change"],
+                c["limit"],
+                "WORSE" if c["regressed"] else "",
+            )
             for c in found["history"]["changes"]
         ]
         print_table(("figure", "then", "now", "change", "allowed", ""), rows)

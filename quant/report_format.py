@@ -1,7 +1,7 @@
 """The shape of report.json, version 1. `quant/report.schema.json` is `schema()` of it, published.
 
-Fields may be added in a version; a reader ignores what it does not know. Units are in the names: `_bytes`, `_db`, `_us`,
-`_ms`, `_hz`; shares are 0 to 1. Parts that nobody measured are null or empty, never estimated in silence.
+Fields may be added in a version; a reader ignores what it does not know. Units are in the names: `_bytes`, `_db`,
+`_us`, `_ms`; shares are 0 to 1. Parts that nobody measured are null or empty, never estimated in silence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measurements made elsewhere, read for the report: benches of boards, evaluations, robustness. Wrong files are refused."""
+"""Measurements made elsewhere, read for the report: benches, evaluations, robustness. Wrong files are refused."""
 
 from __future__ import annotations
 

@@ -14,7 +14,12 @@ FILES = {"manifest": "manifest.json", "ranges": "ranges.json"}
 
 
 def provenance(
-    target: str, source: Source, ranges: Ranges, ranges_json: bytes, given: Mapping[str, bool], built_with: Mapping[str, str]
+    target: str,
+    source: Source,
+    ranges: Ranges,
+    ranges_json: bytes,
+    given: Mapping[str, bool],
+    built_with: Mapping[str, str],
 ) -> dict[str, Any]:
     """The report's part. `given`: weights, speech, noise -> whether the user named them."""
     made = ranges.provenance
@@ -39,7 +44,9 @@ def _licences(source: Source, given: Mapping[str, bool]) -> list[str]:
     """What came with the files; what the user named has the licence that the user knows."""
     if source.attribution:
         return [source.attribution]
-    mine = [f"{kind.capitalize()}: given by the one who built this; so is the licence" for kind, own in given.items() if own]
+    mine = [
+        f"{kind.capitalize()}: given by the one who built this; so is the licence" for kind, own in given.items() if own
+    ]
     pulled = [
         f"{asset.kind.capitalize()}: {asset}, {asset.licence}, {asset.attribution}"
         for asset in assets.pinned()

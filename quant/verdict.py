@@ -1,9 +1,9 @@
 """The verdict of a report: five questions, each answered from the figures by a rule in RULES, with what to do next.
 
-    good      within the bound, measured
-    caution   within a wider bound, or only estimated, or measured on another machine
-    bad       out of bounds
-    unknown   nobody measured it
+good      within the bound, measured
+caution   within a wider bound, or only estimated, or measured on another machine
+bad       out of bounds
+unknown   nobody measured it
 """
 
 from __future__ import annotations
@@ -132,7 +132,11 @@ def _executed(report: Mapping[str, Any], board: Board) -> Answer:
     planned = report["budget"]["totals"]["int8_share"]
     found = report["coverage"].get(board.preferred_engine)
     if found is None:
-        return "good", f"{planned:.0%} of the MACs in 8 bits, as planned: the native engine computes the plan itself", ""
+        return (
+            "good",
+            f"{planned:.0%} of the MACs in 8 bits, as planned: the native engine computes the plan itself",
+            "",
+        )
     said = f"{found['int8_share']:.0%} of the MACs in 8 bits in {board.preferred_engine}, {planned:.0%} planned"
     if found["int8_share"] >= planned - SHARE_LOST:
         return "good", said, ""
