@@ -36,15 +36,19 @@ from quant import (
     official_io,
     ptq,
     recipe,
+    report,
     search,
     validation,
 )
 from quant.emitted import Emitted
 from quant.float_model import FloatModel
 from quant.graph import Array, Graph
+from quant.liveness import plan_memory
 from quant.plan import plan_table
 from quant.ptq import CalibrationSet, Quantized
 from quant.reference import Reference
+from quant.report_clips import golden_clip
+from quant.report_provenance import provenance
 from quant.search import Found
 from quant.source import DEFAULT_RECIPE, Source, open_sounds, open_source
 from quant.spectra import analyse
@@ -53,7 +57,10 @@ FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measur
 INT8_FLOOR_DB = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more were measured
 GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
 ACCURACY_CLIPS, ACCURACY_SAMPLES = 8, int(1.5 * SAMPLE_RATE_HZ)
-BUILT_WITH = ("edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers")
+BUILT_WITH = (
+    "edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "jinja2", "matplotlib",
+    "soundfile",
+)  # fmt: skip
 
 Progress = Callable[[str], None]
 
@@ -73,6 +80,7 @@ class Settings:
     max_pesq_drop: float | None = None  # search for the recipe that keeps it
     search_state: Path | None = None
     official_io: bool = False  # the ONNX models once more, with the official signature
+    html: bool = True  # report.html, which takes seconds
 
     def __post_init__(self) -> None:
         if self.max_pesq_drop is not None and self.ranges is not None:
@@ -117,19 +125,25 @@ def build(settings: Settings, progress: Progress) -> Built:
         progress("writing golden vectors")
         golden = golden_vectors(source.graph, quantized, excerpt)
         progress("measuring the error of every tap")
-        report = make_report(board, source, quantized, excerpt, models)
+        figures = make_report(board, source, quantized, excerpt, models)
         if path:
-            report["search"] = path.to_dict()
-        progress("writing the folder")
+            figures["search"] = path.to_dict()
         quantized.ranges.save(part / "ranges.json")
+        ranges_json = (part / "ranges.json").read_bytes()
         more = emit_more(settings, source.graph, quantized)
-        report["files"] |= sizes(more)
+        figures["files"] |= sizes(more)
+        figures["provenance"] = provenance(
+            board.name, source, quantized.ranges, ranges_json, given(settings), built_with()
+        )
+        progress("drawing the report" if settings.html else "writing the folder")
+        clips = [golden_clip(golden, report.GOLDEN_SOURCE)]
+        whole = report.complete(figures, board, clips)
         files = {name: emitted.data for name, emitted in (models | more).items()} | {
             "golden.npz": artifact.npz_bytes(golden),
-            "plan.json": artifact.json_bytes(report["plan"]),
-            "ranges.json": (part / "ranges.json").read_bytes(),
+            "plan.json": artifact.json_bytes(whole["plan"]),
+            "ranges.json": ranges_json,
             "recipe.toml": recipe.to_toml(source.recipe).encode(),
-            "report.json": artifact.json_bytes(report),
+            **report.pages(whole, board, clips, html=settings.html),
         }
         if board.bare:
             progress("writing C sources and their vectors")
@@ -138,7 +152,7 @@ def build(settings: Settings, progress: Progress) -> Built:
         for name, data in files.items():
             (part / name).write_bytes(data)
         (part / MANIFEST_FILE).write_bytes(dump(make_manifest(board, source, models, files)))
-    return Built(settings.folder, report)
+    return Built(settings.folder, whole)
 
 
 def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
@@ -273,7 +287,7 @@ def make_report(
     plan = quantized.plan
     auditors = {"model.onnx": coverage.audit_onnx, "model.tflite": coverage.audit_tflite}
     audits = [audit(quantized.graph, plan, models[name]) for name, audit in auditors.items() if name in models]
-    rows = accuracy.measure(quantized.graph, plan, noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
+    rows, histograms = accuracy.study(quantized.graph, plan, noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
     counted = budget.report(board, source.network, plan.precision, streaming=quantized.graph)
     return {
         "board": board.name,
@@ -284,7 +298,23 @@ def make_report(
         "coverage": {audit.engine: audit.to_dict() for audit in audits},
         "plan": plan_table(quantized.graph, plan),
         "accuracy": [row.to_dict() for row in rows],
+        "histograms": [histogram.to_dict() for histogram in histograms],
+        "memory": plan_memory(quantized.graph, plan.precision).to_dict(),
     }
+
+
+def given(settings: Settings) -> dict[str, bool]:
+    """What the user named; the rest was pulled, or came in a trained file."""
+    return {
+        "weights": settings.checkpoint is not None,
+        "speech": settings.speech is not None,
+        "noise": settings.noise is not None,
+    }
+
+
+def built_with() -> dict[str, str]:
+    """Versions of everything that decides a byte of the artifact."""
+    return {name: version(name) for name in BUILT_WITH} | {"python": platform.python_version()}
 
 
 def make_manifest(
@@ -321,7 +351,7 @@ def make_manifest(
         },
         files={name: artifact.file_entry(data) for name, data in sorted(files.items())},
         checkpoint=Checkpoint(name=source.name, sha256=source.sha256),
-        built_with={name: version(name) for name in BUILT_WITH} | {"python": platform.python_version()},
+        built_with=built_with(),
     )
 
 

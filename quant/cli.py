@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edge_runtime import __version__, command
 from edge_runtime.command import Command
 from edge_runtime.errors import Failure
-from quant import budget_command, eval_command, train_command
+from quant import budget_command, eval_command, report_command, train_command
 from quant.output import PROG
 from quant.output import print_json as _print_json
 from quant.output import print_table as _print_table
@@ -72,6 +72,7 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
     parser.add_argument("--max-pesq-drop", type=_pesq_drop, metavar="X", help="search for the recipe: int8 where PESQ"
                         " stays within X of float; the settings of --recipe hold, its rules do not")  # fmt: skip
+    parser.add_argument("--no-report", action="store_true", help="leave report.html out; `quant report` makes it later")
     parser.add_argument("--search-state", type=Path, metavar="F", help="journal of the search, to go on from; default:"
                         " in the cache, one for each checkpoint, corpora and settings")  # fmt: skip
     own = "`official`: write the ONNX models also with the four inputs of the official one, for sherpa-onnx and others"
@@ -157,7 +158,7 @@ def _build(args: argparse.Namespace) -> int:
 
     settings = build.Settings(
         args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force,
-        args.max_pesq_drop, args.search_state, args.io == "official",
+        args.max_pesq_drop, args.search_state, args.io == "official", not args.no_report,
     )  # fmt: skip
     start = time.monotonic()
     built = build.build(settings, _say)
@@ -165,7 +166,7 @@ def _build(args: argparse.Namespace) -> int:
         return _print_json({"out": str(built.folder), **built.report})
     for line in build.summary(built, time.monotonic() - start):
         print(line)
-    if "search" in built.report:
+    if built.report["search"]:
         columns = ("step", "raised", "to", "MACs", "int8 MACs", "ΔPESQ (95 %)", "at most lost", "SNR to float dB")
         _print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report["search"]["path"])])
     _print_table(
@@ -270,6 +271,7 @@ COMMANDS: Final = (
         _ablate_arguments,
         _ablate,
     ),
+    Command("report", report_command.SUMMARY, report_command.add_arguments, report_command.run),
     Command("budget", budget_command.SUMMARY, budget_command.add_arguments, budget_command.run),
 )
 
