@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,6 +113,28 @@ def _pipe(args: argparse.Namespace) -> int:
     return command.DONE
 
 
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from edge_runtime import golden
+    from edge_runtime.manifest import open_artifact
+
+    artifact = open_artifact(args.model)
+    artifact.check_all()
+    rows = golden.check_golden(artifact)
+    golden.judge(artifact, rows)
+    result = {"directory": str(args.model), "golden": [golden.to_dict(row) for row in rows]}
+    lines = ["{:<8} {:<9} {:>8} {:>8}  {}".format(*cells) for cells in _verify_cells(map(golden.cells, rows))]
+    _print_result(args, result, lambda _: lines)
+    return command.DONE
+
+
+def _verify_cells(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [("engine", "precision", "SNR dB", "floor dB", ""), *rows]
+
+
 def _print_result(
     args: argparse.Namespace, result: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]
 ) -> None:
@@ -126,6 +148,7 @@ COMMANDS: Final = (
     Command("pipe", "denoise raw s16le 16 kHz mono from standard input to standard output", _add_model, _pipe),
     Command("install", "set up a virtual microphone or a service", add_install, run_install),
     Command("uninstall", "take back what install did", add_uninstall, run_uninstall),
+    Command("verify", "check a model's files and run its golden vectors through every engine", _add_verify, _verify),
     Command("bench", "measure the time of a frame on this machine", _add_model, _bench),
     *board_tools.COMMANDS,
 )

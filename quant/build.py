@@ -21,7 +21,7 @@ from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import MANIFEST_FILE, Checkpoint, Manifest, ModelEntry, dump
+from edge_runtime.manifest import Checkpoint, Manifest, ModelEntry
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant import (
     accuracy,
@@ -151,7 +151,7 @@ def build(settings: Settings, progress: Progress) -> Built:
             files |= emit_c.files(models, golden, excerpt[0, :GOLDEN_SAMPLES], names)
         for name, data in files.items():
             (part / name).write_bytes(data)
-        (part / MANIFEST_FILE).write_bytes(dump(make_manifest(board, source, models, files)))
+        artifact.write_manifest(part, make_manifest(board, source, models, files))
     return Built(settings.folder, whole)
 
 

@@ -9,19 +9,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from edge_runtime import __version__, command
 from edge_runtime.command import Command
-from edge_runtime.errors import Failure
-from quant import budget_command, eval_command, report_command, train_command
+from quant import budget_command, eval_command, release_command, report_command, train_command
 from quant.output import PROG
 from quant.output import print_json as _print_json
 from quant.output import print_table as _print_table
 from quant.output import say as _say
-
-if TYPE_CHECKING:
-    from edge_runtime.golden import GoldenRow
 
 DESCRIPTION: Final = "Compile a GTCRN checkpoint into an int8 denoiser for a board."
 _TARGET_HELP: Final = "a board of `quant boards`, or a .toml file"
@@ -94,6 +90,8 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+    signer = "public key that must have signed it; then nothing may lie there that the manifest does not name"
+    parser.add_argument("--key", type=Path, metavar="PUB", help=signer)
 
 
 def _pull(args: argparse.Namespace) -> int:
@@ -213,42 +211,25 @@ def _paired_pesq(row: dict[str, Any]) -> str:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from edge_runtime.golden import check_golden
+    from edge_runtime import golden
     from edge_runtime.manifest import open_artifact
+    from quant import signing
 
     artifact = open_artifact(args.directory)
     artifact.check_all()
-    rows = check_golden(artifact)
+    if args.key is not None:
+        artifact.check_whole()
+    signed = signing.verify(args.directory, args.key) if args.key or signing.is_signed(args.directory) else None
+    rows = golden.check_golden(artifact)
     if args.json:
-        _print_json({"directory": str(args.directory), "golden": [_golden_dict(row) for row in rows]})
+        table = [golden.to_dict(row) for row in rows]
+        seal = {"signature": signed and signed._asdict(), "unnamed_files": artifact.unnamed_files()}
+        _print_json({"directory": str(args.directory), "golden": table, **seal})
     else:
-        print(f"{len(artifact.manifest.files)} files are as built")
-        _print_table(("engine", "precision", "SNR dB", "floor dB", ""), [_golden_cells(row) for row in rows])
-    _judge(args.directory, rows)
+        print(f"{len(artifact.manifest.files)} files are as built{signing.describe(signed)}")
+        _print_table(("engine", "precision", "SNR dB", "floor dB", ""), [golden.cells(row) for row in rows])
+    golden.judge(artifact, rows)
     return command.DONE
-
-
-def _golden_dict(row: GoldenRow) -> dict[str, Any]:
-    """JSON has no infinity, which is the SNR of equal vectors: null there, with "ok" true."""
-    finite = row.snr_db is not None and math.isfinite(row.snr_db)
-    return {**row._asdict(), "snr_db": row.snr_db if finite else None}
-
-
-def _golden_cells(row: GoldenRow) -> tuple[str, ...]:
-    reached = "" if row.snr_db is None else f"{row.snr_db:.1f}"
-    verdict = {True: "ok", False: "BREACH", None: "not run: engine not installed"}[row.ok]
-    return row.engine, row.precision, reached, "exact" if row.exact else f"{row.floor_db:.0f}", verdict
-
-
-def _judge(directory: Path, rows: Sequence[GoldenRow]) -> None:
-    """Failure when a model breached its golden vectors, or none could run."""
-    broken = ", ".join(f"{row.engine} {row.precision}" for row in rows if row.ok is False)
-    if broken:
-        remedy = "build it again with `quant build`, or report the engine's version"
-        raise Failure(f"golden vectors breached by {broken}", where=directory, remedy=remedy)
-    if all(row.ok is None for row in rows):
-        remedy = "`pip install 'edge-denoise[onnx]'`"
-        raise Failure("no engine is installed to run the golden vectors", where=directory, remedy=remedy)
 
 
 COMMANDS: Final = (
@@ -273,6 +254,7 @@ COMMANDS: Final = (
     ),
     Command("report", report_command.SUMMARY, report_command.add_arguments, report_command.run),
     Command("budget", budget_command.SUMMARY, budget_command.add_arguments, budget_command.run),
+    *release_command.COMMANDS,
 )
 
 if __name__ == "__main__":
