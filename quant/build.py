@@ -20,7 +20,9 @@ from boards import Board
 from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from calibration.ranges import Ranges
+from edge_runtime.engines import onnx as onnx_engine
 from edge_runtime.errors import Failure
+from edge_runtime.golden import snr_db, stream
 from edge_runtime.manifest import MANIFEST_FILE, Checkpoint, Manifest, ModelEntry, dump
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant import (
@@ -31,11 +33,13 @@ from quant import (
     coverage,
     emit_native,
     emit_onnx,
+    emit_tensorrt,
     emit_tflite,
     official_io,
     ptq,
     recipe,
     search,
+    tensorrt_rules,
     validation,
 )
 from quant.emitted import Emitted
@@ -50,6 +54,7 @@ from quant.spectra import analyse
 
 FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
 INT8_FLOOR_DB = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more were measured
+TENSORRT_FILE = "model.tensorrt.onnx"
 GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
 ACCURACY_CLIPS, ACCURACY_SAMPLES = 8, int(1.5 * SAMPLE_RATE_HZ)
 BUILT_WITH = ("edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers")
@@ -72,6 +77,7 @@ class Settings:
     max_pesq_drop: float | None = None  # search for the recipe that keeps it
     search_state: Path | None = None
     official_io: bool = False  # the ONNX models once more, with the official signature
+    tensorrt: bool = False  # the 8-bit ONNX model once more, by TensorRT's rules
 
     def __post_init__(self) -> None:
         if self.max_pesq_drop is not None and self.ranges is not None:
@@ -123,6 +129,8 @@ def build(settings: Settings, progress: Progress) -> Built:
         quantized.ranges.save(part / "ranges.json")
         more = emit_more(settings, source.graph, quantized)
         report["files"] |= sizes(more)
+        if TENSORRT_FILE in more:
+            report["tensorrt"] = {"golden_snr_db": golden_snr_db(more[TENSORRT_FILE], golden)}
         files = {name: emitted.data for name, emitted in (models | more).items()} | {
             "golden.npz": artifact.npz_bytes(golden),
             "plan.json": artifact.json_bytes(report["plan"]),
@@ -225,12 +233,22 @@ def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
 
 def emit_more(settings: Settings, graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
     """Files for other software, when asked for."""
-    if not settings.official_io:
-        return {}
-    return {
-        "model.official.onnx": official_io.emit(quantized.graph, quantized.plan),
-        "model.official.fp32.onnx": official_io.emit(graph),
-    }
+    more: dict[str, Emitted] = {}
+    if settings.official_io:
+        more["model.official.onnx"] = official_io.emit(quantized.graph, quantized.plan)
+        more["model.official.fp32.onnx"] = official_io.emit(graph)
+    if settings.tensorrt:
+        more[TENSORRT_FILE] = emit_tensorrt.emit(quantized.graph, quantized.plan)
+        if breaches := tensorrt_rules.violations(more[TENSORRT_FILE].data):
+            raise ValueError(f"{TENSORRT_FILE} breaks {len(breaches)} rules: {breaches[0]}")
+    return more
+
+
+def golden_snr_db(model: Emitted, golden: dict[str, Array]) -> float:
+    """An ONNX model on the golden vectors, against the float model, in ONNX Runtime."""
+    engine = onnx_engine.open_model(model.data, ModelEntry(
+        file=TENSORRT_FILE, states=model.states, golden_snr_floor_db=INT8_FLOOR_DB), "int8", 1)  # fmt: skip
+    return snr_db(golden["enhanced_fp32"], stream(engine, golden["spectrum"]))
 
 
 def sizes(models: dict[str, Emitted]) -> dict[str, dict[str, int]]:
@@ -326,7 +344,9 @@ def summary(built: Built, elapsed_s: float) -> list[str]:
         f"files:    {sizes}",
         f"int8:     {shares}, as the runtimes execute them",
         *(f"{engine + ':':<9} {_by_kind(c['nodes'])}" for engine, c in report["coverage"].items()),
-    ]
+        *(f"tensorrt: {t['golden_snr_db']:.1f} dB to float in ONNX Runtime; TensorRT itself was not run"
+          for t in [report.get("tensorrt")] if t),
+    ]  # fmt: skip
 
 
 def _by_kind(nodes: list[dict[str, Any]]) -> str:
