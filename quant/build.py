@@ -35,6 +35,7 @@ from quant import (
     emit_onnx,
     emit_tensorrt,
     emit_tflite,
+    native_limits,
     official_io,
     ptq,
     recipe,
@@ -108,6 +109,7 @@ def build(settings: Settings, progress: Progress) -> Built:
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
     with artifact.folder(settings.folder) as part:
         source = read(settings, progress)
+        native_limits.require(source.graph)
         sounds = corpora(settings, progress) if _needs_sounds(settings, source) else None
         calibration = CalibrationSet.make(*sounds, Mix()) if sounds else None
         excerpt = calibration.excerpt if calibration else source.noisy
