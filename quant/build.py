@@ -20,7 +20,9 @@ from boards import Board
 from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from calibration.ranges import Ranges
+from edge_runtime.engines import onnx as onnx_engine
 from edge_runtime.errors import Failure
+from edge_runtime.golden import snr_db, stream
 from edge_runtime.manifest import Checkpoint, Manifest, ModelEntry
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant import (
@@ -32,12 +34,15 @@ from quant import (
     emit_c,
     emit_native,
     emit_onnx,
+    emit_tensorrt,
     emit_tflite,
+    native_limits,
     official_io,
     ptq,
     recipe,
     report,
     search,
+    tensorrt_rules,
     validation,
 )
 from quant.emitted import Emitted
@@ -55,6 +60,7 @@ from quant.spectra import analyse
 
 FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
 INT8_FLOOR_DB = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more were measured
+TENSORRT_FILE = "model.tensorrt.onnx"
 GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
 ACCURACY_CLIPS, ACCURACY_SAMPLES = 8, int(1.5 * SAMPLE_RATE_HZ)
 BUILT_WITH = (
@@ -81,6 +87,7 @@ class Settings:
     search_state: Path | None = None
     official_io: bool = False  # the ONNX models once more, with the official signature
     html: bool = True  # report.html, which takes seconds
+    tensorrt: bool = False  # the 8-bit ONNX model once more, by TensorRT's rules
 
     def __post_init__(self) -> None:
         if self.max_pesq_drop is not None and self.ranges is not None:
@@ -111,6 +118,7 @@ def build(settings: Settings, progress: Progress) -> Built:
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
     with artifact.folder(settings.folder) as part:
         source = read(settings, progress)
+        native_limits.require(source.graph)
         sounds = corpora(settings, progress) if _needs_sounds(settings, source) else None
         calibration = CalibrationSet.make(*sounds, Mix()) if sounds else None
         excerpt = calibration.excerpt if calibration else source.noisy
@@ -132,6 +140,8 @@ def build(settings: Settings, progress: Progress) -> Built:
         ranges_json = (part / "ranges.json").read_bytes()
         more = emit_more(settings, source.graph, quantized)
         figures["files"] |= sizes(more)
+        if TENSORRT_FILE in more:
+            figures["tensorrt"] = {"golden_snr_db": golden_snr_db(more[TENSORRT_FILE], golden)}
         figures["provenance"] = provenance(
             board.name, source, quantized.ranges, ranges_json, given(settings), built_with()
         )
@@ -249,12 +259,22 @@ def emit_all(graph: Graph, quantized: Quantized, *, native_only: bool = False) -
 
 def emit_more(settings: Settings, graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
     """Files for other software, when asked for."""
-    if not settings.official_io:
-        return {}
-    return {
-        "model.official.onnx": official_io.emit(quantized.graph, quantized.plan),
-        "model.official.fp32.onnx": official_io.emit(graph),
-    }
+    more: dict[str, Emitted] = {}
+    if settings.official_io:
+        more["model.official.onnx"] = official_io.emit(quantized.graph, quantized.plan)
+        more["model.official.fp32.onnx"] = official_io.emit(graph)
+    if settings.tensorrt:
+        more[TENSORRT_FILE] = emit_tensorrt.emit(quantized.graph, quantized.plan)
+        if breaches := tensorrt_rules.violations(more[TENSORRT_FILE].data):
+            raise ValueError(f"{TENSORRT_FILE} breaks {len(breaches)} rules: {breaches[0]}")
+    return more
+
+
+def golden_snr_db(model: Emitted, golden: dict[str, Array]) -> float:
+    """An ONNX model on the golden vectors, against the float model, in ONNX Runtime."""
+    engine = onnx_engine.open_model(model.data, ModelEntry(
+        file=TENSORRT_FILE, states=model.states, golden_snr_floor_db=INT8_FLOOR_DB), "int8", 1)  # fmt: skip
+    return snr_db(golden["enhanced_fp32"], stream(engine, golden["spectrum"]))
 
 
 def sizes(models: dict[str, Emitted]) -> dict[str, dict[str, int]]:
@@ -365,7 +385,9 @@ def summary(built: Built, elapsed_s: float) -> list[str]:
         f"files:    {sizes}",
         f"int8:     {f'{shares}, as the runtimes execute them' if shares else 'as planned, bit for bit'}",
         *(f"{engine + ':':<9} {_by_kind(c['nodes'])}" for engine, c in report["coverage"].items()),
-    ]
+        *(f"tensorrt: {t['golden_snr_db']:.1f} dB to float in ONNX Runtime; TensorRT itself was not run"
+          for t in [report.get("tensorrt")] if t),
+    ]  # fmt: skip
 
 
 def _by_kind(nodes: list[dict[str, Any]]) -> str:

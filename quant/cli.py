@@ -72,6 +72,8 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--search-state", type=Path, metavar="F", help="journal of the search, to go on from; default:"
                         " in the cache, one for each checkpoint, corpora and settings")  # fmt: skip
     own = "`official`: write the ONNX models also with the four inputs of the official one, for sherpa-onnx and others"
+    jetson = "`tensorrt`: write the 8-bit ONNX model also by TensorRT's rules (symmetric, explicit), for Jetson boards"
+    parser.add_argument("--qdq", choices=("own", "tensorrt"), default="own", help=jetson)
     parser.add_argument("--io", choices=("own", "official"), default="own", help=own)
 
 
@@ -156,7 +158,7 @@ def _build(args: argparse.Namespace) -> int:
 
     settings = build.Settings(
         args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force,
-        args.max_pesq_drop, args.search_state, args.io == "official", not args.no_report,
+        args.max_pesq_drop, args.search_state, args.io == "official", not args.no_report, args.qdq == "tensorrt",
     )  # fmt: skip
     start = time.monotonic()
     built = build.build(settings, _say)
