@@ -24,6 +24,7 @@ Modules, in processing order:
     emit_onnx     (with onnx_file) the plan's exact scales as ONNX QDQ
     emit_tflite   (with tflite_file, tflite_ops, tflite_gru) and as a TFLite flatbuffer
     emit_native   (with native_file, native_gru) and as a program for the C engine
+    emit_c        (with firmware/) that program, the engine and a self-test as a folder of C
     coverage      what the runtimes execute
     accuracy      error by tap, isolated and cumulative
     counts        parameters and MACs; budget: against a board
