@@ -27,6 +27,7 @@ Modules, in processing order:
     emit_tensorrt (with tensorrt_rules) and as explicit symmetric QDQ for Jetson boards
     emit_tflite   (with tflite_file, tflite_ops, tflite_gru) and as a TFLite flatbuffer
     emit_native   (with native_file, native_gru, native_limits) and as a program for the C engine
+    emit_c        (with firmware/) that program, the engine and a self-test as a folder of C
     coverage      what the runtimes execute
     accuracy      error by tap, isolated and cumulative
     counts        parameters and MACs; budget: against a board

@@ -129,7 +129,7 @@ def build(settings: Settings, progress: Progress) -> Built:
         if ranges is not None and calibration:
             quantized = ptq.refine(quantized, source.recipe, calibration)
         progress("emitting native weights" if board.bare else "emitting ONNX, TFLite and native weights")
-        models = emit_all(source.graph, quantized, native_only=board.bare)
+        models = (emit_engine if board.bare else emit_all)(source.graph, quantized)
         progress("writing golden vectors")
         golden = golden_vectors(source.graph, quantized, excerpt)
         progress("measuring the error of every tap")
@@ -240,20 +240,22 @@ def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
     return CalibrationSet.make(*corpora(settings, progress), Mix())
 
 
-def emit_all(graph: Graph, quantized: Quantized, *, native_only: bool = False) -> dict[str, Emitted]:
+def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
     """Every model file, int8 and float."""
-    native = {
-        "model.native": emit_native.emit(quantized.graph, quantized.plan),
-        "model.fp32.native": emit_native.emit(graph),
-    }
-    if native_only:
-        return native
     return {
         "model.onnx": emit_onnx.emit(quantized.graph, quantized.plan),
         "model.fp32.onnx": emit_onnx.emit(graph),
         "model.tflite": emit_tflite.emit(quantized.graph, quantized.plan),
         "model.fp32.tflite": emit_tflite.emit(graph),
-        **native,
+        **emit_engine(graph, quantized),
+    }
+
+
+def emit_engine(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
+    """The weights of the native engine alone."""
+    return {
+        "model.native": emit_native.emit(quantized.graph, quantized.plan),
+        "model.fp32.native": emit_native.emit(graph),
     }
 
 
