@@ -85,9 +85,8 @@ def _judge_live(found: dict[str, Any]) -> Iterator[Verdict]:
     yield "live ended well", live["status"] == 0, live["complaint"] or f"{live['printed']}"
     status = live["printed"] if isinstance(live["printed"], dict) else {"xruns": {}}
     yield "no xrun", status["xruns"] == {"capture": 0, "playback": 0}, f"{status['xruns']}"
-    about = "{compared_s:.1f} s, largest difference {max_difference_lsb:.0f} LSB, SNR {snr_db:.1f} dB".format(**sound)
-    is_same = sound["n_beyond_2_lsb"] == 0 and sound["compared_s"] >= MIN_COMPARED_S
-    yield "the sound of the file path within 2 LSB", is_same, about
+    is_same = sound["compared_s"] >= MIN_COMPARED_S and sound["n_beyond_2_lsb"] == 0
+    yield "the sound of the file path within 2 LSB", is_same, f"{sound}"
 
 
 def _judge_service(found: dict[str, Any]) -> Iterator[Verdict]:
