@@ -33,19 +33,19 @@ class DriftControl:
         """Other devices: nothing is known of their clocks."""
         self.is_active = False
         self._integral = 0.0
-        self.restart()
+        self.restart(0.0)
 
-    def restart(self) -> None:
-        """The same devices, started again: the first second says what the way shall hold; the clocks are as before."""
+    def restart(self, target_s: float) -> None:
+        """The same devices, started again with `target_s` on the way; the clocks are as before."""
         self._n_seen = 0
-        self.target_s: float | None = None
+        self.target_s = target_s
         self.on_the_way_s = 0.0
         self.ratio = 1.0 + self._integral
 
     @property
     def is_lost(self) -> bool:
         """More is missing or too much than steering could mend in good time."""
-        return self.target_s is not None and abs(self.on_the_way_s - self.target_s) > LOST_S
+        return self._n_seen >= len(self._recent_s) and abs(self.on_the_way_s - self.target_s) > LOST_S
 
     def update(self, on_the_way_s: float) -> float:
         """Take the sound on its way and return the ratio: above 1 hurries, so that less is on the way."""
@@ -56,8 +56,6 @@ class DriftControl:
         self._sorted_s[:] = self._recent_s
         self._sorted_s.sort()
         self.on_the_way_s = float(self._sorted_s[len(self._sorted_s) // 2])
-        if self.target_s is None:
-            self.target_s = self.on_the_way_s
         error_s = self.on_the_way_s - self.target_s
         self.is_active = self.is_active or abs(error_s) > DEAD_BAND_S
         if self.is_active:

@@ -1,12 +1,14 @@
 """The live loop: one thread that reads a hop, denoises it, writes it, and mends what breaks on the way.
 
-    open -> start (capture runs; the first hop is queued behind the margin; playback runs) -> a cycle a hop
+    open -> settle (both clocks run on silence, then playback is left with the margin) -> a cycle a hop
       xrun, suspend, lost track     count it, start again
       disconnected, stalled         count it, close, wait, open again
       overload                      the chain rests its denoiser
 
 Latency, computed as the sound goes: the hop itself, what capture still holds, the chain, what playback holds before the
-write. No allocation of sound, no printing and no lock in a cycle; other threads read the Status.
+write. `reported` counts what the devices say instead (snd_pcm_delay): a card adds its converters, PipeWire 0.3 adds a
+whole quantum or two that the sound does not wait. In a cycle no sound is allocated, nothing is printed and no lock is
+taken; other threads read the Status.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class LivePlan:
     capture_wish: Wish = field(default_factory=Wish)
     playback_wish: Wish = field(default_factory=Wish)
     margin_ms: float = 12.0
+    settle_ms: float = 300.0  # a sound server takes some cycles to link a stream that begins
     waits: bool = False  # for devices that are not there at the start
     seconds: float | None = None
     timeout_ms: int = 1000  # without a sample: the device stands still
@@ -117,15 +120,19 @@ class LiveLoop:
         if len(self._denoisers) != n_streams:
             self._denoisers = self._open_denoisers(n_streams)
         self._chain = Chain(capture, playback, self._denoisers, indices, status, self._tee)
-        self._in = self._capture.new_block(self._chain.n_block)
+        self._in = self._capture.new_block(self._chain.n_most)
+        self._n_in = round(HOP_S * capture.rate_hz)
         self._n_out = round(HOP_S * playback.rate_hz)
         self._out = self._playback.new_block(3 * self._n_out)
         self._silence = self._playback.new_block(playback.buffer_pcm_frames)
         self._margin = self._margin_pcm_frames()
         status.capture, status.playback = str(capture), str(playback)
         status.engine = f"{self._denoisers[0].engine.name} {self._denoisers[0].engine.precision}"
-        status.chain_ms = 1000 * (self._chain.n_block / capture.rate_hz + self._chain.delay_s)
+        status.chain_ms = 1000 * (HOP_S + self._chain.delay_s)
         self._drift.reset()
+        self._is_settled = False
+        both = self._capture, self._playback
+        self._first_steps = ((both[0].prepare, both[0]), (both[1].prepare, both[1]), (both[0].start, both[0]))
 
     def _margin_pcm_frames(self) -> int:
         """The margin, and what a device moves at once beyond a hop."""
@@ -152,36 +159,71 @@ class LiveLoop:
                 return
 
     def _start(self) -> Outcome:
-        """Both clocks run, and playback holds the margin and one hop when it begins."""
-        self._drift.restart()
-        for pcm in (self._capture, self._playback):
-            if (outcome := pcm.prepare()) is not Outcome.DONE:
+        """Both clocks run, the first hop is written, and playback holds the margin besides."""
+        self._drift.restart(self._margin / self._playback.config.rate_hz)
+        for step, pcm in self._first_steps:
+            if (outcome := step()) is not Outcome.DONE:
                 return self._counted(outcome, pcm)
-        if (outcome := self._capture.start()) is not Outcome.DONE:
-            return self._counted(outcome, self._capture)
-        if (outcome := self._capture.read(self._in, timeout_ms=self._plan.timeout_ms)) is not Outcome.DONE:
-            return self._counted(outcome, self._capture)
-        n = self._chain.push(self._in, self._out)
-        for block, size in ((self._silence, max(0, self._margin + self._n_out - n)), (self._out, n)):
+        if not self._is_settled and (outcome := self._settle()) is not Outcome.DONE:
+            self._status.n_starts += 1
+            return outcome
+        n_late = self._chain.n_wanted - self._n_in
+        if (outcome := self._read()) is not Outcome.DONE:
+            return outcome
+        n = self._chain.push(self._in[: self._n_read], self._out)
+        n_lead = self._n_out - n
+        if self._is_settled:
+            n_lead += self._margin
+        else:
+            n_lead += round(n_late * self._playback.config.rate_hz / self._capture.config.rate_hz)
+        for block, size in ((self._silence, max(0, n_lead)), (self._out, n)):
             if (outcome := self._written(block, size)) is not Outcome.DONE:
                 return outcome
-        if self._status.state != OVERLOADED:
-            self._status.state = RUNNING
         self._status.waiting_for = ""
-        return self._counted(self._playback.start(), self._playback)
+        self._status.state = OVERLOADED if self._chain.overload.is_resting else RUNNING
+        if self._is_settled:
+            return self._counted(self._playback.start(), self._playback)
+        self._is_settled = True
+        return outcome
+
+    def _settle(self) -> Outcome:
+        """Silence through both devices until they run evenly; then playback falls, or is filled, to the margin."""
+        n_full = self._playback.config.buffer_pcm_frames - self._n_out
+        if (outcome := self._written(self._silence, n_full)) is not Outcome.DONE:
+            return outcome
+        if (outcome := self._counted(self._playback.start(), self._playback)) is not Outcome.DONE:
+            return outcome
+        n_hops = round(self._plan.settle_ms / 1000 / HOP_S)
+        n_excess = self._n_out
+        while n_hops > 0 or n_excess > self._n_out:
+            if (outcome := self._read(self._n_in)) is not Outcome.DONE:
+                return outcome
+            n_hops -= 1
+            n_excess = round(self._on_the_way_s() * self._playback.config.rate_hz) - self._margin
+            n = self._n_out if n_hops > 0 else max(0, self._n_out - n_excess)
+            if (outcome := self._written(self._silence, n)) is not Outcome.DONE:
+                return outcome
+        return Outcome.DONE
 
     def _cycle(self) -> Outcome:
-        capture, playback, chain = self._capture, self._playback, self._chain
-        outcome = capture.read(self._in, timeout_ms=self._plan.timeout_ms)
-        if outcome is not Outcome.DONE:
-            return self._counted(outcome, capture)
-        unread_s, queued_s = capture.available() / capture.config.rate_hz, playback.queued() / playback.config.rate_hz
-        self._note_latency(capture.delay() / capture.config.rate_hz, playback.delay() / playback.config.rate_hz)
-        n = chain.push(self._in, self._out)
-        outcome = self._written(self._out, n)
-        if outcome is Outcome.DONE:
-            outcome = self._steer(unread_s + chain.held_s + queued_s)
-        return outcome
+        if (outcome := self._read()) is not Outcome.DONE:
+            return outcome
+        on_the_way_s = self._on_the_way_s()
+        self._note_latency(on_the_way_s)
+        n = self._chain.push(self._in[: self._n_read], self._out)
+        if (outcome := self._written(self._out, n)) is not Outcome.DONE:
+            return outcome
+        return self._steer(on_the_way_s)
+
+    def _read(self, n_pcm_frames: int | None = None) -> Outcome:
+        """What completes a hop, or so many."""
+        self._n_read = self._chain.n_wanted if n_pcm_frames is None else n_pcm_frames
+        return self._counted(self._capture.read(self._in, self._n_read, self._plan.timeout_ms), self._capture)
+
+    def _on_the_way_s(self) -> float:
+        """Sound that capture still holds and that playback still holds."""
+        capture, playback = self._capture, self._playback
+        return capture.available() / capture.config.rate_hz + playback.queued() / playback.config.rate_hz
 
     def _steer(self, on_the_way_s: float) -> Outcome:
         """Follow the clocks; start again when too much is on the way, or too little."""
@@ -193,10 +235,13 @@ class LiveLoop:
             return Outcome.XRUN
         return Outcome.DONE
 
-    def _note_latency(self, capture_s: float, playback_s: float) -> None:
-        status = self._status
-        now_ms = status.chain_ms + 1000 * (capture_s + playback_s)
-        status.latency_ms += (now_ms - status.latency_ms) * (_SMOOTHING if status.latency_ms else 1.0)
+    def _note_latency(self, held_s: float) -> None:
+        """By what the devices' buffers hold, and by what the devices say of themselves."""
+        status, capture, playback = self._status, self._capture, self._playback
+        reported_s = capture.delay() / capture.config.rate_hz + playback.delay() / playback.config.rate_hz
+        weight = _SMOOTHING if status.latency_ms else 1.0
+        status.latency_ms += (status.chain_ms + 1000 * held_s - status.latency_ms) * weight
+        status.reported_ms += (status.chain_ms + 1000 * reported_s - status.reported_ms) * weight
 
     def _written(self, block: Block, n_pcm_frames: int) -> Outcome:
         return self._counted(self._playback.write(block, n_pcm_frames, self._plan.timeout_ms), self._playback)
@@ -205,6 +250,8 @@ class LiveLoop:
         status = self._status
         if outcome is Outcome.SUSPENDED:
             status.n_suspends += 1
+        elif outcome is Outcome.XRUN and not self._is_settled:
+            pass  # nothing was to be heard yet
         elif outcome is Outcome.XRUN and pcm.config.direction is CAPTURE:
             status.n_overruns += 1
             self._chain.miss_deadline()

@@ -89,16 +89,16 @@ class Chain:
         status: Status,
         tee: Sink | None = None,
     ) -> None:
-        self.n_block = ceil(HOP_SAMPLES * capture.rate_hz / SAMPLE_RATE_HZ)  # pcm_frames of one push
+        self.n_most = 2 * ceil(HOP_SAMPLES * capture.rate_hz / SAMPLE_RATE_HZ)  # pcm_frames of one push
         self._status, self._tee = status, tee
         self._denoisers, self._mixers = denoisers, [Mixer() for _ in denoisers]
         self._indices = indices
         n = len(denoisers)
         n_at_16k = 2 * HOP_SAMPLES
-        self._decode = SampleConverter(capture.sample_format, capture.n_channels, self.n_block).decode
-        self._captured = np.zeros((capture.n_channels, self.n_block), np.float32)
-        self._streams = np.zeros((n, self.n_block), np.float32)
-        self._down = _converter(capture.rate_hz, SAMPLE_RATE_HZ, n, self.n_block)
+        self._decode = SampleConverter(capture.sample_format, capture.n_channels, self.n_most).decode
+        self._captured = np.zeros((capture.n_channels, self.n_most), np.float32)
+        self._streams = np.zeros((n, self.n_most), np.float32)
+        self._down = _converter(capture.rate_hz, SAMPLE_RATE_HZ, n, self.n_most)
         self._noisy = Fifo(n, 2 * n_at_16k)
         self._hop, self._clean, self._mixed = (np.zeros((n, HOP_SAMPLES), np.float32) for _ in range(3))
         self._drift = DriftConverter(n, HOP_SAMPLES)
@@ -120,9 +120,10 @@ class Chain:
         return (LATENCY_SAMPLES + self._drift.delay_samples) / SAMPLE_RATE_HZ + rates_s
 
     @property
-    def held_s(self) -> float:
-        """Sound in the queues between blocks."""
-        return self._noisy.n / SAMPLE_RATE_HZ
+    def n_wanted(self) -> int:
+        """pcm_frames that complete the next hop: the first time more, because converters lag."""
+        n = HOP_SAMPLES - self._noisy.n
+        return self._down.n_needed(n) if self._down else n
 
     @property
     def ratio(self) -> float:
@@ -134,14 +135,15 @@ class Chain:
         self._drift.ratio = value
 
     def push(self, block: Block, played: Block) -> int:
-        """Take (n_block, n_channels) and write what is ready into `played`; returns its pcm_frames."""
-        self._decode(block, self._captured)
-        self._choose()
-        self._status.n_repaired += sum(repair(self._streams))
+        """Take (n, n_channels) and write what is ready into `played`; returns its pcm_frames."""
+        n_in = len(block)
+        self._decode(block, self._captured[:, :n_in])
+        streams = self._choose(n_in)
+        self._status.n_repaired += sum(repair(streams))
         if self._down:
-            self._down.push(self._streams, self._noisy)
+            self._down.push(streams, self._noisy)
         else:
-            self._noisy.push(self._streams)
+            self._noisy.push(streams)
         while self._noisy.n >= HOP_SAMPLES:
             self._denoise_hop()
         if self._up:
@@ -152,11 +154,13 @@ class Chain:
         self._encode(self._played[:, :n], played[:n])
         return n
 
-    def _choose(self) -> None:
+    def _choose(self, n: int) -> Float32Array:
+        streams = self._streams[:, :n]
         if not self._indices:
-            np.mean(self._captured, axis=0, out=self._streams[0])
-        for stream, index in enumerate(self._indices):
-            self._streams[stream] = self._captured[index]
+            np.mean(self._captured[:, :n], axis=0, out=streams[0])
+        for stream, index in zip(streams, self._indices, strict=False):
+            stream[:] = self._captured[index, :n]
+        return streams
 
     def _spread(self, n: int) -> None:
         """One stream to every channel; several to the first channels, the others silent."""

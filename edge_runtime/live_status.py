@@ -31,12 +31,14 @@ class Status:
         self.n_disconnects = 0
         self.n_stalls = 0
         self.n_resyncs = 0
+        self.n_starts = 0  # that failed before sound was to be heard
         self.n_missed = 0
         self.n_overloads = 0
         self.n_repaired = 0
         self.level_in_dbfs = LOWEST_DBFS
         self.level_out_dbfs = LOWEST_DBFS
         self.latency_ms = 0.0
+        self.reported_ms = 0.0  # the latency by what the devices say
         self.chain_ms = 0.0  # the part of the latency that no device holds
         self.drift_ppm = 0.0
         self.drift_is_corrected = False
@@ -78,6 +80,7 @@ class Status:
             "reduction_db": round(self.level_in_dbfs - self.level_out_dbfs, 1),
             "frame_ms": {"p50": round(p50_ms, 3), "p99": round(p99_ms, 3), "budget": self.budget_ms},
             "latency_ms": round(self.latency_ms, 2),
+            "reported_latency_ms": round(self.reported_ms, 2),
             "chain_ms": round(self.chain_ms, 2),
             "drift_ppm": round(self.drift_ppm, 1),
             "drift_is_corrected": self.drift_is_corrected,
@@ -86,6 +89,7 @@ class Status:
             "disconnects": self.n_disconnects,
             "stalls": self.n_stalls,
             "resyncs": self.n_resyncs,
+            "failed_starts": self.n_starts,
             "missed_deadlines": self.n_missed,
             "overloads": self.n_overloads,
             "repaired_samples": self.n_repaired,

@@ -97,7 +97,8 @@ def _controls(settings: dict[str, Any]) -> str:
 
 
 def _troubles(shown: dict[str, Any]) -> str:
-    names = ("suspends", "disconnects", "stalls", "resyncs", "missed_deadlines", "overloads", "repaired_samples")
+    names: tuple[str, ...] = ("suspends", "disconnects", "stalls", "resyncs")
+    names = (*names, "failed_starts", "missed_deadlines", "overloads", "repaired_samples")
     return ", ".join(f"{shown[name]} {name.replace('_', ' ')}" for name in names if shown[name])
 
 

@@ -64,6 +64,10 @@ class RateConverter:
         self._in.push_silence(self._half - 1)
         self._next = 0  # place of the next output, in 1 / up of an input sample
 
+    def n_needed(self, n_out: int) -> int:
+        """How many samples `push` must bring for `n_out` to be ready."""
+        return max(0, (self._next + (n_out - 1) * self._down) // self._up + self._n_taps - self._in.n)
+
     def push(self, block: Float32Array, out: Fifo) -> None:
         """Take (n_rows, n) and append what is ready to `out`."""
         self._in.push(block)

@@ -40,6 +40,8 @@ class Graph:
     def __init__(self, folder: Path, rate_hz: int = 16_000, quantum: int = 256, n_channels: int = 1) -> None:
         self.folder, self._rate_hz, self._quantum = folder, rate_hz, quantum
         self._position = "MONO" if n_channels == 1 else "FL FR"
+        may_fifo = os.geteuid() == 0 and shutil.which("chrt") is not None
+        self._priority = ("chrt", "-f", "88") if may_fifo else ()  # as rtkit gives it on a desktop
         self._servers: list[subprocess.Popen[bytes]] = []
         self._clients: list[subprocess.Popen[bytes]] = []
         run = folder / "run"
@@ -136,8 +138,9 @@ class Graph:
     def _spawn(self, *argv: str, log: str) -> subprocess.Popen[bytes]:
         with (self.folder / log).open("ab") as sink:
             return subprocess.Popen(
-                argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
-            )
+                (*self._priority, *argv), env=self.environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                start_new_session=True,
+            )  # fmt: skip
 
     def _until(self, holds, otherwise: str, timeout_s: float = 15.0) -> None:
         deadline_s = time.monotonic() + timeout_s
