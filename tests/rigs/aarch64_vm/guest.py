@@ -45,6 +45,7 @@ def called(*command: str, limit_s: float = 300) -> dict:
         printed = json.loads(done.stdout)
     except ValueError:
         printed = done.stdout
+    say(f"status {done.returncode} {done.stderr.strip()[-500:]}")
     return {"status": done.returncode, "printed": printed, "complaint": done.stderr.strip()[-500:]}
 
 
@@ -95,7 +96,10 @@ def compare(heard: Path, wanted: Path) -> dict:
     start, end = max(0, -shift), min(b.size, a.size - shift)
     a, b = a[start + shift : end + shift], b[start:end]
     loud = np.flatnonzero(np.abs(b) > 32)
-    a, b = a[loud[0] :], b[loud[0] :]  # from where there is sound
+    first = loud[0] if loud.size else b.size
+    a, b = a[first:], b[first:]  # from where there is sound
+    if not a.size:
+        return {"shift_samples": shift, "compared_s": 0.0}
     difference = np.abs(a - b)
     far = difference > 2
     return {

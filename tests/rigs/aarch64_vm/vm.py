@@ -68,7 +68,7 @@ ExecStart=/usr/bin/python3 /opt/rig/guest.py
 ExecStopPost=/usr/bin/systemctl poweroff --force --force
 StandardOutput=file:/dev/ttyAMA0
 StandardError=file:/dev/ttyAMA0
-Environment=HOME=/root LANG=C.UTF-8
+Environment=HOME=/root LANG=C.UTF-8 XDG_RUNTIME_DIR=/run
 TimeoutStartSec=infinity
 """
 
