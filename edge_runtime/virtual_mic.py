@@ -83,7 +83,7 @@ def changes(home: Path, artifact: Artifact, source: str | None, alsa_source: str
 def _plugin() -> bytes:
     spec = find_spec(PLUGIN)
     if spec is None or spec.origin is None:
-        raise Failure("the LADSPA plugin is not compiled here", remedy="`apt install gcc`, then install edge-denoise again")
+        raise Failure("the LADSPA plugin is not compiled here", remedy="`apt install gcc`, then install this again")
     return Path(spec.origin).read_bytes()
 
 

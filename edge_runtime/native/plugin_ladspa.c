@@ -182,7 +182,7 @@ static void run(ladspa_handle handle, unsigned long n_samples)
 #define CONTROL_NAMES "Strength", "Limit (dB)", "Bypass", "latency"
 #define CONTROL_RANGES                                                                                                 \
     {BOUNDED | LADSPA_DEFAULT_1, 0, 1}, {BOUNDED | LADSPA_DEFAULT_MAXIMUM, 0, LIMIT_OFF_DB},                           \
-        {LADSPA_TOGGLED | LADSPA_DEFAULT_0, 0, 0}, {LADSPA_INTEGER, 0, 0}
+        {LADSPA_TOGGLED | LADSPA_DEFAULT_0, 0, 0}, {LADSPA_INTEGER | LADSPA_DEFAULT_0, 0, 0}
 #define AUDIO_RANGE {0, 0, 0}
 
 static const int mono_kinds[] = {AUDIO_IN, AUDIO_OUT, CONTROL_KINDS};
