@@ -29,7 +29,8 @@ from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 HOP_S: Final = HOP_SAMPLES / SAMPLE_RATE_HZ
 RETRY_S: Final = 0.5
-_DRAIN_S: Final = 0.2
+_FUTILE_STARTS: Final = 8  # in a row: PipeWire's plugin calls the loss of its server an xrun, for ever
+_DRAIN_NS: Final = 200_000_000
 _SMOOTHING: Final = 1 / 32  # of the latency: half a second
 
 OpenPcm = Callable[[str, Direction, Wish], Pcm]
@@ -53,7 +54,7 @@ class LivePlan:
 
 
 class LiveLoop:
-    """Owns devices and chain while it runs. `open_pcm` and `sleep` are the seams that tests replace."""
+    """Owns devices and chain while it runs. `open_pcm`, `sleep` and `now_ns` are the seams that tests replace."""
 
     def __init__(
         self,
@@ -63,9 +64,10 @@ class LiveLoop:
         status: Status,
         tee: Sink | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._plan, self._open_pcm, self._open_denoisers = plan, open_pcm, open_denoisers
-        self._status, self._tee, self._sleep = status, tee, sleep
+        self._status, self._tee, self._sleep, self._now_ns = status, tee, sleep, now_ns
         self._denoisers: Sequence[Denoiser] = ()
         self._drift = DriftControl(HOP_S)
         self._stops = False
@@ -119,7 +121,7 @@ class LiveLoop:
             raise Failure(what, where=playback.device, remedy="choose fewer with --channels")
         if len(self._denoisers) != n_streams:
             self._denoisers = self._open_denoisers(n_streams)
-        self._chain = Chain(capture, playback, self._denoisers, indices, status, self._tee)
+        self._chain = Chain(capture, playback, self._denoisers, indices, status, self._tee, self._now_ns)
         self._in = self._capture.new_block(self._chain.n_most)
         self._n_in = round(HOP_S * capture.rate_hz)
         self._n_out = round(HOP_S * playback.rate_hz)
@@ -143,8 +145,9 @@ class LiveLoop:
 
     def _stream(self) -> None:
         """Cycle until the end, or until a device must be opened again."""
-        status = self._status
-        while True:
+        status, n_futile = self._status, 0
+        while n_futile < _FUTILE_STARTS:
+            n_before = status.n_hops
             outcome = self._start()
             while outcome is Outcome.DONE and not self._is_done:
                 outcome = self._cycle()
@@ -152,11 +155,12 @@ class LiveLoop:
                 self._play_out()
                 return
             if outcome is Outcome.DISCONNECTED:
-                status.n_disconnects += 1
-                return
+                break
             if outcome is Outcome.TIMEOUT:
                 status.n_stalls += 1
                 return
+            n_futile = n_futile + 1 if status.n_hops <= n_before + 1 else 0
+        status.n_disconnects += 1
 
     def _start(self) -> Outcome:
         """Both clocks run, the first hop is written, and playback holds the margin besides."""
@@ -262,6 +266,6 @@ class LiveLoop:
 
     def _play_out(self) -> None:
         """What is queued is heard before the device is closed."""
-        until_s = time.monotonic() + _DRAIN_S
-        while self._playback.queued() > 0 and time.monotonic() < until_s:
+        until_ns = self._now_ns() + _DRAIN_NS
+        while self._playback.queued() > 0 and self._now_ns() < until_ns:
             self._sleep(0.005)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final, Protocol
@@ -88,7 +88,9 @@ class Chain:
         indices: Sequence[int],
         status: Status,
         tee: Sink | None = None,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
+        self._now_ns = now_ns
         self.n_most = 2 * ceil(HOP_SAMPLES * capture.rate_hz / SAMPLE_RATE_HZ)  # pcm_frames of one push
         self._status, self._tee = status, tee
         self._denoisers, self._mixers = denoisers, [Mixer() for _ in denoisers]
@@ -192,11 +194,11 @@ class Chain:
         """The clean hop into `_clean`, and how wet it shall be at its end."""
         if self.overload.is_resting:
             return self._rest()
-        began_ns = time.perf_counter_ns()
+        began_ns = self._now_ns()
         self._begin_again()
         for denoiser, hop, clean in zip(self._denoisers, self._hop, self._clean, strict=True):
             denoiser.step(hop, clean)
-        taken_ns = time.perf_counter_ns() - began_ns
+        taken_ns = self._now_ns() - began_ns
         self._status.note_frame(taken_ns)
         if taken_ns <= HOP_NS:
             self.overload.met()

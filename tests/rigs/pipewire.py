@@ -1,4 +1,4 @@
-"""A private, headless PipeWire graph with a fake microphone and a fake speaker on one exact clock: no card, no user's session.
+"""A private, headless PipeWire graph: a fake microphone and a fake speaker on one exact clock, no card, no session.
 
     with Graph(folder) as graph:
         feeder = graph.play("noisy.wav")                     # into the microphone
@@ -11,6 +11,7 @@ jack-example-tools for `jack_iodelay`. Everything lives in `folder`; processes a
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -112,6 +113,27 @@ class Graph:
         )  # fmt: skip
         self.link("fakespk:monitor_", "recorder:input_")
         return recorder
+
+    def record_both(self, path: Path) -> subprocess.Popen[bytes]:
+        """Microphone (left) and speaker (right) on one clock, until ended."""
+        recorder = self._client(
+            "pw-cat", "-r", "--target", "0", "--format", "f32", "--rate", str(self._rate_hz), "--channels", "2",
+            str(path), "-P", "{ node.name = recorder }",
+        )  # fmt: skip
+        self.link("fakemic:capture_", "recorder:input_FL")
+        self.link("fakespk:monitor_", "recorder:input_FR")
+        return recorder
+
+    def destroy(self, name: str) -> None:
+        """Unplug a node."""
+        objects = json.loads(self.run("pw-dump").stdout)
+        node = next(o for o in objects if o["info"] and o["info"].get("props", {}).get("node.name") == name)
+        self.run("pw-cli", "destroy", str(node["id"]))
+
+    def create(self, name: str, kind: str) -> None:
+        """Plug it in again."""
+        properties = f"factory.name=support.null-audio-sink node.name={name} media.class={kind} object.linger=true"
+        self.run("pw-cli", "create-node", "adapter", f"{{ {properties} audio.position=[ {self._position} ] }}")
 
     def link(self, source: str, sink: str) -> None:
         """Port by the start of its name to port, as soon as both are there."""
