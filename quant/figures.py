@@ -24,13 +24,14 @@ from quant.verdict import HOP_MS
 INK, MUTED, GRID, A, B, C, BAD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606", "#070707"
 VARIABLES: Final = {INK: "ink", MUTED: "muted", GRID: "line", A: "a", B: "b", C: "c", BAD: "bad"}
 WIDTH_IN: Final = 4.5  # text of 9 points stays readable at a phone's width
-STYLE: Final = {
+STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none", "svg.hashsalt": "edge-denoise", "font.family": "sans-serif", "font.size": 9,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6,
     "axes.axisbelow": True, "axes.titlesize": 9, "legend.frameon": False, "figure.facecolor": "none",
     "axes.facecolor": "none", "lines.linewidth": 1.4, "axes.unicode_minus": True, "savefig.facecolor": "none",
 }  # fmt: skip
+NO_METADATA: Final[dict[str, Any]] = {"Software": None}  # versions of what drew it are in the report
 PRECISIONS: Final = (("int8", A), ("mixed", B), ("float", C))
 
 
@@ -244,7 +245,7 @@ def spectrogram_png(values: Array) -> str:
     from matplotlib.image import imsave
 
     buffer = io.BytesIO()
-    imsave(buffer, values, cmap="magma", vmin=0, vmax=1, format="png", metadata={"Software": None})
+    imsave(buffer, values, cmap="magma", vmin=0, vmax=1, format="png", metadata=NO_METADATA)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
