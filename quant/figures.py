@@ -116,7 +116,7 @@ def accuracy(report: Mapping[str, Any]) -> Picture:
         axes.plot([i for i, _ in inner], alone, ".", color=A, markersize=4, label="rounded alone, at the output")
         axes.set_ylabel("SQNR, dB")
         axes.set_ylim(min(0, *seen) - 2, 84)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", fontsize=8)
         _network_axis(axes, names)
     worst = min((r for _, r in inner), key=lambda r: r["isolated_output_sqnr_db"], default=None)
     said = "" if worst is None else f"; {worst['tap']} costs the output most, {worst['isolated_output_sqnr_db']:.1f} dB"
@@ -164,6 +164,7 @@ def quality(report: Mapping[str, Any]) -> Picture | None:
         axes.errorbar(means, [s["system"] for s in systems], xerr=spread, fmt="o", color=A, capsize=4)
         axes.axvline(0, color=MUTED)
         axes.margins(y=0.3)
+        axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel(f"Δ{metric} to float, mean and 95 % interval")
     said = "; ".join(f"{s['system']} {x['mean']:+.4f}" for s, x in zip(systems, d, strict=True))
     return Picture(
@@ -182,7 +183,7 @@ def by_snr(report: Mapping[str, Any]) -> Picture | None:
         for s in systems:
             lines[s["system"]][group] = next(iter(s["means"].values()))
     metric = next(iter(next(iter(groups[name].values()))[0]["means"]))
-    names = list(groups[name])
+    names = sorted(groups[name], key=_leading_number)
     with _figure("snr", 2.6) as (figure, (axes,)):
         for i, (system, values) in enumerate(lines.items()):
             here = [n for n in names if n in values]
@@ -226,6 +227,12 @@ def speed(report: Mapping[str, Any], board: Board) -> Picture | None:
         "Time of a hop: bar from median to 99th percentile, tick at the longest; estimates from lowest to highest. "
         f"Dashed: the deadline, {HOP_MS:g} ms; dotted: the board's budget of it",
     )
+
+
+def _leading_number(group: str) -> float:
+    """-5 of "-5 dB"; what has no number comes last."""
+    found = re.search(r"-?\d+(\.\d+)?", group)
+    return float(found.group()) if found else math.inf
 
 
 Bar = tuple[str, float, float, float | None]  # name, from, to, longest; in ms
