@@ -30,7 +30,9 @@ Modules, in processing order:
     emit_c        (with firmware/) that program, the engine and a self-test as a folder of C
     coverage      what the runtimes execute
     accuracy      error by tap, isolated and cumulative
-    counts        parameters and MACs; budget: against a board
+    counts        parameters and MACs; budget: against a board; liveness: which values share memory
+    report        (with report_format, report_inputs, report_clips, report_provenance) what one decides from;
+                  verdict, history: its rules; page, figures: as one HTML file; report_command
     artifact      the folder; build: all of the above into it
     parallel      independent jobs on cores or a cluster, with progress
     metrics       PESQ, STOI, SI-SDR, DNSMOS; pairs: recordings and their groups; systems: what can be evaluated

@@ -24,13 +24,14 @@ from quant.verdict import HOP_MS
 INK, MUTED, GRID, A, B, C, BAD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606", "#070707"
 VARIABLES: Final = {INK: "ink", MUTED: "muted", GRID: "line", A: "a", B: "b", C: "c", BAD: "bad"}
 WIDTH_IN: Final = 4.5  # text of 9 points stays readable at a phone's width
-STYLE: Final = {
+STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none", "svg.hashsalt": "edge-denoise", "font.family": "sans-serif", "font.size": 9,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6,
     "axes.axisbelow": True, "axes.titlesize": 9, "legend.frameon": False, "figure.facecolor": "none",
     "axes.facecolor": "none", "lines.linewidth": 1.4, "axes.unicode_minus": True, "savefig.facecolor": "none",
 }  # fmt: skip
+NO_METADATA: Final[dict[str, Any]] = {"Software": None}  # versions of what drew it are in the report
 PRECISIONS: Final = (("int8", A), ("mixed", B), ("float", C))
 
 
@@ -115,7 +116,7 @@ def accuracy(report: Mapping[str, Any]) -> Picture:
         axes.plot([i for i, _ in inner], alone, ".", color=A, markersize=4, label="rounded alone, at the output")
         axes.set_ylabel("SQNR, dB")
         axes.set_ylim(min(0, *seen) - 2, 84)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", fontsize=8)
         _network_axis(axes, names)
     worst = min((r for _, r in inner), key=lambda r: r["isolated_output_sqnr_db"], default=None)
     said = "" if worst is None else f"; {worst['tap']} costs the output most, {worst['isolated_output_sqnr_db']:.1f} dB"
@@ -163,6 +164,7 @@ def quality(report: Mapping[str, Any]) -> Picture | None:
         axes.errorbar(means, [s["system"] for s in systems], xerr=spread, fmt="o", color=A, capsize=4)
         axes.axvline(0, color=MUTED)
         axes.margins(y=0.3)
+        axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel(f"Δ{metric} to float, mean and 95 % interval")
     said = "; ".join(f"{s['system']} {x['mean']:+.4f}" for s, x in zip(systems, d, strict=True))
     return Picture(
@@ -181,7 +183,7 @@ def by_snr(report: Mapping[str, Any]) -> Picture | None:
         for s in systems:
             lines[s["system"]][group] = next(iter(s["means"].values()))
     metric = next(iter(next(iter(groups[name].values()))[0]["means"]))
-    names = list(groups[name])
+    names = sorted(groups[name], key=_leading_number)
     with _figure("snr", 2.6) as (figure, (axes,)):
         for i, (system, values) in enumerate(lines.items()):
             here = [n for n in names if n in values]
@@ -227,6 +229,12 @@ def speed(report: Mapping[str, Any], board: Board) -> Picture | None:
     )
 
 
+def _leading_number(group: str) -> float:
+    """-5 of "-5 dB"; what has no number comes last."""
+    found = re.search(r"-?\d+(\.\d+)?", group)
+    return float(found.group()) if found else math.inf
+
+
 Bar = tuple[str, float, float, float | None]  # name, from, to, longest; in ms
 
 
@@ -244,7 +252,7 @@ def spectrogram_png(values: Array) -> str:
     from matplotlib.image import imsave
 
     buffer = io.BytesIO()
-    imsave(buffer, values, cmap="magma", vmin=0, vmax=1, format="png", metadata={"Software": None})
+    imsave(buffer, values, cmap="magma", vmin=0, vmax=1, format="png", metadata=NO_METADATA)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

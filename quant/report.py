@@ -51,6 +51,7 @@ def complete(report: dict[str, Any], board: Board, clips: Sequence[Clip]) -> dic
     } | report
     whole |= {"format": report_format.FORMAT, "version": report_format.VERSION, "estimates": _estimates(board)}
     whole |= {"clips": [clip.to_dict() for clip in clips], "target": boards.to_dict(board)}
+    whole = msgspec.json.decode(artifact.json_bytes(whole))  # in the order of the file, so that a remake draws the same
     return whole | {"verdict": verdict.judge(whole, board)}
 
 

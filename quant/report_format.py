@@ -20,21 +20,17 @@ SCHEMA_FILE = "report.schema.json"
 Status = Literal["good", "caution", "bad", "unknown"]
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Unknown fields are ignored."""
-
-
-class Weights(_Part):
+class Weights(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     sha256: str
 
 
-class FileSize(_Part):
+class FileSize(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     constant_bytes: int
 
 
-class BudgetLine(_Part):
+class BudgetLine(msgspec.Struct, frozen=True, kw_only=True):
     """value and limit in the unit that `name`, a field of the board's budget, ends with."""
 
     name: str
@@ -46,7 +42,7 @@ class BudgetLine(_Part):
     exceeded: bool
 
 
-class Totals(_Part):
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
     n_parameters: int
     macs_frame: int
     mmacs_per_s: float
@@ -56,7 +52,7 @@ class Totals(_Part):
     ram_bytes: int
 
 
-class Layer(_Part):
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: str
     shape: tuple[int, int]
@@ -69,7 +65,7 @@ class Layer(_Part):
     activation_bytes: int
 
 
-class Published(_Part):
+class Published(msgspec.Struct, frozen=True, kw_only=True):
     convention: str
     n_frames: int
     macs: int
@@ -77,7 +73,7 @@ class Published(_Part):
     n_fixed: int
 
 
-class BudgetPart(_Part):
+class BudgetPart(msgspec.Struct, frozen=True, kw_only=True):
     board: str | None
     fits: bool
     exceeded: list[str]
@@ -87,7 +83,7 @@ class BudgetPart(_Part):
     published: Published
 
 
-class Tensor(_Part):
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
     """In the arena at `offset` while the nodes from `first` to `last` run."""
 
     name: str
@@ -97,7 +93,7 @@ class Tensor(_Part):
     offset: int
 
 
-class MemoryPart(_Part):
+class MemoryPart(msgspec.Struct, frozen=True, kw_only=True):
     """Peak activation memory: `quant/liveness.py`."""
 
     arena_bytes: int
@@ -107,7 +103,7 @@ class MemoryPart(_Part):
     tensors: list[Tensor]
 
 
-class CoverageNode(_Part):
+class CoverageNode(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     kind: str
     planned: str
@@ -116,14 +112,14 @@ class CoverageNode(_Part):
     int8_macs: int
 
 
-class CoveragePart(_Part):
+class CoveragePart(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     macs_frame: int
     int8_share: float
     nodes: list[CoverageNode]
 
 
-class AccuracyRow(_Part):
+class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
     tap: str
     type: str
     isolated_sqnr_db: float
@@ -132,7 +128,7 @@ class AccuracyRow(_Part):
     cumulative_cosine: float
 
 
-class HistogramPart(_Part):
+class HistogramPart(msgspec.Struct, frozen=True, kw_only=True):
     """`counts` in equal bins from minimum to maximum; what lies outside low .. high is clipped."""
 
     tap: str
@@ -145,11 +141,11 @@ class HistogramPart(_Part):
     counts: list[int]
 
 
-class SearchPart(_Part):
+class SearchPart(msgspec.Struct, frozen=True, kw_only=True):
     path: list[dict[str, Any]]
 
 
-class Spread(_Part):
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
     """Microseconds."""
 
     p50: float
@@ -159,7 +155,7 @@ class Spread(_Part):
     mean: float
 
 
-class Machine(_Part):
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
     cpu: str
     arch: str
     os: str
@@ -168,7 +164,7 @@ class Machine(_Part):
     engine_version: str = ""
 
 
-class BenchPart(_Part):
+class BenchPart(msgspec.Struct, frozen=True, kw_only=True):
     """What `edge-denoise bench --json` prints; a hop is the model and both Fourier transforms."""
 
     engine: str
@@ -183,7 +179,7 @@ class BenchPart(_Part):
     machine: Machine
 
 
-class EstimatePart(_Part):
+class EstimatePart(msgspec.Struct, frozen=True, kw_only=True):
     """Of one frame on the board, never measured; `source` says from what."""
 
     engine: str
@@ -193,7 +189,7 @@ class EstimatePart(_Part):
     source: str
 
 
-class Difference(_Part):
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """Paired, with a bootstrap 95 % interval."""
 
     mean: float
@@ -201,7 +197,7 @@ class Difference(_Part):
     high: float
 
 
-class SystemPart(_Part):
+class SystemPart(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     n_clips: int
     means: dict[str, float]
@@ -209,14 +205,14 @@ class SystemPart(_Part):
     differences: dict[str, Difference]
 
 
-class QualityPart(_Part):
+class QualityPart(msgspec.Struct, frozen=True, kw_only=True):
     """What `quant eval --pairs --json` prints, without its clips: grouping -> group -> systems."""
 
     systems: list[SystemPart]
     groups: dict[str, dict[str, list[SystemPart]]] = {}
 
 
-class RobustnessRow(_Part):
+class RobustnessRow(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     stimulus: str
     quantity: str
@@ -228,7 +224,7 @@ class RobustnessRow(_Part):
     why: str = ""
 
 
-class SignalPart(_Part):
+class SignalPart(msgspec.Struct, frozen=True, kw_only=True):
     """Level as it was, and the gain it is played with; `role`: noisy, fp32, int8, difference, clean."""
 
     role: str
@@ -236,7 +232,7 @@ class SignalPart(_Part):
     gain_db: float
 
 
-class ClipPart(_Part):
+class ClipPart(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     seconds: float
     source: str
@@ -244,7 +240,7 @@ class ClipPart(_Part):
     signals: list[SignalPart]
 
 
-class Judgement(_Part):
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """A question of the verdict, its answer, and what to do next ("" for nothing)."""
 
     question: str
@@ -253,7 +249,7 @@ class Judgement(_Part):
     todo: str
 
 
-class Change(_Part):
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A figure in the older artifact and in this one; `limit` is the change that is still allowed."""
 
     figure: str
@@ -264,20 +260,20 @@ class Change(_Part):
     regressed: bool
 
 
-class HistoryPart(_Part):
+class HistoryPart(msgspec.Struct, frozen=True, kw_only=True):
     against: str
     changes: list[Change]
     missing: list[str]
 
 
-class Provenance(_Part):
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     built_with: dict[str, str]
     command: str
     inputs: dict[str, str]
     licences: list[str]
 
 
-class Report(_Part):
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file. `target`: the board's TOML as it was."""
 
     format: Literal["edge-denoise report"]

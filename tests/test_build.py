@@ -21,7 +21,7 @@ from quant.build import Built, Settings
 
 FILES = {
     "golden.npz", "manifest.json", "model.fp32.native", "model.fp32.onnx", "model.fp32.tflite", "model.native",
-    "model.onnx", "model.tflite", "plan.json", "ranges.json", "recipe.toml", "report.json",
+    "model.onnx", "model.tflite", "plan.json", "ranges.json", "recipe.toml", "report.html", "report.json",
 }  # fmt: skip
 MODELS = {name for name in FILES if name.startswith("model.")}
 

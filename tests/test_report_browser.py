@@ -1,5 +1,5 @@
-"""The report in a real browser, headless Chromium: no network, no console error, nothing wider than a phone, tables that
-sort, players that play. Skipped where Chromium, its driver or selenium are absent."""
+"""The report in a real browser, headless Chromium: no network, no console error, nothing wider than a phone, tables
+that sort, players that play. Skipped where Chromium, its driver or selenium are absent."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def test_the_players_play(browser: Any, report_html: Path) -> None:
     page = opened(browser, report_html, DESKTOP_PX)
     play = """const done = arguments[0], players = [...document.querySelectorAll('audio')];
       Promise.all(players.map(p => new Promise((good, bad) => {
-        p.onloadedmetadata = () => good(p.duration); p.onerror = () => bad(p.error.message); p.preload = 'auto'; p.load();
+        p.onloadedmetadata = () => good(p.duration); p.onerror = () => bad(p.error.message);
+        p.preload = 'auto'; p.load();
       }))).then(done, error => done([String(error)]));"""
     page.set_script_timeout(60)
     assert page.execute_async_script(play) == [pytest.approx(1.0, abs=0.02)] * 4
