@@ -28,12 +28,14 @@ from quant import (
     artifact,
     assets,
     budget,
+    card,
     coverage,
     emit_native,
     emit_onnx,
     emit_tflite,
     ptq,
     recipe,
+    sbom,
     search,
     validation,
 )
@@ -126,6 +128,10 @@ def build(settings: Settings, progress: Progress) -> Built:
             "recipe.toml": recipe.to_toml(source.recipe).encode(),
             "report.json": artifact.json_bytes(report),
         }
+        checkpoint = Checkpoint(name=source.name, sha256=source.sha256)
+        entries = {name: artifact.file_entry(data) for name, data in files.items()}
+        files |= {sbom.FILE: sbom.make(board.name, checkpoint, entries)}
+        files |= {card.FILE: card.render(make_manifest(board, source, models, files), report).encode()}
         for name, data in files.items():
             (part / name).write_bytes(data)
         artifact.write_manifest(part, make_manifest(board, source, models, files))

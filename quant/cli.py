@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from edge_runtime import __version__, command
 from edge_runtime.command import Command
-from quant import eval_command, release_command, train_command
+from quant import card_command, deploy_command, eval_command, release_command, train_command
 from quant.output import PROG
 from quant.output import print_json as _print_json
 from quant.output import print_table as _print_table
@@ -268,6 +268,8 @@ COMMANDS: Final = (
         _ablate,
     ),
     *release_command.COMMANDS,
+    deploy_command.COMMAND,
+    *card_command.COMMANDS,
     Command("budget", "count parameters, MACs and memory against a board", _budget_arguments, _budget),
 )
 

@@ -20,8 +20,9 @@ from quant import artifact, build, cli, recipe
 from quant.build import Built, Settings
 
 FILES = {
-    "golden.npz", "manifest.json", "model.fp32.native", "model.fp32.onnx", "model.fp32.tflite", "model.native",
-    "model.onnx", "model.tflite", "plan.json", "ranges.json", "recipe.toml", "report.json",
+    "README.md", "golden.npz", "manifest.json", "manifest.sha256", "model.fp32.native", "model.fp32.onnx",
+    "model.fp32.tflite", "model.native", "model.onnx", "model.tflite", "plan.json", "ranges.json", "recipe.toml",
+    "report.json", "sbom.cdx.json",
 }  # fmt: skip
 MODELS = {name for name in FILES if name.startswith("model.")}
 
