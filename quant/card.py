@@ -26,9 +26,9 @@ PAPER: Final = "https://ieeexplore.ieee.org/document/10448310"
 TAGS: Final = ("speech-enhancement", "noise-suppression", "denoising", "gtcrn", "streaming", "int8", "onnx", "tflite")
 # What `quant eval` calls a figure -> what the hub calls it, and how people read it.
 METRICS: Final = {
-    "pesq": ("pesq", "PESQ-WB"), "stoi": ("stoi", "STOI"), "estoi": ("estoi", "ESTOI"), "sisdr": ("si-sdr", "SI-SDR dB"),
-    "dnsmos_ovrl": ("dnsmos-ovrl", "DNSMOS OVRL"), "dnsmos_sig": ("dnsmos-sig", "DNSMOS SIG"),
-    "dnsmos_bak": ("dnsmos-bak", "DNSMOS BAK"),
+    "pesq": ("pesq", "PESQ-WB"), "stoi": ("stoi", "STOI"), "estoi": ("estoi", "ESTOI"),
+    "sisdr": ("si-sdr", "SI-SDR dB"), "dnsmos_ovrl": ("dnsmos-ovrl", "DNSMOS OVRL"),
+    "dnsmos_sig": ("dnsmos-sig", "DNSMOS SIG"), "dnsmos_bak": ("dnsmos-bak", "DNSMOS BAK"),
 }  # fmt: skip
 _WORST: Final = 5
 _AUTHOR: Final = "Copyright (c) 2024 Rong Xiaobin"

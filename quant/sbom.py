@@ -60,6 +60,7 @@ def make(board: str, checkpoint: Checkpoint, files: Mapping[str, FileEntry]) -> 
         serial_number=uuid.uuid5(_NAMESPACE, identity),
         metadata=BomMetaData(component=artifact),
     )
+    bom.metadata.timestamp = None  # type: ignore[assignment]  # the library would state now; the schema asks for none
     for name, needs in graph.items():
         bom.register_dependency(libraries[name], [libraries[need] for need in needs])
     bom.register_dependency(artifact, [libraries[ROOT], python, weights])

@@ -20,27 +20,32 @@ import edge_runtime
 SSHD = "/usr/sbin/sshd"
 PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd wants it when it runs as root
 RUNTIME = ("numpy", "soundfile", "cffi", "pycparser", "soxr", "msgspec", "tqdm")
-START_S = 10.0
+START_S = 60.0  # an emulated one on a busy machine
 
 
 @dataclass(frozen=True)
 class Board:
-    """How `quant deploy` gets to it."""
+    """How `quant deploy` gets to it. `root`, `python`: there."""
 
     folder: Path
     port: int
     user: str
+    root: str
+    python: str
 
     @property
     def arguments(self) -> list[str]:
         known = f"UserKnownHostsFile={self.folder}/known_hosts"
         ssh = [f"--port={self.port}", f"--identity={self.folder}/user_key", f"--ssh-option={known}"]
-        return [f"{self.user}@127.0.0.1", *ssh, f"--root={self.folder}/root", f"--python={sys.executable}"]
+        return [f"{self.user}@127.0.0.1", *ssh, f"--root={self.root}", f"--python={self.python}"]
 
 
 @contextmanager
-def sshd(folder: Path, environment: Mapping[str, str]) -> Iterator[Board]:
-    """A server with keys of its own that lets only our key in; commands there see `environment`."""
+def sshd(folder: Path, environment: Mapping[str, str], chroot: Path | None = None) -> Iterator[Board]:
+    """A server with keys of its own that lets only our key in; commands there see `environment`.
+
+    With `chroot`, that system's own sshd and Python; `folder` lies in it.
+    """
     port = free_port()
     for name in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
@@ -50,15 +55,18 @@ def sshd(folder: Path, environment: Mapping[str, str]) -> Iterator[Board]:
     if os.geteuid() == 0:
         PRIVILEGE_SEPARATION.mkdir(exist_ok=True, mode=0o755)
     variables = " ".join(f'{name}="{value}"' for name, value in environment.items())
+    inside = folder if chroot is None else Path("/") / folder.relative_to(chroot)
     (folder / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nAuthorizedKeysFile {folder}/authorized\n"
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {inside}/host_key\nAuthorizedKeysFile {inside}/authorized\n"
         f"PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\nSetEnv {variables}\n"
     )
+    enter = [] if chroot is None else ["chroot", str(chroot)]
+    python = sys.executable if chroot is None else "/usr/bin/python3"
     with (folder / "sshd.log").open("wb") as log:
-        server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
+        server = subprocess.Popen([*enter, SSHD, "-D", "-e", "-f", str(inside / "sshd_config")], stderr=log)
         try:
             wait_for(port, server, folder / "sshd.log")
-            yield Board(folder, port, getpass.getuser())
+            yield Board(folder, port, getpass.getuser(), str(inside / "root"), python)
         finally:
             server.terminate()
             server.wait()
