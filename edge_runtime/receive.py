@@ -132,11 +132,12 @@ def install_wheels(release: Path, extras: Sequence[str]) -> dict[str, Any]:
     pip = [*_pip(wheels, python), "install", "--quiet", "--no-index", "--no-cache-dir", "--disable-pip-version-check"]
     wanted = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
     try:
-        _run(*pip, "--find-links", str(wheels), "--ignore-installed", "--no-deps", str(wheel))
+        if _finds(python, "edge_runtime"):  # the system's own, perhaps of this very version: pip would be content
+            _run(*pip, "--ignore-installed", "--no-deps", str(wheel))
         _run(*pip, "--find-links", str(wheels), wanted)
     except Failure as failure:
         raise Failure(str(failure), remedy="give --with-deps, or install what is missing with apt there") from None
-    return {"python": _run(str(python), "--version").strip(), "wheels": len(list(wheels.glob("*.whl")))}
+    return {"wheels": len(list(wheels.glob("*.whl")))}
 
 
 def _prove(site: Site, release: Path) -> None:
@@ -231,9 +232,14 @@ def _pip(wheels: Path, python: Path) -> list[str]:
     """pip out of the bundle, or the board's own, into the environment of `python`."""
     if own := sorted(wheels.glob("pip-*.whl")):
         return [str(python), f"{own[-1]}/pip"]
-    if subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode == 0:
+    if _finds(python, "pip"):
         return [str(python), "-m", "pip"]
     raise Failure("no pip for this Python", where=sys.executable, remedy=_NO_PIP)
+
+
+def _finds(python: Path, module: str) -> bool:
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    return subprocess.run([str(python), "-c", code], capture_output=True, cwd=python.parent).returncode == 0
 
 
 def _run(*command: str) -> str:

@@ -43,5 +43,8 @@ Modules, in processing order:
     losses        what training minimises; training_data: batches of mixtures
     prepared      the quantized model that can be trained; training: the loop (training_curves: its picture)
     train         `quant qat` and `quant train`; trained: the file they leave
+    sbom          what built it; card: what it is, for people; view: its graph
+    signing       whose it is; bundle: one file of it all
+    deploy        (with ssh, board_python) that file to a board; what the board does is edge_runtime.receive
     output        tables and JSON; cli, eval_command, train_command, demo, bench: what is typed
 """

@@ -30,6 +30,7 @@ from quant import (
     artifact,
     assets,
     budget,
+    card,
     coverage,
     emit_c,
     emit_native,
@@ -41,6 +42,7 @@ from quant import (
     ptq,
     recipe,
     report,
+    sbom,
     search,
     tensorrt_rules,
     validation,
@@ -155,10 +157,15 @@ def build(settings: Settings, progress: Progress) -> Built:
             "recipe.toml": recipe.to_toml(source.recipe).encode(),
             **report.pages(whole, board, clips, html=settings.html),
         }
+        checkpoint = Checkpoint(name=source.name, sha256=source.sha256)
+        entries = {name: artifact.file_entry(data) for name, data in files.items()}
+        files |= {sbom.FILE: sbom.make(board.name, checkpoint, entries)}
         if board.bare:
             progress("writing C sources and their vectors")
             names = {"checkpoint": source.name, "recipe": source.recipe.name, "version": version("edge-denoise")}
             files |= emit_c.files(models, golden, excerpt[0, :GOLDEN_SAMPLES], names)
+        else:
+            files |= {card.FILE: card.render(make_manifest(board, source, models, files), whole).encode()}
         for name, data in files.items():
             (part / name).write_bytes(data)
         artifact.write_manifest(part, make_manifest(board, source, models, files))

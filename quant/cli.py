@@ -13,7 +13,15 @@ from typing import Any, Final
 
 from edge_runtime import __version__, command
 from edge_runtime.command import Command
-from quant import budget_command, eval_command, release_command, report_command, train_command
+from quant import (
+    budget_command,
+    card_command,
+    deploy_command,
+    eval_command,
+    release_command,
+    report_command,
+    train_command,
+)
 from quant.output import PROG
 from quant.output import print_json as _print_json
 from quant.output import print_table as _print_table
@@ -257,6 +265,8 @@ COMMANDS: Final = (
     Command("report", report_command.SUMMARY, report_command.add_arguments, report_command.run),
     Command("budget", budget_command.SUMMARY, budget_command.add_arguments, budget_command.run),
     *release_command.COMMANDS,
+    deploy_command.COMMAND,
+    *card_command.COMMANDS,
 )
 
 if __name__ == "__main__":
