@@ -23,13 +23,13 @@ Modules, in processing order:
     reference     the NumPy integer executor, judge of the emitters; exact: float arithmetic in a stated order
     gru           weights of recurrent layers as emitters want them
     emit_onnx     (with onnx_file) the plan's exact scales as ONNX QDQ
-    official_io   (with the official signature, for sherpa-onnx and other hosts)
+    other_software: official_io (the official signature, for sherpa-onnx and other hosts)
     emit_tensorrt (with tensorrt_rules) and as explicit symmetric QDQ for Jetson boards
     emit_tflite   (with tflite_file, tflite_ops, tflite_gru) and as a TFLite flatbuffer
     emit_native   (with native_file, native_gru, native_limits) and as a program for the C engine
     coverage      what the runtimes execute
     accuracy      error by tap, isolated and cumulative
-    counts        parameters and MACs; budget: against a board
+    counts        parameters and MACs; budget: against a board (budget_gates: limits; budget_compare: two)
     artifact      the folder; build: all of the above into it
     parallel      independent jobs on cores or a cluster, with progress
     metrics       PESQ, STOI, SI-SDR, DNSMOS; pairs: recordings and their groups; systems: what can be evaluated

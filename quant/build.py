@@ -20,9 +20,7 @@ from boards import Board
 from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from calibration.ranges import Ranges
-from edge_runtime.engines import onnx as onnx_engine
 from edge_runtime.errors import Failure
-from edge_runtime.golden import snr_db, stream
 from edge_runtime.manifest import MANIFEST_FILE, Checkpoint, Manifest, ModelEntry, dump
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant import (
@@ -33,14 +31,12 @@ from quant import (
     coverage,
     emit_native,
     emit_onnx,
-    emit_tensorrt,
     emit_tflite,
     native_limits,
-    official_io,
+    other_software,
     ptq,
     recipe,
     search,
-    tensorrt_rules,
     validation,
 )
 from quant.emitted import Emitted
@@ -55,7 +51,6 @@ from quant.spectra import analyse
 
 FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
 INT8_FLOOR_DB = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more were measured
-TENSORRT_FILE = "model.tensorrt.onnx"
 GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
 ACCURACY_CLIPS, ACCURACY_SAMPLES = 8, int(1.5 * SAMPLE_RATE_HZ)
 BUILT_WITH = ("edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers")
@@ -129,10 +124,11 @@ def build(settings: Settings, progress: Progress) -> Built:
             report["search"] = path.to_dict()
         progress("writing the folder")
         quantized.ranges.save(part / "ranges.json")
-        more = emit_more(settings, source.graph, quantized)
-        report["files"] |= sizes(more)
-        if TENSORRT_FILE in more:
-            report["tensorrt"] = {"golden_snr_db": golden_snr_db(more[TENSORRT_FILE], golden)}
+        asked = {"official": settings.official_io, "tensorrt": settings.tensorrt}
+        more = other_software.emit(source.graph, quantized, **asked)
+        if more:
+            report["files"] |= sizes(more)
+        report |= other_software.tensorrt_report(more, golden)
         files = {name: emitted.data for name, emitted in (models | more).items()} | {
             "golden.npz": artifact.npz_bytes(golden),
             "plan.json": artifact.json_bytes(report["plan"]),
@@ -231,26 +227,6 @@ def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
         "model.native": emit_native.emit(quantized.graph, quantized.plan),
         "model.fp32.native": emit_native.emit(graph),
     }
-
-
-def emit_more(settings: Settings, graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
-    """Files for other software, when asked for."""
-    more: dict[str, Emitted] = {}
-    if settings.official_io:
-        more["model.official.onnx"] = official_io.emit(quantized.graph, quantized.plan)
-        more["model.official.fp32.onnx"] = official_io.emit(graph)
-    if settings.tensorrt:
-        more[TENSORRT_FILE] = emit_tensorrt.emit(quantized.graph, quantized.plan)
-        if breaches := tensorrt_rules.violations(more[TENSORRT_FILE].data):
-            raise ValueError(f"{TENSORRT_FILE} breaks {len(breaches)} rules: {breaches[0]}")
-    return more
-
-
-def golden_snr_db(model: Emitted, golden: dict[str, Array]) -> float:
-    """An ONNX model on the golden vectors, against the float model, in ONNX Runtime."""
-    engine = onnx_engine.open_model(model.data, ModelEntry(
-        file=TENSORRT_FILE, states=model.states, golden_snr_floor_db=INT8_FLOOR_DB), "int8", 1)  # fmt: skip
-    return snr_db(golden["enhanced_fp32"], stream(engine, golden["spectrum"]))
 
 
 def sizes(models: dict[str, Emitted]) -> dict[str, dict[str, int]]:
