@@ -20,9 +20,7 @@ from boards import Board
 from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from calibration.ranges import Ranges
-from edge_runtime.engines import onnx as onnx_engine
 from edge_runtime.errors import Failure
-from edge_runtime.golden import snr_db, stream
 from edge_runtime.manifest import Checkpoint, Manifest, ModelEntry
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant import (
@@ -35,16 +33,14 @@ from quant import (
     emit_c,
     emit_native,
     emit_onnx,
-    emit_tensorrt,
     emit_tflite,
     native_limits,
-    official_io,
+    other_software,
     ptq,
     recipe,
     report,
     sbom,
     search,
-    tensorrt_rules,
     validation,
 )
 from quant.emitted import Emitted
@@ -62,7 +58,6 @@ from quant.spectra import analyse
 
 FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
 INT8_FLOOR_DB = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more were measured
-TENSORRT_FILE = "model.tensorrt.onnx"
 GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
 ACCURACY_CLIPS, ACCURACY_SAMPLES = 8, int(1.5 * SAMPLE_RATE_HZ)
 BUILT_WITH = (
@@ -140,10 +135,10 @@ def build(settings: Settings, progress: Progress) -> Built:
             figures["search"] = path.to_dict()
         quantized.ranges.save(part / "ranges.json")
         ranges_json = (part / "ranges.json").read_bytes()
-        more = emit_more(settings, source.graph, quantized)
+        asked = {"official": settings.official_io, "tensorrt": settings.tensorrt}
+        more = other_software.emit(source.graph, quantized, **asked)
         figures["files"] |= sizes(more)
-        if TENSORRT_FILE in more:
-            figures["tensorrt"] = {"golden_snr_db": golden_snr_db(more[TENSORRT_FILE], golden)}
+        figures |= other_software.tensorrt_report(more, golden)
         figures["provenance"] = provenance(
             board.name, source, quantized.ranges, ranges_json, given(settings), built_with()
         )
@@ -264,26 +259,6 @@ def emit_engine(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
         "model.native": emit_native.emit(quantized.graph, quantized.plan),
         "model.fp32.native": emit_native.emit(graph),
     }
-
-
-def emit_more(settings: Settings, graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
-    """Files for other software, when asked for."""
-    more: dict[str, Emitted] = {}
-    if settings.official_io:
-        more["model.official.onnx"] = official_io.emit(quantized.graph, quantized.plan)
-        more["model.official.fp32.onnx"] = official_io.emit(graph)
-    if settings.tensorrt:
-        more[TENSORRT_FILE] = emit_tensorrt.emit(quantized.graph, quantized.plan)
-        if breaches := tensorrt_rules.violations(more[TENSORRT_FILE].data):
-            raise ValueError(f"{TENSORRT_FILE} breaks {len(breaches)} rules: {breaches[0]}")
-    return more
-
-
-def golden_snr_db(model: Emitted, golden: dict[str, Array]) -> float:
-    """An ONNX model on the golden vectors, against the float model, in ONNX Runtime."""
-    engine = onnx_engine.open_model(model.data, ModelEntry(
-        file=TENSORRT_FILE, states=model.states, golden_snr_floor_db=INT8_FLOOR_DB), "int8", 1)  # fmt: skip
-    return snr_db(golden["enhanced_fp32"], stream(engine, golden["spectrum"]))
 
 
 def sizes(models: dict[str, Emitted]) -> dict[str, dict[str, int]]:
