@@ -8,7 +8,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 IS_WHOLE := import ensurepip, sysconfig; open(sysconfig.get_path("include") + "/Python.h")
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
-.PHONY: setup demo check test slow bench clean
+.PHONY: setup demo check test slow bench counts clean
 
 setup: $(VENV)/.ready
 
@@ -43,6 +43,10 @@ slow: setup
 
 bench: setup
 	@$(BIN)/python -m quant.bench $(ARGS)
+
+# Instructions a hop on emulated ARM cores, into quant/instructions.json (qemu-user 7.2 and cross compilers).
+counts: setup
+	@$(BIN)/python tests/counting/count.py $(ARGS)
 
 clean:
 	rm -rf build dist .bench *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
