@@ -8,7 +8,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 IS_WHOLE := import ensurepip, sysconfig; open(sysconfig.get_path("include") + "/Python.h")
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
-.PHONY: setup demo check test slow bench wheels clean
+.PHONY: setup demo check test slow bench counts wheels clean
 
 setup: $(VENV)/.ready
 
@@ -47,6 +47,10 @@ bench: setup
 wheels: setup
 	@$(PIP) --editable ".[wheels]" || { echo "make: error: a package is missing, see pip's lines above"; exit 1; } >&2
 	@$(BIN)/python wheels.py $(ARGS)
+
+# Instructions a hop on emulated ARM cores, into quant/instructions.json (qemu-user 7.2 and cross compilers).
+counts: setup
+	@$(BIN)/python tests/counting/count.py $(ARGS)
 
 clean:
 	rm -rf build dist .bench *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

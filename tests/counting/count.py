@@ -1,0 +1,233 @@
+"""`make counts`: instructions a hop on emulated ARM cores, into quant/instructions.json.
+
+    python tests/counting/count.py [--artifact DIR] [--root DIR] [--out FILE]
+
+The native engine is cross-compiled as setup.py compiles it and counted in all and by operation. With --root, a Debian
+arm64 root that has Python 3.11 and, in /opt/wheels, the engines' wheels (`tests/counting/root.sh` makes one), whole
+hops through the Python runtime are counted too: every engine, as `edge-denoise` runs it. Needs Debian's qemu-user 7.2
+(later ones load no plugins), gcc, gcc-aarch64-linux-gnu and gcc-arm-linux-gnueabihf. Counts of C repeat exactly,
+those of Python within a percent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+HERE = Path(__file__).parent
+PROJECT = HERE.parents[1]
+NATIVE = PROJECT / "edge_runtime" / "native"
+OUT = PROJECT / "quant" / "instructions.json"
+N_HOPS = 40
+N_APART = 20  # hops counted by operation
+# What start-up costs is in both; it varies by a percent, which for the small native hops must be spread over more.
+N_PYTHON_HOPS = {"native": (20, 2020), "onnx": (20, 120), "tflite": (20, 220)}
+CLASSES = ("simd_fp", "load_store", "branch", "integer")
+
+
+class Core(NamedTuple):
+    """An emulated core, the kernels that run there, and what to compile for it with."""
+
+    name: str
+    isa: str
+    arch: str = "aarch64"
+    compiler: str = "aarch64-linux-gnu-gcc"
+    flags: tuple[str, ...] = ()
+
+
+CORES = (
+    Core("cortex-a53", "neon"),
+    Core("cortex-a72", "neon"),
+    Core("cortex-a76", "dotprod"),
+    Core("cortex-a7", "neon", "arm", "arm-linux-gnueabihf-gcc", ("-march=armv7-a", "-mfpu=vfpv3-d16")),
+)
+FILES = {"int8": "model.native", "fp32": "model.fp32.native"}
+
+
+class Counts(NamedTuple):
+    """Instructions: of each whole hop (n_hops, 5); of each step of a hop (N_APART, n_ops + 2, 5). The five are the
+    sum, then CLASSES."""
+
+    hops: np.ndarray
+    steps: np.ndarray
+
+
+def setup_flags() -> list[str]:
+    """FLAGS of setup.py, without running it."""
+    tree = ast.parse((PROJECT / "setup.py").read_text())
+    (value,) = (n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "FLAGS")  # type: ignore[attr-defined]
+    return [flag for flag in ast.literal_eval(value) if not flag.startswith(("-W", "-std", "-fvisibility"))]
+
+
+def compile_plugin(folder: Path) -> Path:
+    plugin = folder / "icount.so"
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", str(HERE / "icount.c"), "-o", str(plugin)], check=True)
+    return plugin
+
+
+def compile_hops(folder: Path, core: Core) -> Path:
+    program = folder / f"hops-{core.arch}"
+    if not program.exists():
+        sources = [HERE / "hops.c", *(s for s in sorted(NATIVE.glob("ed_*.c")) if s.name != "ed_engine.c")]
+        flags = [*setup_flags(), "-std=gnu11", "-static", f"-I{NATIVE}", *core.flags]
+        subprocess.run([core.compiler, *flags, *map(str, sources), "-o", str(program), "-lm"], check=True)
+    return program
+
+
+def emulate(plugin: Path, core: Core, *command: object, options: tuple[str, ...] = ()) -> list[list[int]]:
+    """Counts at each mark and, last, at the end: [sum, *CLASSES]."""
+    emulator = [f"qemu-{core.arch}", "-cpu", core.name, *options, "-plugin", str(plugin), "-d", "plugin"]
+    done = subprocess.run([*emulator, *map(str, command)], env={}, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{command[0]} failed on {core.name}: {done.stderr[-1000:]}")
+    lines = (line.split() for line in done.stderr.splitlines())
+    return [[int(n) for n in words[1:]] for words in lines if words and words[0] in ("mark", "total")]
+
+
+def count_hops(plugin: Path, program: Path, core: Core, weights: Path, samples: np.ndarray, n_apart: int) -> Counts:
+    """Run whole hops of `samples`, then `n_apart` of them step by step."""
+    with tempfile.NamedTemporaryFile() as file:
+        samples.astype("<f4").tofile(file.name)
+        marks = np.array(emulate(plugin, core, program, weights, core.isa, file.name, n_apart))
+    spent = np.diff(marks, axis=0)
+    cost, spent = spent[0], spent[1:-1]
+    n_hops = len(samples) // 256
+    hops, apart = spent[:n_hops] - cost, spent[n_hops:]
+    if n_apart == 0:
+        return Counts(hops, apart[:0])
+    n_steps = len(apart) // n_apart
+    return Counts(hops, apart.reshape(n_apart, n_steps, 5)[:, 1:] - cost)  # the first: between two hops
+
+
+def speech(artifact: Path) -> np.ndarray:
+    """Samples of the golden spectra."""
+    from edge_runtime.stft import Synthesis
+
+    spectra = np.load(artifact / "golden.npz")["spectrum"][:N_HOPS]
+    synthesis, hops = Synthesis(), np.empty((len(spectra), 256), np.float32)
+    for spectrum, hop in zip(spectra, hops, strict=True):
+        synthesis.push(spectrum, hop)
+    return hops.reshape(-1)
+
+
+def steps_of(precision: str) -> list[tuple[str, str]]:
+    """(node, kernel) of every step of a hop of the default model."""
+    from quant import emit_native, ptq
+    from quant.source import open_source
+
+    source = open_source(None, None)
+    assert source.ranges is not None
+    if precision == "fp32":
+        lowering = emit_native.Lowering(source.graph, None)
+    else:
+        quantized = ptq.requantize(source.graph, source.recipe, source.ranges)
+        lowering = emit_native.Lowering(quantized.graph, quantized.plan)
+    lowering.run()
+    return [("analysis", "analysis"), *((op.node, op.kind) for op in lowering.file.ops), ("synthesis", "synthesis")]
+
+
+def native_rows(artifact: Path, plugin: Path, folder: Path) -> Iterator[dict[str, Any]]:
+    samples = speech(artifact)
+    for core in CORES:
+        program = compile_hops(folder, core)
+        for precision, name in FILES.items():
+            counts = count_hops(plugin, program, core, artifact / name, samples, N_APART)
+            steps = steps_of(precision)
+            by_step = counts.steps[:, :, 0].mean(0)
+            assert len(steps) == len(by_step), (len(steps), len(by_step))
+            row: dict[str, Any] = {
+                "core": core.name,
+                "isa": core.isa,
+                "engine": "libedge_denoise",
+                "precision": precision,
+                "n_instructions": round(float(counts.hops[:, 0].mean())),
+                "n_min": int(counts.hops[:, 0].min()),
+                "n_max": int(counts.hops[:, 0].max()),
+            }
+            if core.arch == "aarch64":
+                mean = counts.hops.mean(0)
+                row["by_class"] = {name: round(float(mean[i + 1])) for i, name in enumerate(CLASSES)}
+            row["steps"] = [[*step, round(float(n))] for step, n in zip(steps, by_step, strict=True)]
+            print(f"{core.name} {core.isa} {precision}: {row['n_instructions']:,}", file=sys.stderr)
+            yield row
+
+
+def python_rows(artifact: Path, plugin: Path, root: Path) -> Iterator[dict[str, Any]]:
+    """Whole hops through `Denoiser.step` in the root's Python."""
+    core = CORES[1]
+    variables = {
+        "PYTHONHOME": f"{root}/usr", "PYTHONPATH": f"{root}/opt/wheels:{root}/opt/project",
+        "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1",
+    }  # fmt: skip
+    options = ("-L", str(root), *(part for k, v in variables.items() for part in ("-E", f"{k}={v}")))
+    python = f"{root}/usr/bin/python3.11"
+    for engine in N_PYTHON_HOPS:
+        for precision in FILES:
+            counted = []
+            for n_hops in N_PYTHON_HOPS[engine]:
+                command = (python, HERE / "python_hops.py", artifact, engine, precision, n_hops)
+                counted.append(emulate(plugin, core, *command, options=options)[-1][0])
+            few, many = N_PYTHON_HOPS[engine]
+            n_instructions = round((counted[1] - counted[0]) / (many - few))
+            print(f"{core.name} {engine} {precision} through Python: {n_instructions:,}", file=sys.stderr)
+            yield {
+                "core": core.name,
+                "isa": core.isa,
+                "engine": engine,
+                "precision": precision,
+                "n_instructions": n_instructions,
+            }
+
+
+def first_line(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Count instructions a hop on emulated ARM cores.")
+    parser.add_argument("--artifact", type=Path, default=PROJECT / "build" / "rpi4", help="default: build/rpi4")
+    parser.add_argument("--root", type=Path, help="a Debian arm64 root, to count the other engines too")
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    manifest = json.loads((args.artifact / "manifest.json").read_text())
+    kept = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
+    with tempfile.TemporaryDirectory() as folder:
+        plugin = compile_plugin(Path(folder))
+        rows = list(native_rows(args.artifact, plugin, Path(folder)))
+        if args.root:
+            rows += python_rows(args.artifact, plugin, args.root.resolve())
+        else:
+            rows += [row for row in kept if row["engine"] != "libedge_denoise"]
+    counted = {
+        "what": "instructions a hop of 256 samples, counted by tests/counting/count.py",
+        "date": date.today().isoformat(),
+        "checkpoint": manifest["checkpoint"],
+        "recipe": manifest["recipe"],
+        "flags": setup_flags(),
+        "tools": [first_line(tool, "--version") for tool in ("qemu-aarch64", *sorted({c.compiler for c in CORES}))],
+        "n_hops": N_HOPS,
+        "rows": rows,
+    }
+    text = json.dumps(counted, indent=1)
+    args.out.write_text(compact(text) + "\n")
+
+
+def compact(text: str) -> str:
+    """Lists of a step on one line."""
+    import re
+
+    return re.sub(r'\[\s+("[^"]*"),\s+("[^"]*"),\s+(\d+)\s+\]', r"[\1, \2, \3]", text)
+
+
+if __name__ == "__main__":
+    main()
