@@ -198,9 +198,10 @@ def test_pipewire(home: Path, files: Path, rate_hz: int, quantum: int) -> None:
     assert np.abs(virtual[begin:end]).max() > 0.01
     assert largest_correlation(virtual[begin:end], offline[begin:end]) == 0  # so the port's latency is the graph's
     if rate_hz == 16000:  # cycles are hops: only the count of silent ones before is unknown
-        for n_hops in range(N_SILENT):
+        first = begin - begin % 256
+        for n_hops in range(first // 256 + N_SILENT):
             plugin.activate()
             plugin.run(np.zeros(256 * n_hops, np.float32))
-            if np.array_equal(plugin.run(noisy[:end])[begin:], virtual[begin:end]):
+            if np.array_equal(plugin.run(noisy[first:end]), virtual[first:end]):
                 return
         pytest.fail("no count of silent hops before gives the same samples")
