@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -47,14 +48,14 @@ class BoardPython(msgspec.Struct, frozen=True, kw_only=True):
         """As wheels name it: a 32-bit system on a 64-bit kernel is armv7l."""
         return "armv7l" if (self.machine, self.word_bits) == ("aarch64", 32) else self.machine
 
-    def runs(self, platform: str) -> bool:
+    def runs(self, tag: str) -> bool:
         """Whether a wheel of this platform tag installs there."""
-        if platform == _PURE:
+        if tag == _PURE:
             return True
-        platform = platform.replace("manylinux2014_", "manylinux_2_17_")
-        if many := re.fullmatch(r"manylinux_(\d+)_(\d+)_(\w+)", platform):
+        tag = tag.replace("manylinux2014_", "manylinux_2_17_")
+        if many := re.fullmatch(r"manylinux_(\d+)_(\d+)_(\w+)", tag):
             return many[3] == self.architecture and (int(many[1]), int(many[2])) <= self.glibc
-        return platform == f"linux_{self.architecture}"
+        return tag == f"linux_{self.architecture}"
 
     def platforms(self) -> list[str]:
         """The platform tags that install there, newest glibc first."""
@@ -80,7 +81,7 @@ def parse(text: str, where: str) -> BoardPython:
 def assumed(board: Board) -> BoardPython:
     """What the board's TOML says, for a dry run that asks nobody: its preferred system."""
     system = board.os[0]
-    machine = "x86_64" if board.cpu.isa.startswith("x86") else "aarch64"
+    machine = "aarch64" if board.cpu.isa.startswith("armv") else platform.machine()
     major, minor = (int(n) for n in system.python.split("."))
     glibc = GLIBC_OF_RELEASE.get(system.release, (2, _OLDEST_GLIBC))
     return BoardPython(
@@ -113,7 +114,7 @@ def download(wheel: Path, extras: Sequence[str], python: BoardPython, into: Path
     release = "".join(map(str, python.python))
     abis = [f"--abi=cp{release}", "--abi=abi3", "--abi=none"]
     kind = ["--only-binary=:all:", "--implementation=cp", f"--python-version={release}", *abis]
-    platforms = [f"--platform={platform}" for platform in python.platforms()]
+    platforms = [f"--platform={tag}" for tag in python.platforms()]
     wanted = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", f"--dest={into}"]
     done = subprocess.run([*command, *kind, *platforms, wanted, "pip"], capture_output=True, text=True)

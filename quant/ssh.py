@@ -115,7 +115,8 @@ class Remote:
 
     def _failure(self, status: int, errors: str) -> Failure:
         """What ssh or the command said, on one line, and what helps."""
-        said = [line.strip() for line in errors.splitlines() if line.strip() and "Connection to" not in line]
+        lines = [line.strip().removeprefix(f"{self.name}: ") for line in errors.splitlines()]
+        said = [line for line in lines if line and "Connection to" not in line]
         if status != CONNECTION_FAILED:
             return Failure(said[-1] if said else f"a command ended with status {status}", where=self.name)
         for sign, remedy in _REMEDIES:

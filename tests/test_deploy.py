@@ -215,7 +215,9 @@ def test_connections_that_fail(fresh, desk, tmp_path, capfd):
     other = tmp_path / "other"
     shutil.copy(fresh.folder / "host_key", other)
     swap = [f"--identity={other}" if a.startswith("--identity") else a for a in argv]
-    assert "Permission denied (publickey)" in refused(swap, capfd)
+    error = refused(swap, capfd)
+    assert f"error: {fresh.user}@127.0.0.1: Permission denied (publickey" in error
+    assert "put your public key there with ssh-copy-id" in error
     swap = [f"--port={far_side.free_port()}" if a.startswith("--port") else a for a in argv]
     assert "Connection refused; enable ssh there" in refused(swap, capfd)
     swap = ["--ssh-option=UserKnownHostsFile=/dev/null" if a.startswith("--ssh-option") else a for a in argv]
