@@ -29,7 +29,7 @@ from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 HOP_S: Final = HOP_SAMPLES / SAMPLE_RATE_HZ
 RETRY_S: Final = 0.5
-_FUTILE_STARTS: Final = 8  # in a row: PipeWire's plugin calls the loss of its server an xrun, for ever
+_FUTILE_STARTS: Final = 8  # in a row, without a sample: PipeWire's plugin calls its server's loss an xrun, for ever
 _DRAIN_NS: Final = 200_000_000
 _SMOOTHING: Final = 1 / 32  # of the latency: half a second
 
@@ -147,7 +147,7 @@ class LiveLoop:
         """Cycle until the end, or until a device must be opened again."""
         status, n_futile = self._status, 0
         while n_futile < _FUTILE_STARTS:
-            n_before = status.n_hops
+            self._n_reads = 0
             outcome = self._start()
             while outcome is Outcome.DONE and not self._is_done:
                 outcome = self._cycle()
@@ -159,7 +159,7 @@ class LiveLoop:
             if outcome is Outcome.TIMEOUT:
                 status.n_stalls += 1
                 return
-            n_futile = n_futile + 1 if status.n_hops <= n_before + 1 else 0
+            n_futile = 0 if self._n_reads else n_futile + 1
         status.n_disconnects += 1
 
     def _start(self) -> Outcome:
@@ -222,7 +222,9 @@ class LiveLoop:
     def _read(self, n_pcm_frames: int | None = None) -> Outcome:
         """What completes a hop, or so many."""
         self._n_read = self._chain.n_wanted if n_pcm_frames is None else n_pcm_frames
-        return self._counted(self._capture.read(self._in, self._n_read, self._plan.timeout_ms), self._capture)
+        outcome = self._counted(self._capture.read(self._in, self._n_read, self._plan.timeout_ms), self._capture)
+        self._n_reads += outcome is Outcome.DONE
+        return outcome
 
     def _on_the_way_s(self) -> float:
         """Sound that capture still holds and that playback still holds."""
