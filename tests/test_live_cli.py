@@ -73,7 +73,7 @@ BAD = [
     (b'{"command": "set", "volume": 3}', "unknown field `volume`"),
     (b'{"command": "bypass", "on": "maybe"}', "Invalid enum value 'maybe'"),
     (b'{"command": "status", "x": 1}', "unknown field `x`"),
-    (b"[" * 4000, "recursion"),
+    (b"[" * 4000, "Expected `object`, got `array`"),
     (b'{"command": "st\xff"}', "utf-8"),
 ]
 
