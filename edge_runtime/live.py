@@ -29,7 +29,8 @@ from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 HOP_S: Final = HOP_SAMPLES / SAMPLE_RATE_HZ
 RETRY_S: Final = 0.5
-_FUTILE_STARTS: Final = 8  # in a row: PipeWire's plugin calls the loss of its server an xrun, for ever
+_FUTILE_STARTS: Final = 8  # in a row, without a sample: PipeWire's plugin calls its server's loss an xrun, for ever
+_MOST_TO_FALL: Final = 16  # hops, for a playback buffer to fall to the margin
 _DRAIN_NS: Final = 200_000_000
 _SMOOTHING: Final = 1 / 32  # of the latency: half a second
 
@@ -133,6 +134,7 @@ class LiveLoop:
         status.chain_ms = 1000 * (HOP_S + self._chain.delay_s)
         self._drift.reset()
         self._is_settled = False
+        self._is_timed = True  # ALSA's null and file devices have no clock: always full, always empty
         both = self._capture, self._playback
         self._first_steps = ((both[0].prepare, both[0]), (both[1].prepare, both[1]), (both[0].start, both[0]))
 
@@ -147,7 +149,7 @@ class LiveLoop:
         """Cycle until the end, or until a device must be opened again."""
         status, n_futile = self._status, 0
         while n_futile < _FUTILE_STARTS:
-            n_before = status.n_hops
+            self._n_reads = 0
             outcome = self._start()
             while outcome is Outcome.DONE and not self._is_done:
                 outcome = self._cycle()
@@ -159,7 +161,7 @@ class LiveLoop:
             if outcome is Outcome.TIMEOUT:
                 status.n_stalls += 1
                 return
-            n_futile = n_futile + 1 if status.n_hops <= n_before + 1 else 0
+            n_futile = 0 if self._n_reads else n_futile + 1
         status.n_disconnects += 1
 
     def _start(self) -> Outcome:
@@ -199,7 +201,7 @@ class LiveLoop:
             return outcome
         n_hops = round(self._plan.settle_ms / 1000 / HOP_S)
         n_excess = self._n_out
-        while n_hops > 0 or n_excess > self._n_out:
+        while n_hops > 0 or (n_excess > self._n_out and n_hops > -_MOST_TO_FALL):
             if (outcome := self._read(self._n_in)) is not Outcome.DONE:
                 return outcome
             n_hops -= 1
@@ -207,6 +209,7 @@ class LiveLoop:
             n = self._n_out if n_hops > 0 else max(0, self._n_out - n_excess)
             if (outcome := self._written(self._silence, n)) is not Outcome.DONE:
                 return outcome
+        self._is_timed = n_excess <= self._n_out
         return Outcome.DONE
 
     def _cycle(self) -> Outcome:
@@ -222,7 +225,9 @@ class LiveLoop:
     def _read(self, n_pcm_frames: int | None = None) -> Outcome:
         """What completes a hop, or so many."""
         self._n_read = self._chain.n_wanted if n_pcm_frames is None else n_pcm_frames
-        return self._counted(self._capture.read(self._in, self._n_read, self._plan.timeout_ms), self._capture)
+        outcome = self._counted(self._capture.read(self._in, self._n_read, self._plan.timeout_ms), self._capture)
+        self._n_reads += outcome is Outcome.DONE
+        return outcome
 
     def _on_the_way_s(self) -> float:
         """Sound that capture still holds and that playback still holds."""
@@ -232,6 +237,8 @@ class LiveLoop:
     def _steer(self, on_the_way_s: float) -> Outcome:
         """Follow the clocks; start again when too much is on the way, or too little."""
         drift, status = self._drift, self._status
+        if not self._is_timed:
+            return Outcome.DONE
         self._chain.ratio = drift.update(on_the_way_s)
         status.drift_ppm, status.drift_is_corrected = 1e6 * (drift.ratio - 1), drift.is_active
         if drift.is_lost:

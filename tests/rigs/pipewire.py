@@ -45,6 +45,7 @@ class Graph:
         self._priority = ("chrt", "-f", "88") if may_fifo else ()  # as rtkit gives it on a desktop
         self._servers: list[subprocess.Popen[bytes]] = []
         self._clients: list[subprocess.Popen[bytes]] = []
+        self._watched: list[subprocess.Popen[bytes]] = []
         run = folder / "run"
         run.mkdir(parents=True, exist_ok=True, mode=0o700)
         keep = {k: v for k, v in os.environ.items() if k not in ("ALSA_CONFIG_PATH", "PULSE_SERVER")}
@@ -89,6 +90,7 @@ class Graph:
 
     def stop(self) -> None:
         """All that was started here."""
+        self.end_watched()
         for process in self._clients + self._servers[::-1]:
             end(process)
         self._clients, self._servers = [], []
@@ -127,7 +129,7 @@ class Graph:
     def destroy(self, name: str) -> None:
         """Unplug a node."""
         objects = json.loads(self.run("pw-dump").stdout)
-        node = next(o for o in objects if o["info"] and o["info"].get("props", {}).get("node.name") == name)
+        node = next(o for o in objects if ((o.get("info") or {}).get("props") or {}).get("node.name") == name)
         self.run("pw-cli", "destroy", str(node["id"]))
 
     def create(self, name: str, kind: str) -> None:
@@ -152,6 +154,17 @@ class Graph:
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """A short command in this graph."""
         return subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False, timeout=10)
+
+    def watch(self, process: subprocess.Popen[bytes]) -> None:
+        """End it, if it still runs, with the graph or by `end_watched`."""
+        self._watched.append(process)
+
+    def end_watched(self) -> None:
+        for process in self._watched:
+            if process.poll() is None:
+                process.kill()
+                process.wait(5)
+        self._watched = []
 
     def _client(self, *argv: str) -> subprocess.Popen[bytes]:
         self._clients.append(self._spawn(*argv, log="clients.log"))
