@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -16,6 +15,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from edge_runtime.errors import Failure
+from edge_runtime.hashing import sha256
 
 MANIFEST_FILE: Final = "manifest.json"
 FORMAT: Final = "edge-denoise"
@@ -124,7 +124,7 @@ class Artifact:
         path, entry = self.path(name), self.manifest.files[name]
         _check_size(path, entry)
         data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
+        if sha256(data).hexdigest() != entry.sha256:
             raise Failure("changed since the build (SHA-256 differs)", where=path, remedy=_REBUILD)
         return data
 
