@@ -1,4 +1,4 @@
-# The whole manual: make setup | demo | check | test | bench
+# The whole manual: make setup | demo | check | test | bench | wheels
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 IS_WHOLE := import ensurepip, sysconfig; open(sysconfig.get_path("include") + "/Python.h")
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
-.PHONY: setup demo check test slow bench counts clean
+.PHONY: setup demo check test slow bench counts wheels clean
 
 setup: $(VENV)/.ready
 
@@ -43,6 +43,10 @@ slow: setup
 
 bench: setup
 	@$(BIN)/python -m quant.bench $(ARGS)
+
+wheels: setup
+	@$(PIP) --editable ".[wheels]" || { echo "make: error: a package is missing, see pip's lines above"; exit 1; } >&2
+	@$(BIN)/python wheels.py $(ARGS)
 
 # Instructions a hop on emulated ARM cores, into quant/instructions.json (qemu-user 7.2 and cross compilers).
 counts: setup

@@ -1,4 +1,4 @@
-"""Compiles the native engine where a compiler is there; without one the package installs and only that engine is away.
+"""Compiles the native engine and the LADSPA plugin where a compiler is there; without one only these two are away.
 
 The library is plain C loaded with ctypes, so one build serves every Python of a machine.
 """
@@ -20,6 +20,16 @@ FLAGS = [
 LINK_FLAGS = ["-s", "-Wl,-z,max-page-size=16384", "-Wl,-z,noseparate-code", "-Wl,-z,norelro"]
 
 
+def sources() -> list[str]:
+    """The C files, sorted: the same inputs give the same library."""
+    return [path.as_posix() for path in sorted(NATIVE.glob("ed_*.c"))]
+
+
+def plugin_sources() -> list[str]:
+    """The LADSPA plugin's: it carries the engine in itself, for hosts load one file."""
+    return [*(path.as_posix() for path in sorted(NATIVE.glob("plugin_*.c"))), *sources()]
+
+
 class BuildLibrary(build_ext):
     """A shared library with a name of its own, not an extension module."""
 
@@ -37,17 +47,21 @@ class BuildWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-setup(
-    ext_modules=[
-        Extension(
-            "edge_runtime.native.libedge_denoise",
-            [path.as_posix() for path in sorted(NATIVE.glob("ed_*.c"))],
-            depends=[path.as_posix() for path in sorted(NATIVE.glob("*.[hc]"))],
-            libraries=["m"],
-            extra_compile_args=FLAGS,
-            extra_link_args=LINK_FLAGS if sys.platform == "linux" else [],
-            optional=True,
-        )
-    ],
-    cmdclass={"build_ext": BuildLibrary, "bdist_wheel": BuildWheel},
-)
+def library(name: str, sources: list[str], *libraries: str) -> Extension:
+    """One shared library; a failure to compile it leaves the rest of the package."""
+    return Extension(
+        f"edge_runtime.native.{name}",
+        sources,
+        depends=[path.as_posix() for path in sorted(NATIVE.glob("*.[hc]"))],
+        libraries=["m", *libraries],
+        extra_compile_args=FLAGS,
+        extra_link_args=LINK_FLAGS if sys.platform == "linux" else [],
+        optional=True,
+    )
+
+
+if __name__ == "__main__":  # wheels.py reads the flags
+    libraries = [library("libedge_denoise", sources())]
+    if sys.platform == "linux":
+        libraries.append(library("ladspa_edge_denoise", plugin_sources(), "dl"))
+    setup(ext_modules=libraries, cmdclass={"build_ext": BuildLibrary, "bdist_wheel": BuildWheel})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime import __version__, command
+from edge_runtime import __version__, board_tools, command, live_command
 from edge_runtime.command import Command
 from edge_runtime.engines import AUTO, ENGINES
+from edge_runtime.install_command import add_install, add_uninstall, run_install, run_uninstall
 
 PROG: Final = "edge-denoise"
 DESCRIPTION: Final = "Remove noise from speech, with a model of `quant build`."
@@ -84,6 +85,11 @@ def _file_lines(done: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    live_command.add_live(parser)
+
+
 def _bench(args: argparse.Namespace) -> int:
     from edge_runtime.manifest import open_artifact
 
@@ -120,6 +126,39 @@ def _bench_lines(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _pipe(args: argparse.Namespace) -> int:
+    from edge_runtime.denoiser import Denoiser
+    from edge_runtime.pipe import denoise_pipe
+
+    denoiser = Denoiser.open(args.model, args.engine, args.precision, args.threads)
+    summary = denoise_pipe(sys.stdin.fileno(), sys.stdout.fileno(), denoiser)
+    if args.json:  # standard output is sound
+        print(json.dumps(summary._asdict()), file=sys.stderr)
+    return command.DONE
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from edge_runtime import golden
+    from edge_runtime.manifest import open_artifact
+
+    artifact = open_artifact(args.model)
+    artifact.check_all()
+    rows = golden.check_golden(artifact)
+    golden.judge(artifact, rows)
+    result = {"directory": str(args.model), "golden": [golden.to_dict(row) for row in rows]}
+    lines = ["{:<8} {:<9} {:>8} {:>8}  {}".format(*cells) for cells in _verify_cells(map(golden.cells, rows))]
+    _print_result(args, result, lambda _: lines)
+    return command.DONE
+
+
+def _verify_cells(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [("engine", "precision", "SNR dB", "floor dB", ""), *rows]
+
+
 def _print_result(
     args: argparse.Namespace, result: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]
 ) -> None:
@@ -128,7 +167,14 @@ def _print_result(
 
 COMMANDS: Final = (
     Command("file", "denoise a sound file", _add_file, _file),
+    Command("live", "denoise from one sound device to another", _add_live, live_command.run_live),
+    Command("ctl", "ask or steer a running `live`", live_command.add_ctl, live_command.run_ctl),
+    Command("pipe", "denoise raw s16le 16 kHz mono from standard input to standard output", _add_model, _pipe),
+    Command("install", "set up a virtual microphone or a service", add_install, run_install),
+    Command("uninstall", "take back what install did", add_uninstall, run_uninstall),
+    Command("verify", "check a model's files and run its golden vectors through every engine", _add_verify, _verify),
     Command("bench", "measure the time of a frame on this machine, by engine", _add_bench, _bench),
+    *board_tools.COMMANDS,
 )
 
 if __name__ == "__main__":

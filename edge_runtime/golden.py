@@ -6,9 +6,10 @@ golden.npz    spectrum, enhanced_fp32, enhanced_int8: each (n_frames, 257, 2) fl
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,6 +61,30 @@ def check_golden(artifact: Artifact, engines: Iterable[str] | None = None) -> li
             raise Failure(f"no {engine} model", where=artifact.directory, remedy=f"it holds: {held}")
     golden = load_golden(artifact)
     return [row for engine in sorted(chosen) for row in _rows(artifact, engine, golden)]
+
+
+def judge(artifact: Artifact, rows: Sequence[GoldenRow]) -> None:
+    """Failure when a model breached its golden vectors, or none could run."""
+    broken = ", ".join(f"{row.engine} {row.precision}" for row in rows if row.ok is False)
+    if broken:
+        remedy = "build it again with `quant build`, or report the engine's version"
+        raise Failure(f"golden vectors breached by {broken}", where=artifact.directory, remedy=remedy)
+    if all(row.ok is None for row in rows):
+        remedy = "`pip install 'edge-denoise[onnx]'`"
+        raise Failure("no engine is installed to run the golden vectors", where=artifact.directory, remedy=remedy)
+
+
+def to_dict(row: GoldenRow) -> dict[str, Any]:
+    """JSON has no infinity, which is the SNR of equal vectors: null there, with "ok" true."""
+    finite = row.snr_db is not None and math.isfinite(row.snr_db)
+    return {**row._asdict(), "snr_db": row.snr_db if finite else None}
+
+
+def cells(row: GoldenRow) -> tuple[str, str, str, str, str]:
+    """Engine, precision, SNR, floor and verdict, for people."""
+    reached = "" if row.snr_db is None else f"{row.snr_db:.1f}"
+    verdict = {True: "ok", False: "BREACH", None: "not run: engine not installed"}[row.ok]
+    return row.engine, row.precision, reached, "exact" if row.exact else f"{row.floor_db:.0f}", verdict
 
 
 def snr_db(reference: Float32Array, found: Float32Array) -> float:

@@ -1,6 +1,7 @@
 """The artifact folder and its index: what a build leaves, and what a loader refuses.
 
     build/rpi4/manifest.json    format, version, signal geometry, models, their states, SHA-256 of every file
+    build/rpi4/manifest.sha256  SHA-256 of the index itself, as `sha256sum` writes and checks it
     build/rpi4/model.onnx ...   the files that it names
 
 `open_artifact` checks the index and every size; `Artifact.read` checks the SHA-256 of what it returns.
@@ -18,8 +19,14 @@ from edge_runtime.errors import Failure
 from edge_runtime.hashing import sha256
 
 MANIFEST_FILE: Final = "manifest.json"
+DIGEST_FILE: Final = "manifest.sha256"
 FORMAT: Final = "edge-denoise"
 VERSION: Final = 1
+
+# What vouches for the manifest: its digest, and after `quant sign` its signature and the signer's public key.
+SIGNATURE_FILE: Final = "manifest.json.sig"
+SIGNER_FILE: Final = "manifest.json.pub"
+SEALS: Final = (DIGEST_FILE, SIGNATURE_FILE, SIGNER_FILE)
 
 _REBUILD = "build it again with `quant build`"
 
@@ -137,15 +144,32 @@ class Artifact:
         for name in sorted(self.manifest.files):
             self.check(name)
 
+    def check_whole(self) -> None:
+        """`check_all`, and Failure unless the manifest has its digest and the folder holds nothing else."""
+        if not self.path(DIGEST_FILE).is_file():
+            raise Failure("missing from the artifact", where=self.path(DIGEST_FILE), remedy=_REBUILD)
+        if unnamed := self.unnamed_files():
+            remedy = f"take them out: {', '.join(unnamed)}"
+            raise Failure(f"{len(unnamed)} files that the manifest does not name", where=self.directory, remedy=remedy)
+        self.check_all()
+
+    def unnamed_files(self) -> list[str]:
+        """What lies in the folder but neither the manifest names nor seals it: no loader reads it."""
+        known = {*self.manifest.files, MANIFEST_FILE, *SEALS}
+        return sorted(path.name for path in self.directory.iterdir() if path.name not in known)
+
 
 def open_artifact(directory: str | Path) -> Artifact:
     """Read the manifest in `directory` and check the size of every file it names.
 
-    Failure: not an artifact folder, another format or version, a file missing or of another size.
+    Failure: not an artifact folder, another format or version, a manifest that is not what its digest says, a file
+    missing or of another size.
     """
     folder = Path(directory)
     path = folder / MANIFEST_FILE
-    manifest = _decode(_read_manifest(folder, path), path)
+    text = _read_manifest(folder, path)
+    manifest = _decode(text, path)
+    _check_digest(text, folder)
     for name, entry in manifest.files.items():
         _check_size(folder / name, entry)
     return Artifact(folder, manifest)
@@ -154,6 +178,11 @@ def open_artifact(directory: str | Path) -> Artifact:
 def dump(manifest: Manifest) -> bytes:
     """The manifest as JSON: sorted keys, indent 2, newline at the end; equal manifests give equal bytes."""
     return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+
+
+def digest_line(manifest: bytes) -> bytes:
+    """What DIGEST_FILE holds for these bytes of a manifest; `sha256sum --check` reads it."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_FILE}\n".encode()
 
 
 class _Header(msgspec.Struct):
@@ -191,6 +220,17 @@ def _check_header(header: _Header, path: Path) -> None:
         remedy = "update edge-denoise" if header.version > VERSION else _REBUILD
         versions = f"this artifact has version {header.version}, this runtime reads {VERSION}"
         raise Failure(versions, where=path, remedy=remedy)
+
+
+def _check_digest(manifest: bytes, folder: Path) -> None:
+    """An artifact of an earlier build has no digest, and `check_whole` says so."""
+    path = folder / DIGEST_FILE
+    try:
+        stated = path.read_bytes()
+    except FileNotFoundError:
+        return
+    if stated != digest_line(manifest):
+        raise Failure(f"{MANIFEST_FILE} or this changed since the build (SHA-256 differs)", where=path, remedy=_REBUILD)
 
 
 def _check_size(path: Path, entry: FileEntry) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from quant.qparams import QParams
 from quant.spectra import analyse
 
 SILENCE_DB = 200.0  # reported when nothing differs
+N_HISTOGRAMS, N_BINS = 6, 48  # of the values that cost the output most when rounded alone
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,25 @@ class TapAccuracy:
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True)
+class TapHistogram:
+    """How often a float value takes which size, and what its 8-bit grid keeps: `counts` in bins of equal width from
+    `minimum` to `maximum`; what lies outside `low` .. `high` is clipped, `clipped_share` of all, 0 to 1."""
+
+    tap: str
+    minimum: float
+    maximum: float
+    low: float
+    high: float
+    n_values: int
+    clipped_share: float
+    counts: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self) | {"counts": list(self.counts)}
+
+
 def sqnr_db(reference: Tensor, value: Tensor) -> float:
     """Signal to quantization noise ratio."""
     noise = float(((reference - value) ** 2).sum())
@@ -54,6 +75,11 @@ def sqnr_db(reference: Tensor, value: Tensor) -> float:
 
 def measure(graph: Graph, plan: Plan, clips: Array) -> list[TapAccuracy]:
     """Every tap on clips (n_clips, samples), worst cumulative SQNR first."""
+    return study(graph, plan, clips)[0]
+
+
+def study(graph: Graph, plan: Plan, clips: Array) -> tuple[list[TapAccuracy], list[TapHistogram]]:
+    """As `measure`, and the histograms of the 8-bit values that cost the output most when rounded alone."""
     spectra = torch.from_numpy(analyse(clips))
     model = FloatModel(graph).eval()
     inside = [f"{n.name}.{role}" for n in graph.nodes if n.kind in ("gru", "bigru") for role in GRU_TAPS]
@@ -63,7 +89,16 @@ def measure(graph: Graph, plan: Plan, clips: Array) -> list[TapAccuracy]:
         rough = _recorded(model, spectra, plan_tap(graph, plan), taps)
         effects = _output_effects(model, plan, spectra[:1])
     rows = [_row(tap, plan.grids.get(tap), exact[tap], rough[tap], effects.get(tap, SILENCE_DB)) for tap in taps]
-    return sorted(rows, key=lambda r: r.cumulative_sqnr_db)
+    costly = sorted((r for r in rows if r.type == "int8"), key=lambda r: r.isolated_output_sqnr_db)[:N_HISTOGRAMS]
+    histograms = [_histogram(r.tap, plan.grids[r.tap], exact[r.tap]) for r in costly]
+    return sorted(rows, key=lambda r: r.cumulative_sqnr_db), histograms
+
+
+def _histogram(tap: str, q: QParams, values: Tensor) -> TapHistogram:
+    counts, edges = np.histogram(values.numpy(), N_BINS)
+    clipped = int(((values < q.low) | (values > q.high)).sum())
+    bounds = float(edges[0]), float(edges[-1]), q.low, q.high
+    return TapHistogram(tap, *bounds, values.numel(), clipped / values.numel(), tuple(int(n) for n in counts))
 
 
 def _row(tap: str, q: QParams | None, exact: Tensor, rough: Tensor, effect_db: float) -> TapAccuracy:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import MANIFEST_FILE, FileEntry
+from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, FileEntry, Manifest, digest_line, dump
 from quant.graph import Array
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # a date in an archive would change its hash
@@ -60,6 +60,13 @@ def folder(out: Path) -> Iterator[Path]:
         for parent in made:
             parent.rmdir()
         raise
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """The index, and the digest that finds a change in it."""
+    text = dump(manifest)
+    (directory / MANIFEST_FILE).write_bytes(text)
+    (directory / DIGEST_FILE).write_bytes(digest_line(text))
 
 
 def _umask() -> int:

@@ -95,7 +95,10 @@ def _compare(args: argparse.Namespace, limits: dict[str, float]) -> int:
     else:
         print(f"A: {a.name}\nB: {b.name}")
         print_table(budget_compare.TOTAL_COLUMNS, budget_compare.total_rows(comparison))
-        print_table(budget_compare.LAYER_COLUMNS, budget_compare.layer_rows(comparison))
+        if comparison.layers:
+            print_table(budget_compare.LAYER_COLUMNS, budget_compare.layer_rows(comparison))
+        else:
+            print("no layer differs")
         print("\n".join(budget_gates.sentence(line) for line in counted["budget"]) or "no limit was given")
     budget_gates.check(counted, b.name)
     return command.DONE

@@ -21,30 +21,37 @@ from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import MANIFEST_FILE, Checkpoint, Manifest, ModelEntry, dump
+from edge_runtime.manifest import Checkpoint, Manifest, ModelEntry
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant import (
     accuracy,
     artifact,
     assets,
     budget,
+    card,
     coverage,
     emit_c,
     emit_native,
     emit_onnx,
     emit_tflite,
-    official_io,
+    native_limits,
+    other_software,
     ptq,
     recipe,
+    report,
+    sbom,
     search,
     validation,
 )
 from quant.emitted import Emitted
 from quant.float_model import FloatModel
 from quant.graph import Array, Graph
+from quant.liveness import plan_memory
 from quant.plan import plan_table
 from quant.ptq import CalibrationSet, Quantized
 from quant.reference import Reference
+from quant.report_clips import golden_clip
+from quant.report_provenance import provenance
 from quant.search import Found
 from quant.source import DEFAULT_RECIPE, Source, open_sounds, open_source
 from quant.spectra import analyse
@@ -53,7 +60,10 @@ FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measur
 INT8_FLOOR_DB = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more were measured
 GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
 ACCURACY_CLIPS, ACCURACY_SAMPLES = 8, int(1.5 * SAMPLE_RATE_HZ)
-BUILT_WITH = ("edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers")
+BUILT_WITH = (
+    "edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "jinja2", "matplotlib",
+    "soundfile",
+)  # fmt: skip
 
 Progress = Callable[[str], None]
 
@@ -73,6 +83,8 @@ class Settings:
     max_pesq_drop: float | None = None  # search for the recipe that keeps it
     search_state: Path | None = None
     official_io: bool = False  # the ONNX models once more, with the official signature
+    html: bool = True  # report.html, which takes seconds
+    tensorrt: bool = False  # the 8-bit ONNX model once more, by TensorRT's rules
 
     def __post_init__(self) -> None:
         if self.max_pesq_drop is not None and self.ranges is not None:
@@ -103,6 +115,7 @@ def build(settings: Settings, progress: Progress) -> Built:
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
     with artifact.folder(settings.folder) as part:
         source = read(settings, progress)
+        native_limits.require(source.graph)
         sounds = corpora(settings, progress) if _needs_sounds(settings, source) else None
         calibration = CalibrationSet.make(*sounds, Mix()) if sounds else None
         excerpt = calibration.excerpt if calibration else source.noisy
@@ -113,32 +126,45 @@ def build(settings: Settings, progress: Progress) -> Built:
         if ranges is not None and calibration:
             quantized = ptq.refine(quantized, source.recipe, calibration)
         progress("emitting native weights" if board.bare else "emitting ONNX, TFLite and native weights")
-        models = emit_all(source.graph, quantized, native_only=board.bare)
+        models = (emit_engine if board.bare else emit_all)(source.graph, quantized)
         progress("writing golden vectors")
         golden = golden_vectors(source.graph, quantized, excerpt)
         progress("measuring the error of every tap")
-        report = make_report(board, source, quantized, excerpt, models)
+        figures = make_report(board, source, quantized, excerpt, models)
         if path:
-            report["search"] = path.to_dict()
-        progress("writing the folder")
+            figures["search"] = path.to_dict()
         quantized.ranges.save(part / "ranges.json")
-        more = emit_more(settings, source.graph, quantized)
-        report["files"] |= sizes(more)
+        ranges_json = (part / "ranges.json").read_bytes()
+        asked = {"official": settings.official_io, "tensorrt": settings.tensorrt}
+        more = other_software.emit(source.graph, quantized, **asked)
+        figures["files"] |= sizes(more)
+        figures |= other_software.tensorrt_report(more, golden)
+        figures["provenance"] = provenance(
+            board.name, source, quantized.ranges, ranges_json, given(settings), built_with()
+        )
+        progress("drawing the report" if settings.html else "writing the folder")
+        clips = [golden_clip(golden, report.GOLDEN_SOURCE)]
+        whole = report.complete(figures, board, clips)
         files = {name: emitted.data for name, emitted in (models | more).items()} | {
             "golden.npz": artifact.npz_bytes(golden),
-            "plan.json": artifact.json_bytes(report["plan"]),
-            "ranges.json": (part / "ranges.json").read_bytes(),
+            "plan.json": artifact.json_bytes(whole["plan"]),
+            "ranges.json": ranges_json,
             "recipe.toml": recipe.to_toml(source.recipe).encode(),
-            "report.json": artifact.json_bytes(report),
+            **report.pages(whole, board, clips, html=settings.html),
         }
+        checkpoint = Checkpoint(name=source.name, sha256=source.sha256)
+        entries = {name: artifact.file_entry(data) for name, data in files.items()}
+        files |= {sbom.FILE: sbom.make(board.name, checkpoint, entries)}
         if board.bare:
             progress("writing C sources and their vectors")
             names = {"checkpoint": source.name, "recipe": source.recipe.name, "version": version("edge-denoise")}
             files |= emit_c.files(models, golden, excerpt[0, :GOLDEN_SAMPLES], names)
+        else:
+            files |= {card.FILE: card.render(make_manifest(board, source, models, files), whole).encode()}
         for name, data in files.items():
             (part / name).write_bytes(data)
-        (part / MANIFEST_FILE).write_bytes(dump(make_manifest(board, source, models, files)))
-    return Built(settings.folder, report)
+        artifact.write_manifest(part, make_manifest(board, source, models, files))
+    return Built(settings.folder, whole)
 
 
 def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
@@ -216,30 +242,22 @@ def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
     return CalibrationSet.make(*corpora(settings, progress), Mix())
 
 
-def emit_all(graph: Graph, quantized: Quantized, *, native_only: bool = False) -> dict[str, Emitted]:
+def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
     """Every model file, int8 and float."""
-    native = {
-        "model.native": emit_native.emit(quantized.graph, quantized.plan),
-        "model.fp32.native": emit_native.emit(graph),
-    }
-    if native_only:
-        return native
     return {
         "model.onnx": emit_onnx.emit(quantized.graph, quantized.plan),
         "model.fp32.onnx": emit_onnx.emit(graph),
         "model.tflite": emit_tflite.emit(quantized.graph, quantized.plan),
         "model.fp32.tflite": emit_tflite.emit(graph),
-        **native,
+        **emit_engine(graph, quantized),
     }
 
 
-def emit_more(settings: Settings, graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
-    """Files for other software, when asked for."""
-    if not settings.official_io:
-        return {}
+def emit_engine(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
+    """The weights of the native engine alone."""
     return {
-        "model.official.onnx": official_io.emit(quantized.graph, quantized.plan),
-        "model.official.fp32.onnx": official_io.emit(graph),
+        "model.native": emit_native.emit(quantized.graph, quantized.plan),
+        "model.fp32.native": emit_native.emit(graph),
     }
 
 
@@ -273,7 +291,7 @@ def make_report(
     plan = quantized.plan
     auditors = {"model.onnx": coverage.audit_onnx, "model.tflite": coverage.audit_tflite}
     audits = [audit(quantized.graph, plan, models[name]) for name, audit in auditors.items() if name in models]
-    rows = accuracy.measure(quantized.graph, plan, noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
+    rows, histograms = accuracy.study(quantized.graph, plan, noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
     counted = budget.report(board, source.network, plan.precision, streaming=quantized.graph)
     return {
         "board": board.name,
@@ -284,7 +302,23 @@ def make_report(
         "coverage": {audit.engine: audit.to_dict() for audit in audits},
         "plan": plan_table(quantized.graph, plan),
         "accuracy": [row.to_dict() for row in rows],
+        "histograms": [histogram.to_dict() for histogram in histograms],
+        "memory": plan_memory(quantized.graph, plan.precision).to_dict(),
     }
+
+
+def given(settings: Settings) -> dict[str, bool]:
+    """What the user named; the rest was pulled, or came in a trained file."""
+    return {
+        "weights": settings.checkpoint is not None,
+        "speech": settings.speech is not None,
+        "noise": settings.noise is not None,
+    }
+
+
+def built_with() -> dict[str, str]:
+    """Versions of everything that decides a byte of the artifact."""
+    return {name: version(name) for name in BUILT_WITH} | {"python": platform.python_version()}
 
 
 def make_manifest(
@@ -321,7 +355,7 @@ def make_manifest(
         },
         files={name: artifact.file_entry(data) for name, data in sorted(files.items())},
         checkpoint=Checkpoint(name=source.name, sha256=source.sha256),
-        built_with={name: version(name) for name in BUILT_WITH} | {"python": platform.python_version()},
+        built_with=built_with(),
     )
 
 
@@ -335,7 +369,9 @@ def summary(built: Built, elapsed_s: float) -> list[str]:
         f"files:    {sizes}",
         f"int8:     {f'{shares}, as the runtimes execute them' if shares else 'as planned, bit for bit'}",
         *(f"{engine + ':':<9} {_by_kind(c['nodes'])}" for engine, c in report["coverage"].items()),
-    ]
+        *(f"tensorrt: {t['golden_snr_db']:.1f} dB to float in ONNX Runtime; TensorRT itself was not run"
+          for t in [report.get("tensorrt")] if t),
+    ]  # fmt: skip
 
 
 def _by_kind(nodes: list[dict[str, Any]]) -> str:

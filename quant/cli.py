@@ -9,19 +9,23 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from edge_runtime import __version__, command
 from edge_runtime.command import Command
-from edge_runtime.errors import Failure
-from quant import budget_command, eval_command, train_command
+from quant import (
+    budget_command,
+    card_command,
+    deploy_command,
+    eval_command,
+    release_command,
+    report_command,
+    train_command,
+)
 from quant.output import PROG
 from quant.output import print_json as _print_json
 from quant.output import print_table as _print_table
 from quant.output import say as _say
-
-if TYPE_CHECKING:
-    from edge_runtime.golden import GoldenRow
 
 DESCRIPTION: Final = "Compile a GTCRN checkpoint into an int8 denoiser for a board."
 _TARGET_HELP: Final = "a board of `quant boards`, or a .toml file"
@@ -72,9 +76,12 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
     parser.add_argument("--max-pesq-drop", type=_pesq_drop, metavar="X", help="search for the recipe: int8 where PESQ"
                         " stays within X of float; the settings of --recipe hold, its rules do not")  # fmt: skip
+    parser.add_argument("--no-report", action="store_true", help="leave report.html out; `quant report` makes it later")
     parser.add_argument("--search-state", type=Path, metavar="F", help="journal of the search, to go on from; default:"
                         " in the cache, one for each checkpoint, corpora and settings")  # fmt: skip
     own = "`official`: write the ONNX models also with the four inputs of the official one, for sherpa-onnx and others"
+    jetson = "`tensorrt`: write the 8-bit ONNX model also by TensorRT's rules (symmetric, explicit), for Jetson boards"
+    parser.add_argument("--qdq", choices=("own", "tensorrt"), default="own", help=jetson)
     parser.add_argument("--io", choices=("own", "official"), default="own", help=own)
 
 
@@ -93,6 +100,8 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+    signer = "public key that must have signed it; then nothing may lie there that the manifest does not name"
+    parser.add_argument("--key", type=Path, metavar="PUB", help=signer)
 
 
 def _pull(args: argparse.Namespace) -> int:
@@ -157,7 +166,7 @@ def _build(args: argparse.Namespace) -> int:
 
     settings = build.Settings(
         args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force,
-        args.max_pesq_drop, args.search_state, args.io == "official",
+        args.max_pesq_drop, args.search_state, args.io == "official", not args.no_report, args.qdq == "tensorrt",
     )  # fmt: skip
     start = time.monotonic()
     built = build.build(settings, _say)
@@ -165,7 +174,7 @@ def _build(args: argparse.Namespace) -> int:
         return _print_json({"out": str(built.folder), **built.report})
     for line in build.summary(built, time.monotonic() - start):
         print(line)
-    if "search" in built.report:
+    if built.report["search"]:
         columns = ("step", "raised", "to", "MACs", "int8 MACs", "ΔPESQ (95 %)", "at most lost", "SNR to float dB")
         _print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report["search"]["path"])])
     _print_table(
@@ -212,42 +221,25 @@ def _paired_pesq(row: dict[str, Any]) -> str:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from edge_runtime.golden import check_golden
+    from edge_runtime import golden
     from edge_runtime.manifest import open_artifact
+    from quant import signing
 
     artifact = open_artifact(args.directory)
     artifact.check_all()
-    rows = check_golden(artifact)
+    if args.key is not None:
+        artifact.check_whole()
+    signed = signing.verify(args.directory, args.key) if args.key or signing.is_signed(args.directory) else None
+    rows = golden.check_golden(artifact)
     if args.json:
-        _print_json({"directory": str(args.directory), "golden": [_golden_dict(row) for row in rows]})
+        table = [golden.to_dict(row) for row in rows]
+        seal = {"signature": signed and signed._asdict(), "unnamed_files": artifact.unnamed_files()}
+        _print_json({"directory": str(args.directory), "golden": table, **seal})
     else:
-        print(f"{len(artifact.manifest.files)} files are as built")
-        _print_table(("engine", "precision", "SNR dB", "floor dB", ""), [_golden_cells(row) for row in rows])
-    _judge(args.directory, rows)
+        print(f"{len(artifact.manifest.files)} files are as built{signing.describe(signed)}")
+        _print_table(("engine", "precision", "SNR dB", "floor dB", ""), [golden.cells(row) for row in rows])
+    golden.judge(artifact, rows)
     return command.DONE
-
-
-def _golden_dict(row: GoldenRow) -> dict[str, Any]:
-    """JSON has no infinity, which is the SNR of equal vectors: null there, with "ok" true."""
-    finite = row.snr_db is not None and math.isfinite(row.snr_db)
-    return {**row._asdict(), "snr_db": row.snr_db if finite else None}
-
-
-def _golden_cells(row: GoldenRow) -> tuple[str, ...]:
-    reached = "" if row.snr_db is None else f"{row.snr_db:.1f}"
-    verdict = {True: "ok", False: "BREACH", None: "not run: engine not installed"}[row.ok]
-    return row.engine, row.precision, reached, "exact" if row.exact else f"{row.floor_db:.0f}", verdict
-
-
-def _judge(directory: Path, rows: Sequence[GoldenRow]) -> None:
-    """Failure when a model breached its golden vectors, or none could run."""
-    broken = ", ".join(f"{row.engine} {row.precision}" for row in rows if row.ok is False)
-    if broken:
-        remedy = "build it again with `quant build`, or report the engine's version"
-        raise Failure(f"golden vectors breached by {broken}", where=directory, remedy=remedy)
-    if all(row.ok is None for row in rows):
-        remedy = "`pip install 'edge-denoise[onnx]'`"
-        raise Failure("no engine is installed to run the golden vectors", where=directory, remedy=remedy)
 
 
 COMMANDS: Final = (
@@ -270,7 +262,11 @@ COMMANDS: Final = (
         _ablate_arguments,
         _ablate,
     ),
+    Command("report", report_command.SUMMARY, report_command.add_arguments, report_command.run),
     Command("budget", budget_command.SUMMARY, budget_command.add_arguments, budget_command.run),
+    *release_command.COMMANDS,
+    deploy_command.COMMAND,
+    *card_command.COMMANDS,
 )
 
 if __name__ == "__main__":

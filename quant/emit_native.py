@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quant import exact, native_gru
+from quant import exact, native_gru, native_limits
 from quant.emitted import Emitted
 from quant.graph import Array, Graph, Node
 from quant.native_file import (
@@ -37,8 +37,9 @@ FLOAT_PLAN = Plan({}, {}, {})
 def emit(graph: Graph, plan: Plan | None = None) -> Emitted:
     """The weights of the native engine; without a plan the float ones.
 
-    Raises ValueError for a graph that the engine has no operation for.
+    Raises ValueError for a graph that the engine has no operation for, Failure for one beyond its limits.
     """
+    native_limits.require(graph)
     lowering = Lowering(graph, plan)
     return lowering.run()
 

@@ -29,11 +29,11 @@ Layout = Literal["maps", "rows"]
 def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
-    file = _Emitter(graph, plan).run()
+    file = OnnxEmitter(graph, plan).run()
     return Emitted(file.to_bytes(description), tuple(file.states), file.constant_bytes)
 
 
-class _Emitter:
+class OnnxEmitter:
     def __init__(self, graph: Graph, plan: Plan | None) -> None:
         self.graph, self.plan, self.file = graph, plan, OnnxFile()
         self.made: dict[tuple[str, bool, Layout], str] = {}  # (value, as int8?, layout) -> name

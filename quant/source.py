@@ -37,6 +37,7 @@ class Source:
     recipe: Recipe
     ranges: Ranges | None = None
     noisy: Array | None = None
+    attribution: str = ""  # whose weights and sounds a trained file is made from
 
 
 def open_source(
@@ -79,4 +80,5 @@ def _trained(path: Path, recipe_name: str | None) -> Source:
         raise Failure("was trained for its own recipe", where=path, remedy=remedy)
     found = trained.load(path)
     header, network = found.header, blank(found.config)
-    return Source(found.name, found.sha256, network, found.graph, header.recipe, header.ranges, found.noisy)
+    whose = header.attribution
+    return Source(found.name, found.sha256, network, found.graph, header.recipe, header.ranges, found.noisy, whose)

@@ -15,13 +15,14 @@ import torch
 from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.golden import check_golden
-from edge_runtime.manifest import MANIFEST_FILE, open_artifact
+from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, open_artifact
 from quant import artifact, build, cli, recipe
 from quant.build import Built, Settings
 
 FILES = {
-    "golden.npz", "manifest.json", "model.fp32.native", "model.fp32.onnx", "model.fp32.tflite", "model.native",
-    "model.onnx", "model.tflite", "plan.json", "ranges.json", "recipe.toml", "report.json",
+    "README.md", "golden.npz", "manifest.json", "manifest.sha256", "model.fp32.native", "model.fp32.onnx",
+    "model.fp32.tflite", "model.native", "model.onnx", "model.tflite", "plan.json", "ranges.json", "recipe.toml",
+    "report.html", "report.json", "sbom.cdx.json",
 }  # fmt: skip
 MODELS = {name for name in FILES if name.startswith("model.")}
 
@@ -59,10 +60,10 @@ def test_every_file_is_there_and_as_the_manifest_says(built: Built) -> None:
     assert set(contents(built.folder)) == FILES
     assert [path.name for path in built.folder.parent.iterdir()] == ["rpi4"], "no temporary folder stays"
     opened = open_artifact(built.folder)
-    opened.check_all()
-    assert set(opened.manifest.files) == FILES - {MANIFEST_FILE}
+    opened.check_whole()
+    assert set(opened.manifest.files) == FILES - {MANIFEST_FILE, DIGEST_FILE}
     for name, sha256 in contents(built.folder).items():
-        if name != MANIFEST_FILE:
+        if name not in (MANIFEST_FILE, DIGEST_FILE):
             assert opened.manifest.files[name].sha256 == sha256
             assert opened.manifest.files[name].bytes == (built.folder / name).stat().st_size
     assert (opened.manifest.board, opened.manifest.recipe) == ("rpi4", "static")

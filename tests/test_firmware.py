@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +22,8 @@ from quant import build, emit_c
 
 WARN = "WARN=-Wall -Wextra -Werror -pedantic"
 ARMV7 = "-O2 -march=armv7-a -mfpu=vfpv3-d16 -static"
+CORTEX_M = Path(__file__).parent / "native" / "cortex_m" / "run.sh"
+SIZES = r"text (\d+) bytes \(code, tables and weights\), data (\d+), bss (\d+)"
 NEEDS = {"memcpy", "memset", "memmove", "strcmp", "sqrtf"}  # of the C library, as README.md says
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc") or not shutil.which("make"), reason="no C compiler or make")
@@ -81,6 +86,10 @@ def test_it_is_an_artifact_like_any_other(folder: Path) -> None:
         build.build(settings(folder), lambda message: None)
 
 
+def test_the_licence_is_this_projects(folder: Path) -> None:
+    assert (folder / "LICENSE").read_text() == (Path(build.__file__).parents[1] / "LICENSE").read_text()
+
+
 def test_two_builds_are_equal(folder: Path, tmp_path: Path) -> None:
     again = build.build(settings(tmp_path / "again"), lambda message: None).folder
     assert {f.name: f.read_bytes() for f in again.iterdir()} == {f.name: f.read_bytes() for f in folder.iterdir()}
@@ -133,6 +142,37 @@ def test_on_emulated_arm(copy: Path, arch: str, compiler: str, flags: str, cpus:
     for cpu, fastest in cpus.items():
         status, lines = self_test(copy, *emulator(arch, cpu, compiler))
         assert (status, lines[0].split()[0]) == (0, fastest), lines
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+def test_on_an_emulated_armv6(copy: Path) -> None:
+    """The first Pi's and Zero's processor: no distribution's C library here is for it, so zig links its own."""
+    if importlib.util.find_spec("ziglang") is None:
+        pytest.skip("needs the extra `wheels`")
+    run = emulator("arm", "arm1176", "gcc")
+    zig = f"{sys.executable} -m ziglang cc -target arm-linux-musleabihf -mcpu=arm1176jzf_s"
+    make(copy, f"CC={zig}", "CFLAGS=-O2 -static", "SIMD=1")
+    status, lines = self_test(copy, *run)
+    assert (status, [line.split()[0] for line in lines]) == (0, ["portable"]), lines
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+@pytest.mark.parametrize("core", ["m7", "m55"])
+def test_on_an_emulated_microcontroller(folder: Path, core: str) -> None:
+    """Cortex-M with an FPU, no operating system: bit for bit, and the sizes that docs/native.md tells."""
+    if not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"):
+        pytest.skip("needs Debian's gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm")
+    done = subprocess.run([CORTEX_M, folder, core], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout
+    assert f"{core} portable int8: 16 frames and 62 hops bit for bit" in said
+    assert f"{core} portable fp32: 16 frames and 62 hops within their bounds" in said
+    texts = [(int(text), int(data), int(bss)) for text, data, bss in re.findall(SIZES, said)]
+    assert [(data, bss) for _, data, bss in texts] == [(0, 0), (0, 0)], "the caller owns every byte of RAM"
+    assert [text <= most for (text, _, _), most in zip(texts, (90_000, 140_000), strict=True)] == [True, True]
+    assert len(re.findall(r"\d{7} instructions a hop, \d{4} bytes of stack", said)) == 2
 
 
 def test_the_engine_needs_five_functions_and_no_memory_of_its_own(copy: Path) -> None:

@@ -20,9 +20,11 @@ from edge_runtime.manifest import ModelEntry
 from edge_runtime.stft import Float32Array
 from quant import assets, counts, emit_onnx, official_io, variant
 from quant.graph import Graph
+from quant.gtcrn import gtcrn
 from quant.passes import streaming_graph
 from quant.plan import Plan
 from quant.ptq import Quantized
+from quant.train import initial_params
 
 PRECISIONS = ("fp32", "int8")
 # The official model against ours, float32 sums in another order: 117 dB and more were measured, of caches 124.
@@ -137,6 +139,13 @@ def test_sherpa_onnx_streams_it(
     same = onnxruntime.__version__.startswith(f"{shipped}.")
     found = agreement_db(official_io.emit(graph, plan).data, mixture[:64_000], tmp_path)
     assert found >= (SHERPA_FLOOR_DB if same or precision == "fp32" else OTHER_RUNTIME_FLOOR_DB)
+
+
+def test_sherpa_onnx_streams_networks_of_other_sizes(mixture: Float32Array, tmp_path: Path) -> None:
+    shipped_onnxruntime()
+    config = variant.parse_line("channels=12,dpgrnn=1,dilations=1,4")
+    model = official_io.emit(streaming_graph(gtcrn(initial_params(1, config), config))).data
+    assert agreement_db(model, mixture[:32_000], tmp_path) >= SHERPA_FLOOR_DB
 
 
 @pytest.mark.slow

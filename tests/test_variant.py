@@ -111,6 +111,22 @@ def test_8_bits_in_native_are_the_integer_reference(line: str, calibration: Cali
     np.testing.assert_array_equal(stream(engine, frames), wanted)
 
 
+@pytest.mark.parametrize(("config", "words"), [
+    (Config(channels=64, dilations=(64,)), None),
+    (Config(channels=68), "dpgrnn1.intra_rnn has 68 channels, it takes 64"),
+    (Config(dilations=(65,)), "a dilation of 65 frames, it takes 64"),
+    (Config(dilations=(64, 63, 61, 59, 53, 47)), "come round together after 72294638976 frames"),
+])  # fmt: skip
+def test_what_the_native_engine_cannot_run_is_refused_before_it_is_written(config: Config, words: str | None) -> None:
+    graph = streaming_graph(counts.blank(config))
+    if words is None:
+        open_native(emit_native.emit(graph).data, ModelEntry(file="x", states=(), golden_snr_floor_db=0), "fp32", 1)
+        return
+    with pytest.raises(Failure, match="too much for the native engine") as caught:
+        emit_native.emit(graph)
+    assert words in str(caught.value)
+
+
 # --- checkpoints ------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,8 @@
 #include "ed_program.h"
 #include "ed_tables.h"
 
-#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0
+/* 16: half floats are computed as such, too (processors with half-precision arithmetic). */
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
 #error "floats must be computed as floats (x87 rounds otherwise): on 32-bit x86 compile with -msse2 -mfpmath=sse"
 #endif
 

@@ -1,0 +1,245 @@
+"""Files put on a machine and taken away again: a list of changes, and a receipt of what was done.
+
+Changes are shown before anything happens, made all or none, and undone exactly: a file or block that someone changed
+since is refused, unless forced.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from edge_runtime.errors import Failure
+
+OPEN, CLOSE = "# >>> edge-denoise >>>", "# <<< edge-denoise <<<"
+_BLOCK: Final = re.compile(re.escape(OPEN) + r".*?" + re.escape(CLOSE) + r"\n?", re.DOTALL)
+
+
+class Change(NamedTuple):
+    """A file of our own, or, `is_block`, lines in a file that is the user's."""
+
+    path: Path
+    content: bytes
+    is_block: bool = False
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """One change as it was made. `block` is the exact text put into the user's file; that file is removed when it was
+    `created` for it and holds nothing else."""
+
+    path: str
+    sha256: str = ""
+    block: str = ""
+    created: bool = False
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What an installation did; `folders` were made for it, outermost first."""
+
+    format: Literal["edge-denoise-install"] = "edge-denoise-install"
+    version: Literal[1] = 1
+    done: tuple[Done, ...]
+    folders: tuple[str, ...]
+
+
+class Edit(NamedTuple):
+    """A file before and after; None is no file."""
+
+    path: Path
+    before: bytes | None
+    after: bytes | None
+
+    @property
+    def verb(self) -> str:
+        if self.before == self.after:
+            return "keep"
+        return "add" if self.before is None else "remove" if self.after is None else "change"
+
+
+def load_receipt(path: Path) -> Receipt | None:
+    """None when nothing is installed. Failure: it cannot be read."""
+    if not path.exists():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Receipt)
+    except (msgspec.DecodeError, OSError) as error:
+        raise Failure(f"not a receipt of an installation ({error})", where=path, remedy="remove it by hand") from error
+
+
+def plan_install(changes: Sequence[Change], receipt: Receipt | None, *, force: bool) -> tuple[list[Edit], list[Done]]:
+    """What would be written over what is there. Failure: a file there is not ours, or was changed since."""
+    ours = {done.path: done for done in receipt.done} if receipt else {}
+    edits, made = [], []
+    for change in changes:
+        edit, done = (_block_edit if change.is_block else _file_edit)(change, ours.get(str(change.path)), force)
+        edits.append(edit)
+        made.append(done)
+    left = [done for done in ours.values() if done.path not in {str(change.path) for change in changes}]
+    return edits + _removals(left, force=force), made
+
+
+def plan_uninstall(receipt: Receipt, *, force: bool) -> list[Edit]:
+    """Every change taken back. Failure: something was changed since."""
+    return _removals(receipt.done, force=force)
+
+
+def install(edits: Sequence[Edit], made: Sequence[Done], old: Receipt | None, receipt_path: Path) -> None:
+    """Make the edits and leave a receipt. Failure: something cannot be written; everything is as before then."""
+    folders = [*(old.folders if old else ())]
+    folders += [str(folder) for folder in _missing_folders([edit.path for edit in edits] + [receipt_path])]
+    receipt = msgspec.json.format(msgspec.json.encode(Receipt(done=tuple(made), folders=tuple(folders))))
+    _apply([*edits, Edit(receipt_path, _content(receipt_path), receipt)])
+
+
+def uninstall(edits: Sequence[Edit], receipt: Receipt, receipt_path: Path) -> None:
+    """Make the edits, remove the receipt and the folders that are empty again."""
+    _apply([*edits, Edit(receipt_path, _content(receipt_path), None)])
+    for folder in reversed(receipt.folders):
+        with suppress(OSError):  # in use by others, or gone
+            os.rmdir(folder)
+
+
+def edit_lines(edit: Edit) -> list[str]:
+    """As a patch; binary files by size and hash."""
+    if edit.verb == "keep":
+        return [f"  {edit.path}: as it is"]
+    content = edit.after if edit.after is not None else edit.before
+    assert content is not None
+    if b"\0" in content:
+        what = f"{len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()[:12]}"
+        return [f"{edit.verb} {edit.path} ({what})"]
+    before, after = (_lines(side) for side in (edit.before, edit.after))
+    return [f"{edit.verb} {edit.path}", *(f"    {line}" for line in list(_diff(before, after))[2:])]
+
+
+def edit_record(edit: Edit) -> dict[str, Any]:
+    """For --json."""
+    sha256 = hashlib.sha256(edit.after).hexdigest() if edit.after is not None else None
+    return {"path": str(edit.path), "verb": edit.verb, "bytes": len(edit.after or b""), "sha256": sha256}
+
+
+def _diff(before: list[str], after: list[str]) -> Iterable[str]:
+    return (line for line in difflib.unified_diff(before, after, lineterm="", n=1) if not line.startswith("@@"))
+
+
+def _lines(content: bytes | None) -> list[str]:
+    return (content or b"").decode(errors="replace").splitlines()
+
+
+def _file_edit(change: Change, ours: Done | None, force: bool) -> tuple[Edit, Done]:
+    before = _content(change.path)
+    if before is not None and before != change.content and not force:
+        if ours is None:
+            raise Failure("exists and is not ours", where=change.path, remedy="move it, or pass --force to replace it")
+        _check_unchanged(ours, before)
+    return Edit(change.path, before, change.content), Done(path=str(change.path), sha256=_sha256(change.content))
+
+
+def _block_edit(change: Change, ours: Done | None, force: bool) -> tuple[Edit, Done]:
+    before = _content(change.path)
+    text = _text(change.path, before)
+    rest = _without_block(ours, text, force=force) if ours else _BLOCK.sub("", text)
+    joint = "" if rest == "" or rest.endswith("\n") else "\n"
+    block = f"{joint}{OPEN}\n{change.content.decode()}{CLOSE}\n"
+    created = ours.created if ours else before is None
+    return Edit(change.path, before, (rest + block).encode()), Done(path=str(change.path), block=block, created=created)
+
+
+def _removals(done: Iterable[Done], *, force: bool) -> list[Edit]:
+    edits = []
+    for each in done:
+        path = Path(each.path)
+        before = _content(path)
+        after: bytes | None = None
+        if before is not None and each.block:
+            rest = _without_block(each, _text(path, before), force=force)
+            after = None if rest == "" and each.created else rest.encode()
+        elif before is not None and not force:
+            _check_unchanged(each, before)
+        edits.append(Edit(path, before, after))
+    return edits
+
+
+def _without_block(done: Done, text: str, *, force: bool) -> str:
+    if done.block in text:
+        return text.replace(done.block, "", 1)
+    if _BLOCK.search(text) and not force:
+        raise Failure("our block in it was changed", where=done.path, remedy="pass --force to remove it all the same")
+    return _BLOCK.sub("", text)
+
+
+def _check_unchanged(done: Done, content: bytes) -> None:
+    if _sha256(content) != done.sha256:
+        raise Failure("was changed since it was installed", where=done.path, remedy="keep a copy, then pass --force")
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Failure(f"cannot be read ({error.strerror})", where=path) from error
+
+
+def _text(path: Path, content: bytes | None) -> str:
+    try:
+        return (content or b"").decode()
+    except UnicodeDecodeError as error:
+        raise Failure("is not text", where=path, remedy="look at it by hand") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _missing_folders(paths: Iterable[Path]) -> list[Path]:
+    missing = {folder for path in paths for folder in path.parents if not folder.exists()}
+    return sorted(missing, key=lambda folder: len(folder.parts))
+
+
+def _apply(edits: Sequence[Edit]) -> None:
+    made: list[Edit] = []
+    folders = _missing_folders(edit.path for edit in edits if edit.after is not None)
+    try:
+        for edit in edits:
+            _put(edit.path, edit.after)
+            made.append(edit)
+    except OSError as error:
+        for edit in reversed(made):
+            with suppress(OSError):
+                _put(edit.path, edit.before)
+        for folder in reversed(folders):
+            with suppress(OSError):
+                os.rmdir(folder)
+        raise Failure(
+            f"cannot be written ({error.strerror}); everything is as before",
+            where=error.filename2 or error.filename,
+            remedy="check who may write there (--service needs root), and the space left",
+        ) from error
+
+
+def _put(path: Path, content: bytes | None) -> None:
+    """Whole or not at all; a link stays a link: what it points to is written."""
+    path = path.resolve() if content is not None else path
+    if content is None:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+    part = path.with_name(f".edge-denoise-{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(content)
+        part.chmod(mode)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,28 @@
+"""Tell systemd how it goes: READY, WATCHDOG, STOPPING, over the datagram socket that it names (sd_notify(3))."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def notify(state: str) -> bool:
+    """Send "READY=1" and the like. False: nobody asked, or nobody listens; a service must not fail of it."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+            to.connect("\0" + address[1:] if address.startswith("@") else address)
+            to.sendall(state.encode())
+    except OSError:
+        return False
+    return True
+
+
+def watchdog_s() -> float | None:
+    """How often systemd wants to hear WATCHDOG=1: half its limit. None: it does not."""
+    limit_us = os.environ.get("WATCHDOG_USEC", "")
+    if not limit_us.isdecimal() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(limit_us) / 2e6

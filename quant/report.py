@@ -1,0 +1,109 @@
+"""`report.json` and `report.html` of an artifact: put together at a build, and made again with measurements taken in.
+
+complete(report, board, clips)                   the build's figures -> a whole report, verdict and all
+pages(report, clips)                             -> both files
+remake(DIR, Taken(...))                          `quant report`: into DIR, with its manifest, or not at all
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+import boards
+from boards import Board
+from edge_runtime.golden import load_golden
+from edge_runtime.manifest import MANIFEST_FILE, Artifact, dump, open_artifact
+from quant import artifact, history, report_format, report_inputs, verdict
+from quant.report_clips import Clip, golden_clip, user_clip
+
+JSON_FILE, HTML_FILE = "report.json", "report.html"
+GOLDEN_SOURCE: Final = "the golden vectors of this artifact: float model and integer reference; licences are below"
+ESTIMATES_MODULE: Final = "quant.frame_time"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What `quant report` was given; what is None or empty stays as the report has it."""
+
+    benches: Sequence[Path] = ()
+    evaluation: Path | None = None
+    robustness: Path | None = None
+    clips: Sequence[str] = ()
+    against: Path | None = None
+
+
+def complete(report: dict[str, Any], board: Board, clips: Sequence[Clip]) -> dict[str, Any]:
+    """The report with format, estimates, clips and verdict; parts that were not measured are there and empty."""
+    whole: dict[str, Any] = {
+        "benches": [],
+        "quality": None,
+        "robustness": None,
+        "history": None,
+        "search": None,
+    } | report
+    whole |= {"format": report_format.FORMAT, "version": report_format.VERSION, "estimates": _estimates(board)}
+    whole |= {"clips": [clip.to_dict() for clip in clips], "target": boards.to_dict(board)}
+    whole = msgspec.json.decode(artifact.json_bytes(whole))  # in the order of the file, so that a remake draws the same
+    return whole | {"verdict": verdict.judge(whole, board)}
+
+
+def pages(whole: dict[str, Any], board: Board, clips: Sequence[Clip], *, html: bool = True) -> dict[str, bytes]:
+    """File name -> bytes."""
+    files = {JSON_FILE: artifact.json_bytes(whole)}
+    if html:
+        from quant import page  # draws, and what draws is slow to import
+
+        files[HTML_FILE] = page.render(whole, board, clips)
+    return files
+
+
+def remake(directory: Path, taken: Taken) -> dict[str, Any]:
+    """Take measurements in and write both files and the manifest anew; returns the report.
+
+    Failure: no artifact, no report of this version, a file that is not what it should be.
+    """
+    opened = open_artifact(directory)
+    found = report_format.read(directory / JSON_FILE)
+    board = msgspec.convert(found["target"], Board)
+    found["benches"] = report_inputs.merged(
+        found["benches"], [b for f in taken.benches for b in report_inputs.bench(f)]
+    )
+    if taken.evaluation is not None:
+        found["quality"] = report_inputs.quality(taken.evaluation)
+    if taken.robustness is not None:
+        found["robustness"] = report_inputs.robustness(taken.robustness)
+    if taken.against is not None:
+        older = report_format.read(taken.against / JSON_FILE)
+        found["history"] = history.compare(older, found, taken.against.resolve().name)
+    clips = [golden_clip(load_golden(opened), GOLDEN_SOURCE), *(user_clip(opened, text) for text in taken.clips)]
+    whole = complete(found, board, clips)
+    _write(opened, pages(whole, board, clips))
+    return whole
+
+
+def _write(opened: Artifact, files: dict[str, bytes]) -> None:
+    """A copy of the folder with these files takes its place, so that manifest and files always agree."""
+    manifest = opened.manifest
+    entries = {name: artifact.file_entry(data) for name, data in files.items()}
+    renewed = msgspec.structs.replace(manifest, files=dict(sorted((dict(manifest.files) | entries).items())))
+    with artifact.folder(opened.directory) as part:
+        shutil.copytree(opened.directory, part, dirs_exist_ok=True)
+        for name, data in (files | {MANIFEST_FILE: dump(renewed)}).items():
+            (part / name).write_bytes(data)
+
+
+def _estimates(board: Board) -> list[dict[str, Any]]:
+    """Frame times of the cost model, where this version of the compiler has one that knows the board."""
+    if importlib.util.find_spec(ESTIMATES_MODULE) is None:
+        return []
+    rows = importlib.import_module(ESTIMATES_MODULE).estimates(board)
+    names = ("engine", "precision", "low_ms", "high_ms", "source")
+    return [{name: getattr(row, name) for name in names} for row in rows]

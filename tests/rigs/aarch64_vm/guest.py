@@ -1,0 +1,184 @@
+"""Runs inside the emulated machine, as root, under systemd: does what plan.json asks, prints one line of JSON.
+
+hw:0,0,N <-> hw:0,1,N is a cable of snd-aloop, N from 0 to 7. A feeder plays into cable 0, the denoiser hears its other
+end and plays into cable 1, whose other end a recorder hears:
+
+    aplay noisy.wav -> hw:0,0,0 = hw:0,1,0 -> edge-denoise live -> hw:0,0,1 = hw:0,1,1 -> arecord heard.wav
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+HERE = Path(__file__).parent
+MODULES = ("soundcore", "snd", "snd-timer", "snd-pcm", "snd-aloop")
+RATE_HZ = 16_000
+BUFFER = ["--period-size=256", "--buffer-size=8192"]
+PLAY = ["aplay", "-q", "-D", "hw:0,0,0", *BUFFER]
+RECORD = ["arecord", "-q", "-D", "hw:0,1,1", *BUFFER, "-t", "wav", "-f", "S16_LE", "-r", str(RATE_HZ), "-c", "1"]
+MODEL = "/opt/model"
+ENDS = ["--capture", "hw:0,1,0", "--playback", "hw:0,0,1", "--model", MODEL]
+UNIT = "edge-denoise"
+HEARD_RMS = 1e-4  # -80 dBFS: the denoised noise of the test sound lies above, digital silence below
+
+
+def say(text: str) -> None:
+    """A line on the console, for whoever watches."""
+    print(f"{time.monotonic():.1f} {text}", flush=True)
+
+
+def called(*command: str, limit_s: float = 300) -> dict:
+    """A program's end: status, the JSON or text it printed, its last line of complaint."""
+    say(" ".join(command))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
+    try:
+        printed = json.loads(done.stdout)
+    except ValueError:
+        printed = done.stdout
+    say(f"status {done.returncode} {done.stderr.strip()[-500:]}")
+    return {"status": done.returncode, "printed": printed, "complaint": done.stderr.strip()[-500:]}
+
+
+def load_card() -> dict:
+    for name in MODULES:
+        subprocess.run(["insmod", f"/opt/modules/{name}.ko"], check=True)
+    subprocess.run(["udevadm", "settle", "--timeout=10"])
+    for device in Path("/dev/snd").iterdir():  # in case no rule of udev did
+        os.chown(device, 0, 29)
+    return {"cards": Path("/proc/asound/cards").read_text(), "uptime_s": time.monotonic()}
+
+
+def tools() -> dict:
+    """The commands that look at a machine, on a real card."""
+    return {
+        "devices": called("edge-denoise", "devices", "--json"),
+        "doctor": called("edge-denoise", "doctor", "--model", MODEL, *ENDS[:4], "--json"),
+        "latency": called(
+            "edge-denoise", "latency", "--capture", "hw:0,1,3", "--playback", "hw:0,0,3", "--rate", "16000", "--json"
+        ),
+    }
+
+
+def live(seconds: float) -> dict:
+    """`edge-denoise live` between two cables; what the recorder heard against the file path."""
+    noisy, heard, wanted = HERE / "noisy.wav", Path("/tmp/heard.wav"), HERE / "wanted.wav"
+    recorder = subprocess.Popen([*RECORD, str(heard)])
+    feeder = subprocess.Popen([*PLAY, str(noisy)])
+    time.sleep(0.5)
+    done = called(
+        "edge-denoise", "live", *ENDS, "--engine", "native", "--seconds", str(seconds), "--json", limit_s=seconds + 180
+    )
+    for process in (feeder, recorder):
+        process.send_signal(signal.SIGINT)
+        process.wait()
+    if isinstance(done["printed"], str) and done["printed"]:  # a line a second; the last is the sum
+        done["printed"] = json.loads(done["printed"].splitlines()[-1])
+    return {"live": done, "sound": compare(heard, wanted)}
+
+
+def compare(heard: Path, wanted: Path) -> dict:
+    """Aligned by correlation; how far apart in steps of 16 bits, over what both hold."""
+    a, b = (soundfile.read(path, dtype="int16")[0].astype(np.float64) for path in (heard, wanted))
+    n = 1 << (a.size + b.size).bit_length()
+    correlation = np.fft.irfft(np.fft.rfft(a, n) * np.conj(np.fft.rfft(b, n)), n)
+    shift = int(correlation.argmax())
+    shift -= n if shift > n // 2 else 0  # heard[i + shift] is wanted[i]
+    start, end = max(0, -shift), min(b.size, a.size - shift)
+    a, b = a[start + shift : end + shift], b[start:end]
+    loud = np.flatnonzero(np.abs(b) > 32)
+    first = loud[0] if loud.size else b.size
+    a, b = a[first:], b[first:]  # from where there is sound
+    if not a.size:
+        return {"shift_samples": shift, "compared_s": 0.0}
+    difference = np.abs(a - b)
+    far = difference > 2
+    return {
+        "shift_samples": shift,
+        "compared_s": a.size / RATE_HZ,
+        "max_difference_lsb": float(difference.max()),
+        "n_beyond_2_lsb": int(far.sum()),
+        "last_beyond_2_lsb_s": float(np.flatnonzero(far)[-1] / RATE_HZ) if far.any() else None,
+        "snr_db": float(10 * np.log10(np.sum(b**2) / max(np.sum(difference**2), 1e-9))),
+    }
+
+
+def properties(*names: str) -> dict:
+    done = subprocess.run(["systemctl", "show", UNIT, f"--property={','.join(names)}"], capture_output=True, text=True)
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def service(seconds: float) -> dict:
+    """The unit under systemd: started, killed with -9, restarted, and sound goes on."""
+    installed = called("edge-denoise", "install", "--service", *ENDS, "--yes")
+    heard = Path("/tmp/service.wav")
+    recorder = subprocess.Popen([*RECORD, str(heard)])
+    feeder = subprocess.Popen([*PLAY, str(HERE / "noisy.wav")])
+    subprocess.run(["systemctl", "daemon-reload"])
+    began_s = time.monotonic()
+    started = called("systemctl", "start", UNIT, limit_s=120)
+    ready_s = time.monotonic() - began_s
+    time.sleep(seconds / 3)
+    before = properties("MainPID", "NRestarts", "ActiveState", "User", "CPUSchedulingPolicy", "StatusText")
+    policy = called("chrt", "-a", "-p", before["MainPID"])
+    killed_s = time.monotonic()
+    os.kill(int(before["MainPID"]), signal.SIGKILL)
+    while properties("ActiveState", "NRestarts") != {"ActiveState": "active", "NRestarts": "1"}:
+        if time.monotonic() > killed_s + 90:
+            break
+        time.sleep(0.2)
+    restarted_s = time.monotonic() - killed_s
+    time.sleep(seconds * 2 / 3)
+    after = properties("MainPID", "NRestarts", "ActiveState")
+    stopped = called("systemctl", "stop", UNIT, limit_s=60)
+    journal = called("journalctl", "-u", UNIT, "--no-pager", "-o", "cat", "-n", "30")["printed"]
+    for process in (feeder, recorder):
+        process.send_signal(signal.SIGINT)
+        process.wait()
+    return {
+        "installed": installed, "started": started, "ready_s": ready_s, "before": before, "policy": policy["printed"],
+        "restarted_s": restarted_s, "after": after, "stopped": stopped, "journal": journal, "sound": silences(heard),
+    }  # fmt: skip
+
+
+def silences(heard: Path) -> dict:
+    """Tenths of a second with sound in them, and the longest gap between the first and the last."""
+    samples = soundfile.read(heard, dtype="float32")[0]
+    tenths = samples[: samples.size - samples.size % 1600].reshape(-1, 1600)
+    loud = np.flatnonzero(np.sqrt(np.mean(tenths**2, axis=1)) > HEARD_RMS)
+    gaps = np.diff(loud)
+    return {
+        "recorded_s": samples.size / RATE_HZ,
+        "loud_s": loud.size / 10,
+        "longest_gap_s": float(gaps.max() / 10) if gaps.size else None,
+        "last_sound_before_end_s": float((len(tenths) - 1 - loud[-1]) / 10) if loud.size else None,
+    }
+
+
+def main() -> None:
+    plan = json.loads((HERE / "plan.json").read_text())
+    found: dict = {}
+    try:
+        found["card"] = load_card()
+        if "tools" in plan["parts"]:
+            found["tools"] = tools()
+        if "live" in plan["parts"]:
+            found["live"] = live(plan["seconds"])
+        if "service" in plan["parts"]:
+            found["service"] = service(plan["seconds"])
+    except Exception:
+        found["broke"] = traceback.format_exc()
+    print(f"RIG-RESULT {json.dumps(found)}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
