@@ -182,7 +182,7 @@ def dump(manifest: Manifest) -> bytes:
 
 def digest_line(manifest: bytes) -> bytes:
     """What DIGEST_FILE holds for these bytes of a manifest; `sha256sum --check` reads it."""
-    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_FILE}\n".encode()
+    return f"{sha256(manifest).hexdigest()}  {MANIFEST_FILE}\n".encode()
 
 
 class _Header(msgspec.Struct):

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for gate in budget_gates.GATES:
         option = f"--{gate.name.replace('_', '-')}"
         parser.add_argument(option, type=budget_gates.number, metavar="N", help=f"exit status 1 above: {gate.help}")
-    parser.add_argument("--bench", type=Path, metavar="F", help="`edge-denoise bench --json` of the board, for estimates")
+    parser.add_argument("--bench", type=Path, metavar="F", help="`edge-denoise bench --json` of the board")
     parser.add_argument("--format", choices=sorted(budget_gates.FORMATS), help="print the verdict for a CI job instead")
 
 

@@ -147,7 +147,8 @@ def test_conditions_read_what_linux_offers(tmp_path: Path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     found = conditions(tmp_path)
-    assert (found["temperature_c"], found["governor"], found["clock_mhz"], found["most_mhz"]) == (81, "ondemand", 600, 1500)
+    figures = [found[key] for key in ("temperature_c", "governor", "clock_mhz", "most_mhz")]
+    assert figures == [81, "ondemand", 600, 1500]
     assert "81 degrees" in found["notes"][0]
     assert "ondemand" in found["notes"][1]
     assert "under-voltage, throttled, under-voltage has occurred, throttling has occurred" in found["notes"][2]
