@@ -201,7 +201,7 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         _require(bool(self.os) or engine == "native", "without an os, preferred_engine must be 'native'")
         for system in self.os:
             missing = f"os {system.release} has no extra for preferred_engine {engine!r}"
-            _require(system.extra_for(engine) is not None, missing)
+            _require(engine == "native" or system.extra_for(engine) is not None, missing)  # native needs no extra
 
     def _check_sources(self) -> None:
         stray = sorted(set(self.sources) - {path for path, _ in _leaves(self)})

@@ -40,6 +40,7 @@ class FileSummary(NamedTuple):
     duration_s: float
     elapsed_s: float
     engine: str
+    engine_reason: str
     precision: str
     n_nonfinite: int
     n_limited: int
@@ -88,6 +89,7 @@ def denoise_file(
         duration_s=n_samples / rate_hz,
         elapsed_s=time.perf_counter() - began_s,
         engine=denoisers[0].engine.name,
+        engine_reason=denoisers[0].engine_reason,
         precision=precision,
         n_nonfinite=stream.repairs.n_nonfinite,
         n_limited=stream.repairs.n_limited,

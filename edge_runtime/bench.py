@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.engines import AUTO, Engine, open_engine
 from edge_runtime.golden import load_golden
-from edge_runtime.machine import this_machine
+from edge_runtime.machine import conditions, this_machine
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array, Synthesis
 
@@ -56,7 +56,7 @@ def bench(
         "rtf": round(float(hop_us.mean()) / _HOP_US, 5),
         "load_ms": round(load_ms, 2),
         "rss_bytes": _peak_rss_bytes(),
-        "machine": {**this_machine(), "engine_version": opened.package},
+        "machine": {**this_machine(), "engine_version": opened.package, "conditions": conditions()},
     }
 
 

@@ -16,6 +16,7 @@ from edge_runtime.install_command import add_install, add_uninstall, run_install
 
 PROG: Final = "edge-denoise"
 DESCRIPTION: Final = "Remove noise from speech, with a model of `quant build`."
+ALL: Final = "all"
 _MAX_THREADS: Final = 64
 
 
@@ -26,8 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
-    parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="default: auto, the board's")
+    parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="default: auto, the fastest measured")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="default: int8")
+    parser.add_argument("--threads", type=_n_threads, default=1, metavar="N", help="default: 1")
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
+    every = "default: all that run here, remembered for `auto`"
+    parser.add_argument("--engine", choices=(ALL, AUTO, *ENGINES), default=ALL, help=every)
+    precisions = "default: int8, of all engines both"
+    parser.add_argument("--precision", choices=("int8", "fp32"), help=precisions)
     parser.add_argument("--threads", type=_n_threads, default=1, metavar="N", help="default: 1")
 
 
@@ -64,7 +74,7 @@ def _file(args: argparse.Namespace) -> int:
 def _file_lines(done: dict[str, Any]) -> list[str]:
     speed = done["duration_s"] / done["elapsed_s"]
     what_it_is = "{output}: {duration_s:.2f} s, {n_channels} x {sample_rate_hz} Hz, {container} {subtype}"
-    how_it_went = "{engine} {precision}: {elapsed_s:.2f} s, {speed:.1f} times faster than it plays"
+    how_it_went = "{engine} {precision} ({engine_reason}): {elapsed_s:.2f} s, {speed:.1f} times faster than it plays"
     lines = [what_it_is.format(**done), how_it_went.format(**done, speed=speed)]
     for key, what in (
         ("n_nonfinite", "input samples were not finite and became 0"),
@@ -81,12 +91,25 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from edge_runtime.bench import bench
     from edge_runtime.manifest import open_artifact
 
-    figures = bench(open_artifact(args.model), args.engine, args.precision, args.threads)
+    artifact = open_artifact(args.model)
+    if args.engine == ALL:
+        from edge_runtime import bench_all
+
+        precisions = ("int8", "fp32") if args.precision is None else (args.precision,)
+        compared = bench_all.bench_all(artifact, precisions, args.threads, _say)
+        _print_result(args, compared, bench_all.lines)
+        return command.DONE
+    from edge_runtime.bench import bench
+
+    figures = bench(artifact, args.engine, args.precision or "int8", args.threads)
     _print_result(args, figures, _bench_lines)
     return command.DONE
+
+
+def _say(message: str) -> None:
+    print(f"{PROG}: {message}", file=sys.stderr, flush=True)
 
 
 def _bench_lines(figures: dict[str, Any]) -> list[str]:
@@ -94,6 +117,7 @@ def _bench_lines(figures: dict[str, Any]) -> list[str]:
     return [
         "{engine} {precision}, {n_threads} thread(s), {n_frames} frames".format(**figures),
         "on {cpu}, {os}, Python {python}, {engine_version}".format(**figures["machine"]),
+        *(f"note: {note}" for note in figures["machine"]["conditions"]["notes"]),
         "us           p50       p95       p99       max      mean",
         row.format("frame", **figures["frame_us"]),
         row.format("hop", **figures["hop_us"]),
@@ -149,7 +173,7 @@ COMMANDS: Final = (
     Command("install", "set up a virtual microphone or a service", add_install, run_install),
     Command("uninstall", "take back what install did", add_uninstall, run_uninstall),
     Command("verify", "check a model's files and run its golden vectors through every engine", _add_verify, _verify),
-    Command("bench", "measure the time of a frame on this machine", _add_model, _bench),
+    Command("bench", "measure the time of a frame on this machine, by engine", _add_bench, _bench),
     *board_tools.COMMANDS,
 )
 

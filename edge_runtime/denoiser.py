@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.engines import AUTO, Engine, HopEngine, open_engine
+from edge_runtime.engines import AUTO, Engine, HopEngine, choose, open_engine
 from edge_runtime.manifest import Artifact, open_artifact
 from edge_runtime.stft import (
     HOP_SAMPLES,
@@ -40,11 +40,13 @@ def repair(samples: Float32Array) -> Repairs:
 class Denoiser:
     """One mono stream at 16 kHz through one engine, which it owns. Not for two threads at once.
 
-    `n_nonfinite` and `n_limited` count the input samples repaired since it was made (see `repair`).
+    `n_nonfinite` and `n_limited` count the input samples repaired since it was made (see `repair`);
+    `engine_reason` says why `open` took the engine.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.engine_reason = "as given"
         self._process = engine.process if isinstance(engine, HopEngine) else self._through_spectra
         self.n_nonfinite = 0
         self.n_limited = 0
@@ -62,7 +64,10 @@ class Denoiser:
         """A denoiser from an artifact or its folder. Failure: see `open_artifact` and `open_engine`."""
         if not isinstance(artifact, Artifact):
             artifact = open_artifact(artifact)
-        return cls(open_engine(artifact, engine, precision, n_threads))
+        choice = choose(artifact, engine, precision)
+        denoiser = cls(open_engine(artifact, choice.engine, precision, n_threads))
+        denoiser.engine_reason = choice.reason
+        return denoiser
 
     def reset(self) -> None:
         """Forget the stream: every state back to its start, nothing owed."""

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, Final, TypedDict
+
+HOT_C: Final = 75.0  # a Pi slows down from 80 on
+# Raspberry Pi documentation, vcgencmd get_throttled: now, and since the start
+THROTTLED: Final = {
+    0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "near its temperature limit",
+    16: "under-voltage has occurred", 17: "the clock was capped", 18: "throttling has occurred",
+    19: "the temperature limit was reached",
+}  # fmt: skip
 
 
 class Machine(TypedDict):
@@ -21,12 +30,64 @@ class Machine(TypedDict):
 def this_machine() -> Machine:
     """Describe the machine and the software under it."""
     return Machine(
-        cpu=_device_tree_model() or _cpuinfo("model name") or platform.processor() or "unknown",
+        cpu=cpu_name(),
         arch=platform.machine(),
         n_cores=os.cpu_count() or 1,
         os=_os_name(),
         python=platform.python_version(),
     )
+
+
+def conditions(root: Path = Path("/")) -> dict[str, Any]:
+    """What may hold the processor back, as far as Linux tells: temperature_c, governor, clock_mhz and its maximum,
+    throttled (the Pi firmware's word, hexadecimal); None where unknown. `notes` puts what matters in sentences.
+    """
+    frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    zones = [_number(path) for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))]
+    heats = [heat for heat in zones if heat is not None]
+    clock, most = _number(frequency / "scaling_cur_freq"), _number(frequency / "cpuinfo_max_freq")
+    found: dict[str, Any] = {
+        "temperature_c": round(max(heats) / 1e3, 1) if heats else None,
+        "governor": _text(frequency / "scaling_governor").strip() or None,
+        "clock_mhz": None if clock is None else clock // 1000,
+        "most_mhz": None if most is None else most // 1000,
+        "throttled": _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip() or _vcgencmd(),
+    }
+    return found | {"notes": _notes(found)}
+
+
+def _notes(found: dict[str, Any]) -> list[str]:
+    notes = []
+    if (found["temperature_c"] or 0) >= HOT_C:
+        notes.append(f"{found['temperature_c']:g} degrees C: the processor may slow down")
+    if found["governor"] not in (None, "performance"):
+        notes.append(f"the governor is {found['governor']}: a core that mostly waits may run below its highest clock")
+    try:
+        word = int(found["throttled"] or "0", 16)
+    except ValueError:
+        word = 0
+    said = [text for bit, text in THROTTLED.items() if word >> bit & 1]
+    return notes + [f"the firmware says: {', '.join(said)}"] * bool(said)
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.lstrip("-").isdecimal() else None
+
+
+def _vcgencmd() -> str | None:
+    """`throttled=0x50000` without its name."""
+    try:
+        command = ["vcgencmd", "get_throttled"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip().removeprefix("throttled=") if done.returncode == 0 else None
+
+
+def cpu_name() -> str:
+    """The board's name, or the processor's."""
+    return _device_tree_model() or _cpuinfo("model name") or platform.processor() or "unknown"
 
 
 def _device_tree_model() -> str:

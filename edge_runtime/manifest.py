@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -17,6 +16,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from edge_runtime.errors import Failure
+from edge_runtime.hashing import sha256
 
 MANIFEST_FILE: Final = "manifest.json"
 DIGEST_FILE: Final = "manifest.sha256"
@@ -131,7 +131,7 @@ class Artifact:
         path, entry = self.path(name), self.manifest.files[name]
         _check_size(path, entry)
         data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
+        if sha256(data).hexdigest() != entry.sha256:
             raise Failure("changed since the build (SHA-256 differs)", where=path, remedy=_REBUILD)
         return data
 
@@ -182,7 +182,7 @@ def dump(manifest: Manifest) -> bytes:
 
 def digest_line(manifest: bytes) -> bytes:
     """What DIGEST_FILE holds for these bytes of a manifest; `sha256sum --check` reads it."""
-    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_FILE}\n".encode()
+    return f"{sha256(manifest).hexdigest()}  {MANIFEST_FILE}\n".encode()
 
 
 class _Header(msgspec.Struct):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime import command
 from edge_runtime.errors import Failure
 from quant import budget_gates
 from quant.output import print_json, print_table, show
+
+if TYPE_CHECKING:
+    from quant.frame_time import Estimate
 
 SUMMARY: Final = "count parameters, MACs and memory against a board and limits, or two networks against each other"
 
@@ -27,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for gate in budget_gates.GATES:
         option = f"--{gate.name.replace('_', '-')}"
         parser.add_argument(option, type=budget_gates.number, metavar="N", help=f"exit status 1 above: {gate.help}")
+    parser.add_argument("--bench", type=Path, metavar="F", help="`edge-denoise bench --json` of the board")
     parser.add_argument("--format", choices=sorted(budget_gates.FORMATS), help="print the verdict for a CI job instead")
 
 
@@ -41,11 +45,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _count(args: argparse.Namespace, limits: dict[str, float]) -> int:
-    from quant import budget, variant
+    from quant import budget, frame_time, variant
 
     config = variant.parse(args.sizes) if args.sizes else None
     report = budget.for_target(args.target, args.checkpoint, args.recipe, config)
     counted = budget_gates.gated(budget.to_dict(report), limits)
+    times = _frame_times(args, counted)
+    counted["frame_time"] = [row.to_dict() for row in times]
     name = args.target or (variant.describe(config) if config else str(args.checkpoint or variant.DEFAULT))
     if args.json:
         print_json(counted)
@@ -54,8 +60,24 @@ def _count(args: argparse.Namespace, limits: dict[str, float]) -> int:
     else:
         lines = tuple(budget.Line(**{k: v for k, v in line.items() if k != "exceeded"}) for line in counted["budget"])
         show(budget.render(budget.with_lines(report, lines)))
+        print("\n".join(frame_time.sentence(row) for row in times))
     budget_gates.check(counted, f"board {args.target}" if args.target else name)
     return command.DONE
+
+
+def _frame_times(args: argparse.Namespace, counted: dict[str, Any]) -> list[Estimate]:
+    """What the board takes, fastest first: measured, or estimated for a network of the published sizes alone."""
+    import boards
+    from quant import frame_time
+
+    bench = frame_time.load_bench(args.bench) if args.bench else None
+    if args.target is None:
+        if bench:
+            raise Failure("--bench without a board", remedy="give --target too")
+        return []
+    rows = frame_time.estimates(boards.load(args.target), bench)
+    published = counted["totals"]["macs_frame"] == frame_time.PUBLISHED_MACS
+    return rows if published else [row for row in rows if row.measured]
 
 
 def _compare(args: argparse.Namespace, limits: dict[str, float]) -> int:

@@ -28,6 +28,7 @@ else:
     import tomli as tomllib
 
 HOP_MS: Final = 16.0
+PUBLISHED_MACS: Final = 358_006  # a frame of the network that was counted
 LIBRARY: Final = "libedge_denoise"  # the native engine called from C; "native" is it through Python
 _COUNTED_RUNTIMES: Final = "cortex-a72"  # the core that ran Python and the other engines
 _ERROR: Final = "an estimate that no board was at hand to check"

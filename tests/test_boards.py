@@ -162,7 +162,7 @@ def test_describe_gives_labels_and_values(name):
         ("L2 cache", "1 MiB"),
         ("RAM", "1 GiB"),
         ("OS bookworm", "Python 3.11, 64-bit, extras: litert, tflite, onnx"),
-        ("engine", "tflite, 1 thread"),
+        ("engine", "native, 1 thread"),
         ("rate", "16,000 Hz (hardware: 48,000 Hz)"),
         ("period", "256 samples, 16 ms"),
         ("buffer", "4 periods, 64 ms"),
@@ -282,11 +282,11 @@ def test_file_name_that_cannot_be_an_id(tmp_path):
         ("rtf = 0.25", "rtf = 1.5", "budget: rtf must be at most 1, or the board falls behind, got 1.5"),
         ("model_bytes = 2_097_152", "model_bytes = 9_000_000", "budget: model_bytes must not exceed"),
         ("ram_bytes = 1_073_741_824", "ram_bytes = 1_000_000", "budget.ram_bytes must not exceed ram_bytes"),
-        ('preferred_engine = "tflite"', 'preferred_engine = "tensorrt"', "the engines are: native, onnx, tflite"),
+        ('preferred_engine = "native"', 'preferred_engine = "tensorrt"', "the engines are: native, onnx, tflite"),
         ('python = "3.11"', 'python = "3"', "os[1]: python must look like 3.11, got '3'"),
         ('python = "3.11"', 'python = "3.12"', "os[1]: extra tflite does not install on Python 3.12"),
         ('["litert", "onnx"]', '["gpu"]', "os[0]: unknown extra 'gpu', the extras are: onnx, litert, tflite"),
-        ('["litert", "onnx"]', '["onnx"]', "os trixie has no extra for preferred_engine 'tflite'"),
+        ('preferred_engine = "native"', 'preferred_engine = "mine"', "unknown preferred_engine 'mine'"),
         ('"cpu.clock_mhz" =', '"cpu.clock" =', "sources names cpu.clock, which is no field"),
     ],
 )
@@ -302,10 +302,18 @@ def test_word_size(load_text, bits):
     assert f"os[0]: word_bits must be 32 or 64, got {bits}" in line
 
 
+def test_a_release_installs_the_preferred_engine(load_text):
+    tflite = RPI4.replace('preferred_engine = "native"', 'preferred_engine = "tflite"')
+    assert load_text(tflite).preferred_engine == "tflite"
+    without = tflite.replace('["litert", "onnx"]', '["onnx"]')
+    assert "os trixie has no extra for preferred_engine 'tflite'" in failure(load_text, without)
+
+
 def test_no_system_release(load_text):
     without = RPI4.replace("[[os]]", "[[skipped]]")
     assert "unknown field `skipped`" in failure(load_text, without)
     head, rest = RPI4.split("[cpu]")
     cpu, rest = rest.split("# litert before")
+    head = head.replace('"native"', '"onnx"')
     bare = head + "os = []\n[cpu]" + cpu + "[alsa]" + rest.split("[alsa]")[1].split("[sources]")[0]
     assert "without an os, preferred_engine must be 'native'" in failure(load_text, bare)

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 def desk(tmp_path, monkeypatch):
     """A working folder with an artifact, damaged ones, and sounds good and bad."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Path("MODEL").symlink_to(toy().directory)
     Path("out").mkdir()
     Path("empty").mkdir()
@@ -214,11 +215,12 @@ def test_bench_measures(desk, capfd, engine):
         assert 0 < spread["p50"] <= spread["p95"] <= spread["p99"] <= spread["max"]
     assert figures["rtf"] == pytest.approx(figures["hop_us"]["mean"] / 16000, abs=1e-5)
     assert figures["rss_bytes"] > 2**20
-    assert set(figures["machine"]) == {"cpu", "arch", "n_cores", "os", "python", "engine_version"}
+    assert set(figures["machine"]) == {"cpu", "arch", "n_cores", "os", "python", "engine_version", "conditions"}
 
 
 def test_bench_prints_a_table(desk, capfd):
-    assert main(["bench", "--model", "MODEL", "--precision", "fp32", "--threads", "2"]) == 0
+    argv = ["bench", "--model", "MODEL", "--engine", "auto", "--precision", "fp32", "--threads", "2"]
+    assert main(argv) == 0
     out = capfd.readouterr().out
     assert out.startswith("tflite fp32, 2 thread(s), 2000 frames\n")
     assert out.isascii()

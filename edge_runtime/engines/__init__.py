@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast, runtime_checkable
 
+from edge_runtime.choice import Choice, fastest_measured
 from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
@@ -75,11 +76,11 @@ def available() -> list[str]:
 
 
 def open_engine(artifact: Artifact, engine: str = AUTO, precision: str = "int8", n_threads: int = 1) -> Engine:
-    """Load one model of the artifact; `auto` is the board's preferred engine, or another that is installed.
+    """Load one model of the artifact; `auto` is as `choose` says.
 
     Failure: no such model in the artifact, no package to run it, or a file that is not what was built.
     """
-    name = _preferred(artifact, precision) if engine == AUTO else engine
+    name = choose(artifact, engine, precision).engine
     _check_usable(name)
     entry = artifact.model(name, precision)
     return open_model(artifact.read(entry.file), entry, name, precision, n_threads)
@@ -103,16 +104,28 @@ def _check_usable(name: str) -> None:
         raise _not_installed([name])
 
 
-def _preferred(artifact: Artifact, precision: str) -> str:
+def choose(artifact: Artifact, engine: str = AUTO, precision: str = "int8") -> Choice:
+    """The engine to open, and why: as asked; else the fastest that was measured here, the board's, or what there is.
+
+    Failure: `auto` and nothing that could run the artifact is installed.
+    """
+    if engine != AUTO:
+        return Choice(engine, "as asked")
     manifest = artifact.manifest
     built = [name for name in ENGINES if precision in manifest.models.get(name, {})]
     built.sort(key=lambda name: name != manifest.preferred_engine)
     if not built:
-        return manifest.preferred_engine  # Artifact.model says what there is instead
+        return Choice(manifest.preferred_engine, "the board's")  # Artifact.model says what there is instead
     usable = [name for name in built if name in available()]
     if not usable:
         raise _not_installed(built)
-    return usable[0]
+    return fastest_measured(artifact, precision, usable) or _unmeasured(usable[0], manifest.preferred_engine)
+
+
+def _unmeasured(name: str, preferred: str) -> Choice:
+    if name == preferred:
+        return Choice(name, "the board's, not measured here")
+    return Choice(name, f"the board's, {preferred}, is not here or not in the model")
 
 
 def _not_installed(names: list[str]) -> Failure:
