@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 AUDIO_PRIORITY: Final = 60  # above the kernel's interrupt threads (50), below a sound server (88)
 OTHER_PRIORITY: Final = 20
+MOST_SPIN_S: Final = 5  # longer than any engine takes to load
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
 _UNLIMITED: Final = resource.RLIM_INFINITY
 
@@ -28,6 +29,7 @@ def take_rights() -> Granted:
     """Ask for this thread, and for those it starts. All of them run FIFO, so that none of them can be kept from giving
     the interpreter's lock back by a busy program."""
     lines: list[str] = []
+    _limit_spinning()
     is_fifo = set_priority(OTHER_PRIORITY)
     if not is_fifo:
         lines.append("no real-time priority; set `@audio - rtprio 95` in /etc/security/limits.d, or LimitRTPRIO=95")
@@ -35,6 +37,14 @@ def take_rights() -> Granted:
     if not is_locked:
         lines.append("memory is not locked; set `@audio - memlock unlimited` in limits.d, or LimitMEMLOCK=infinity")
     return Granted(is_fifo, is_locked, tuple(lines))
+
+
+def _limit_spinning() -> None:
+    """A thread in real time that never waits takes the machine with it; the kernel ends such a process (SIGXCPU)."""
+    _, most = resource.getrlimit(resource.RLIMIT_RTTIME)
+    wanted = MOST_SPIN_S * 1_000_000
+    if most == _UNLIMITED or most >= wanted:
+        resource.setrlimit(resource.RLIMIT_RTTIME, (wanted, most))
 
 
 def set_priority(priority: int) -> bool:
