@@ -6,12 +6,14 @@ import ctypes
 import gc
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 AUDIO_PRIORITY: Final = 60  # above the kernel's interrupt threads (50), below a sound server (88)
 OTHER_PRIORITY: Final = 20
+RUNAWAY_US: Final = 500_000
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
 _UNLIMITED: Final = resource.RLIM_INFINITY
 
@@ -44,6 +46,34 @@ def set_priority(priority: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def give_back_priority(thread_id: int = 0) -> None:
+    """The thread, 0 for the calling one, is an ordinary one again."""
+    os.sched_setscheduler(thread_id, os.SCHED_OTHER, os.sched_param(0))
+
+
+@contextmanager
+def no_runaway() -> Iterator[None]:
+    """A real-time thread that computes for RUNAWAY_US without once waiting would lock everybody out: the kernel tells
+    of it (SIGXCPU), and every thread becomes an ordinary one."""
+    before = resource.getrlimit(resource.RLIMIT_RTTIME)
+    handler = signal.signal(signal.SIGXCPU, _all_ordinary)
+    limit_us = RUNAWAY_US if before[1] == _UNLIMITED else min(RUNAWAY_US, before[1])
+    resource.setrlimit(resource.RLIMIT_RTTIME, (limit_us, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_RTTIME, before)
+        signal.signal(signal.SIGXCPU, handler)
+
+
+def _all_ordinary(_number: int, _frame: object) -> None:
+    for thread_id in os.listdir("/proc/self/task"):
+        try:
+            give_back_priority(int(thread_id))
+        except OSError:
+            continue  # it ended meanwhile
 
 
 def _lock_memory() -> bool:

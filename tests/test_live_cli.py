@@ -303,7 +303,7 @@ def live(folder: Path, *options: str, **popen) -> subprocess.Popen[str]:
     path = f"/usr/share/alsa/alsa.conf:{folder / 'asound.conf'}"
     environment = {**os.environ, "ALSA_CONFIG_PATH": path, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(folder)}
     devices = ("--capture", "microphone", "--playback", "speaker", "--model", str(toy().directory))
-    command = [sys.executable, "-m", "edge_runtime.cli", "live", *devices, *options]
+    command = [sys.executable, "-m", "edge_runtime.cli", "live", "--ordinary", *devices, *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=environment, **(pipes | popen))  # type: ignore[call-overload,no-any-return]
 
