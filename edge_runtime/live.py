@@ -201,7 +201,7 @@ class LiveLoop:
         if (outcome := self._counted(self._playback.start(), self._playback)) is not Outcome.DONE:
             return outcome
         n_hops = round(self._plan.settle_ms / 1000 / HOP_S)
-        n_excess = self._n_out
+        n_excess = self._n_out + 1  # at least one look
         while not self._is_done and (n_hops > 0 or (n_excess > self._n_out and n_hops > -_MOST_TO_FALL)):
             if (outcome := self._read(self._n_in)) is not Outcome.DONE:
                 return outcome
