@@ -25,6 +25,7 @@ from edge_runtime.drift import DriftControl
 from edge_runtime.errors import Failure
 from edge_runtime.live_chain import Chain, Channels, Sink
 from edge_runtime.live_status import OVERLOADED, RUNNING, STOPPED, WAITING, Status
+from edge_runtime.realtime import give_back_priority
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 HOP_S: Final = HOP_SAMPLES / SAMPLE_RATE_HZ
@@ -200,8 +201,8 @@ class LiveLoop:
         if (outcome := self._counted(self._playback.start(), self._playback)) is not Outcome.DONE:
             return outcome
         n_hops = round(self._plan.settle_ms / 1000 / HOP_S)
-        n_excess = self._n_out
-        while n_hops > 0 or (n_excess > self._n_out and n_hops > -_MOST_TO_FALL):
+        n_excess = self._n_out + 1  # at least one look
+        while not self._is_done and (n_hops > 0 or (n_excess > self._n_out and n_hops > -_MOST_TO_FALL)):
             if (outcome := self._read(self._n_in)) is not Outcome.DONE:
                 return outcome
             n_hops -= 1
@@ -210,6 +211,8 @@ class LiveLoop:
             if (outcome := self._written(self._silence, n)) is not Outcome.DONE:
                 return outcome
         self._is_timed = n_excess <= self._n_out
+        if not self._is_timed:
+            give_back_priority()  # it never waits: with a real-time priority nothing else would run
         return Outcome.DONE
 
     def _cycle(self) -> Outcome:

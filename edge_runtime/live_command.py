@@ -32,6 +32,7 @@ def add_live(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")
     parser.add_argument("--seconds", type=_number(0, 1e9), metavar="S", help="stop after so much sound")
     parser.add_argument("--wait", action="store_true", help="wait for devices that are not there yet")
+    parser.add_argument("--ordinary", action="store_true", help="ask for neither real-time priority nor locked memory")
     _add_socket(parser, "where `ctl` is heard, or off; default: in the user's run-time folder")
 
 
@@ -81,6 +82,7 @@ def run_live(args: argparse.Namespace) -> int:
         socket_path=None if args.socket == "off" else Path(args.socket) if args.socket else default_path(),
         tee_prefix=args.tee,
         as_json=args.json,
+        in_real_time=not args.ordinary,
     )
     print(json.dumps(last) if args.json else plain_line(last))
     return command.DONE

@@ -18,7 +18,14 @@ from edge_runtime.live import LiveLoop, LivePlan, OpenDenoisers
 from edge_runtime.live_status import STARTING, Status
 from edge_runtime.live_view import View, keyboard, press, pressed
 from edge_runtime.manifest import Artifact
-from edge_runtime.realtime import AUDIO_PRIORITY, Granted, no_garbage_collection, set_priority, take_rights
+from edge_runtime.realtime import (
+    AUDIO_PRIORITY,
+    Granted,
+    no_garbage_collection,
+    no_runaway,
+    set_priority,
+    take_rights,
+)
 from edge_runtime.service_notify import notify, watchdog_s
 from edge_runtime.tee import Tee
 
@@ -34,6 +41,7 @@ def run_live(
     socket_path: Path | None,
     tee_prefix: Path | None,
     as_json: bool,
+    in_real_time: bool = True,
 ) -> dict[str, Any]:
     """Until the plan's end, a signal or `q`; returns the last status. Failure: it could not begin, or cannot go on."""
     tee = Tee(tee_prefix, plan.channels.n_streams) if tee_prefix is not None else None
@@ -46,19 +54,23 @@ def run_live(
             stack.enter_context(ControlServer(socket_path, status))
         stack.enter_context(_signals_stop(loop))
         keys = stack.enter_context(keyboard())
-        _say_what_is_missing(take_rights())
+        if in_real_time:
+            stack.enter_context(no_runaway())
+            _say_what_is_missing(take_rights())
         stack.enter_context(_quick_switches())
         stack.enter_context(no_garbage_collection())
-        _watch(loop, status, tee, view, keys)
+        _watch(loop, status, tee, view, keys, in_real_time)
     if tee is not None:
         status.tee = tee.line
     return status.snapshot()
 
 
-def _watch(loop: LiveLoop, status: Status, tee: Tee | None, view: View, keys: int | None) -> None:
+def _watch(
+    loop: LiveLoop, status: Status, tee: Tee | None, view: View, keys: int | None, in_real_time: bool
+) -> None:
     """Run the loop in its thread, and everything else here."""
     failed: list[Exception] = []
-    audio = threading.Thread(target=_in_real_time, args=(loop, failed), name="audio", daemon=True)
+    audio = threading.Thread(target=_run, args=(loop, failed, in_real_time), name="audio", daemon=True)
     audio.start()
     try:
         _tick(audio, loop, status, tee, view, keys)
@@ -107,8 +119,9 @@ class Heartbeat:
             self._send("WATCHDOG=1")
 
 
-def _in_real_time(loop: LiveLoop, failed: list[Exception]) -> None:
-    set_priority(AUDIO_PRIORITY)
+def _run(loop: LiveLoop, failed: list[Exception], in_real_time: bool) -> None:
+    if in_real_time:
+        set_priority(AUDIO_PRIORITY)
     try:
         loop.run()
     except Exception as error:

@@ -6,13 +6,14 @@ import ctypes
 import gc
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 AUDIO_PRIORITY: Final = 60  # above the kernel's interrupt threads (50), below a sound server (88)
 OTHER_PRIORITY: Final = 20
-MOST_SPIN_S: Final = 5  # longer than any engine takes to load
+RUNAWAY_US: Final = 500_000
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
 _UNLIMITED: Final = resource.RLIM_INFINITY
 
@@ -29,7 +30,6 @@ def take_rights() -> Granted:
     """Ask for this thread, and for those it starts. All of them run FIFO, so that none of them can be kept from giving
     the interpreter's lock back by a busy program."""
     lines: list[str] = []
-    _limit_spinning()
     is_fifo = set_priority(OTHER_PRIORITY)
     if not is_fifo:
         lines.append("no real-time priority; set `@audio - rtprio 95` in /etc/security/limits.d, or LimitRTPRIO=95")
@@ -39,14 +39,6 @@ def take_rights() -> Granted:
     return Granted(is_fifo, is_locked, tuple(lines))
 
 
-def _limit_spinning() -> None:
-    """A thread in real time that never waits takes the machine with it; the kernel ends such a process (SIGXCPU)."""
-    _, most = resource.getrlimit(resource.RLIMIT_RTTIME)
-    wanted = MOST_SPIN_S * 1_000_000
-    if most == _UNLIMITED or most >= wanted:
-        resource.setrlimit(resource.RLIMIT_RTTIME, (wanted, most))
-
-
 def set_priority(priority: int) -> bool:
     """SCHED_FIFO for the calling thread and those it starts; False: not permitted."""
     try:
@@ -54,6 +46,34 @@ def set_priority(priority: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def give_back_priority(thread_id: int = 0) -> None:
+    """The thread, 0 for the calling one, is an ordinary one again."""
+    os.sched_setscheduler(thread_id, os.SCHED_OTHER, os.sched_param(0))
+
+
+@contextmanager
+def no_runaway() -> Iterator[None]:
+    """A real-time thread that computes for RUNAWAY_US without once waiting would lock everybody out: the kernel tells
+    of it (SIGXCPU), and every thread becomes an ordinary one."""
+    before = resource.getrlimit(resource.RLIMIT_RTTIME)
+    handler = signal.signal(signal.SIGXCPU, _all_ordinary)
+    limit_us = RUNAWAY_US if before[1] == _UNLIMITED else min(RUNAWAY_US, before[1])
+    resource.setrlimit(resource.RLIMIT_RTTIME, (limit_us, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_RTTIME, before)
+        signal.signal(signal.SIGXCPU, handler)
+
+
+def _all_ordinary(_number: int, _frame: object) -> None:
+    for thread_id in os.listdir("/proc/self/task"):
+        try:
+            give_back_priority(int(thread_id))
+        except OSError:
+            continue  # it ended meanwhile
 
 
 def _lock_memory() -> bool:

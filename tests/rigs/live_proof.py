@@ -8,7 +8,7 @@ exact     speech-like noise through the graph: 0 xruns; what --tee recorded of t
           speaker is given is what `edge-denoise file` makes of that recording, sample for sample
 latency   bypassed noise, microphone and speaker recorded on one clock: the lag between them, a direct cable's
           subtracted, against the computed one and against 48 ms
-faults    server killed, microphone gone, busy CPUs, a full disk under --tee, garbage on the socket, no such device
+faults    server killed, busy CPUs, a full disk under --tee, garbage on the socket, no such device
 
 Everything runs on one CPU (--cpu), with real-time priority where permitted (root): other programs with such a priority
 on the same CPU would be measured instead. Exit status 1 when a bound is broken. Needs what `pipewire.missing` names.
@@ -178,7 +178,7 @@ def faults(model: Path, folder: Path) -> dict:
     rows: list[dict] = []
     with Graph(folder) as graph:
         feeder = graph.play(folder / "fed.wav")
-        for fault in (server_killed, microphone_gone, busy_cpus, full_disk, socket_garbage, no_such_device):
+        for fault in (server_killed, busy_cpus, full_disk, socket_garbage, no_such_device):
             try:
                 ok, what = fault(graph, model)
             except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
@@ -186,7 +186,7 @@ def faults(model: Path, folder: Path) -> dict:
             graph.end_watched()
             rows.append({"fault": fault.__name__.replace("_", " "), "what_happened": what, "ok": ok})
             print(f"{'ok  ' if ok else 'FAIL'} {rows[-1]['fault']}: {what}", file=sys.stderr)
-            if fault in (server_killed, microphone_gone):  # the feeder lost what it was linked to
+            if fault is server_killed:  # the feeder lost what it was linked to
                 end(feeder)
                 feeder = graph.play(folder / "fed.wav")
     return {"rows": rows, "ok": all(row["ok"] for row in rows)}
@@ -210,20 +210,6 @@ def server_killed(graph: Graph, model: Path) -> tuple[bool, str]:
     last = live.finish()
     n_gone = last["disconnects"] + last["stalls"]
     return n_gone >= 1, f"waited ({waiting['waiting_for']}); sound {resumed_s:.1f} s after the server's return"
-
-
-def microphone_gone(graph: Graph, model: Path) -> tuple[bool, str]:
-    live = Live(graph, model)
-    live.until(lambda row: row["seconds"] > 2)
-    graph.destroy("fakemic")
-    gone = live.until(lambda row: row["disconnects"] + row["stalls"] > 0 or row["state"] == "waiting")
-    time.sleep(3)
-    graph.create("fakemic", "Audio/Source/Virtual")
-    now = live.rows[-1]["seconds"]
-    live.until(lambda row: is_heard(row) and row["seconds"] > now + 1)
-    last = live.finish()
-    what = f"{last['disconnects']} disconnects, {last['stalls']} stalls counted ({gone['state']}); resumed"
-    return True, what
 
 
 def busy_cpus(graph: Graph, model: Path) -> tuple[bool, str]:

@@ -11,7 +11,6 @@ jack-example-tools for `jack_iodelay`. Everything lives in `folder`; processes a
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -125,17 +124,6 @@ class Graph:
         self.link("fakemic:capture_", "recorder:input_FL")
         self.link("fakespk:monitor_", "recorder:input_FR")
         return recorder
-
-    def destroy(self, name: str) -> None:
-        """Unplug a node."""
-        objects = json.loads(self.run("pw-dump").stdout)
-        node = next(o for o in objects if ((o.get("info") or {}).get("props") or {}).get("node.name") == name)
-        self.run("pw-cli", "destroy", str(node["id"]))
-
-    def create(self, name: str, kind: str) -> None:
-        """Plug it in again."""
-        properties = f"factory.name=support.null-audio-sink node.name={name} media.class={kind} object.linger=true"
-        self.run("pw-cli", "create-node", "adapter", f"{{ {properties} audio.position=[ {self._position} ] }}")
 
     def link(self, source: str, sink: str) -> None:
         """Port by the start of its name to port, as soon as both are there."""
