@@ -80,6 +80,8 @@ def parse(text: str, where: str) -> BoardPython:
 
 def assumed(board: Board) -> BoardPython:
     """What the board's TOML says, for a dry run that asks nobody: its preferred system."""
+    if not board.os:
+        raise Failure("runs no operating system", where=f"board {board.name}", remedy="deploy to a board with Linux")
     system = board.os[0]
     machine = "aarch64" if board.cpu.isa.startswith("armv") else platform.machine()
     major, minor = (int(n) for n in system.python.split("."))

@@ -20,7 +20,7 @@ import msgspec
 import boards
 from boards import Board
 from edge_runtime.golden import load_golden
-from edge_runtime.manifest import MANIFEST_FILE, Artifact, dump, open_artifact
+from edge_runtime.manifest import Artifact, open_artifact
 from quant import artifact, history, report_format, report_inputs, verdict
 from quant.report_clips import Clip, golden_clip, user_clip
 
@@ -96,8 +96,9 @@ def _write(opened: Artifact, files: dict[str, bytes]) -> None:
     renewed = msgspec.structs.replace(manifest, files=dict(sorted((dict(manifest.files) | entries).items())))
     with artifact.folder(opened.directory) as part:
         shutil.copytree(opened.directory, part, dirs_exist_ok=True)
-        for name, data in (files | {MANIFEST_FILE: dump(renewed)}).items():
+        for name, data in files.items():
             (part / name).write_bytes(data)
+        artifact.write_manifest(part, renewed)
 
 
 def _estimates(board: Board) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from calibration.mixing import Mix
 from edge_runtime.engines import native
 from edge_runtime.errors import Failure
 from edge_runtime.golden import check_golden
-from edge_runtime.manifest import MANIFEST_FILE, open_artifact
+from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, open_artifact
 from quant import build, emit_c
 
 WARN = "WARN=-Wall -Wextra -Werror -pedantic"
@@ -79,7 +79,7 @@ def compiles_32_bit_x86(tmp_path: Path) -> bool:
 def test_it_is_an_artifact_like_any_other(folder: Path) -> None:
     opened = open_artifact(folder)
     opened.check_all()
-    assert {path.name for path in folder.iterdir()} == {*opened.manifest.files, MANIFEST_FILE}
+    assert {path.name for path in folder.iterdir()} == {*opened.manifest.files, MANIFEST_FILE, DIGEST_FILE}
     assert (opened.manifest.board, set(opened.manifest.models)) == ("generic-c", {"native"})
     assert [(row.precision, row.ok) for row in check_golden(opened)] == [("fp32", True), ("int8", True)]
     with pytest.raises(Failure, match="holds an artifact already"):

@@ -72,8 +72,9 @@ def test_the_float_output_stays(graph: Graph, frames: torch.Tensor, seed: int, d
 
 
 def free(graph: Graph) -> list[str]:
-    """8-bit values whose channels may be rescaled: LayerNorm needs its input as it is."""
+    """8-bit values whose channels may be rescaled: LayerNorm and the mask's tanh need their input as it is."""
     fixed = {node.inputs[0] for node in graph.nodes if node.kind == "layer_norm"}
+    fixed |= {node.name for node in graph.nodes if node.name.startswith("decoder.de_convs.4.")}
     return [name for name in migrated_values(graph, static()) if name not in fixed]
 
 
