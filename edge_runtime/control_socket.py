@@ -33,7 +33,8 @@ from edge_runtime.live_status import Status
 
 MAX_BYTES: Final = 4096
 _IDLE_S: Final = 5.0  # for a whole message
-_MAX_CLIENTS: Final = 8
+_MAX_CLIENTS: Final = 4  # at a time; others wait
+_STACK_BYTES: Final = 512 * 1024
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -104,16 +105,18 @@ def default_path() -> Path:
 
 
 class ControlServer:
-    """Listens in a thread of its own while it is open."""
+    """Listens while it is open, in threads made at once: where memory is locked, making one takes milliseconds."""
 
     def __init__(self, path: Path, status: Status) -> None:
         """Failure: another process listens there, or the socket cannot be made."""
         self.path = path
         self._status = status
         self._socket = _listen(path)
-        self._slots = threading.BoundedSemaphore(_MAX_CLIENTS)
         self._is_open = True
-        threading.Thread(target=self._accept, name="control", daemon=True).start()
+        before_bytes = threading.stack_size(_STACK_BYTES)
+        for _ in range(_MAX_CLIENTS):
+            threading.Thread(target=self._accept, name="control", daemon=True).start()
+        threading.stack_size(before_bytes)
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
@@ -133,10 +136,7 @@ class ControlServer:
                 client, _ = self._socket.accept()
             except OSError:
                 return  # closed
-            if not self._slots.acquire(blocking=False):
-                client.close()
-                continue
-            threading.Thread(target=self._serve, args=(client,), name="control client", daemon=True).start()
+            self._serve(client)
 
     def _serve(self, client: socket.socket) -> None:
         try:
@@ -148,8 +148,6 @@ class ControlServer:
                 _converse(client, lambda line: answer(line, self._status))
         except OSError:
             pass  # it left, or said nothing for too long
-        finally:
-            self._slots.release()
 
 
 def ask(path: Path, message: dict[str, Any]) -> dict[str, Any]:
