@@ -137,7 +137,8 @@ def build(settings: Settings, progress: Progress) -> Built:
         ranges_json = (part / "ranges.json").read_bytes()
         asked = {"official": settings.official_io, "tensorrt": settings.tensorrt}
         more = other_software.emit(source.graph, quantized, **asked)
-        figures["files"] |= sizes(more)
+        if more:
+            figures["files"] |= sizes(more)
         figures |= other_software.tensorrt_report(more, golden)
         figures["provenance"] = provenance(
             board.name, source, quantized.ranges, ranges_json, given(settings), built_with()

@@ -22,7 +22,7 @@ import soundfile as sf
 import boards
 from calibration.mixing import Mix
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import open_artifact
+from edge_runtime.manifest import DIGEST_FILE, digest_line, open_artifact
 from quant import build, cli, history, page, report, report_format, report_inputs, verdict
 from quant.build import Settings
 
@@ -142,7 +142,7 @@ def test_remaking_without_anything_gives_the_same_bytes(mine: Path, folder: Path
 
 
 def test_measurements_are_kept_and_the_manifest_agrees(mine: Path, tmp_path: Path) -> None:
-    bench = written(tmp_path / "bench.json", bench_row())
+    bench = written(tmp_path / "bench.json", bench_row(engine="native"))
     report.remake(mine, report.Taken(benches=[bench]))
     taken = report.Taken(
         evaluation=written(tmp_path / "eval.json", evaluation(-0.004)),
@@ -344,6 +344,7 @@ def test_a_report_of_an_older_build_is_refused(mine: Path) -> None:
     manifest = json.loads((mine / "manifest.json").read_text())
     manifest["files"]["report.json"]["bytes"] = (mine / "report.json").stat().st_size
     written(mine / "manifest.json", manifest)
+    (mine / DIGEST_FILE).write_bytes(digest_line((mine / "manifest.json").read_bytes()))
     with pytest.raises(Failure, match=r"not a report of this version.*quant build"):
         report.remake(mine, report.Taken())
 
