@@ -193,6 +193,10 @@ def test_pipewire(home: Path, files: Path, rate_hz: int, quantum: int) -> None:
     noisy, virtual = np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
     begin = int(np.flatnonzero(noisy)[0])
     end = begin + rate_hz // 2
+    played = read(sound)
+    start = max(0, largest_correlation(played[:rate_hz], noisy[begin:end]))  # the link may come late
+    if not np.array_equal(played[start : start + rate_hz // 2], noisy[begin:end]):
+        pytest.skip("this machine is too busy: cycles of sound were lost before the plugin")
     plugin = Plugin(home / ".local/lib/ladspa/edge_denoise.so", rate_hz)
     offline = processed(plugin, noisy, [quantum])
     assert np.abs(virtual[begin:end]).max() > 0.01
