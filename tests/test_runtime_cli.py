@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -239,7 +240,9 @@ def process(*argv: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "edge_runtime.cli", *argv]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=environment, text=True, **(pipes | options))
+    # A test run in the background of a script ignores Ctrl-C, and its children would inherit that.
+    heeds_ctrl_c = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(command, env=environment, text=True, preexec_fn=heeds_ctrl_c, **(pipes | options))
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy():
