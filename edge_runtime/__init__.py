@@ -8,8 +8,7 @@ tail = denoiser.flush()
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # typing's own would be an import at every start
 if TYPE_CHECKING:
     from edge_runtime.denoiser import Denoiser
     from edge_runtime.errors import Failure

@@ -6,7 +6,6 @@ and installed engines. Nothing is measured at start. A file that is damaged or c
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -52,6 +51,8 @@ def remember(artifact: Artifact, rows: Iterable[Mapping[str, Any]], path: Path |
     kept[key] = medians  # last: the newest
     while len(kept) > MOST_REMEMBERED:
         del kept[next(iter(kept))]
+    import json
+
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,8 +86,14 @@ def cache_file() -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return {}
+    import json  # nothing to read is the rule, and a start need not wait for it
+
+    try:
+        kept = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}
 

@@ -30,7 +30,7 @@ def engines(known: Engines = HERE) -> list[Row]:
 
 def kernels() -> list[Row]:
     """Which of the native engine's kernel sets run on this processor."""
-    from edge_runtime.engines.native import isas
+    from edge_runtime.native import isas
 
     try:
         usable = isas()
@@ -67,7 +67,7 @@ def _engine(name: str, packages: tuple[str, ...], remedy: str) -> Row:
 def _load(package: str) -> None:
     """Import it as the engine will: a plain shared library has no module of its own."""
     if package == ENGINES["native"].packages[0]:
-        from edge_runtime.engines.native import load_library
+        from edge_runtime.native import load_library
 
         load_library()
     else:

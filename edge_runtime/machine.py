@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
@@ -77,6 +76,8 @@ def _number(path: Path) -> int | None:
 
 def _vcgencmd() -> str | None:
     """`throttled=0x50000` without its name."""
+    import subprocess  # a start to denoise need not wait for it
+
     try:
         command = ["vcgencmd", "get_throttled"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)

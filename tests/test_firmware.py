@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from calibration.mixing import Mix
+from edge_runtime import native as library
 from edge_runtime.engines import native
 from edge_runtime.errors import Failure
 from edge_runtime.golden import check_golden
@@ -115,7 +116,7 @@ def test_make_and_self_test(copy: Path, variables: tuple[str, ...], n_sets: int 
     make(copy, *variables)
     status, lines = self_test(copy)
     assert status == 0, lines
-    assert len(lines) == (n_sets or len(native.isas()))
+    assert len(lines) == (n_sets or len(library.isas()))
     how = "within their bounds" if "PRECISION=fp32" in variables else "bit for bit"
     assert all(f"16 frames and 62 hops {how}" in line and line.endswith(": ok") for line in lines), lines
 
@@ -217,7 +218,7 @@ def test_without_a_compiled_engine_it_fails_in_one_line(tmp_path: Path, monkeypa
     def missing() -> None:
         raise ImportError("no library")
 
-    monkeypatch.setattr(native, "load_library", missing)
+    monkeypatch.setattr(library, "load_library", missing)
     with pytest.raises(Failure, match="not compiled here; install a C compiler"):
         build.build(settings(tmp_path / "out"), lambda message: None)
     assert list(tmp_path.iterdir()) == []

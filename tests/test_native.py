@@ -10,6 +10,7 @@ from edge_runtime.denoiser import Denoiser, repair
 from edge_runtime.engines.interface import StateArray
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry
+from edge_runtime.native import isas
 from edge_runtime.stft import HOP_SAMPLES, N_BINS, Analysis, Float32Array, Synthesis
 from quant import emit_native
 from quant.float_model import FloatModel
@@ -19,7 +20,7 @@ from quant.reference import Reference
 
 native = pytest.importorskip("edge_runtime.engines.native", reason="the native engine is not here")
 try:
-    ISAS = native.isas()
+    ISAS = isas()
 except ImportError:
     pytest.skip("the native library is not compiled here: no C compiler", allow_module_level=True)
 

@@ -40,7 +40,7 @@ import json, sys
 from edge_runtime import open_artifact
 from edge_runtime.cli import main
 from edge_runtime.golden import check_golden
-from edge_runtime.engines.native import isas
+from edge_runtime.native import isas
 rows = [row._asdict() for row in check_golden(open_artifact("{artifact}"), ["native"])]
 print(json.dumps({{"rows": [(row["precision"], row["ok"], row["exact"]) for row in rows], "isas": isas()}}))
 sys.exit(main(["file", "{noisy}", "{clean}", "--model", "{artifact}", "--engine", "native", "--json"]))

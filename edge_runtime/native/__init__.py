@@ -1,1 +1,137 @@
-"""The native engine: C99 sources, and the library that an install compiles from them (`libedge_denoise.so`)."""
+"""The native engine: C99 sources, the library that an install compiles from them, and its face to Python.
+
+stream = Stream(Path("build/rpi4/model.native").read_bytes())
+stream.samples_in[:256] = hop           # floats at 16 kHz; a memoryview or an array of NumPy shares the memory
+stream.process()
+clean = stream.samples_out[:256]        # one hop behind
+
+Nothing is imported here but ctypes, so that a program of its own hears its first sample in milliseconds. With NumPy,
+any chunk size and every check of an artifact: `edge_runtime.Denoiser`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from edge_runtime.errors import Failure
+
+LIBRARY_FILE = "libedge_denoise.so"  # beside this file
+ALIGN_BYTES = 64  # what vector loads like
+N_HOP = 256  # samples
+N_SPECTRUM = 2 * 257  # real and imaginary parts
+
+
+class Description(ctypes.Structure):
+    """ed_description."""
+
+    _fields_ = (
+        ("precision", ctypes.c_char_p),
+        ("isa", ctypes.c_char_p),
+        ("n_ops", ctypes.c_uint32),
+        ("n_weight_bytes", ctypes.c_uint32),
+        ("n_stream_bytes", ctypes.c_uint32),
+        ("n_scratch_bytes", ctypes.c_uint32),
+    )
+
+
+class Stream:
+    """One stream at 16 kHz. It owns its weights and its state; not for two threads at once.
+
+    `samples_in`, `samples_out`: 514 floats each, fixed; a hop takes the first 256 of them, a spectrum all.
+    `carried`: the bytes of everything that goes from one hop to the next.
+    """
+
+    def __init__(self, model: bytes, *, isa: str | None = None, where: object = "the model") -> None:
+        """Load a model file; `isa` takes the kernels by name. Failure: no library here, or it refuses the weights."""
+        library = load_library()
+        self._weights = _Block(len(model))
+        ctypes.memmove(self._weights.address, model, len(model))
+        n_bytes = ctypes.c_size_t()
+        status = library.ed_size(self._weights.address, len(model), ctypes.byref(n_bytes))
+        self._state = _Block(n_bytes.value)
+        state = self._state.address
+        if status == 0:
+            name = None if isa is None else isa.encode()
+            status = library.ed_init_isa(state, n_bytes.value, self._weights.address, len(model), name)
+        if status != 0:
+            what = f"the native engine refuses it ({library.ed_status_text(status).decode()})"
+            raise Failure(what, where=where, remedy="build it again with `quant build`, or update edge-denoise")
+        described: Description = library.ed_describe(state)
+        self.precision, self.isa = (described.precision or b"").decode(), (described.isa or b"").decode()
+        self.version: str = library.ed_version().decode()
+        self.n_stream_bytes, self.n_scratch_bytes = described.n_stream_bytes, described.n_scratch_bytes
+        self.carried = (ctypes.c_ubyte * self.n_stream_bytes).from_address(library.ed_stream(state))
+        samples = _Block(4 * N_SPECTRUM), _Block(4 * N_SPECTRUM)
+        self.samples_in, self.samples_out = (
+            (ctypes.c_float * N_SPECTRUM).from_buffer(block.memory, block.start) for block in samples
+        )
+        # Pointers made once: a call hands them over and makes no object.
+        self._arguments = tuple(ctypes.c_void_p(block.address) for block in (self._state, *samples))
+        self._process, self._step, self._reset = library.ed_process, library.ed_step, library.ed_reset
+
+    def process(self) -> int:
+        """A hop in, a hop out. 0, or how many samples were not finite, and 65,536 times how many were beyond +-8."""
+        repaired: int = self._process(*self._arguments)
+        return repaired
+
+    def step(self) -> None:
+        """A spectrum in, a spectrum out: the network alone."""
+        self._step(*self._arguments)
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self._reset(self._arguments[0])
+
+
+class _Block:
+    """Zeroed memory at an aligned address."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self.memory = bytearray(n_bytes + ALIGN_BYTES)
+        first = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        self.start = -first % ALIGN_BYTES
+        self.address = first + self.start
+
+
+def library_path() -> str | None:
+    """Where the compiled library lies; None where there is none."""
+    path = os.path.join(os.path.dirname(__file__), LIBRARY_FILE)
+    return path if os.path.isfile(path) else None
+
+
+def load_library() -> ctypes.CDLL:
+    """The compiled library with its prototypes. ImportError: it is missing or cannot be loaded."""
+    path = library_path()
+    if path is None:
+        raise ImportError(f"no {LIBRARY_FILE}")
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise ImportError(str(error)) from error
+    memory, size, status = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    prototypes = {  # result, arguments
+        "ed_size": (status, memory, size, ctypes.POINTER(size)),
+        "ed_init_isa": (status, memory, size, memory, size, ctypes.c_char_p),
+        "ed_reset": (None, memory),
+        "ed_process": (ctypes.c_uint32, memory, memory, memory),
+        "ed_step": (None, memory, memory, memory),
+        "ed_describe": (Description, memory),
+        "ed_stream": (memory, memory),
+        "ed_version": (ctypes.c_char_p,),
+        "ed_status_text": (ctypes.c_char_p, status),
+        "ed_isa_name": (ctypes.c_char_p, ctypes.c_uint, ctypes.POINTER(status)),
+    }
+    for name, (result, *arguments) in prototypes.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def isas() -> list[str]:
+    """Kernel sets that this processor can run, fastest first."""
+    library, usable = load_library(), ctypes.c_int()
+    found: list[tuple[str, bool]] = []
+    while name := library.ed_isa_name(len(found), ctypes.byref(usable)):
+        found.append((name.decode(), bool(usable.value)))
+    return [name for name, runs in found if runs]
