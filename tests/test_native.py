@@ -10,7 +10,7 @@ from edge_runtime.denoiser import Denoiser, repair
 from edge_runtime.engines.interface import StateArray
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry
-from edge_runtime.native import isas
+from edge_runtime.native import Stream, isas
 from edge_runtime.stft import HOP_SAMPLES, N_BINS, Analysis, Float32Array, Synthesis
 from quant import emit_native
 from quant.float_model import FloatModel
@@ -63,6 +63,29 @@ def special(n_frames: int = 12) -> dict[str, Float32Array]:
         "loud, then silence": np.concatenate([1000 * noise[:6], np.zeros_like(noise[6:])]),
         "alternating": np.where(np.arange(n_frames)[:, None, None] % 2, 50 * noise, np.float32(1e-4) * noise),
     }
+
+
+def test_the_face_without_numpy_is_the_engine(int8: bytes, mixture: np.ndarray) -> None:
+    """Two streams at once, one of them reset: floats in, the same floats out; the samples are shared memory."""
+    hops = mixture[: 20 * HOP_SAMPLES].astype(np.float32).reshape(20, HOP_SAMPLES)
+    engine, stream, other = opened(int8), Stream(int8), Stream(int8)
+    wanted, found = np.empty_like(hops), np.empty_like(hops)
+    for hop, out in zip(hops, wanted, strict=True):
+        engine.process(hop, out)
+    other.samples_in[:HOP_SAMPLES] = hops[7].tolist()
+    other.process()
+    for hop, out in zip(hops, found, strict=True):
+        stream.samples_in[:HOP_SAMPLES] = hop.tolist()
+        assert stream.process() == 0
+        out[:] = stream.samples_out[:HOP_SAMPLES]
+    np.testing.assert_array_equal(found, wanted)
+    other.reset()
+    other.samples_in[:HOP_SAMPLES] = hops[0].tolist()
+    other.process()
+    assert other.samples_out[:HOP_SAMPLES] == wanted[0].tolist()
+    assert len(bytes(stream.carried)) == stream.n_stream_bytes
+    with pytest.raises(Failure, match="the model: the native engine refuses it"):
+        Stream(int8[:-1])
 
 
 # --- exactness ----------------------------------------------------------------------------------------------------
