@@ -86,6 +86,8 @@ class LiveLoop:
     def run(self) -> None:
         """Until `stop` or the plan's end. Failure: a device is not there at the start and the plan does not wait."""
         may_wait = self._plan.waits
+        # Before the devices: a card that is open and not read overruns while a model loads.
+        self._denoisers = self._open_denoisers(self._plan.channels.n_streams)
         while not self._is_done:
             try:
                 self._open()
@@ -104,7 +106,7 @@ class LiveLoop:
         self._status.state = STOPPED
 
     def _open(self) -> None:
-        """Devices, a denoiser a stream, and the chain between them; nothing stays open after a Failure."""
+        """Devices, and the chain between them; nothing stays open after a Failure."""
         plan = self._plan
         with ExitStack() as undo:
             self._capture = self._open_pcm(plan.capture, CAPTURE, plan.capture_wish)
@@ -121,8 +123,6 @@ class LiveLoop:
         if 1 < n_streams > playback.n_channels:
             what = f"has {playback.n_channels} channel(s) for {n_streams} streams"
             raise Failure(what, where=playback.device, remedy="choose fewer with --channels")
-        if len(self._denoisers) != n_streams:
-            self._denoisers = self._open_denoisers(n_streams)
         self._chain = Chain(capture, playback, self._denoisers, indices, status, self._tee, self._now_ns)
         self._in = self._capture.new_block(self._chain.n_most)
         self._n_in = round(HOP_S * capture.rate_hz)

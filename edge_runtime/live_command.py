@@ -51,7 +51,6 @@ def run_live(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from edge_runtime.alsa_pcm import Wish
-    from edge_runtime.control_socket import default_path
     from edge_runtime.controls import Settings
     from edge_runtime.live import LivePlan
     from edge_runtime.live_chain import Channels
@@ -79,13 +78,29 @@ def run_live(args: argparse.Namespace) -> int:
         plan,
         denoisers_of(open_artifact(args.model), args.engine, args.precision, args.threads),
         Status(settings),
-        socket_path=None if args.socket == "off" else Path(args.socket) if args.socket else default_path(),
+        socket_path=_socket_path(args.socket),
         tee_prefix=args.tee,
         as_json=args.json,
         in_real_time=not args.ordinary,
     )
     print(json.dumps(last) if args.json else plain_line(last))
     return command.DONE
+
+
+def _socket_path(given: str | None) -> Path | None:
+    """As given; else the usual place, or none with a note: sound is worth more than a control nobody may ever use."""
+    import sys
+
+    from edge_runtime.control_socket import default_path
+    from edge_runtime.errors import Failure
+
+    if given is not None:
+        return None if given == "off" else Path(given)
+    try:
+        return default_path()
+    except Failure as failure:
+        print(f"edge-denoise: note: `ctl` will not reach this stream: {failure}", file=sys.stderr)
+        return None
 
 
 def add_ctl(parser: argparse.ArgumentParser) -> None:

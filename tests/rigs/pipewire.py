@@ -106,13 +106,13 @@ class Graph:
         self.link("feeder:output_", "fakemic:input_")
         return feeder
 
-    def record(self, path: Path) -> subprocess.Popen[bytes]:
-        """What the speaker is given, as 32-bit float, until ended."""
+    def record(self, path: Path, name: str = "recorder") -> subprocess.Popen[bytes]:
+        """What the speaker is given, as 32-bit float, until ended. A recorder that is late by a cycle loses it."""
         recorder = self._client(
             "pw-cat", "-r", "--target", "0", "--format", "f32", "--rate", str(self._rate_hz), "--channels", "1",
-            str(path), "-P", "{ node.name = recorder }",
+            str(path), "-P", f"{{ node.name = {name} }}",
         )  # fmt: skip
-        self.link("fakespk:monitor_", "recorder:input_")
+        self.link("fakespk:monitor_", f"{name}:input_")
         return recorder
 
     def record_both(self, path: Path) -> subprocess.Popen[bytes]:

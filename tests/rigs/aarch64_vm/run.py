@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,36 +24,30 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import vm
 
-from edge_runtime.audio import denoise_file
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import open_artifact
 
 # The parts, and what each may take beside its --seconds: many times what it needs on an idle machine.
 LIMITS_S: Final = {"tools": 400.0, "live": 300.0, "service": 400.0}
 LEAD_IN_S: Final = 30  # silence at the start, while the denoiser starts: emulated, Python takes that long
 RATE_HZ: Final = 16_000
 MIN_COMPARED_S: Final = 5.0
+MAX_DIFFERENCE_LSB: Final = 1.0  # the card plays 16 bits: half a step of rounding
 MAX_GAP_S: Final = 20.0  # of sound, around a kill: what a restart takes, emulated
 
 Verdict = tuple[str, bool, str]
 
 
-def sounds(folder: Path, model: Path, seconds: float) -> list[Path]:
-    """noisy.wav: silence, then speech in noise at 5 dB, 10 s of it over and over; wanted.wav: denoised here, by file.
-
-    The 8-bit native program is exact on every processor, so that what this one makes of it is what that one must.
-    """
+def sounds(folder: Path, seconds: float) -> list[Path]:
+    """noisy.wav: silence, then speech in noise at 5 dB."""
     from calibration.corpus import Corpus
     from calibration.mixing import Mix, mixtures
     from quant import assets
 
-    mix = Mix((5, 5), (-25, -25), 0, 0, n_clips=1, clip_ms=10_000, warmup_ms=0, seed=1)
-    (clip,) = mixtures(Corpus.open(assets.speech()), Corpus.open(assets.noise()), mix)
-    sound = np.tile(clip.noisy, int(seconds // 10 + 1))[: round(seconds * RATE_HZ)]
-    noisy, wanted = folder / "noisy.wav", folder / "wanted.wav"
-    soundfile.write(noisy, np.concatenate((np.zeros(LEAD_IN_S * RATE_HZ, np.float32), sound)), RATE_HZ, "PCM_16")
-    denoise_file(noisy, wanted, open_artifact(model), "native", force=True)
-    return [noisy, wanted]
+    mix = Mix((5, 5), (-25, -25), 0, 0, n_clips=ceil(seconds / 10), clip_ms=10_000, warmup_ms=0, seed=1)
+    clips = [clip.noisy for clip in mixtures(Corpus.open(assets.speech()), Corpus.open(assets.noise()), mix)]
+    noisy = folder / "noisy.wav"
+    soundfile.write(noisy, np.concatenate([np.zeros(LEAD_IN_S * RATE_HZ, np.float32), *clips]), RATE_HZ, "PCM_16")
+    return [noisy]
 
 
 def verdicts(found: dict[str, Any]) -> Iterator[Verdict]:
@@ -85,8 +80,9 @@ def _judge_live(found: dict[str, Any]) -> Iterator[Verdict]:
     yield "live ended well", live["status"] == 0, live["complaint"] or f"{live['printed']}"
     status = live["printed"] if isinstance(live["printed"], dict) else {"xruns": {}}
     yield "no xrun", status["xruns"] == {"capture": 0, "playback": 0}, f"{status['xruns']}"
-    is_same = sound["compared_s"] >= MIN_COMPARED_S and sound["n_beyond_2_lsb"] == 0
-    yield "the sound of the file path within 2 LSB", is_same, f"{sound}"
+    for what, about in (("captured what was fed", found["captured"]), ("played the sound of the file path", sound)):
+        is_same = about["compared_s"] >= MIN_COMPARED_S and about["max_difference_lsb"] <= MAX_DIFFERENCE_LSB
+        yield f"it {what}", is_same, f"{about}"
 
 
 def _judge_service(found: dict[str, Any]) -> Iterator[Verdict]:
@@ -108,7 +104,7 @@ JUDGES: Final[dict[str, Callable[[dict[str, Any]], Iterator[Verdict]]]] = {
 def run(folder: Path, model: Path, parts: list[str], seconds: float) -> tuple[dict[str, Any], list[Verdict]]:
     """Build what is missing, boot, judge. Failure: it cannot be built, or reports nothing."""
     vm.build(folder, model)
-    files = sounds(folder, model, 2 * seconds + 60)
+    files = sounds(folder, 2 * seconds + 60)
     work_s = sum(LIMITS_S[part] + seconds for part in parts)
     found = vm.boot(folder, {"parts": parts, "seconds": seconds}, files, work_s)
     return found, list(verdicts(found))

@@ -55,8 +55,8 @@ MASKED: Final = (
     "dev-mqueue.mount", "systemd-timesyncd.service", "systemd-networkd.service", "systemd-resolved.service",
 )  # fmt: skip
 
-MACHINE: Final = ("-M", "virt,gic-version=3", "-cpu", "cortex-a72", "-smp", "2", "-m", "3G", "-nic", "none",
-                  "-nographic", "-no-reboot")  # fmt: skip
+MACHINE: Final = ("-M", "virt,gic-version=3", "-cpu", "cortex-a72", "-smp", "1", "-m", "3G", "-nic", "none",
+                  "-nographic", "-no-reboot", "-icount", "shift=0,align=off,sleep=off")  # fmt: skip
 KERNEL_LINE: Final = "console=ttyAMA0 quiet panic=-1 rdinit=/usr/lib/systemd/systemd systemd.unit=rig.service"
 
 _UNIT: Final = """[Unit]
