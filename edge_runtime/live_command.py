@@ -52,6 +52,7 @@ def run_live(args: argparse.Namespace) -> int:
 
     from edge_runtime.alsa_pcm import Wish
     from edge_runtime.controls import Settings
+    from edge_runtime.kept_settings import recall, service_file
     from edge_runtime.live import LivePlan
     from edge_runtime.live_chain import Channels
     from edge_runtime.live_session import denoisers_of, run_live
@@ -74,6 +75,7 @@ def run_live(args: argparse.Namespace) -> int:
     )
     given = {name: getattr(args, name) for name in ("strength", "limit_db", "gate_dbfs")}
     settings = Settings(bypass=args.bypass, **{name: value for name, value in given.items() if value is not None})
+    settings = recall(service_file()) or settings
     last = run_live(
         plan,
         denoisers_of(open_artifact(args.model), args.engine, args.precision, args.threads),

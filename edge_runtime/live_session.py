@@ -14,6 +14,7 @@ from typing import Any, Final
 from edge_runtime import alsa
 from edge_runtime.control_socket import ControlServer
 from edge_runtime.denoiser import Denoiser
+from edge_runtime.kept_settings import Keeper, service_file
 from edge_runtime.live import LiveLoop, LivePlan, OpenDenoisers
 from edge_runtime.live_status import STARTING, Status
 from edge_runtime.live_view import View, keyboard, press, pressed
@@ -85,13 +86,14 @@ def _watch(
 def _tick(
     audio: threading.Thread, loop: LiveLoop, status: Status, tee: Tee | None, view: View, keys: int | None
 ) -> None:
-    heart = Heartbeat(watchdog_s())
+    heart, keeper = Heartbeat(watchdog_s()), Keeper(service_file())
     while audio.is_alive():
         audio.join(_TICK_S)
         if tee is not None:
             status.tee = tee.line
         if not all(press(key, status) for key in pressed(keys)):
             loop.stop()
+        keeper.keep(status.settings)
         now_s = time.monotonic()
         heart.beat(status, now_s)
         if status.state != STARTING:

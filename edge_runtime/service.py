@@ -38,6 +38,8 @@ DynamicUser=yes
 SupplementaryGroups=audio
 RuntimeDirectory=edge-denoise
 RuntimeDirectoryMode=0700
+# What `ctl` has set outlives a crash, not a stop.
+RuntimeDirectoryPreserve=restart
 # The control socket: XDG_RUNTIME_DIR=/run/edge-denoise edge-denoise ctl status
 Environment=XDG_RUNTIME_DIR=%t/edge-denoise PYTHONDONTWRITEBYTECODE=1
 UMask=0077

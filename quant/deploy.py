@@ -147,6 +147,8 @@ Description=Live speech denoising (edge-denoise)
 After=sound.target pipewire.service
 
 [Service]
+Type=notify
+WatchdogSec=10
 ExecStart={root}/current/venv/bin/edge-denoise live --model {root}/current/artifact {devices}
 Restart=on-failure
 RestartSec=2

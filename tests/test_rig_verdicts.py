@@ -20,7 +20,8 @@ LIVE = {"live": {"status": 0, "complaint": "", "printed": {"xruns": {"capture": 
 UNIT = {"MainPID": "70", "NRestarts": "0", "ActiveState": "active"}
 AGAIN = {"MainPID": "99", "NRestarts": "1", "ActiveState": "active"}
 GAP = {"longest_gap_s": 4.0}
-SERVICE = {"started": {"complaint": ""}, "before": UNIT, "after": AGAIN, "restarted_s": 3.0, "sound": GAP}
+SERVICE = {"started": {"complaint": ""}, "before": UNIT, "after": AGAIN, "restarted_s": 3.0, "sound": GAP,
+           "kept": {"after": {"strength": 0.75}}}  # fmt: skip
 
 REPORTS = [
     ("all is well", {"live": LIVE, "service": SERVICE}, []),
@@ -36,6 +37,7 @@ REPORTS = [
     ("not restarted", {"service": SERVICE | {"after": UNIT}}, ["it is restarted after kill -9"]),
     ("one process", {"service": SERVICE | {"after": AGAIN | {"MainPID": "70"}}}, ["it is restarted after kill -9"]),
     ("silent ever after", {"service": SERVICE | {"sound": {"longest_gap_s": None}}}, ["sound goes on"]),
+    ("forgot its settings", {"service": SERVICE | {"kept": {"after": None}}}, ["it is set as it was"]),
     ("broke", {"broke": "Traceback\nKeyError: 'x'"}, ["the guest ran to its end"]),
 ]  # fmt: skip
 

@@ -148,8 +148,8 @@ def exact(model: Path, folder: Path, seconds: float) -> dict:
 def equal_samples(expected: np.ndarray, heard: np.ndarray, offset: int) -> tuple[np.ndarray, int]:
     """Which samples of `expected` are in `heard`, and how many cycles `heard` has lost between them.
 
-    `heard[i + offset]` is `expected[i]` somewhere. A recorder that is late by a cycle has not got it, and has everything
-    after it so much earlier. Only runs of some cycles count, so that no sample is found by chance.
+    `heard[i + offset]` is `expected[i]` somewhere. A recorder that is late by a cycle has lost it, and has
+    everything after it so much earlier. Only runs of some cycles count, so that no sample is found by chance.
     """
     equal, shifts = np.zeros(len(expected), bool), []
     for shift in range(_MOST_LOST, -_MOST_LOST - 1, -1):

@@ -90,6 +90,78 @@ def live(seconds: float) -> dict:
     return {"live": done, "captured": compare(raw, noisy), "sound": compare(heard, wanted, n_owed=4 * 256)}
 
 
+class Running:
+    """`edge-denoise live --json` in the background, with a feeder and a recorder at the cables' other ends."""
+
+    def __init__(self, name: str, *options: str) -> None:
+        self._log, self.heard, self._name = Path(f"/tmp/{name}.jsonl"), Path(f"/tmp/{name}-heard.wav"), name
+        self.plug()
+        program = ["edge-denoise", "live", *ENDS, "--engine", "native", "--json", *options]
+        with self._log.open("wb") as out, Path(f"/tmp/{name}.err").open("wb") as err:
+            self._live = subprocess.Popen(program, stdout=out, stderr=err)
+
+    def plug(self) -> None:
+        """The other ends; a card that was taken away ended the ones before."""
+        self._ends = [subprocess.Popen([*PLAY, str(HERE / "noisy.wav")]), subprocess.Popen([*RECORD, str(self.heard)])]
+
+    def rows(self) -> list[dict]:
+        return [json.loads(line) for line in self._log.read_text().splitlines() if line.endswith("}")]
+
+    def until(self, holds, limit_s: float) -> float | None:
+        """Seconds until a status `holds`, or None."""
+        began_s = time.monotonic()
+        while time.monotonic() < began_s + limit_s:
+            rows = self.rows()
+            if rows and holds(rows[-1]):
+                return time.monotonic() - began_s
+            time.sleep(0.1)
+        return None
+
+    def finish(self) -> dict:
+        """Its last words."""
+        self._live.send_signal(signal.SIGINT)
+        status = self._live.wait(60)
+        for process in self._ends:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        return {"status": status, "printed": (self.rows() or [None])[-1],
+                "complaint": Path(f"/tmp/{self._name}.err").read_text().strip()[-500:]}  # fmt: skip
+
+
+def unplug() -> dict:
+    """The card's driver loses it and gets it back, as when a USB microphone is pulled out and put in again."""
+    running = Running("unplug", "--wait")
+    driver = Path("/sys/bus/platform/drivers/snd_aloop")
+    ready_s = running.until(lambda row: row["seconds"] > 3, 60)
+    say(f"unplugging after {ready_s} s")
+    pull = subprocess.Popen(["sh", "-c", f"echo snd_aloop.0 > {driver}/unbind"])  # returns once nobody holds it
+    noticed_s = running.until(lambda row: row["state"] == "waiting", 30)
+    waiting = (running.rows() or [{}])[-1].get("waiting_for")
+    for process in running._ends:
+        process.wait()
+    pull.wait(30)
+    time.sleep(3)
+    n_before = running.rows()[-1]["seconds"]
+    (driver / "bind").write_text("snd_aloop.0")
+    subprocess.run(["udevadm", "settle", "--timeout=10"])
+    running.plug()
+    again_s = running.until(lambda row: row["seconds"] > n_before + 2, 60)
+    time.sleep(2)
+    return {"noticed_s": noticed_s, "waiting_for": waiting, "again_s": again_s, "live": running.finish()}
+
+
+def drift(seconds: float) -> dict:
+    """The microphone's cable runs 0.1 % fast, by the card's own control."""
+    for device in (0, 1):
+        control = f"iface=PCM,name='PCM Rate Shift 100000',device={device},subdevice=0"
+        shifted = called("amixer", "-c", "0", "cset", control, "100100")
+    # With a shifted rate the card's timer, of 4 ms, wakes its reader a period late at times: periods must be short.
+    running = Running("drift", "--seconds", str(seconds), "--period-ms", "4", "--periods", "16")
+    running.until(lambda row: row["seconds"] >= seconds - 1, seconds + 60)
+    time.sleep(3)
+    return {"shifted": shifted, "live": running.finish()}
+
+
 def compare(heard: Path, wanted: Path, n_owed: int = 0) -> dict:
     """Aligned by correlation; how far apart in steps of 16 bits, over what both hold but the last `n_owed` samples."""
     a, b = (32768 * soundfile.read(path, dtype="float64")[0] for path in (heard, wanted))
@@ -133,6 +205,8 @@ def service(seconds: float) -> dict:
     started = called("systemctl", "start", UNIT, limit_s=120)
     ready_s = time.monotonic() - began_s
     time.sleep(seconds / 3)
+    os.environ["XDG_RUNTIME_DIR"] = "/run/edge-denoise"
+    kept = called("edge-denoise", "ctl", "set", "--strength", "0.75", "--json")
     before = properties("MainPID", "NRestarts", "ActiveState", "User", "CPUSchedulingPolicy", "StatusText")
     policy = called("chrt", "-a", "-p", before["MainPID"])
     killed_s = time.monotonic()
@@ -144,6 +218,8 @@ def service(seconds: float) -> dict:
     restarted_s = time.monotonic() - killed_s
     time.sleep(seconds * 2 / 3)
     after = properties("MainPID", "NRestarts", "ActiveState")
+    status = called("edge-denoise", "ctl", "status", "--json")["printed"]
+    kept["after"] = status["settings"] if isinstance(status, dict) else None
     stopped = called("systemctl", "stop", UNIT, limit_s=60)
     journal = called("journalctl", "-u", UNIT, "--no-pager", "-o", "cat", "-n", "30")["printed"]
     for process in (feeder, recorder):
@@ -151,7 +227,8 @@ def service(seconds: float) -> dict:
         process.wait()
     return {
         "installed": installed, "started": started, "ready_s": ready_s, "before": before, "policy": policy["printed"],
-        "restarted_s": restarted_s, "after": after, "stopped": stopped, "journal": journal, "sound": silences(heard),
+        "restarted_s": restarted_s, "after": after, "kept": kept, "stopped": stopped, "journal": journal,
+        "sound": silences(heard),
     }  # fmt: skip
 
 
@@ -178,6 +255,10 @@ def main() -> None:
             found["tools"] = tools()
         if "live" in plan["parts"]:
             found["live"] = live(plan["seconds"])
+        if "unplug" in plan["parts"]:
+            found["unplug"] = unplug()
+        if "drift" in plan["parts"]:
+            found["drift"] = drift(plan["seconds"])
         if "service" in plan["parts"]:
             found["service"] = service(plan["seconds"])
     except Exception:

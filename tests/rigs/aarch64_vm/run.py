@@ -4,7 +4,9 @@
 
 tools      devices, doctor and latency on the card
 live       `edge-denoise live`, native engine, for --seconds: no xrun, and the sound of the file path
-service    the unit of `edge-denoise install --service` under systemd: kill -9, restarted, sound goes on
+unplug     the card is taken from its driver and given back: `live` waits, and resumes
+drift      the microphone's cable runs 0.1 % fast
+service    the unit of `edge-denoise install --service` under systemd: kill -9, restarted, sound goes on, set as before
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import vm
 from edge_runtime.errors import Failure
 
 # The parts, and what each may take beside its --seconds: many times what it needs on an idle machine.
-LIMITS_S: Final = {"tools": 400.0, "live": 300.0, "service": 400.0}
+LIMITS_S: Final = {"tools": 400.0, "live": 300.0, "unplug": 300.0, "drift": 300.0, "service": 400.0}
 LEAD_IN_S: Final = 30  # silence at the start, while the denoiser starts: emulated, Python takes that long
 RATE_HZ: Final = 16_000
 MIN_COMPARED_S: Final = 5.0
@@ -92,12 +94,31 @@ def _judge_service(found: dict[str, Any]) -> Iterator[Verdict]:
     yield "it is restarted after kill -9", restarted, f"after {found['restarted_s']:.1f} s, {after}"
     goes_on = sound["longest_gap_s"] is not None and sound["longest_gap_s"] <= MAX_GAP_S
     yield "sound goes on", goes_on, f"{sound}"
+    settings = found["kept"]["after"] or {}
+    yield "it is set as it was", settings.get("strength") == 0.75, f"{settings}"
+
+
+def _judge_unplug(found: dict[str, Any]) -> Iterator[Verdict]:
+    live = found["live"]
+    yield "a card pulled out is waited for", found["noticed_s"] is not None, f"{found['waiting_for']}"
+    yield "it resumes by itself", found["again_s"] is not None, f"2 s of sound {found['again_s']} s after its return"
+    yield "it lives to its end", live["status"] == 0, live["complaint"] or f"{live['printed']}"
+
+
+def _judge_drift(found: dict[str, Any]) -> Iterator[Verdict]:
+    live = found["live"]
+    status = live["printed"] or {"xruns": {}, "drift_ppm": 0.0}
+    yield "the clock is 0.1 % off", found["shifted"]["status"] == 0, found["shifted"]["complaint"]
+    yield "no xrun with clocks apart", status["xruns"] == {"capture": 0, "playback": 0}, f"{status}"
+    yield "the ratio is found", abs(abs(status["drift_ppm"]) - 1000) <= 100, f"{status['drift_ppm']} ppm"
 
 
 JUDGES: Final[dict[str, Callable[[dict[str, Any]], Iterator[Verdict]]]] = {
     "tools": _judge_tools,
     "live": _judge_live,
     "service": _judge_service,
+    "unplug": _judge_unplug,
+    "drift": _judge_drift,
 }
 
 
@@ -114,7 +135,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Live denoising between hw: devices of an emulated arm64 machine.")
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="1 GB; kept for the next run")
-    parser.add_argument("--parts", default="tools,live", help="default: tools,live; also service")
+    parser.add_argument("--parts", default="tools,live", help="default: tools,live; also unplug, drift, service")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each timed part, at least 40; default: 60")
     parser.add_argument("--json", action="store_true", help="print all that was found")
     args = parser.parse_args()
