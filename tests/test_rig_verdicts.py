@@ -23,6 +23,11 @@ GAP = {"longest_gap_s": 4.0}
 SERVICE = {"started": {"complaint": ""}, "before": UNIT, "after": AGAIN, "restarted_s": 3.0, "sound": GAP,
            "kept": {"after": {"strength": 0.75}}}  # fmt: skip
 
+STOPPED = {"xruns": {"capture": 0, "playback": 0}, "drift_ppm": -1006.9}
+ENDED = {"status": 0, "complaint": "", "printed": {}}
+UNPLUG = {"noticed_s": 0.2, "waiting_for": "hw:0", "again_s": 2.8, "live": ENDED}
+DRIFT = {"shifted": {"status": 0, "complaint": ""}, "live": {"printed": STOPPED}}
+
 REPORTS = [
     ("all is well", {"live": LIVE, "service": SERVICE}, []),
     ("an underrun", {"live": LIVE | {"live": LIVE["live"] | {"printed": {"xruns": {"playback": 1, "capture": 0}}}}},
@@ -38,6 +43,11 @@ REPORTS = [
     ("one process", {"service": SERVICE | {"after": AGAIN | {"MainPID": "70"}}}, ["it is restarted after kill -9"]),
     ("silent ever after", {"service": SERVICE | {"sound": {"longest_gap_s": None}}}, ["sound goes on"]),
     ("forgot its settings", {"service": SERVICE | {"kept": {"after": None}}}, ["it is set as it was"]),
+    ("pulled out and put back", {"unplug": UNPLUG, "drift": DRIFT}, []),
+    ("never noticed", {"unplug": UNPLUG | {"noticed_s": None}}, ["a card pulled out is waited for"]),
+    ("never back", {"unplug": UNPLUG | {"again_s": None}}, ["it resumes by itself"]),
+    ("no clock was off", {"drift": DRIFT | {"live": {"printed": STOPPED | {"drift_ppm": 0}}}}, ["the ratio is found"]),
+    ("died of it", {"drift": DRIFT | {"live": {"printed": None}}}, ["no xrun with clocks apart", "the ratio is found"]),
     ("broke", {"broke": "Traceback\nKeyError: 'x'"}, ["the guest ran to its end"]),
 ]  # fmt: skip
 
