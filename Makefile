@@ -46,7 +46,7 @@ bench: setup
 
 wheels: setup
 	@$(PIP) --editable ".[wheels]" || { echo "make: error: a package is missing, see pip's lines above"; exit 1; } >&2
-	@$(BIN)/python wheels.py $(ARGS)
+	@$(BIN)/python -m quant.wheels $(ARGS)
 
 # Instructions a hop on emulated ARM cores, into quant/instructions.json (qemu-user 7.2 and cross compilers).
 counts: setup

@@ -60,7 +60,7 @@ def library(name: str, sources: list[str], *libraries: str) -> Extension:
     )
 
 
-if __name__ == "__main__":  # wheels.py reads the flags
+if __name__ == "__main__":  # quant/wheels.py reads the flags
     libraries = [library("libedge_denoise", sources())]
     if sys.platform == "linux":
         libraries.append(library("ladspa_edge_denoise", plugin_sources(), "dl"))

@@ -36,13 +36,19 @@ pytestmark = [
 ]
 
 CHECK = """
-import json, sys
+import ctypes, json, sys
+from pathlib import Path
+import edge_runtime.native
 from edge_runtime import open_artifact
 from edge_runtime.cli import main
 from edge_runtime.golden import check_golden
 from edge_runtime.native import isas
 rows = [row._asdict() for row in check_golden(open_artifact("{artifact}"), ["native"])]
-print(json.dumps({{"rows": [(row["precision"], row["ok"], row["exact"]) for row in rows], "isas": isas()}}))
+plugin = ctypes.CDLL(str(Path(edge_runtime.native.__file__).with_name("ladspa_edge_denoise.so"))).ladspa_descriptor
+plugin.restype, plugin.argtypes = ctypes.c_void_p, [ctypes.c_ulong]
+n_plugins = next(i for i in range(9) if not plugin(i))
+print(json.dumps({{"rows": [(row["precision"], row["ok"], row["exact"]) for row in rows], "isas": isas(),
+                  "n_plugins": n_plugins}}))
 sys.exit(main(["file", "{noisy}", "{clean}", "--model", "{artifact}", "--engine", "native", "--json"]))
 """
 
@@ -88,7 +94,7 @@ def run(*command: object, **environment: str) -> str:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
     """Machine -> what `make wheels` says of its wheel."""
     out = tmp_path_factory.mktemp("dist")
-    made = json.loads(run(sys.executable, TOP / "wheels.py", "--out", out, "--json"))
+    made = json.loads(run(sys.executable, "-m", "quant.wheels", "--out", out, "--json", PYTHONPATH=str(TOP)))
     return {wheel["path"].rpartition("_2_17_")[2].removesuffix(".whl"): wheel for wheel in made}
 
 
@@ -110,6 +116,7 @@ def check(folder: object, clean: str) -> str:
 def judge(said: str, isas: list[str] | None, clean: Path, sounds: Path) -> None:
     found = json.loads(said.splitlines()[0])
     assert found["rows"] == [["fp32", True, False], ["int8", True, True]]
+    assert found["n_plugins"] == 2  # mono and stereo
     assert isas is None or found["isas"] == isas
     wanted, _ = soundfile.read(sounds / "here.wav", dtype="int16")
     samples, _ = soundfile.read(clean, dtype="int16")

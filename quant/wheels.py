@@ -1,9 +1,9 @@
 """`make wheels`: the package for aarch64, armv7l and x86-64, cross-compiled here in seconds.
 
-    python wheels.py [--out dist] [--json]
+    python -m quant.wheels [--out dist] [--json]       # in the project's folder
 
-One wheel is built, then it gets each target's library and name. zig compiles and links against glibc 2.17 of 2012, so
-the wheels install on every system that pip calls manylinux2014; auditwheel has the last word.
+One wheel is built, then it gets each target's engine, LADSPA plugin and name. zig compiles and links against glibc 2.17
+of 2012, so the wheels install on every system that pip calls manylinux2014; auditwheel has the last word.
 Needs the extra `wheels`.
 """
 
@@ -24,13 +24,14 @@ from typing import Final
 
 from edge_runtime import command
 from edge_runtime.errors import Failure
-from setup import FLAGS, LINK_FLAGS, sources
+from setup import FLAGS, LINK_FLAGS, plugin_sources, sources
 
-HERE: Final = Path(__file__).parent
+TOP: Final = Path(__file__).parents[1]
 GLIBC: Final = "2.17"
 PACKAGES: Final = ("boards", "calibration", "edge_runtime", "quant")
 FILES: Final = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
 LIBRARY: Final = "edge_runtime/native/libedge_denoise.so"
+PLUGIN: Final = "edge_runtime/native/ladspa_edge_denoise.so"
 # clang unrolls by itself what gcc does not: a third more code for 2 % fewer instructions. zig's linker has fewer flags.
 ZIG_FLAGS: Final = (*FLAGS, "-fno-unroll-loops", *(flag for flag in LINK_FLAGS if "noseparate-code" not in flag))
 
@@ -77,7 +78,11 @@ def build(out: Path) -> list[Wheel]:
         made = []
         for target in TARGETS:
             tell(f"compiling for {target.machine}")
-            n_bytes = compile_library(target, tree / LIBRARY)
+            compile_shared(target, plugin_sources(), tree / PLUGIN, "-lm", "-ldl")
+            n_bytes = compile_shared(target, sources(), tree / LIBRARY, "-lm")
+            if n_bytes > target.most_bytes:
+                what = f"the library has {n_bytes:,} bytes, over {target.most_bytes:,}"
+                raise Failure(what, where=target.machine)
             made.append((pack(target, tree, folder / target.machine), n_bytes))
         tell("auditing")
         wheels = [
@@ -95,10 +100,10 @@ def unpacked(folder: Path) -> Path:
     source = folder / "source"
     source.mkdir()
     for name in (*PACKAGES, *FILES):
-        if (HERE / name).is_dir():
-            shutil.copytree(HERE / name, source / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        if (TOP / name).is_dir():
+            shutil.copytree(TOP / name, source / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
         else:
-            shutil.copy(HERE / name, source / name)
+            shutil.copy(TOP / name, source / name)
     # The library of this machine would be replaced anyway: without a compiler the package builds without it.
     run("build", "--wheel", "--no-isolation", "--outdir", folder, source, CC="false")
     (wheel,) = folder.glob("*.whl")
@@ -107,15 +112,12 @@ def unpacked(folder: Path) -> Path:
     return tree
 
 
-def compile_library(target: Target, out: Path) -> int:
-    """Bytes of the shared library."""
-    files = [HERE / source for source in sources()]
+def compile_shared(target: Target, names: Sequence[str], out: Path, *libraries: str) -> int:
+    """Bytes of a shared library of C files."""
+    files = [TOP / name for name in names]
     where = ("-target", f"{target.triple}.{GLIBC}", f"-mcpu={target.cpu}")
-    run("ziglang", "cc", *where, *ZIG_FLAGS, "-shared", "-fPIC", "-o", out, *files, "-lm")
-    n_bytes = out.stat().st_size
-    if n_bytes > target.most_bytes:
-        raise Failure(f"the library has {n_bytes:,} bytes, over {target.most_bytes:,}", where=target.machine)
-    return n_bytes
+    run("ziglang", "cc", *where, *ZIG_FLAGS, "-shared", "-fPIC", "-o", out, *files, *libraries)
+    return out.stat().st_size
 
 
 def pack(target: Target, tree: Path, out: Path) -> Path:
@@ -143,7 +145,7 @@ def audit(target: Target, wheel: Path) -> str:
 def run(module: str, *arguments: object, **environment: str) -> str:
     """Standard output of `python -m module`. Failure with the last line that it wrote."""
     line = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(line, cwd=HERE, capture_output=True, text=True, env=os.environ | environment)
+    done = subprocess.run(line, cwd=TOP, capture_output=True, text=True, env=os.environ | environment)
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()
         raise Failure(f"{module} failed: {said[-1]}", remedy="pip install --editable '.[wheels]'")
@@ -157,7 +159,7 @@ def tell(message: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = command.Parser(prog="wheels.py", description="Cross-build the wheels of this package.")
+    parser = command.Parser(prog="python -m quant.wheels", description="Cross-build the wheels of this package.")
     parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
     command.add_debug(parser)
