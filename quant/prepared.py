@@ -62,6 +62,18 @@ class Prepared(nn.Module):
         graph, ranges = halved(graph, self.start.plan.precision), self.ranges()
         return Quantized(graph, make_plan(graph, self.start.plan.precision, ranges), ranges)
 
+    def blend(self, share: float) -> None:
+        """Go back: keep `share` of the way from the start, of every weight and (as a factor) of every range.
+
+        The mean of a network and what it was fine-tuned to keeps most of what was gained and loses little elsewhere
+        (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+        """
+        with torch.no_grad():
+            for name, started in self.start.graph.params.items():
+                weight = self.model.weight(name)
+                weight.lerp_(torch.tensor(started).to(weight), 1 - share)
+            self.log_factors.mul_(share)
+
     def ranges(self) -> Ranges:
         """The ranges as they are now; channel peaks are spent, for the weights are migrated already."""
         factors = np.exp(self.log_factors.detach().cpu().double().numpy())

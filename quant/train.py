@@ -51,12 +51,15 @@ class Job:
     mix: Mix = TRAINING_MIX
     settings: Settings = field(default_factory=Settings)
     resume: bool = False
+    blend: float = 1.0  # of the way from the start to the trained network, for the result
     attribution: str = ""
     config: Config | None = None  # sizes of a network to train from scratch; None: the checkpoint's, or as published
 
 
 def qat(job: Job, progress: Progress) -> Path:
     """Train under the plan's rounding; returns the trained file. Failure: see `checkpoint.load`, `Trainer.resume`."""
+    if not 0 <= job.blend <= 1:
+        raise Failure("a blend is a part of 1", remedy="set --blend to 0 .. 1")
     chosen = recipe.load(job.recipe)
     source = checkpoint.load(job.checkpoint or assets.weights(progress=progress))
     graph = passes.streaming_graph(gtcrn(source.params, source.config))
@@ -71,7 +74,8 @@ def qat(job: Job, progress: Progress) -> Path:
         history = _run(job, model, FloatModel(graph), sounds, me, device, progress)
         path = job.out / f"{Path(source.name).stem}{trained.SUFFIX}"
         if me.leads:
-            converted = model.cpu().converted()
+            model.cpu().blend(job.blend)
+            converted = model.converted()
             header = trained.Header(
                 checkpoint_name=source.name,
                 checkpoint_sha256=source.sha256,
@@ -182,6 +186,7 @@ def _provenance(job: Job, sounds: Sounds, history: History) -> dict[str, Any]:
     """How the result came about, as JSON types."""
     return {
         "settings": training.fixed(job.settings),
+        "blend": job.blend,
         "mix": msgspec.to_builtins(job.mix),
         "speech_sha256": sounds.speech.fingerprint(),
         "noise_sha256": sounds.noise.fingerprint(),

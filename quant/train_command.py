@@ -27,6 +27,14 @@ def add_qat_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="of the loss that compares with the float model, not with clean speech (default: 0.5)",
     )
+    parser.add_argument(
+        "--blend",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="of the result, how far it goes from the calibrated start to the trained network; with --resume, a run "
+        "that is done is blended anew (default: 1)",
+    )
     parser.add_argument("--recipe", default="static", metavar="R", help="id or .toml file (default: static)")
     _add_common(parser)
 
@@ -62,7 +70,7 @@ def run_qat(args: argparse.Namespace) -> int:
     """Train, and say where the result is."""
     from quant.train import qat
 
-    return _done(args, qat(replace(_job(args), recipe=args.recipe), say))
+    return _done(args, qat(replace(_job(args), recipe=args.recipe, blend=args.blend), say))
 
 
 def run_train(args: argparse.Namespace) -> int:

@@ -49,6 +49,28 @@ def test_prepared_is_what_it_converts_to(quantized: Quantized, clip: torch.Tenso
     assert all(torch.equal(states[name], after[name]) for name in after)
 
 
+def test_a_blend_lies_between_the_start_and_what_was_trained(quantized: Quantized, clip: torch.Tensor) -> None:
+    """All of the way changes nothing, none is the start, half the mean; and it is what it converts to."""
+    far, half, start = (moved(quantized, 0) for _ in range(3))
+    trained = far.converted()
+    for prepared, share in ((far, 1.0), (half, 0.5), (start, 0.0)):
+        prepared.blend(share)
+    assert far.converted().plan.grids == trained.plan.grids
+    assert start.converted().plan.grids == quantized.plan.grids
+    ends, means, starts = (prepared.model.params() for prepared in (far, half, start))
+    moved_there = moved(quantized, 0).model.params()
+    for name, values in quantized.graph.params.items():
+        np.testing.assert_array_equal(ends[name], moved_there[name])
+        np.testing.assert_array_equal(starts[name], values)
+        np.testing.assert_allclose(means[name], (values + ends[name]) / 2, rtol=1e-5, atol=1e-6)
+    converted = half.converted()
+    with torch.no_grad():
+        enhanced, _ = half(clip)
+        fused = frozenset(n.name for n in converted.graph.nodes if n.kind in RECURRENT) & half._fused
+        planned, _ = FloatModel(converted.graph)(clip, tap=plan_tap(converted.graph, converted.plan), fused=fused)
+    assert torch.equal(enhanced, planned)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_converted_ranges_enter_the_plan_as_measured_ones_do(quantized: Quantized, seed: int) -> None:
     """Weights and ranges through the front door give the plan that was trained."""

@@ -140,6 +140,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
         (["--recipe", "statik"], "unknown recipe"),
         (["--steps", "0"], "at least one step"),
         (["--share-teacher", "2"], "--share-teacher"),
+        (["--blend", "-0.1"], "--blend"),
         (["--batch", "0"], "n_clips"),
     ],
 )
