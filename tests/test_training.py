@@ -76,6 +76,26 @@ def test_a_resumed_run_gives_the_same_numbers(tmp_path: Path, kind: str) -> None
         assert torch.equal(value, weights_of(parts.out)[name]), name
 
 
+def test_a_run_that_is_done_is_blended_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step more; the file holds what lies between the start and the trained network, and says so."""
+    monkeypatch.setattr(History, "best", property(lambda history: history.rows[-1]))  # whatever so few steps are worth
+    job = Job(tmp_path / "run", mix=TINY, settings=replace(QUICK, share_teacher=0.0, learning_rate=1e-3))
+    whole = trained.load(train.qat(job, silent))
+    said: list[str] = []
+    none, half = (
+        trained.load(train.qat(replace(job, resume=True, blend=blend), said.append)) for blend in (0.0, 0.5)
+    )
+    assert "going on from step 4" in said
+    assert [found.header.training["blend"] for found in (none, half, whole)] == [0.0, 0.5, 1.0]
+    assert len(json.loads((job.out / "history.json").read_text())) == 3
+    n_moved = 0
+    for name, values in half.graph.params.items():
+        mean = (none.graph.params[name] + whole.graph.params[name]) / 2
+        np.testing.assert_allclose(values, mean, rtol=1e-2, atol=1e-4)  # half precision, its small ones zero
+        n_moved += bool(np.any(none.graph.params[name] != whole.graph.params[name]))
+    assert n_moved > len(half.graph.params) // 2
+
+
 def test_resume_goes_on_where_the_state_is(tmp_path: Path) -> None:
     whole, parts = (Job(tmp_path / name, mix=TINY, settings=QUICK) for name in ("whole", "parts"))
     train.train(whole, silent)
