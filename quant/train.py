@@ -51,6 +51,7 @@ class Job:
     mix: Mix = TRAINING_MIX
     settings: Settings = field(default_factory=Settings)
     resume: bool = False
+    keeps_last: bool = False  # not the weights of the best validation, but of the last step
     blend: float = 1.0  # of the way from the start to the trained network, for the result
     attribution: str = ""
     config: Config | None = None  # sizes of a network to train from scratch; None: the checkpoint's, or as published
@@ -167,7 +168,7 @@ def _run(
     trainer = Trainer(model, teacher, sounds, job.settings, job.out, me, device)
     if job.resume and trainer.resume() and me.leads:
         progress(f"going on from step {trainer.step}")
-    return trainer.run(progress)
+    return trainer.run(progress, keeps_last=job.keeps_last)
 
 
 def _excerpt(held_out: Sounds) -> Array:
@@ -186,6 +187,7 @@ def _provenance(job: Job, sounds: Sounds, history: History) -> dict[str, Any]:
     """How the result came about, as JSON types."""
     return {
         "settings": training.fixed(job.settings),
+        "keeps_last": job.keeps_last,
         "blend": job.blend,
         "mix": msgspec.to_builtins(job.mix),
         "speech_sha256": sounds.speech.fingerprint(),

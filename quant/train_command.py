@@ -59,6 +59,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X", help="peak (default: 1e-4)")
     parser.add_argument("--validate-every", type=int, default=50, metavar="N", help="steps (default: 50)")
     parser.add_argument("--patience", type=int, default=8, metavar="N", help="validations without a gain (default: 8)")
+    parser.add_argument("--keep", choices=("best", "last"), default="best",
+                        help="weights: of the best validation, or of the last step (default: best)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda (default: cpu)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that mix sounds (default: 1)")
@@ -107,6 +109,7 @@ def _job(args: argparse.Namespace) -> Job:
         mix=mix,
         settings=settings,
         resume=args.resume,
+        keeps_last=args.keep == "last",
         attribution=args.attribution,
     )
 

@@ -157,8 +157,9 @@ class Trainer:
         self.step, self.history, self.best = last["step"], History(last["history"]), last["best"]
         return True
 
-    def run(self, progress: Callable[[str], None]) -> History:
-        """Train to the end or until validation stops improving; afterwards the model holds the best weights."""
+    def run(self, progress: Callable[[str], None], *, keeps_last: bool = False) -> History:
+        """Train to the end or until validation stops improving; afterwards the model holds the best weights, or those
+        of the last step."""
         if not self.history.rows:
             self._validate(None, progress, began=time.monotonic())
         began, total = time.monotonic(), 0.0
@@ -181,7 +182,8 @@ class Trainer:
             total = 0.0
             if self._stops():
                 break
-        self.model.load_state_dict(self.best)
+        if not keeps_last:
+            self.model.load_state_dict(self.best)
         return self.history
 
     def _train(self, batch: Batch) -> float:

@@ -76,10 +76,9 @@ def test_a_resumed_run_gives_the_same_numbers(tmp_path: Path, kind: str) -> None
         assert torch.equal(value, weights_of(parts.out)[name]), name
 
 
-def test_a_run_that_is_done_is_blended_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No step more; the file holds what lies between the start and the trained network, and says so."""
-    monkeypatch.setattr(History, "best", property(lambda history: history.rows[-1]))  # whatever so few steps are worth
-    job = Job(tmp_path / "run", mix=TINY, settings=replace(QUICK, share_teacher=0.0, learning_rate=1e-3))
+def test_a_run_that_is_done_is_blended_anew(tmp_path: Path) -> None:
+    """No step more; the file holds what lies between the start and the last step, and says so."""
+    job = Job(tmp_path / "run", mix=TINY, settings=replace(QUICK, learning_rate=1e-3), keeps_last=True)
     whole = trained.load(train.qat(job, silent))
     said: list[str] = []
     none, half = (
@@ -94,6 +93,10 @@ def test_a_run_that_is_done_is_blended_anew(tmp_path: Path, monkeypatch: pytest.
         np.testing.assert_allclose(values, mean, rtol=1e-2, atol=1e-4)  # half precision, its small ones zero
         n_moved += bool(np.any(none.graph.params[name] != whole.graph.params[name]))
     assert n_moved > len(half.graph.params) // 2
+    best = trained.load(train.qat(replace(job, resume=True, keeps_last=False), silent))
+    rows = json.loads((job.out / "history.json").read_text())
+    is_start = min(rows, key=lambda row: row["validation_loss"])["step"] == 0
+    assert is_start == all(np.array_equal(best.graph.params[n], none.graph.params[n]) for n in none.graph.params)
 
 
 def test_resume_goes_on_where_the_state_is(tmp_path: Path) -> None:
