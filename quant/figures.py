@@ -209,7 +209,7 @@ def speed(report: Mapping[str, Any], board: Board) -> Picture | None:
     if not rows:
         return None
     rows = rows[::-1]
-    with _figure("speed", 0.44 * len(rows) + 0.9) as (figure, (axes,)):
+    with _figure("speed", 0.3 * len(rows) + 1.0) as (figure, (axes,)):
         for i, (_, low, high, longest) in enumerate(rows):
             axes.plot([low, high], [i, i], color=A if longest is not None else C, linewidth=6, solid_capstyle="butt")
             if longest is not None:
@@ -218,7 +218,7 @@ def speed(report: Mapping[str, Any], board: Board) -> Picture | None:
         axes.axvline(HOP_MS * board.budget.rtf, color=MUTED, linestyle=":")
         axes.set_xscale("log")
         axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=7)
-        axes.margins(y=0.25)
+        axes.set_ylim(-0.8, len(rows) - 0.2)
         axes.set_xlabel("ms a hop, log scale")
     said = "; ".join(f"{name.splitlines()[0]} {low:.3g} to {high:.3g} ms" for name, low, high, _ in rows)
     return Picture(

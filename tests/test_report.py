@@ -162,6 +162,22 @@ def test_measurements_are_kept_and_the_manifest_agrees(mine: Path, tmp_path: Pat
     assert (mine / "report.html").read_text() == html, "what was taken in stays, byte for byte"
 
 
+def test_a_bench_is_of_one_engine_of_all_or_a_list(tmp_path: Path) -> None:
+    """As `edge-denoise bench --json` prints it with and without --engine, and as people collect it."""
+    rows = [bench_row(), bench_row(engine="native")]
+    found = [
+        report_inputs.bench(written(tmp_path / f"{name}.json", content))
+        for name, content in (("all", {"rows": rows, "failed": [], "machine": PC}), ("list", rows), ("one", rows[1]))
+    ]
+    assert [[(row["engine"], row["rtf"]) for row in part] for part in found] == [
+        [("tflite", 0.01), ("native", 0.01)],
+        [("tflite", 0.01), ("native", 0.01)],
+        [("native", 0.01)],
+    ]
+    with pytest.raises(Failure, match="edge-denoise bench --json"):
+        report_inputs.bench(written(tmp_path / "eval.json", {"rows": [{"system": "tflite int8"}]}))
+
+
 def test_a_new_bench_takes_the_place_of_the_old_one() -> None:
     old, other = bench_row(rtf=0.5), bench_row(engine="native")
     assert report_inputs.merged([old, other], [bench_row()]) == [other, bench_row()]
