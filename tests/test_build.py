@@ -236,5 +236,5 @@ def test_ranges_of_another_recipe_are_refused_in_one_line(
     arguments = ["build", "--target", "rpi4", "--out", str(tmp_path / "out"), "--ranges", ranges]
     assert cli.main([*arguments, "--recipe", str(tmp_path / "all.toml")]) == 1
     assert "measured for another recipe" in capsys.readouterr().err
-    assert recipe.names() == ["static"]
+    assert recipe.names() == ["float-mask", "static"]
     assert not (tmp_path / "out").exists()

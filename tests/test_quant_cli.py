@@ -245,7 +245,7 @@ BAD = [
     ("text as ONNX", build(checkpoint="text.onnx"), 1, "text.onnx: truncated, or not an ONNX file"),
     ("another ONNX", build(command="plan", checkpoint="other.onnx"), 1, "other.onnx: "),
     # recipe
-    ("unknown recipe", build(recipe="dynamic"), 1, "unknown recipe 'dynamic'; choose one of: static"),
+    ("unknown recipe", build(recipe="dynamic"), 1, "unknown recipe 'dynamic'; choose one of: float-mask, static"),
     ("missing recipe file", build(recipe="gone.toml"), 1, "unknown recipe 'gone.toml'"),
     ("broken recipe", build(recipe="broken.toml"), 1, "broken.toml: not a recipe"),
     ("board as recipe", build(recipe="more.toml"), 1, "more.toml: not a recipe"),

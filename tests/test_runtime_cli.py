@@ -239,10 +239,10 @@ def test_the_version_is_the_projects(capsys):
 def process(*argv: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "edge_runtime.cli", *argv]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     # A test run in the background of a script ignores Ctrl-C, and its children would inherit that.
     heeds_ctrl_c = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    return subprocess.Popen(command, env=environment, text=True, preexec_fn=heeds_ctrl_c, **(pipes | options))
+    usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": heeds_ctrl_c}
+    return subprocess.Popen(command, env=environment, text=True, **(usual | options))
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy():
