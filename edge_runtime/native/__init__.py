@@ -43,7 +43,10 @@ class Stream:
     """
 
     def __init__(self, model: bytes, *, isa: str | None = None, where: object = "the model") -> None:
-        """Load a model file; `isa` takes the kernels by name. Failure: no library here, or it refuses the weights."""
+        """Load a model file; `isa` takes the kernels by name, `where` names the file in an error.
+
+        Failure: the library refuses the weights. ImportError: it is not here, or cannot be loaded.
+        """
         library = load_library()
         self._weights = _Block(len(model))
         ctypes.memmove(self._weights.address, model, len(model))
