@@ -117,7 +117,7 @@ def _heard(clip: Clip) -> list[str]:
 def _next(built: build.Built, folder: Path) -> list[str]:
     scripts = Path(os.path.relpath(Path(sys.executable).parent))
     return [
-        f"listen:   {folder}/*.wav; read: {built.folder}/report.json",
+        f"listen:   {folder}/*.wav; read: {built.folder}/report.html",
         f"yours:    {scripts}/edge-denoise file IN.wav OUT.wav --model {built.folder}",
         f"check:    {scripts}/quant verify {built.folder}",
     ]
