@@ -43,6 +43,8 @@ def fastest_measured(artifact: Artifact, precision: str, usable: Iterable[str]) 
 
 def remember(artifact: Artifact, rows: Iterable[Mapping[str, Any]], path: Path | None = None) -> Path | None:
     """Keep the median hop of each row of a bench; the file, or None when it cannot be written."""
+    import json
+
     path = path or cache_file()
     medians = [[row["engine"], row["precision"], row["hop_us"]["p50"]] for row in rows]
     kept = _read(path)
@@ -51,8 +53,6 @@ def remember(artifact: Artifact, rows: Iterable[Mapping[str, Any]], path: Path |
     kept[key] = medians  # last: the newest
     while len(kept) > MOST_REMEMBERED:
         del kept[next(iter(kept))]
-    import json
-
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,13 +87,10 @@ def cache_file() -> Path:
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return {}
-    import json  # nothing to read is the rule, and a start need not wait for it
+        import json  # nothing to read is the rule, and a start need not wait for it
 
-    try:
         kept = json.loads(text)
-    except (ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}
 

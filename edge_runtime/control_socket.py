@@ -30,6 +30,7 @@ import msgspec
 from edge_runtime import controls
 from edge_runtime.errors import Failure
 from edge_runtime.live_status import Status
+from edge_runtime.service_notify import runtime_folder
 
 MAX_BYTES: Final = 4096
 _IDLE_S: Final = 5.0  # for a whole message
@@ -96,8 +97,7 @@ def answer(line: bytes, status: Status) -> bytes:
 
 def default_path() -> Path:
     """Where `live` listens and `ctl` asks: the service's or the user's run-time folder. Failure: there is none."""
-    of_service = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    folders = (of_service, os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}")
+    folders = (runtime_folder(), os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}")
     for folder in folders:
         if folder and Path(folder).is_dir():
             return Path(folder) / "edge-denoise.sock"

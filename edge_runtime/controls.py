@@ -9,8 +9,9 @@ value along a straight line of one hop: whatever is set, a sample never jumps.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf, log10
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,19 @@ class Settings(NamedTuple):
     def wet(self) -> float:
         """How much of the output is the denoiser's."""
         return 0.0 if self.bypass else self.strength * (1.0 - 10.0 ** (-self.limit_db / 20.0))
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """For JSON: what is off is None."""
+    return {name: None if abs(value) == inf else value for name, value in settings._asdict().items()}
+
+
+def of_plain(values: Mapping[str, Any]) -> Settings:
+    """The settings that `plain` told. ValueError: a value is out of its range."""
+    off = Settings()
+    settings = Settings(**{name: getattr(off, name) if value is None else value for name, value in values.items()})
+    check(settings)
+    return settings
 
 
 def check(settings: Settings) -> None:

@@ -5,21 +5,19 @@ So a service that was killed, or hung, goes on as it was set; one that is stoppe
 
 from __future__ import annotations
 
-import os
-from math import inf
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from edge_runtime import controls
-from edge_runtime.controls import Settings
+from edge_runtime.controls import Settings, of_plain, plain
+from edge_runtime.service_notify import runtime_folder
 
 FILE: Final = "settings.json"
 
 
 class _Kept(msgspec.Struct, forbid_unknown_fields=True):
-    """As `ctl` sets them: None is off."""
+    """What `controls.plain` tells: None is off."""
 
     strength: float
     limit_db: float | None
@@ -29,22 +27,18 @@ class _Kept(msgspec.Struct, forbid_unknown_fields=True):
 
 def service_file() -> Path | None:
     """Where a service of systemd keeps them; None where this is none."""
-    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    return Path(folder) / FILE if folder else None
+    folder = runtime_folder()
+    return folder / FILE if folder else None
 
 
 def recall(path: Path | None) -> Settings | None:
     """What was kept; None when nothing was, or it is damaged: a start must not fail for it."""
+    if path is None:
+        return None
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=_Kept) if path is not None else None
-        if kept is None:
-            return None
-        limit_db = inf if kept.limit_db is None else kept.limit_db
-        settings = Settings(kept.strength, limit_db, kept.bypass, -inf if kept.gate_dbfs is None else kept.gate_dbfs)
-        controls.check(settings)
+        return of_plain(msgspec.structs.asdict(msgspec.json.decode(path.read_bytes(), type=_Kept)))
     except (OSError, ValueError):  # msgspec's errors are ValueErrors
         return None
-    return settings
 
 
 class Keeper:
@@ -58,10 +52,9 @@ class Keeper:
         """A folder that cannot be written to ends the keeping, not the sound."""
         if self._path is None or settings == self._kept:
             return
-        limit_db, gate_dbfs = (None if abs(x) == inf else x for x in (settings.limit_db, settings.gate_dbfs))
         part = self._path.with_name(f"{FILE}.part")
         try:
-            part.write_bytes(msgspec.json.encode(_Kept(settings.strength, limit_db, settings.bypass, gate_dbfs)))
+            part.write_bytes(msgspec.json.encode(plain(settings)))
             part.replace(self._path)
         except OSError:
             self._path = None

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge_runtime.controls import LOWEST_DBFS, Settings
+from edge_runtime.controls import LOWEST_DBFS, Settings, plain
 
 N_RECENT: Final = 625  # hops whose times are kept: 10 s
 STARTING, RUNNING, OVERLOADED, WAITING, STOPPED = "starting", "running", "overloaded", "waiting", "stopped"
@@ -61,7 +61,6 @@ class Status:
     def snapshot(self) -> dict[str, Any]:
         """All of it for people and for JSON: finite numbers, None for what is off."""
         p50_ms, p99_ms = self.frame_ms()
-        settings = self.settings
         return {
             "state": self.state,
             "waiting_for": self.waiting_for or None,
@@ -69,12 +68,7 @@ class Status:
             "playback": self.playback,
             "engine": self.engine,
             "seconds": round(self.n_hops * self.budget_ms / 1000, 3),
-            "settings": {
-                "strength": settings.strength,
-                "limit_db": _finite(settings.limit_db),
-                "bypass": settings.bypass,
-                "gate_dbfs": _finite(settings.gate_dbfs),
-            },
+            "settings": plain(self.settings),
             "level_in_dbfs": round(self.level_in_dbfs, 1),
             "level_out_dbfs": round(self.level_out_dbfs, 1),
             "reduction_db": round(self.level_in_dbfs - self.level_out_dbfs, 1),
@@ -95,7 +89,3 @@ class Status:
             "repaired_samples": self.n_repaired,
             "tee": self.tee or None,
         }
-
-
-def _finite(value: float) -> float | None:
-    return value if abs(value) != float("inf") else None

@@ -1,9 +1,11 @@
-"""Tell systemd how it goes: READY, WATCHDOG, STOPPING, over the datagram socket that it names (sd_notify(3))."""
+"""What systemd and its service tell each other: READY, WATCHDOG, STOPPING over the datagram socket that it names
+(sd_notify(3)), and the run-time folder that it made."""
 
 from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 
 def notify(state: str) -> bool:
@@ -18,6 +20,12 @@ def notify(state: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def runtime_folder() -> Path | None:
+    """The service's folder below /run. None: this is no service, or it has none."""
+    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return Path(folder) if folder else None
 
 
 def watchdog_s() -> float | None:

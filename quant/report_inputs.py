@@ -25,24 +25,17 @@ class _Robustness(msgspec.Struct):
     rows: list[RobustnessRow]
 
 
-class _AnyBench(msgspec.Struct):
-    """Of all engines when there are rows."""
-
-    rows: list[Any] | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Benches(msgspec.Struct):
-    rows: list[BenchPart]
-
-
 def bench(path: Path) -> list[dict[str, Any]]:
     """What `edge-denoise bench --json` printed, of all engines or of one, or a list of the latter."""
     text, made_by = _text(path), "`edge-denoise bench --json`"
     if text.lstrip().startswith("["):
         return _plain(_decoded(path, text, list[BenchPart], made_by))
-    if _decoded(path, text, _AnyBench, made_by).rows is not msgspec.UNSET:
-        return _plain(_decoded(path, text, _Benches, made_by).rows)
-    return _plain([_decoded(path, text, BenchPart, made_by)])
+    found = _decoded(path, text, dict[str, Any], made_by)
+    rows = found.get("rows", [found])
+    try:
+        return _plain(msgspec.convert(rows, list[BenchPart]))
+    except msgspec.ValidationError as error:
+        raise _refused(path, error, made_by) from None
 
 
 def merged(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

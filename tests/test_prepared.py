@@ -10,7 +10,7 @@ import torch
 
 from edge_runtime.stft import Float32Array
 from quant.fake import fake_quantize, plan_tap
-from quant.float_model import FloatModel
+from quant.float_model import FloatModel, States
 from quant.prepared import Prepared, _LearnedRange
 from quant.ptq import Quantized, requantize
 from quant.qparams import QParams, choose_qparams
@@ -36,16 +36,21 @@ def moved(quantized: Quantized, seed: int) -> Prepared:
     return prepared
 
 
+def planned(prepared: Prepared, clip: torch.Tensor) -> tuple[torch.Tensor, States]:
+    """What the plan that `prepared` converts to computes, its roundings as a tap."""
+    converted = prepared.converted()
+    fused = frozenset(n.name for n in converted.graph.nodes if n.kind in RECURRENT) & prepared._fused
+    return FloatModel(converted.graph)(clip, tap=plan_tap(converted.graph, converted.plan), fused=fused)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_prepared_is_what_it_converts_to(quantized: Quantized, clip: torch.Tensor, seed: int) -> None:
     """Bit for bit: training's forward pass, and the plan of the converted weights as a tap."""
     prepared = moved(quantized, seed)
-    converted = prepared.converted()
     with torch.no_grad():
         trained, states = prepared(clip)
-        fused = frozenset(n.name for n in converted.graph.nodes if n.kind in RECURRENT) & prepared._fused
-        planned, after = FloatModel(converted.graph)(clip, tap=plan_tap(converted.graph, converted.plan), fused=fused)
-    assert torch.equal(trained, planned)
+        enhanced, after = planned(prepared, clip)
+    assert torch.equal(trained, enhanced)
     assert all(torch.equal(states[name], after[name]) for name in after)
 
 
@@ -63,12 +68,9 @@ def test_a_blend_lies_between_the_start_and_what_was_trained(quantized: Quantize
         np.testing.assert_array_equal(ends[name], moved_there[name])
         np.testing.assert_array_equal(starts[name], values)
         np.testing.assert_allclose(means[name], (values + ends[name]) / 2, rtol=1e-5, atol=1e-6)
-    converted = half.converted()
     with torch.no_grad():
-        enhanced, _ = half(clip)
-        fused = frozenset(n.name for n in converted.graph.nodes if n.kind in RECURRENT) & half._fused
-        planned, _ = FloatModel(converted.graph)(clip, tap=plan_tap(converted.graph, converted.plan), fused=fused)
-    assert torch.equal(enhanced, planned)
+        (enhanced, _), (wanted, _) = half(clip), planned(half, clip)
+    assert torch.equal(enhanced, wanted)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -26,7 +26,7 @@ SERVICE = {"started": {"complaint": ""}, "before": UNIT, "after": AGAIN, "restar
 STOPPED = {"xruns": {"capture": 0, "playback": 0}, "drift_ppm": -1006.9}
 ENDED = {"status": 0, "complaint": "", "printed": {}}
 UNPLUG = {"noticed_s": 0.2, "waiting_for": "hw:0", "again_s": 2.8, "live": ENDED}
-DRIFT = {"shifted": {"status": 0, "complaint": ""}, "live": {"printed": STOPPED}}
+DRIFT = {"shifted": [{"status": 0, "complaint": ""}] * 2, "live": {"printed": STOPPED}}
 
 REPORTS = [
     ("all is well", {"live": LIVE, "service": SERVICE}, []),

@@ -18,7 +18,6 @@ from edge_runtime.errors import Failure
 
 LIBRARY_FILE = "libedge_denoise.so"  # beside this file
 ALIGN_BYTES = 64  # what vector loads like
-N_HOP = 256  # samples
 N_SPECTRUM = 2 * 257  # real and imaginary parts
 
 
@@ -97,19 +96,10 @@ class _Block:
         self.address = first + self.start
 
 
-def library_path() -> str | None:
-    """Where the compiled library lies; None where there is none."""
-    path = os.path.join(os.path.dirname(__file__), LIBRARY_FILE)
-    return path if os.path.isfile(path) else None
-
-
 def load_library() -> ctypes.CDLL:
     """The compiled library with its prototypes. ImportError: it is missing or cannot be loaded."""
-    path = library_path()
-    if path is None:
-        raise ImportError(f"no {LIBRARY_FILE}")
     try:
-        library = ctypes.CDLL(path)
+        library = ctypes.CDLL(os.path.join(os.path.dirname(__file__), LIBRARY_FILE))
     except OSError as error:
         raise ImportError(str(error)) from error
     memory, size, status = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int

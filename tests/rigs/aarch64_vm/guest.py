@@ -69,25 +69,32 @@ def tools() -> dict:
     }
 
 
+def plugged(heard: Path) -> list[subprocess.Popen]:
+    """The cables' other ends: who is heard through `heard`, and who feeds noisy.wav."""
+    return [subprocess.Popen([*RECORD, str(heard)]), subprocess.Popen([*PLAY, str(HERE / "noisy.wav")])]
+
+
+def ended(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
 def live(seconds: float) -> dict:
     """`edge-denoise live` between two cables: what it captured against what was fed, and what the recorder heard
     against what `edge-denoise file` makes of what was captured."""
     heard, raw, wanted = (Path("/tmp") / name for name in ("heard.wav", "tee-raw.wav", "wanted.wav"))
-    noisy = HERE / "noisy.wav"
-    recorder = subprocess.Popen([*RECORD, str(heard)])
-    feeder = subprocess.Popen([*PLAY, str(noisy)])
+    ends = plugged(heard)
     time.sleep(0.5)
     done = called(
         "edge-denoise", "live", *ENDS, "--engine", "native", "--seconds", str(seconds), "--tee", "/tmp/tee", "--json",
         limit_s=seconds + 180,
     )  # fmt: skip
-    for process in (feeder, recorder):
-        process.send_signal(signal.SIGINT)
-        process.wait()
+    ended(ends)
     if isinstance(done["printed"], str) and done["printed"]:  # a line a second; the last is the sum
         done["printed"] = json.loads(done["printed"].splitlines()[-1])
     called("edge-denoise", "file", str(raw), str(wanted), "--model", MODEL, "--engine", "native")
-    return {"live": done, "captured": compare(raw, noisy), "sound": compare(heard, wanted, n_owed=4 * 256)}
+    return {"live": done, "captured": compare(raw, HERE / "noisy.wav"), "sound": compare(heard, wanted, n_owed=4 * 256)}
 
 
 class Running:
@@ -95,14 +102,10 @@ class Running:
 
     def __init__(self, name: str, *options: str) -> None:
         self._log, self.heard, self._name = Path(f"/tmp/{name}.jsonl"), Path(f"/tmp/{name}-heard.wav"), name
-        self.plug()
+        self.ends = plugged(self.heard)
         program = ["edge-denoise", "live", *ENDS, "--engine", "native", "--json", *options]
         with self._log.open("wb") as out, Path(f"/tmp/{name}.err").open("wb") as err:
             self._live = subprocess.Popen(program, stdout=out, stderr=err)
-
-    def plug(self) -> None:
-        """The other ends; a card that was taken away ended the ones before."""
-        self._ends = [subprocess.Popen([*PLAY, str(HERE / "noisy.wav")]), subprocess.Popen([*RECORD, str(self.heard)])]
 
     def rows(self) -> list[dict]:
         return [json.loads(line) for line in self._log.read_text().splitlines() if line.endswith("}")]
@@ -121,9 +124,7 @@ class Running:
         """Its last words."""
         self._live.send_signal(signal.SIGINT)
         status = self._live.wait(60)
-        for process in self._ends:
-            process.send_signal(signal.SIGINT)
-            process.wait()
+        ended(self.ends)
         return {"status": status, "printed": (self.rows() or [None])[-1],
                 "complaint": Path(f"/tmp/{self._name}.err").read_text().strip()[-500:]}  # fmt: skip
 
@@ -137,14 +138,14 @@ def unplug() -> dict:
     pull = subprocess.Popen(["sh", "-c", f"echo snd_aloop.0 > {driver}/unbind"])  # returns once nobody holds it
     noticed_s = running.until(lambda row: row["state"] == "waiting", 30)
     waiting = (running.rows() or [{}])[-1].get("waiting_for")
-    for process in running._ends:
+    for process in running.ends:  # they lost their card, too
         process.wait()
     pull.wait(30)
     time.sleep(3)
     n_before = running.rows()[-1]["seconds"]
     (driver / "bind").write_text("snd_aloop.0")
     subprocess.run(["udevadm", "settle", "--timeout=10"])
-    running.plug()
+    running.ends = plugged(running.heard)
     again_s = running.until(lambda row: row["seconds"] > n_before + 2, 60)
     time.sleep(2)
     return {"noticed_s": noticed_s, "waiting_for": waiting, "again_s": again_s, "live": running.finish()}
@@ -152,9 +153,8 @@ def unplug() -> dict:
 
 def drift(seconds: float) -> dict:
     """The microphone's cable runs 0.1 % fast, by the card's own control."""
-    for device in (0, 1):
-        control = f"iface=PCM,name='PCM Rate Shift 100000',device={device},subdevice=0"
-        shifted = called("amixer", "-c", "0", "cset", control, "100100")
+    control = "iface=PCM,name='PCM Rate Shift 100000',device={},subdevice=0"
+    shifted = [called("amixer", "-c", "0", "cset", control.format(device), "100100") for device in (0, 1)]
     # With a shifted rate the card's timer, of 4 ms, wakes its reader a period late at times: periods must be short.
     running = Running("drift", "--seconds", str(seconds), "--period-ms", "4", "--periods", "16")
     running.until(lambda row: row["seconds"] >= seconds - 1, seconds + 60)
@@ -198,8 +198,7 @@ def service(seconds: float) -> dict:
     """The unit under systemd: started, killed with -9, restarted, and sound goes on."""
     installed = called("edge-denoise", "install", "--service", *ENDS, "--yes")
     heard = Path("/tmp/service.wav")
-    recorder = subprocess.Popen([*RECORD, str(heard)])
-    feeder = subprocess.Popen([*PLAY, str(HERE / "noisy.wav")])
+    ends = plugged(heard)
     subprocess.run(["systemctl", "daemon-reload"])
     began_s = time.monotonic()
     started = called("systemctl", "start", UNIT, limit_s=120)
@@ -222,9 +221,7 @@ def service(seconds: float) -> dict:
     kept["after"] = status["settings"] if isinstance(status, dict) else None
     stopped = called("systemctl", "stop", UNIT, limit_s=60)
     journal = called("journalctl", "-u", UNIT, "--no-pager", "-o", "cat", "-n", "30")["printed"]
-    for process in (feeder, recorder):
-        process.send_signal(signal.SIGINT)
-        process.wait()
+    ended(ends)
     return {
         "installed": installed, "started": started, "ready_s": ready_s, "before": before, "policy": policy["printed"],
         "restarted_s": restarted_s, "after": after, "kept": kept, "stopped": stopped, "journal": journal,
