@@ -21,6 +21,7 @@ from pathlib import Path
 
 MICROPHONE, SPEAKER = "pipewire:NODE=fakemic", "pipewire:NODE=fakespk"
 NEEDED = ("pipewire", "pw-cat", "pw-link", "pw-cli", "wireplumber", "dbus-run-session")
+FIFO = ("chrt", "-f", "88")
 CONFIG = Path("/usr/share/pipewire/pipewire.conf")
 _NODE = """
   {{ factory = adapter args = {{ factory.name = support.null-audio-sink node.name = {name} media.class = {kind}
@@ -34,21 +35,28 @@ def missing() -> str | None:
     return ", ".join(absent + ([] if alsa_plugin else ["pipewire-alsa"])) or None
 
 
+def may(*prefix: str) -> bool:
+    """Whether commands can be started with this prefix: root in a container is often denied real time."""
+    return bool(shutil.which(prefix[0])) and not subprocess.run([*prefix, "true"], capture_output=True).returncode
+
+
 class Graph:
     """Starts with `start` or `with`; a killed server can be started again."""
 
-    def __init__(self, folder: Path, rate_hz: int = 16_000, quantum: int = 256, n_channels: int = 1) -> None:
+    def __init__(
+        self, folder: Path, rate_hz: int = 16_000, quantum: int = 256, n_channels: int = 1, config: Path | None = None
+    ) -> None:
         self.folder, self._rate_hz, self._quantum = folder, rate_hz, quantum
+        self._config = config or folder / "config"  # pipewire.conf goes beside the drop-ins that are there
         self._position = "MONO" if n_channels == 1 else "FL FR"
-        may_fifo = os.geteuid() == 0 and shutil.which("chrt") is not None
-        self._priority = ("chrt", "-f", "88") if may_fifo else ()  # as rtkit gives it on a desktop
+        self._priority = FIFO if may(*FIFO) else ()  # as rtkit gives it on a desktop
         self._servers: list[subprocess.Popen[bytes]] = []
         self._clients: list[subprocess.Popen[bytes]] = []
         self._watched: list[subprocess.Popen[bytes]] = []
         run = folder / "run"
         run.mkdir(parents=True, exist_ok=True, mode=0o700)
         keep = {k: v for k, v in os.environ.items() if k not in ("ALSA_CONFIG_PATH", "PULSE_SERVER")}
-        own = {"XDG_RUNTIME_DIR": run, "XDG_CONFIG_HOME": folder / "config", "XDG_STATE_HOME": folder / "state"}
+        own = {"XDG_RUNTIME_DIR": run, "XDG_CONFIG_HOME": self._config, "XDG_STATE_HOME": folder / "state"}
         own |= {"HOME": folder, "PIPEWIRE_RUNTIME_DIR": run, "PIPEWIRE_REMOTE": "pipewire-0"}
         self.environment = keep | {name: str(path) for name, path in own.items()}
         self._write_config()
@@ -68,7 +76,7 @@ class Graph:
             for name, kind in (("fakemic", "Audio/Source/Virtual"), ("fakespk", "Audio/Sink"))
         )
         text = text.replace("context.objects = [", f"context.objects = [{nodes}", 1)
-        config = self.folder / "config" / "pipewire"
+        config = self._config / "pipewire"
         config.mkdir(parents=True, exist_ok=True)
         (config / "pipewire.conf").write_text(text)
 
@@ -115,14 +123,14 @@ class Graph:
         self.link("fakespk:monitor_", f"{name}:input_")
         return recorder
 
-    def record_both(self, path: Path) -> subprocess.Popen[bytes]:
-        """Microphone (left) and speaker (right) on one clock, until ended."""
+    def record_both(self, path: Path, right: str = "fakespk:monitor_") -> subprocess.Popen[bytes]:
+        """Microphone (left) and speaker or another output (right) on one clock, until ended."""
         recorder = self._client(
             "pw-cat", "-r", "--target", "0", "--format", "f32", "--rate", str(self._rate_hz), "--channels", "2",
             str(path), "-P", "{ node.name = recorder }",
         )  # fmt: skip
         self.link("fakemic:capture_", "recorder:input_FL")
-        self.link("fakespk:monitor_", "recorder:input_FR")
+        self.link(right, "recorder:input_FR")
         return recorder
 
     def link(self, source: str, sink: str) -> None:
@@ -141,7 +149,7 @@ class Graph:
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """A short command in this graph."""
-        return subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False, timeout=10)
+        return subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
 
     def watch(self, process: subprocess.Popen[bytes]) -> None:
         """End it, if it still runs, with the graph or by `end_watched`."""
@@ -165,7 +173,7 @@ class Graph:
                 start_new_session=True,
             )  # fmt: skip
 
-    def _until(self, holds, otherwise: str, timeout_s: float = 15.0) -> None:
+    def _until(self, holds, otherwise: str, timeout_s: float = 60.0) -> None:
         deadline_s = time.monotonic() + timeout_s
         while not holds():
             if time.monotonic() > deadline_s:
