@@ -24,7 +24,6 @@ from typing import Final
 
 from edge_runtime import command
 from edge_runtime.errors import Failure
-from setup import FLAGS, LINK_FLAGS, plugin_sources, sources
 
 TOP: Final = Path(__file__).parents[1]
 GLIBC: Final = "2.17"
@@ -32,8 +31,6 @@ PACKAGES: Final = ("boards", "calibration", "edge_runtime", "quant")
 FILES: Final = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
 LIBRARY: Final = "edge_runtime/native/libedge_denoise.so"
 PLUGIN: Final = "edge_runtime/native/ladspa_edge_denoise.so"
-# clang unrolls by itself what gcc does not: a third more code for 2 % fewer instructions. zig's linker has fewer flags.
-ZIG_FLAGS: Final = (*FLAGS, "-fno-unroll-loops", *(flag for flag in LINK_FLAGS if "noseparate-code" not in flag))
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,13 @@ class Wheel:
 
 
 def build(out: Path) -> list[Wheel]:
-    """Every target's wheel in `out`. Failure: a tool is missing or refuses."""
+    """Every target's wheel in `out`. Failure: a tool is missing or refuses; not in the project's folder."""
+    try:
+        from setup import FLAGS, LINK_FLAGS, plugin_sources, sources
+    except ImportError as error:  # an installed package has no setup.py
+        raise Failure("the sources are not here", where=Path.cwd(), remedy="run it in the project's folder") from error
+    # clang unrolls more than gcc: a third more code, 2 % fewer instructions. zig's linker has fewer flags.
+    flags = [*FLAGS, "-fno-unroll-loops", *(flag for flag in LINK_FLAGS if "noseparate-code" not in flag)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         tell("building the package")
@@ -78,8 +81,8 @@ def build(out: Path) -> list[Wheel]:
         made = []
         for target in TARGETS:
             tell(f"compiling for {target.machine}")
-            compile_shared(target, plugin_sources(), tree / PLUGIN, "-lm", "-ldl")
-            n_bytes = compile_shared(target, sources(), tree / LIBRARY, "-lm")
+            compile_shared(target, flags, plugin_sources(), tree / PLUGIN, "-lm", "-ldl")
+            n_bytes = compile_shared(target, flags, sources(), tree / LIBRARY, "-lm")
             if n_bytes > target.most_bytes:
                 what = f"the library has {n_bytes:,} bytes, over {target.most_bytes:,}"
                 raise Failure(what, where=target.machine)
@@ -112,11 +115,11 @@ def unpacked(folder: Path) -> Path:
     return tree
 
 
-def compile_shared(target: Target, names: Sequence[str], out: Path, *libraries: str) -> int:
+def compile_shared(target: Target, flags: list[str], names: list[str], out: Path, *libraries: str) -> int:
     """Bytes of a shared library of C files."""
     files = [TOP / name for name in names]
     where = ("-target", f"{target.triple}.{GLIBC}", f"-mcpu={target.cpu}")
-    run("ziglang", "cc", *where, *ZIG_FLAGS, "-shared", "-fPIC", "-o", out, *files, *libraries)
+    run("ziglang", "cc", *where, *flags, "-shared", "-fPIC", "-o", out, *files, *libraries)
     return out.stat().st_size
 
 

@@ -198,3 +198,9 @@ def test_in_a_new_virtual_environment(wheels: dict[str, dict[str, object]], soun
     python = tmp_path / "venv/bin/python"
     run(python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", wheels["x86_64"]["path"])
     judge(run(python, "-c", check(sounds, "venv.wav")), None, sounds / "venv.wav", sounds)
+
+
+def test_without_the_sources_it_says_so(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "quant.wheels"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"wheels: error: {tmp_path}: the sources are not here; run it in the project's folder\n"
