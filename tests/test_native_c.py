@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from quant.reference import Reference
 HERE = Path(__file__).parent / "native"
 ENGINE = Path(__file__).parents[1] / "edge_runtime" / "native"
 FLAGS = ["-std=gnu11", "-O2", "-g", "-ffp-contract=off", "-fno-math-errno", f"-I{ENGINE}"]
+NO_VECTORS = "-DED_PORTABLE_ONLY"
 SANITIZED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
@@ -39,9 +41,9 @@ def output(*command: object) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def check(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled(tmp_path_factory.mktemp("check") / "check", "check.c", *SANITIZED)
+@pytest.fixture(scope="module", params=[[], [NO_VECTORS]], ids=["vectors", "scalar"])
+def check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("check") / "check", "check.c", *SANITIZED, *request.param)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -68,32 +70,40 @@ def test_weights_and_audio_are_fuzzed(quantized: Quantized, tmp_path: Path) -> N
     output(fuzz, 4, tmp_path / "int8")
 
 
+class Target(NamedTuple):
+    arch: str
+    compiler: str
+    flags: tuple[str, ...]
+
+
+A64 = Target("aarch64", "aarch64-linux-gnu-gcc", ("-static",))
+# 32-bit: what every Armv7-A has; the NEON file asks for more by itself and is chosen at run time.
+A32 = Target("arm", "arm-linux-gnueabihf-gcc", ("-static", "-march=armv7-a", "-mfpu=vfpv3-d16"))
+A32_SCALAR = A32._replace(flags=(*A32.flags, NO_VECTORS))  # the same 8-bit products as on Armv6 and microcontrollers
 # Cores, and the kernel sets that they have: a wrong instruction traps.
-A64, A32 = ("aarch64", "aarch64-linux-gnu-gcc"), ("arm", "arm-linux-gnueabihf-gcc")
 CORES = [
     (A64, "cortex-a53", ["neon", "portable"]),
     (A64, "cortex-a72", ["neon", "portable"]),
     (A64, "cortex-a76", ["dotprod", "neon", "portable"]),
     (A32, "cortex-a7", ["neon", "portable"]),
     (A32, "cortex-a15", ["neon", "portable"]),
+    (A32_SCALAR, "cortex-a7", ["scalar", "portable"]),
 ]
-# 32-bit: what every Armv7-A has; the NEON file asks for more by itself and is chosen at run time.
-ARM_FLAGS = {A64: ["-static"], A32: ["-static", "-march=armv7-a", "-mfpu=vfpv3-d16"]}
 
 
 @pytest.fixture(scope="module")
-def arm_check(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, str], str], list[str]]:
-    """(architecture, core) -> the command that runs `check` there; compiled once an architecture."""
-    built: dict[tuple[str, str], Path] = {}
+def arm_check(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Target, str], list[str]]:
+    """(target, core) -> the command that runs `check` there; compiled once a target."""
+    built: dict[Target, Path] = {}
 
-    def command(target: tuple[str, str], cpu: str) -> list[str]:
-        arch, compiler = target
+    def command(target: Target, cpu: str) -> list[str]:
+        arch, compiler, flags = target
         emulator = shutil.which(f"qemu-{arch}-static") or shutil.which(f"qemu-{arch}")
         if shutil.which(compiler) is None or emulator is None:
             pytest.skip(f"needs Debian's {compiler} and qemu-user-static")
         if target not in built:
             out = tmp_path_factory.mktemp("arm") / "check"
-            built[target] = compiled(out, "check.c", *ARM_FLAGS[target], compiler=compiler)
+            built[target] = compiled(out, "check.c", *flags, compiler=compiler)
         return [emulator, "-cpu", cpu, str(built[target])]
 
     return command
@@ -102,7 +112,7 @@ def arm_check(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, 
 @pytest.mark.qemu
 @pytest.mark.parametrize(("target", "cpu", "isas"), CORES)
 def test_arm_kernels_are_the_portable_ones(
-    arm_check: Callable[[tuple[str, str], str], list[str]], target: tuple[str, str], cpu: str, isas: list[str]
+    arm_check: Callable[[Target, str], list[str]], target: Target, cpu: str, isas: list[str]
 ) -> None:
     check = arm_check(target, cpu)
     assert output(*check, "isas").split() == isas
@@ -126,9 +136,9 @@ def replayed(
 @pytest.mark.qemu
 @pytest.mark.parametrize(("target", "cpu", "isas"), CORES)
 def test_arm_streams_are_the_references(
-    arm_check: Callable[[tuple[str, str], str], list[str]],
+    arm_check: Callable[[Target, str], list[str]],
     replayed: tuple[Path, Path],
-    target: tuple[str, str],
+    target: Target,
     cpu: str,
     isas: list[str],
 ) -> None:

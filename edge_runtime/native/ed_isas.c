@@ -7,6 +7,8 @@ extern const ed_isa ed_avx512, ed_avx2;
 extern const ed_isa ed_dotprod, ed_neon;
 #elif defined(ED_ARM32)
 extern const ed_isa ed_neon;
+#else
+extern const ed_isa ed_scalar;
 #endif
 
 const ed_isa *const ed_isas[] = {
@@ -16,5 +18,7 @@ const ed_isa *const ed_isas[] = {
     &ed_dotprod, &ed_neon,
 #elif defined(ED_ARM32)
     &ed_neon,
+#else
+    &ed_scalar,
 #endif
     &ed_portable, NULL};

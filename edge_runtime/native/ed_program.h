@@ -28,6 +28,7 @@
 #define ED_SELDOM __attribute__((cold))
 #else
 #define ED_SELDOM
+#define ED_SCALAR 1 /* no vectors here: kernels in blocks of registers */
 #endif
 
 #define ED_MAGIC 0x574e4445u /* "EDNW" */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The generic-c folder on emulated microcontrollers: bit for bit, instructions a hop, sizes.
 #
-#     tests/native/cortex_m/run.sh DIR [m7|m55|m4|m33]    DIR made by `quant build --target generic-c`; default: m7 m55
+#     [OPT=-O3] tests/native/cortex_m/run.sh DIR [m7|m55|m4|m33]    DIR made by `quant build --target generic-c`; default: m7 m55
 #
 # Needs Debian's gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm. Exit status 1 if anything differs.
 set -eu
@@ -26,8 +26,8 @@ for core in "$@"; do
     esac
     for precision in int8 fp32; do
         if [ $precision = fp32 ]; then fp32=-DED_FP32; else fp32=; fi
-        flags="-std=gnu99 -O2 -mthumb -mfloat-abi=hard $cpu -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror"
-        engine="ed_check.c ed_engine.c ed_isas.c ed_portable.c ed_tables.c ed_weights_$precision.c"
+        flags="-std=gnu99 ${OPT:--O2} -mthumb -mfloat-abi=hard $cpu -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror"
+        engine="ed_check.c ed_engine.c ed_isas.c ed_portable.c ed_scalar.c ed_tables.c ed_weights_$precision.c"
         link="--specs=rdimon.specs -nostartfiles -Wl,-T,$here/board.ld -Wl,--no-warn-rwx-segments -Wl,--gc-sections"
         link="$link -Wl,--defsym=FLASH_AT=${flash%,*},--defsym=FLASH_BYTES=${flash#*,},--defsym=RAM_AT=${ram%,*},--defsym=RAM_BYTES=${ram#*,}"
         compile="arm-none-eabi-gcc $flags -DED_PORTABLE_ONLY $fp32 -DTICK_HZ=$tick -I$folder"
