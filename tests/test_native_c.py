@@ -21,7 +21,7 @@ from quant.reference import Reference
 HERE = Path(__file__).parent / "native"
 ENGINE = Path(__file__).parents[1] / "edge_runtime" / "native"
 FLAGS = ["-std=gnu11", "-O2", "-g", "-ffp-contract=off", "-fno-math-errno", f"-I{ENGINE}"]
-NO_VECTORS = "-DED_PORTABLE_ONLY"
+NO_VECTORS = "-DED_NO_VECTORS"
 SANITIZED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")

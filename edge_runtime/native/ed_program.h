@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* The kernel sets of this target besides portable C. */
-#if defined(ED_PORTABLE_ONLY) || !defined(__GNUC__)
+#if defined(ED_NO_VECTORS) || !defined(__GNUC__)
 #elif defined(__x86_64__)
 #define ED_X86 1
 #elif defined(__aarch64__)

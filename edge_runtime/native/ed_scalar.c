@@ -1,4 +1,4 @@
-/* Kernels for processors without vectors (microcontrollers, Armv6, RISC-V): portable C's sums, in the same order, a block
+/* Kernels for processors without vectors (microcontrollers, Armv6): portable C's sums, in the same order, a block
  * of them side by side in registers. On 32-bit ARM 8-bit products go two at a time (SMLAD, of Armv6 and Armv7E-M).
  *
  * Shapes that are not GTCRN's go to the portable kernels. */

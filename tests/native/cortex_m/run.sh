@@ -30,7 +30,7 @@ for core in "$@"; do
         engine="ed_check.c ed_engine.c ed_isas.c ed_portable.c ed_scalar.c ed_tables.c ed_weights_$precision.c"
         link="--specs=rdimon.specs -nostartfiles -Wl,-T,$here/board.ld -Wl,--no-warn-rwx-segments -Wl,--gc-sections"
         link="$link -Wl,--defsym=FLASH_AT=${flash%,*},--defsym=FLASH_BYTES=${flash#*,},--defsym=RAM_AT=${ram%,*},--defsym=RAM_BYTES=${ram#*,}"
-        compile="arm-none-eabi-gcc $flags -DED_PORTABLE_ONLY $fp32 -DTICK_HZ=$tick -I$folder"
+        compile="arm-none-eabi-gcc $flags -DED_NO_VECTORS $fp32 -DTICK_HZ=$tick -I$folder"
         sources=$(for file in $engine; do echo "$folder/$file"; done)
         $compile "$here/startup.c" $sources "$folder/self_test.c" "$folder/test_vectors_$precision.c" $link -o "$scratch/self_test.elf" -lm
         $compile "$here/startup.c" $sources "$here/hops.c" $link -o "$scratch/hops.elf" -lm
