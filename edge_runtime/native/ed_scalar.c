@@ -19,7 +19,7 @@
 #define NO 4 /* results of a row side by side; weights are padded to as many */
 #define NR 3 /* rows that share the weights */
 
-/* --- 8-bit products: four at a time ----------------------------------------------------------------------------- */
+/* --- 8-bit products: four at a time ------------------------------------------------------------------------------- */
 
 #if defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__)
 #define ARM_PAIRS 1
@@ -117,7 +117,7 @@ static void run_QUANTIZE(const ed_args *a)
     }
 }
 
-/* --- convolutions ----------------------------------------------------------------------------------------------- */
+/* --- convolutions ------------------------------------------------------------------------------------------------- */
 
 static INLINE int fits(const ed_op *op)
 {
@@ -150,10 +150,10 @@ static INLINE float weight_at(const void *weights, ptrdiff_t i, const int half)
 
 /* A convolution as its inner loops see it: local, because stores of bytes might change an operation. In elements. */
 typedef struct {
-    ptrdiff_t x_row, w_row;       /* between two taps, two inputs */
-    ptrdiff_t x_step, y_step;     /* between two rows made */
-    ptrdiff_t x_next, y_next;     /* the same inside a block; 0 where rows are too few: one is made NR times */
-    int n_taps, n_in;             /* the inputs of all taps are one run if they lie together */
+    ptrdiff_t x_row, w_row;   /* between two taps, two inputs */
+    ptrdiff_t x_step, y_step; /* between two rows made */
+    ptrdiff_t x_next, y_next; /* the same inside a block; 0 where rows are too few: one is made NR times */
+    int n_taps, n_in;         /* the inputs of all taps are one run if they lie together */
     int n_rows, n_block;
 } shape;
 
@@ -275,7 +275,7 @@ static void run_CONV_I8(const ed_args *a)
     else tiles_i8(a, 0, 0);
 }
 
-/* --- depthwise convolutions: three frames, three bands ------------------------------------------------------------- */
+/* --- depthwise convolutions: three frames, three bands ------------------------------------------------------------ */
 
 static INLINE const char *frame_of(const ed_args *a, int t, size_t element)
 {
@@ -299,7 +299,7 @@ static INLINE void keep_frame(const ed_args *a, size_t element)
     do {                                                                                                               \
         int t_, k_;                                                                                                    \
         UNROLL for (t_ = 0; t_ < 3; t_++)                                                                              \
-            UNROLL for (k_ = 0; k_ < 3; k_++) sum = sum + (T)((const X *)x[t_])[(r + k_) * n + c] * w[3 * t_ + k_];           \
+            UNROLL for (k_ = 0; k_ < 3; k_++) sum = sum + (T)((const X *)x[t_])[(r + k_) * n + c] * w[3 * t_ + k_];    \
     } while (0)
 
 static INLINE int has_nine(const ed_op *op)
@@ -403,7 +403,7 @@ static void run_LAYER_NORM(const ed_args *a)
     else normalize(a, n, mean, gain, op->flags & ED_HALF, op->flags & ED_ADD_AFTER);
 }
 
-/* --- recurrent layers over bands: blocks of four units --------------------------------------------------------------- */
+/* --- recurrent layers over bands: blocks of four units ------------------------------------------------------------ */
 
 static INLINE float look_up(const int8_t *table, float v, int32_t zp, float table_zp)
 {
