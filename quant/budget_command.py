@@ -76,7 +76,7 @@ def _frame_times(args: argparse.Namespace, counted: dict[str, Any]) -> list[Esti
             raise Failure("--bench without a board", remedy="give --target too")
         return []
     rows = frame_time.estimates(boards.load(args.target), bench)
-    published = counted["totals"]["macs_frame"] == frame_time.PUBLISHED_MACS
+    published = counted["published"]["macs"] == frame_time.PUBLISHED_MACS
     return rows if published else [row for row in rows if row.measured]
 
 

@@ -28,7 +28,7 @@ else:
     import tomli as tomllib
 
 HOP_MS: Final = 16.0
-PUBLISHED_MACS: Final = 358_006  # a frame of the network that was counted
+PUBLISHED_MACS: Final = 32_998_378  # of the network that was counted, as papers count them
 LIBRARY: Final = "libedge_denoise"  # the native engine called from C; "native" is it through Python
 _COUNTED_RUNTIMES: Final = "cortex-a72"  # the core that ran Python and the other engines
 _ERROR: Final = "an estimate that no board was at hand to check"
@@ -77,9 +77,9 @@ def estimates(board: Board, bench: Mapping[str, Any] | None = None) -> list[Esti
     return sorted(rows.values(), key=lambda row: (row.middle_ms, row.engine, row.precision))
 
 
-def fastest(rows: list[Estimate]) -> Estimate | None:
-    """Of the engines that `edge-denoise` runs, the fastest."""
-    return next((row for row in rows if row.engine != LIBRARY), None)
+def engine_of(board: Board) -> str:
+    """What runs on the board: the preferred engine, or without a system the library itself."""
+    return LIBRARY if board.bare else board.preferred_engine
 
 
 def load_bench(path: Path) -> dict[str, Any]:
@@ -110,12 +110,13 @@ def _estimated(board: Board, limit_ms: float) -> Iterator[Estimate]:
         return
     counted = _counted()
     for (on, engine, precision), row in counted.items():
-        if on != (core["counted_on"] if engine == LIBRARY else _COUNTED_RUNTIMES):
+        if on != (core["counted_on"] if engine == LIBRARY else _COUNTED_RUNTIMES if not board.bare else None):
             continue
         n, in_loops = row["n_instructions"], 0
         if engine in ("native", LIBRARY):
             in_loops = min(n, counted[(on, LIBRARY, precision)]["n_instructions"])
-        cycles = [in_loops * a + (n - in_loops) * b for a, b in zip(core["loops"], core["runtimes"], strict=True)]
+        ranges = zip(core["loops"], core.get("runtimes", core["loops"]), strict=True)
+        cycles = [in_loops * a + (n - in_loops) * b for a, b in ranges]
         low_ms, high_ms = (c / board.cpu.clock_mhz / 1e3 for c in cycles)
         yield Estimate(engine, precision, n, low_ms, high_ms, _source(board, core, on, engine), high_ms <= limit_ms)
 

@@ -11,6 +11,7 @@ import jinja2
 
 from boards import Board
 from quant import figures, verdict
+from quant.frame_time import engine_of
 from quant.report_clips import BOOST_DB, FLOOR_DB, Clip
 
 TEMPLATE: Final = "report.html.j2"
@@ -141,7 +142,7 @@ def _cpu(report: Mapping[str, Any], board: Board) -> dict[str, Any] | None:
             used = b["rtf"], b["rtf"]
             return _left(used, board, f"measured on {b['machine']['cpu']}")
     for e in report["estimates"]:
-        if (e["engine"], e["precision"]) == (board.preferred_engine, "int8"):
+        if (e["engine"], e["precision"]) == (engine_of(board), "int8"):
             return _left(
                 (e["low_ms"] / verdict.HOP_MS, e["high_ms"] / verdict.HOP_MS), board, "estimated, not measured"
             )

@@ -47,9 +47,17 @@ def test_faster_boards_are_faster():
     assert low == sorted(low, reverse=True)
 
 
-@pytest.mark.parametrize("name", ["host", "generic-c"])
-def test_of_an_unknown_core_nothing_is_claimed(name: str):
-    assert frame_time.estimates(boards.load(name)) == []
+def test_of_an_unknown_core_nothing_is_claimed():
+    assert frame_time.estimates(boards.load("host")) == []
+
+
+def test_without_a_system_the_library_alone_is_estimated():
+    board = boards.load("generic-c")
+    rows = frame_time.estimates(board)
+    assert {(row.engine, row.precision) for row in rows} == {(LIBRARY, "int8"), (LIBRARY, "fp32")}
+    assert frame_time.engine_of(board) == LIBRARY
+    assert frame_time.engine_of(boards.load("rpi4")) == "native"
+    assert all("cortex-m7" in row.source and "estimate" in row.source for row in rows)
 
 
 @pytest.mark.parametrize("bench", [BENCH, {"rows": [BENCH]}, {"rows": [{**BENCH, "machine": None}], **BENCH}])

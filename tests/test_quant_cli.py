@@ -431,6 +431,13 @@ def test_budget_prints_both_conventions_and_the_verdict(capfd):
     assert "\nfits rpi4\n" in out
 
 
+def test_budget_estimates_the_trained_default_and_no_other_size(capfd):
+    trained = ["budget", "--target", "rpi4", "--checkpoint", str(Path(recipe.__file__).with_name("default.trained"))]
+    for command, n_rows in [(trained, 8), (["budget", "--target", "rpi4", "--set", "channels=12"], 0)]:
+        assert main(command) == 0
+        assert capfd.readouterr().out.count("estimate a hop") == n_rows
+
+
 def test_budget_as_json(desk, capfd):
     assert main(budget("rpi4", "--checkpoint", "good.pt", "--json")) == 0
     report = json.loads(capfd.readouterr().out)

@@ -292,6 +292,13 @@ def test_the_verdict(built: Json, has: Json, question: str, status: str, words: 
     assert bool(found["todo"]) == (status != "good")
 
 
+def test_without_a_system_the_library_is_judged_and_no_command_asked_for(built: Json) -> None:
+    own = [ESTIMATE | {"engine": "libedge_denoise"}, ESTIMATE | {"engine": "native", "high_ms": 20.0}]
+    judged = verdict.judge(copy.deepcopy(built) | {"estimates": own}, boards.load("generic-c"))
+    found = next(j for j in judged if j["question"] == "Is it fast enough?")
+    assert (found["status"], "edge-denoise" in found["todo"]) == ("caution", False)
+
+
 def test_the_worst_answer_settles_the_whole() -> None:
     rows = [(("good", "good"), "good"), (("good", "caution"), "caution"), (("caution", "unknown"), "unknown"),
             (("unknown", "bad", "good"), "bad")]  # fmt: skip

@@ -1,12 +1,13 @@
 """`make counts`: instructions a hop on emulated ARM cores, into quant/instructions.json.
 
-    python tests/counting/count.py [--artifact DIR] [--root DIR] [--out FILE]
+    python tests/counting/count.py [--artifact DIR] [--root DIR] [--firmware DIR] [--out FILE]
 
 The native engine is cross-compiled as setup.py compiles it and counted in all and by operation. With --root, a Debian
 arm64 root that has Python 3.11 and, in /opt/wheels, the engines' wheels (`tests/counting/root.sh` makes one), whole
-hops through the Python runtime are counted too: every engine, as `edge-denoise` runs it. Needs Debian's qemu-user 7.2
-(later ones load no plugins), gcc, gcc-aarch64-linux-gnu and gcc-arm-linux-gnueabihf. Counts of C repeat exactly,
-those of Python within a percent.
+hops through the Python runtime are counted too: every engine, as `edge-denoise` runs it. With --firmware, what `quant
+build --target generic-c` left is counted on a Cortex-M7 (`tests/native/cortex_m/run.sh`). Rows that are not counted now
+stay as they are. Needs Debian's qemu-user 7.2 (later ones load no plugins), gcc, gcc-aarch64-linux-gnu and
+gcc-arm-linux-gnueabihf. Counts of C repeat exactly, those of Python within a percent.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ import numpy as np
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 NATIVE = PROJECT / "edge_runtime" / "native"
+CORTEX_M = PROJECT / "tests" / "native" / "cortex_m" / "run.sh"
 OUT = PROJECT / "quant" / "instructions.json"
 N_HOPS = 40
 N_APART = 20  # hops counted by operation
@@ -189,6 +192,20 @@ def python_rows(artifact: Path, plugin: Path, root: Path) -> Iterator[dict[str, 
             }
 
 
+def firmware_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Hops of a microcontroller."""
+    done = subprocess.run([CORTEX_M, folder, "m7"], capture_output=True, text=True, check=True)
+    for precision, n_instructions in re.findall(r"m7 (int8|fp32): (\d+) instructions a hop", done.stdout):
+        print(f"cortex-m7 {precision}: {int(n_instructions):,}", file=sys.stderr)
+        yield {
+            "core": "cortex-m7",
+            "isa": "scalar",
+            "engine": "libedge_denoise",
+            "precision": precision,
+            "n_instructions": int(n_instructions),
+        }
+
+
 def first_line(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
 
@@ -197,6 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Count instructions a hop on emulated ARM cores.")
     parser.add_argument("--artifact", type=Path, default=PROJECT / "build" / "rpi4", help="default: build/rpi4")
     parser.add_argument("--root", type=Path, help="a Debian arm64 root, to count the other engines too")
+    parser.add_argument("--firmware", type=Path, help="a generic-c folder, to count on a Cortex-M7")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     manifest = json.loads((args.artifact / "manifest.json").read_text())
@@ -206,8 +224,10 @@ def main() -> None:
         rows = list(native_rows(args.artifact, plugin, Path(folder)))
         if args.root:
             rows += python_rows(args.artifact, plugin, args.root.resolve())
-        else:
-            rows += [row for row in kept if row["engine"] != "libedge_denoise"]
+        if args.firmware:
+            rows += firmware_rows(args.firmware)
+    counted_now = {(row["core"], row["engine"]) for row in rows}
+    rows += [row for row in kept if (row["core"], row["engine"]) not in counted_now]
     counted = {
         "what": "instructions a hop of 256 samples, counted by tests/counting/count.py",
         "date": date.today().isoformat(),
@@ -224,8 +244,6 @@ def main() -> None:
 
 def compact(text: str) -> str:
     """Lists of a step on one line."""
-    import re
-
     return re.sub(r'\[\s+("[^"]*"),\s+("[^"]*"),\s+(\d+)\s+\]', r"[\1, \2, \3]", text)
 
 
