@@ -16,20 +16,10 @@
 #endif
 
 #define KERNEL(name) ED_SELDOM static void run_##name(const ed_args *a)
-#define ROWS(T, pointer, row, i) ((T *)(pointer) + (ptrdiff_t)(i) * (row))
-
-static float half_to_float(uint16_t h)
-{
-    union { uint32_t u; float f; } v;
-    v.u = (uint32_t)(h & 0x7fffu) << 13;
-    v.f *= 5.192296858534828e33f; /* 2^112: the exponents' biases differ by so much */
-    v.u |= (uint32_t)(h & 0x8000u) << 16;
-    return v.f;
-}
 
 static float weight_at(const ed_args *a, const void *weights, ptrdiff_t i)
 {
-    return a->op->flags & ED_HALF ? half_to_float(((const uint16_t *)weights)[i]) : ((const float *)weights)[i];
+    return a->op->flags & ED_HALF ? ed_half_to_float(((const uint16_t *)weights)[i]) : ((const float *)weights)[i];
 }
 
 static float clamp(float v, float low, float high)
@@ -265,11 +255,6 @@ KERNEL(EDGES)
 
 /* --- convolutions ----------------------------------------------------------------------------------------------- */
 
-static ptrdiff_t piece(const ed_op *op, int o)
-{
-    return (ptrdiff_t)(o / op->seg) * op->seg_row + o % op->seg;
-}
-
 static int padded(int n)
 {
     return (n + 3) / 4 * 4;
@@ -293,7 +278,7 @@ KERNEL(CONV)
                 for (c = 0; c < op->n_in; c++, w += padded(op->n_out))
                     sum = sum + ROWS(const float, a->x, op->x_row, r * op->stride + k - op->pad)[c]
                                 * weight_at(a, a->weight, w);
-            ROWS(float, a->y, op->y_row, r)[piece(op, o)] = leaky(op, sum);
+            ROWS(float, a->y, op->y_row, r)[ed_piece(op, o)] = leaky(op, sum);
         }
 }
 
@@ -325,27 +310,8 @@ KERNEL(CONV_I8)
                 for (c = 0; c < op->n_in; c++)
                     sum += ROWS(const int8_t, a->x, op->x_row, r * op->stride + k - op->pad)[c]
                            * weight[((k * n_in + c) / 4 * n_out + o) * 4 + c % 4];
-            store(a, r, piece(op, o), sum, ((const float *)a->scale)[o]);
+            store(a, r, ed_piece(op, o), sum, ((const float *)a->scale)[o]);
         }
-}
-
-/* The frame that time tap t reads, at band -pad: this one, or one of the ring. */
-static const char *frame_of(const ed_args *a, int t, size_t element)
-{
-    const ed_op *op = a->op;
-    int32_t age = (op->time_taps - 1 - t) * op->dilation;
-    if (age == 0) return (const char *)a->x - (size_t)(op->pad * op->x_row) * element;
-    return (const char *)a->state + ed_slot(op, a->frame, age) * ed_slot_size(op) * element;
-}
-
-/* This frame takes the place of the oldest. */
-static void keep_frame(const ed_args *a, size_t element)
-{
-    const ed_op *op = a->op;
-    size_t n = ed_slot_size(op) * element;
-    if (op->time_taps > 1)
-        memmove((char *)a->state + ed_slot(op, a->frame, (op->time_taps - 1) * op->dilation) * n,
-               frame_of(a, op->time_taps - 1, element), n);
 }
 
 /* weight [time][tap][channel]. */
@@ -358,11 +324,11 @@ KERNEL(DEPTH)
             float sum = ((const float *)a->bias)[c];
             for (t = 0; t < op->time_taps; t++)
                 for (k = 0; k < op->taps; k++)
-                    sum = sum + ((const float *)frame_of(a, t, sizeof(float)))[(r + k) * op->n_out + c]
+                    sum = sum + ((const float *)ed_frame_of(a, t, sizeof(float)))[(r + k) * op->n_out + c]
                                 * ((const float *)a->weight)[(t * op->taps + k) * op->n_out + c];
             ROWS(float, a->y, op->y_row, r)[c] = leaky(op, sum);
         }
-    keep_frame(a, sizeof(float));
+    if (op->time_taps > 1) ed_keep_frame(a, sizeof(float));
 }
 
 KERNEL(DEPTH_I8)
@@ -374,11 +340,11 @@ KERNEL(DEPTH_I8)
             int32_t sum = ((const int32_t *)a->bias)[c];
             for (t = 0; t < op->time_taps; t++)
                 for (k = 0; k < op->taps; k++)
-                    sum += ((const int8_t *)frame_of(a, t, 1))[(r + k) * op->n_out + c]
+                    sum += ((const int8_t *)ed_frame_of(a, t, 1))[(r + k) * op->n_out + c]
                            * ((const int8_t *)a->weight)[(t * op->taps + k) * op->n_out + c];
             store(a, r, c, sum, ((const float *)a->scale)[c]);
         }
-    keep_frame(a, 1);
+    if (op->time_taps > 1) ed_keep_frame(a, 1);
 }
 
 /* --- element by element ----------------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* The kernel sets of this target besides portable C. */
 #if defined(ED_NO_VECTORS) || !defined(__GNUC__)
@@ -141,5 +142,41 @@ static inline size_t ed_slot_size(const ed_op *op)
 {
     return (size_t)(op->n_rows + 2 * op->pad) * op->n_out;
 }
+
+/* The frame that time tap t reads, at band -pad: this one, or one of the ring. `element`: bytes of a value. */
+static inline const char *ed_frame_of(const ed_args *a, int t, size_t element)
+{
+    const ed_op *op = a->op;
+    int32_t age = (op->time_taps - 1 - t) * op->dilation;
+    if (age == 0) return (const char *)a->x - (size_t)(op->pad * op->x_row) * element;
+    return (const char *)a->state + ed_slot(op, a->frame, age) * ed_slot_size(op) * element;
+}
+
+/* This frame takes the place of the oldest; of more time taps than one. */
+static inline void ed_keep_frame(const ed_args *a, size_t element)
+{
+    const ed_op *op = a->op;
+    size_t n = ed_slot_size(op) * element;
+    memmove((char *)a->state + ed_slot(op, a->frame, (op->time_taps - 1) * op->dilation) * n,
+            ed_frame_of(a, op->time_taps - 1, element), n);
+}
+
+/* Where result o of a row lies, in elements. */
+static inline ptrdiff_t ed_piece(const ed_op *op, int o)
+{
+    return (ptrdiff_t)(o / op->seg) * op->seg_row + o % op->seg;
+}
+
+static inline float ed_half_to_float(uint16_t h)
+{
+    union { uint32_t u; float f; } v;
+    v.u = (uint32_t)(h & 0x7fffu) << 13;
+    v.f *= 5.192296858534828e33f; /* 2^112: the exponents' biases differ by so much */
+    v.u |= (uint32_t)(h & 0x8000u) << 16;
+    return v.f;
+}
+
+/* Row i of a value. */
+#define ROWS(T, pointer, row, i) ((T *)(pointer) + (ptrdiff_t)(i) * (row))
 
 #endif

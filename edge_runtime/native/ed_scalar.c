@@ -6,75 +6,13 @@
 
 #if defined(ED_SCALAR)
 #include <math.h>
-#include <string.h>
 
-#if defined(__GNUC__)
-#define INLINE inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-#else
-#define INLINE inline
-#define UNROLL
-#endif
-#define ROWS(T, pointer, row, i) ((T *)(pointer) + (ptrdiff_t)(i) * (row))
+#include "ed_scalar.h"
+
 #define NO 4 /* results of a row side by side; weights are padded to as many */
 #define NR 3 /* rows that share the weights */
 
-/* --- 8-bit products: four at a time ------------------------------------------------------------------------------- */
-
-#if defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__)
-#define ARM_PAIRS 1
-typedef struct {
-    uint32_t even, odd; /* of four bytes, each pair as two 16-bit numbers */
-} four;
-
-static INLINE four four_of(const int8_t *p)
-{
-    uint32_t v;
-    four f;
-    memcpy(&v, p, 4);
-    __asm__("sxtb16 %0, %1" : "=r"(f.even) : "r"(v));
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(f.odd) : "r"(v));
-    return f;
-}
-
-static INLINE int32_t dot(int32_t sum, four x, four w)
-{
-    __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(x.even), "r"(w.even));
-    __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(x.odd), "r"(w.odd));
-    return sum;
-}
-#else
-typedef const int8_t *four;
-
-static INLINE four four_of(const int8_t *p)
-{
-    return p;
-}
-
-static INLINE int32_t dot(int32_t sum, four x, four w)
-{
-    return sum + x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
-}
-#endif
-
 /* --- onto a grid -------------------------------------------------------------------------------------------------- */
-
-/* Steps from a grid's zero point, rounded to even and saturated. */
-static INLINE int32_t steps_of(float v, int32_t zp)
-{
-#if defined(ARM_PAIRS) && defined(__ARM_FP)
-    int32_t n, q;
-    __asm__("vcvtr.s32.f32 %0, %0" : "+t"(v)); /* saturates */
-    memcpy(&n, &v, 4);
-    __asm__("qadd %0, %1, %2" : "=r"(q) : "r"(n), "r"(zp));
-    __asm__("ssat %0, #8, %1" : "=r"(q) : "r"(q));
-    return q - zp;
-#else
-    float low = (float)(-128 - zp), high = (float)(127 - zp);
-    v = v > low ? v < high ? v : high : low;
-    return (int32_t)((v + 12582912.0f) - 12582912.0f);
-#endif
-}
 
 /* From a sum to the stored result: an operation's own copy, because stores of bytes might change the operation. */
 typedef struct {
@@ -122,25 +60,6 @@ static void run_QUANTIZE(const ed_args *a)
 static INLINE int fits(const ed_op *op)
 {
     return op->n_out % NO == 0 && (op->seg >= op->n_out || op->seg % NO == 0);
-}
-
-static INLINE ptrdiff_t piece(const ed_op *op, int o)
-{
-    return op->seg >= op->n_out ? o : (ptrdiff_t)(o / op->seg) * op->seg_row + o % op->seg;
-}
-
-static INLINE float half_to_float(uint16_t h)
-{
-    union { uint32_t u; float f; } v;
-#if defined(__GNUC__) && defined(__ARM_FP) && __ARM_FP & 2
-    v.u = h;
-    __asm__("vcvtb.f32.f16 %0, %0" : "+t"(v.f));
-#else
-    v.u = (uint32_t)(h & 0x7fffu) << 13;
-    v.f *= 5.192296858534828e33f; /* 2^112 */
-    v.u |= (uint32_t)(h & 0x8000u) << 16;
-#endif
-    return v.f;
 }
 
 static INLINE float weight_at(const void *weights, ptrdiff_t i, const int half)
@@ -209,7 +128,7 @@ static INLINE void tiles(const ed_args *a, const int half)
     int r, o;
     for (o = 0; o < n_out; o += NO) {
         const char *w = (const char *)a->weight + o * (half ? 2 : 4);
-        float *y = (float *)a->y + piece(op, o);
+        float *y = (float *)a->y + ed_piece(op, o);
         for (r = 0; r < s.n_rows; r += s.n_block) {
             ptrdiff_t row = row_of(&s, r);
             tile(&s, first + row * s.x_step, w, (const float *)a->bias + o, y + row * s.y_step, half, leaky, slope);
@@ -257,7 +176,7 @@ static INLINE void tiles_i8(const ed_args *a, const int leaky, const int as_floa
         const int8_t *w = (const int8_t *)a->weight + 4 * o;
         const int32_t *bias = (const int32_t *)a->bias + o;
         const float *scale = (const float *)a->scale + o;
-        char *y = (char *)a->y + piece(op, o) * size;
+        char *y = (char *)a->y + ed_piece(op, o) * size;
         for (r = 0; r < s.n_rows; r += s.n_block) {
             ptrdiff_t row = row_of(&s, r);
             tile_i8(&s, &end, first + row * s.x_step, w, bias, scale, y + row * s.y_step * size, leaky, as_float);
@@ -276,23 +195,6 @@ static void run_CONV_I8(const ed_args *a)
 }
 
 /* --- depthwise convolutions: three frames, three bands ------------------------------------------------------------ */
-
-static INLINE const char *frame_of(const ed_args *a, int t, size_t element)
-{
-    const ed_op *op = a->op;
-    int32_t age = (op->time_taps - 1 - t) * op->dilation;
-    if (age == 0) return (const char *)a->x - (size_t)(op->pad * op->x_row) * element;
-    return (const char *)a->state + ed_slot(op, a->frame, age) * ed_slot_size(op) * element;
-}
-
-/* This frame takes the place of the oldest. */
-static INLINE void keep_frame(const ed_args *a, size_t element)
-{
-    const ed_op *op = a->op;
-    size_t n = ed_slot_size(op) * element;
-    memmove((char *)a->state + ed_slot(op, a->frame, (op->time_taps - 1) * op->dilation) * n,
-            frame_of(a, op->time_taps - 1, element), n);
-}
 
 /* The nine products of one result are added in `T`, in order. */
 #define NINE(T, X, sum, x, w, n)                                                                                       \
@@ -318,7 +220,7 @@ static void run_DEPTH(const ed_args *a)
         ed_portable_kernels[ED_DEPTH](a);
         return;
     }
-    UNROLL for (i = 0; i < 3; i++) x[i] = frame_of(a, i, sizeof(float));
+    UNROLL for (i = 0; i < 3; i++) x[i] = ed_frame_of(a, i, sizeof(float));
     for (c = 0; c < n; c++) {
         const float bias = ((const float *)a->bias)[c];
         float w[9];
@@ -329,7 +231,7 @@ static void run_DEPTH(const ed_args *a)
             ROWS(float, a->y, y_row, r)[c] = leaky && sum < 0 ? sum * slope : sum;
         }
     }
-    keep_frame(a, sizeof(float));
+    ed_keep_frame(a, sizeof(float));
 }
 
 static void run_DEPTH_I8(const ed_args *a)
@@ -343,7 +245,7 @@ static void run_DEPTH_I8(const ed_args *a)
         ed_portable_kernels[ED_DEPTH_I8](a);
         return;
     }
-    UNROLL for (i = 0; i < 3; i++) x[i] = frame_of(a, i, 1);
+    UNROLL for (i = 0; i < 3; i++) x[i] = ed_frame_of(a, i, 1);
     for (c = 0; c < n; c++) {
         const int32_t bias = ((const int32_t *)a->bias)[c];
         const float scale = ((const float *)a->scale)[c];
@@ -355,7 +257,7 @@ static void run_DEPTH_I8(const ed_args *a)
             store(&s, (char *)a->y + (ptrdiff_t)r * y_row, c, sum, scale, leaky, as_float);
         }
     }
-    keep_frame(a, 1);
+    ed_keep_frame(a, 1);
 }
 
 /* --- layer normalization ------------------------------------------------------------------------------------------ */
@@ -376,31 +278,23 @@ static INLINE float lane_sum(const float *x, int n, float mean, const int square
     return lane[0];
 }
 
-static INLINE void normalize(const ed_args *a, int n, float mean, float gain, const int half, const int add)
-{
-    const float *x = a->x, *x2 = a->x2;
-    float *y = a->y;
-    int i;
-    for (i = 0; i < n; i++) {
-        float v = (x[i] - mean) * gain * weight_at(a->weight, i, half) + weight_at(a->bias, i, half);
-        y[i] = add ? x2[i] + v : v;
-    }
-}
-
 static void run_LAYER_NORM(const ed_args *a)
 {
     const ed_op *op = a->op;
-    const float *x = a->x;
-    int n = op->n_rows * op->n_out;
-    float mean, gain;
+    const float *x = a->x, *x2 = a->x2;
+    const int n = op->n_rows * op->n_out, half = op->flags & ED_HALF, add = op->flags & ED_ADD_AFTER;
+    float *y = a->y, mean, gain;
+    int i;
     if (n % ED_LANES != 0) {
         ed_portable_kernels[ED_LAYER_NORM](a);
         return;
     }
     mean = lane_sum(x, n, 0, 0) / (float)n;
     gain = 1.0f / sqrtf(lane_sum(x, n, mean, 1) / (float)n + op->f0);
-    if (op->flags & ED_HALF && op->flags & ED_ADD_AFTER) normalize(a, n, mean, gain, 1, 1);
-    else normalize(a, n, mean, gain, op->flags & ED_HALF, op->flags & ED_ADD_AFTER);
+    for (i = 0; i < n; i++) {
+        float v = (x[i] - mean) * gain * weight_at(a->weight, i, half) + weight_at(a->bias, i, half);
+        y[i] = add ? x2[i] + v : v;
+    }
 }
 
 /* --- recurrent layers over bands: blocks of four units ------------------------------------------------------------ */
