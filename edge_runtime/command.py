@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose usage errors are one line; options are never abbreviated."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # type: ignore[arg-type]
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # type: ignore[arg-type]  # handed on unread
 
     def error(self, message: str) -> NoReturn:
         program = self.prog.split()[0]

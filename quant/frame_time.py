@@ -108,9 +108,9 @@ def _estimated(board: Board, limit_ms: float) -> Iterator[Estimate]:
     core = _cores().get(board.cpu.core)
     if core is None:
         return
-    counted = _counted()
+    counted, runtimes_on = _counted(), None if board.bare else _COUNTED_RUNTIMES
     for (on, engine, precision), row in counted.items():
-        if on != (core["counted_on"] if engine == LIBRARY else _COUNTED_RUNTIMES if not board.bare else None):
+        if on != (core["counted_on"] if engine == LIBRARY else runtimes_on):
             continue
         n, in_loops = row["n_instructions"], 0
         if engine in ("native", LIBRARY):

@@ -61,11 +61,11 @@ def _estoi(clean: Array, enhanced: Array) -> tuple[float]:
     from pystoi import stoi
 
     before = np.random.get_state()  # noqa: NPY002  theirs is the legacy generator
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002  the one that pystoi draws from
     try:
         return (float(stoi(clean, enhanced, SAMPLE_RATE_HZ, extended=True)),)
     finally:
-        np.random.set_state(before)  # noqa: NPY002
+        np.random.set_state(before)  # noqa: NPY002  given back as it was
 
 
 def si_sdr_db(clean: Array, enhanced: Array) -> float:

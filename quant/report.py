@@ -7,8 +7,6 @@ remake(DIR, Taken(...))                          `quant report`: into DIR, with 
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +19,11 @@ import boards
 from boards import Board
 from edge_runtime.golden import load_golden
 from edge_runtime.manifest import Artifact, open_artifact
-from quant import artifact, history, report_format, report_inputs, verdict
+from quant import artifact, frame_time, history, report_format, report_inputs, verdict
 from quant.report_clips import Clip, golden_clip, user_clip
 
 JSON_FILE, HTML_FILE = "report.json", "report.html"
 GOLDEN_SOURCE: Final = "the golden vectors of this artifact: float model and integer reference; licences are below"
-ESTIMATES_MODULE: Final = "quant.frame_time"
 
 
 @dataclass(frozen=True)
@@ -102,9 +99,6 @@ def _write(opened: Artifact, files: dict[str, bytes]) -> None:
 
 
 def _estimates(board: Board) -> list[dict[str, Any]]:
-    """Frame times of the cost model, where this version of the compiler has one that knows the board."""
-    if importlib.util.find_spec(ESTIMATES_MODULE) is None:
-        return []
-    rows = importlib.import_module(ESTIMATES_MODULE).estimates(board)
+    """Frame times of the cost model, if it knows the board."""
     names = ("engine", "precision", "low_ms", "high_ms", "source")
-    return [{name: getattr(row, name) for name in names} for row in rows]
+    return [{name: getattr(row, name) for name in names} for row in frame_time.estimates(board)]

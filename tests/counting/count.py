@@ -68,7 +68,7 @@ class Counts(NamedTuple):
 def setup_flags() -> list[str]:
     """FLAGS of setup.py, without running it."""
     tree = ast.parse((PROJECT / "setup.py").read_text())
-    (value,) = (n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "FLAGS")  # type: ignore[attr-defined]
+    (value,) = (n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "FLAGS")
     return [flag for flag in ast.literal_eval(value) if not flag.startswith(("-W", "-std", "-fvisibility"))]
 
 
