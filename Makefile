@@ -29,7 +29,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	@$(BIN)/python -m quant.demo $(ARGS)
+	@$(BIN)/python -m quant.cli.demo $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
@@ -42,13 +42,13 @@ slow: setup
 	$(BIN)/python -m pytest -m slow
 
 bench: setup
-	@$(BIN)/python -m quant.bench $(ARGS)
+	@$(BIN)/python -m quant.cli.bench $(ARGS)
 
 wheels: setup
 	@$(PIP) --editable ".[wheels]" || { echo "make: error: a package is missing, see pip's lines above"; exit 1; } >&2
-	@$(BIN)/python -m quant.wheels $(ARGS)
+	@$(BIN)/python -m quant.deploy.wheels $(ARGS)
 
-# Instructions a hop on emulated ARM cores, into quant/instructions.json (qemu-user 7.2 and cross compilers).
+# Instructions a hop on emulated ARM cores, into quant/audit/instructions.json (qemu-user 7.2 and cross compilers).
 counts: setup
 	@$(BIN)/python tests/counting/count.py $(ARGS)
 

@@ -14,7 +14,7 @@ NATIVE = Path("edge_runtime", "native")
 # No fused multiply-add, no reordered sums: the 8-bit programs are exact. No errno: square roots are one instruction.
 FLAGS = [
     "-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables",
-    "-Wall", "-Wextra",
+    "-Wall", "-Wextra", "-Iedge_runtime/native/engine", "-Iedge_runtime/native/kernels",
 ]  # fmt: skip
 # Stripped, and without holes in the file; pages of 16 KB, as the Pi 5's kernel has them.
 LINK_FLAGS = ["-s", "-Wl,-z,max-page-size=16384", "-Wl,-z,noseparate-code", "-Wl,-z,norelro"]
@@ -22,12 +22,12 @@ LINK_FLAGS = ["-s", "-Wl,-z,max-page-size=16384", "-Wl,-z,noseparate-code", "-Wl
 
 def sources() -> list[str]:
     """The C files, sorted: the same inputs give the same library."""
-    return [path.as_posix() for path in sorted(NATIVE.glob("ed_*.c"))]
+    return [path.as_posix() for path in sorted([*NATIVE.glob("engine/*.c"), *NATIVE.glob("kernels/*.c")])]
 
 
 def plugin_sources() -> list[str]:
     """The LADSPA plugin's: it carries the engine in itself, for hosts load one file."""
-    return [*(path.as_posix() for path in sorted(NATIVE.glob("plugin_*.c"))), *sources()]
+    return [*(path.as_posix() for path in sorted(NATIVE.glob("ladspa/*.c"))), *sources()]
 
 
 class BuildLibrary(build_ext):
@@ -52,7 +52,7 @@ def library(name: str, sources: list[str], *libraries: str) -> Extension:
     return Extension(
         f"edge_runtime.native.{name}",
         sources,
-        depends=[path.as_posix() for path in sorted(NATIVE.glob("*.[hc]"))],
+        depends=[path.as_posix() for path in sorted(NATIVE.glob("*/*.*")) if path.suffix in (".h", ".c", ".inc")],
         libraries=["m", *libraries],
         extra_compile_args=FLAGS,
         extra_link_args=LINK_FLAGS if sys.platform == "linux" else [],
@@ -60,7 +60,7 @@ def library(name: str, sources: list[str], *libraries: str) -> Extension:
     )
 
 
-if __name__ == "__main__":  # quant/wheels.py reads the flags
+if __name__ == "__main__":  # quant/deploy/wheels.py reads the flags
     libraries = [library("libedge_denoise", sources())]
     if sys.platform == "linux":
         libraries.append(library("ladspa_edge_denoise", plugin_sources(), "dl"))

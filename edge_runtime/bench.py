@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.engines import AUTO, Engine, open_engine
-from edge_runtime.golden import load_golden
+from edge_runtime.engines.golden import load_golden
 from edge_runtime.machine import conditions, this_machine
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array, Synthesis

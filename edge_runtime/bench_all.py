@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from edge_runtime.choice import remember
 from edge_runtime.engines import ENGINES, available
+from edge_runtime.engines.choice import remember
 from edge_runtime.errors import Failure
 from edge_runtime.machine import conditions, this_machine
 from edge_runtime.manifest import Artifact

@@ -20,9 +20,9 @@ import pytest
 if TYPE_CHECKING:
     from calibration.corpus import Corpus
     from edge_runtime.stft import Float32Array
-    from quant.checkpoint import Checkpoint
-    from quant.graph import Graph
-    from quant.ptq import CalibrationSet, Quantized
+    from quant.inputs.checkpoint import Checkpoint
+    from quant.network.graph import Graph
+    from quant.ptq.quantize import CalibrationSet, Quantized
 
 N_FRAMES_3_S = 188
 
@@ -30,7 +30,7 @@ N_FRAMES_3_S = 188
 @pytest.fixture(scope="session")
 def official() -> Checkpoint:
     """The official weights, recovered from the streaming ONNX."""
-    from quant import assets, checkpoint
+    from quant.inputs import assets, checkpoint
 
     return checkpoint.load(assets.weights())
 
@@ -38,8 +38,8 @@ def official() -> Checkpoint:
 @pytest.fixture(scope="session")
 def graph(official: Checkpoint) -> Graph:
     """The streaming graph of the official weights."""
-    from quant.gtcrn import gtcrn
-    from quant.passes import streaming_graph
+    from quant.network.gtcrn import gtcrn
+    from quant.network.passes import streaming_graph
 
     return streaming_graph(gtcrn(official.params))
 
@@ -48,7 +48,7 @@ def graph(official: Checkpoint) -> Graph:
 def pulled() -> tuple[Corpus, Corpus]:
     """The pulled speech and noise."""
     from calibration.corpus import Corpus
-    from quant import assets
+    from quant.inputs import assets
 
     return Corpus.open(assets.speech()), Corpus.open(assets.noise())
 
@@ -66,7 +66,7 @@ def mixture(pulled: tuple[Corpus, Corpus]) -> Float32Array:
 @pytest.fixture(scope="session")
 def spectra(mixture: Float32Array) -> Float32Array:
     """(626, 257, 2) frames of the mixture; the last hop is padded."""
-    from quant.spectra import analyse
+    from quant.network.spectra import analyse
 
     return np.ascontiguousarray(analyse(mixture).transpose(1, 2, 0))
 
@@ -81,7 +81,7 @@ def spectra_3_s(spectra: Float32Array) -> Float32Array:
 def calibration(pulled: tuple[Corpus, Corpus]) -> CalibrationSet:
     """8 clips of 4 s as a build mixes them; the mixture is another cut of the same recordings."""
     from calibration.mixing import Mix
-    from quant.ptq import CalibrationSet
+    from quant.ptq.quantize import CalibrationSet
 
     return CalibrationSet.make(*pulled, Mix(n_clips=8))
 
@@ -89,16 +89,17 @@ def calibration(pulled: tuple[Corpus, Corpus]) -> CalibrationSet:
 @pytest.fixture(scope="session")
 def quantized(official: Checkpoint, graph: Graph, calibration: CalibrationSet) -> Quantized:
     """The default recipe with ranges of the calibration clips."""
-    from quant import ptq, recipe
+    from quant.int8 import recipe
+    from quant.ptq import quantize
 
-    return ptq.quantize(graph, recipe.load("static"), calibration, official.sha256)
+    return quantize.quantize(graph, recipe.load("static"), calibration, official.sha256)
 
 
 @pytest.fixture(scope="session")
 def everything(official: Checkpoint, graph: Graph, calibration: CalibrationSet) -> Quantized:
     """All that can be 8-bit in 8 bits: the operators that the default recipe leaves in float."""
-    from quant import ptq
-    from quant.recipe import Recipe, Rule
+    from quant.int8.recipe import Recipe, Rule
+    from quant.ptq import quantize
 
-    few = ptq.CalibrationSet(calibration.clips[:2], calibration.mix, "0" * 64, "0" * 64)
-    return ptq.quantize(graph, Recipe("everything", (Rule("*", "int8", "all of it"),)), few, official.sha256)
+    few = quantize.CalibrationSet(calibration.clips[:2], calibration.mix, "0" * 64, "0" * 64)
+    return quantize.quantize(graph, Recipe("everything", (Rule("*", "int8", "all of it"),)), few, official.sha256)

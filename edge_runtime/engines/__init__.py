@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast, runtime_checkable
 
-from edge_runtime.choice import Choice, fastest_measured
+from edge_runtime.engines.choice import Choice, fastest_measured
 from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:

@@ -61,9 +61,7 @@ class NativeEngine:
 _NONE: Final = Repairs()
 
 
-def open_model(
-    model: bytes, entry: ModelEntry, precision: str, n_threads: int, isa: str | None = None
-) -> NativeEngine:
+def open_model(model: bytes, entry: ModelEntry, precision: str, n_threads: int, isa: str | None = None) -> NativeEngine:
     """Load weights for one stream; it runs on one thread whatever `n_threads`. `isa` takes the kernels by name.
 
     Failure: the library refuses the weights.

@@ -1,13 +1,13 @@
-"""`make counts`: instructions a hop on emulated ARM cores, into quant/instructions.json.
+"""`make counts`: instructions a hop on emulated ARM cores, into quant/audit/instructions.json.
 
     python tests/counting/count.py [--artifact DIR] [--root DIR] [--firmware DIR] [--out FILE]
 
 The native engine is cross-compiled as setup.py compiles it and counted in all and by operation. With --root, a Debian
 arm64 root that has Python 3.11 and, in /opt/wheels, the engines' wheels (`tests/counting/root.sh` makes one), whole
 hops through the Python runtime are counted too: every engine, as `edge-denoise` runs it. With --firmware, what `quant
-build --target generic-c` left is counted on a Cortex-M7 (`tests/native/cortex_m/run.sh`). Rows that are not counted now
-stay as they are. Needs Debian's qemu-user 7.2 (later ones load no plugins), gcc, gcc-aarch64-linux-gnu and
-gcc-arm-linux-gnueabihf. Counts of C repeat exactly, those of Python within a percent.
+build --target generic-c` left is counted on a Cortex-M7 (`cortex_m/run.sh`). Rows that are not counted now stay.
+Needs Debian's qemu-user 7.2 (later ones load no plugins), gcc, gcc-aarch64-linux-gnu and gcc-arm-linux-gnueabihf.
+Counts of C repeat exactly, those of Python within a percent.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
+from places import INCLUDES, engine_sources
+
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
-NATIVE = PROJECT / "edge_runtime" / "native"
-CORTEX_M = PROJECT / "tests" / "native" / "cortex_m" / "run.sh"
-OUT = PROJECT / "quant" / "instructions.json"
+CORTEX_M = PROJECT / "tests" / "edge_runtime" / "native" / "cortex_m" / "run.sh"
+OUT = PROJECT / "quant" / "audit" / "instructions.json"
 N_HOPS = 40
 N_APART = 20  # hops counted by operation
 # What start-up costs is in both; it varies by a percent, which for the small native hops must be spread over more.
@@ -69,7 +71,7 @@ def setup_flags() -> list[str]:
     """FLAGS of setup.py, without running it."""
     tree = ast.parse((PROJECT / "setup.py").read_text())
     (value,) = (n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "FLAGS")
-    return [flag for flag in ast.literal_eval(value) if not flag.startswith(("-W", "-std", "-fvisibility"))]
+    return [flag for flag in ast.literal_eval(value) if not flag.startswith(("-W", "-std", "-fvisibility", "-I"))]
 
 
 def compile_plugin(folder: Path) -> Path:
@@ -81,8 +83,8 @@ def compile_plugin(folder: Path) -> Path:
 def compile_hops(folder: Path, core: Core) -> Path:
     program = folder / f"hops-{core.arch}"
     if not program.exists():
-        sources = [HERE / "hops.c", *(s for s in sorted(NATIVE.glob("ed_*.c")) if s.name != "ed_engine.c")]
-        flags = [*setup_flags(), "-std=gnu11", "-static", f"-I{NATIVE}", *core.flags]
+        sources = [HERE / "hops.c", *(s for s in engine_sources() if not s.endswith("ed_engine.c"))]
+        flags = [*setup_flags(), "-std=gnu11", "-static", *INCLUDES, *core.flags]
         subprocess.run([core.compiler, *flags, *map(str, sources), "-o", str(program), "-lm"], check=True)
     return program
 
@@ -125,15 +127,16 @@ def speech(artifact: Path) -> np.ndarray:
 
 def steps_of(precision: str) -> list[tuple[str, str]]:
     """(node, kernel) of every step of a hop of the default model."""
-    from quant import emit_native, ptq
-    from quant.source import open_source
+    from quant.emit.native import emitter as emit_native
+    from quant.inputs.source import open_source
+    from quant.ptq import quantize
 
     source = open_source(None, None)
     assert source.ranges is not None
     if precision == "fp32":
         lowering = emit_native.Lowering(source.graph, None)
     else:
-        quantized = ptq.requantize(source.graph, source.recipe, source.ranges)
+        quantized = quantize.requantize(source.graph, source.recipe, source.ranges)
         lowering = emit_native.Lowering(quantized.graph, quantized.plan)
     lowering.run()
     return [("analysis", "analysis"), *((op.node, op.kind) for op in lowering.file.ops), ("synthesis", "synthesis")]

@@ -35,7 +35,7 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).parent))
 from pipewire import MICROPHONE, SPEAKER, Graph, end, missing
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 RATE_HZ = 16_000
 LATENCY_LIMIT_MS = 48.0
 PERIOD_MS = 16.0

@@ -43,7 +43,7 @@ def sounds(folder: Path, seconds: float) -> list[Path]:
     """noisy.wav: silence, then speech in noise at 5 dB."""
     from calibration.corpus import Corpus
     from calibration.mixing import Mix, mixtures
-    from quant import assets
+    from quant.inputs import assets
 
     mix = Mix((5, 5), (-25, -25), 0, 0, n_clips=ceil(seconds / 10), clip_ms=10_000, warmup_ms=0, seed=1)
     clips = [clip.noisy for clip in mixtures(Corpus.open(assets.speech()), Corpus.open(assets.noise()), mix)]

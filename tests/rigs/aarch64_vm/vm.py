@@ -22,6 +22,9 @@ from typing import Any, Final
 import edge_runtime
 from edge_runtime.errors import Failure
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
+from places import INCLUDES, engine_sources
+
 SUITE: Final = "bookworm"
 PYTHON: Final = "3.11"
 DEBIAN_PACKAGES: Final = (
@@ -183,8 +186,19 @@ def _project(root: Path, model: Path) -> None:
     package = root / "usr/lib/python3/dist-packages/edge_runtime"
     shutil.rmtree(package, ignore_errors=True)
     shutil.copytree(here, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    sources = map(str, sorted((here / "native").glob("ed_*.c")))
-    _run([COMPILER, *FLAGS, "-shared", "-fPIC", *sources, "-o", str(package / "native/libedge_denoise.so"), "-lm"])
+    _run(
+        [
+            COMPILER,
+            *FLAGS,
+            *INCLUDES,
+            "-shared",
+            "-fPIC",
+            *engine_sources(),
+            "-o",
+            str(package / "native/libedge_denoise.so"),
+            "-lm",
+        ]
+    )
     program = root / "usr/bin/edge-denoise"
     program.write_text("#!/usr/bin/python3\nimport sys\nfrom edge_runtime.cli import main\nsys.exit(main())\n")
     program.chmod(0o755)

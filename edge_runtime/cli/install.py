@@ -1,0 +1,116 @@
+"""`edge-denoise install` and `uninstall`: shows what it will do, asks, does it, and can take it back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_runtime.command import DONE
+from edge_runtime.errors import Failure
+
+if TYPE_CHECKING:
+    from edge_runtime.install.edits import Edit
+
+_ONLY_FOR: Final = {"source": "virtual_mic", "alsa_source": "virtual_mic", "capture": "service", "playback": "service"}
+
+
+def add_install(parser: argparse.ArgumentParser) -> None:
+    """The options of `install`."""
+    _add_what(parser)
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
+    parser.add_argument("--source", metavar="NODE", help="PipeWire node to denoise; default: the default microphone")
+    parser.add_argument("--alsa-source", metavar="PCM", help="ALSA device to denoise; default: default")
+    parser.add_argument("--capture", metavar="PCM", help="the service's ALSA input; default: default")
+    parser.add_argument("--playback", metavar="PCM", help="the service's ALSA output; default: default")
+    _add_how(parser)
+
+
+def add_uninstall(parser: argparse.ArgumentParser) -> None:
+    """The options of `uninstall`."""
+    _add_what(parser)
+    _add_how(parser)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--virtual-mic", action="store_true", help="for this user: plugin, PipeWire and ALSA files")
+    what.add_argument("--service", action="store_true", help="for the machine: a systemd unit of `edge-denoise live`")
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, metavar="DIR", help="instead of the home folder, or of / for the service")
+    parser.add_argument("--dry-run", action="store_true", help="show it, do nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--force", action="store_true", help="also replace or remove what was changed since")
+
+
+def run_install(args: argparse.Namespace) -> int:
+    """Failure: see `installer.plan_install` and `installer.install`; nothing is half-written."""
+    from edge_runtime.install import edits as installer
+    from edge_runtime.install import service, virtual_mic
+    from edge_runtime.manifest import open_artifact
+
+    for option, what in _ONLY_FOR.items():
+        if getattr(args, option) is not None and not getattr(args, what):
+            names = [f"--{name.replace('_', '-')}" for name in (option, what)]
+            raise Failure(f"{names[0]} is for {names[1]}", remedy="leave it out")
+    root, receipt_path = _places(args)
+    artifact = open_artifact(args.model)
+    if args.virtual_mic:
+        changes = virtual_mic.changes(root, artifact, args.source, args.alsa_source or "default")
+    else:
+        changes = service.changes(root, args.model, args.capture or "default", args.playback or "default")
+    old = installer.load_receipt(receipt_path)
+    edits, made = installer.plan_install(changes, old, force=args.force)
+    next_step = virtual_mic.NEXT_STEP if args.virtual_mic else service.NEXT_STEP
+    if _agreed(args, edits, next_step):
+        installer.install(edits, made, old, receipt_path)
+    return DONE
+
+
+def run_uninstall(args: argparse.Namespace) -> int:
+    """Failure: nothing is installed, or something was changed since."""
+    from edge_runtime.install import edits as installer
+
+    _, receipt_path = _places(args)
+    receipt = installer.load_receipt(receipt_path)
+    if receipt is None:
+        raise Failure("nothing is installed here", where=receipt_path.parent)
+    edits = installer.plan_uninstall(receipt, force=args.force)
+    next_step = "`systemctl --user restart pipewire`" if args.virtual_mic else "`systemctl daemon-reload`"
+    if _agreed(args, edits, next_step):
+        installer.uninstall(edits, receipt, receipt_path)
+    return DONE
+
+
+def _places(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Below what everything lies, and the receipt."""
+    from edge_runtime.install import service, virtual_mic
+
+    default = Path.home() if args.virtual_mic else Path("/")
+    root = default if args.root is None else args.root.absolute()
+    return root, root / (virtual_mic.RECEIPT if args.virtual_mic else service.RECEIPT)
+
+
+def _agreed(args: argparse.Namespace, edits: Sequence[Edit], next_step: str) -> bool:
+    """Show the edits; whether to make them. Failure: nobody can be asked."""
+    from edge_runtime.install.edits import edit_lines, edit_record
+
+    if args.json:
+        will_do = {"dry_run": args.dry_run, "edits": [edit_record(edit) for edit in edits], "next": next_step}
+        print(json.dumps(will_do, indent=2))
+    else:
+        print("\n".join(line for edit in edits for line in edit_lines(edit)))
+        print(f"next: {next_step}")
+    if args.dry_run or args.yes:
+        return not args.dry_run
+    if not sys.stdin.isatty():
+        raise Failure("nothing was changed", remedy="pass --yes to do it, or --dry-run to only look")
+    print("do this? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Failure("nothing was changed")
+    return True

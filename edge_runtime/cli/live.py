@@ -1,0 +1,160 @@
+"""`edge-denoise live` and `edge-denoise ctl`: what is typed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from math import inf
+from pathlib import Path
+from typing import Any, Final
+
+from edge_runtime import command
+
+_FORMATS: Final = ("FLOAT_LE", "S32_LE", "S24_LE", "S24_3LE", "S16_LE")
+
+
+def add_live(parser: argparse.ArgumentParser) -> None:
+    """Options of `live`, the model's left out."""
+    parser.add_argument("--capture", default="default", metavar="DEV", help="ALSA device; default: default")
+    parser.add_argument("--playback", default="default", metavar="DEV", help="ALSA device; default: default")
+    parser.add_argument("--rate", type=_whole(4000, 192_000), metavar="HZ", help="of both devices; default: 16000")
+    parser.add_argument("--format", choices=_FORMATS, help="of both devices; default: the finest they have")
+    parser.add_argument("--capture-channels", type=_whole(1, 64), metavar="N", help="to open; default: the fewest")
+    parser.add_argument("--channels", default="mix", metavar="C", help="mix, all, or numbers such as 1,3; default: mix")
+    parser.add_argument("--period-ms", type=_number(1, 200), default=16.0, metavar="MS", help="default: 16, one hop")
+    parser.add_argument("--periods", type=_whole(2, 32), default=4, metavar="N", help="of a buffer; default: 4")
+    parser.add_argument("--margin-ms", type=_number(0, 500), default=12.0, metavar="MS",
+                        help="sound that playback holds in reserve; default: 12")  # fmt: skip
+    parser.add_argument("--settle-ms", type=_number(0, 10_000), default=300.0, metavar="MS",
+                        help="devices run so long on silence before they are heard; default: 300")  # fmt: skip
+    _add_controls(parser)
+    parser.add_argument("--bypass", action="store_true", help="start in bypass")
+    parser.add_argument("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")
+    parser.add_argument("--seconds", type=_number(0, 1e9), metavar="S", help="stop after so much sound")
+    parser.add_argument("--wait", action="store_true", help="wait for devices that are not there yet")
+    parser.add_argument("--ordinary", action="store_true", help="ask for neither real-time priority nor locked memory")
+    _add_socket(parser, "where `ctl` is heard, or off; default: in the user's run-time folder")
+
+
+def _add_controls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strength", type=_number(0, 1), metavar="X", help="0 (dry) to 1 (wholly denoised)")
+    parser.add_argument("--limit-db", type=_or_off(_number(0, 200), inf), metavar="DB", help="remove no more, or off")
+    parser.add_argument("--gate-dbfs", type=_or_off(_number(-120, 0), -inf), metavar="DB", help="silent below, or off")
+
+
+def _add_socket(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--socket", metavar="PATH", help=text)
+
+
+def run_live(args: argparse.Namespace) -> int:
+    """Denoise from one device to another until told to stop."""
+    from dataclasses import replace
+
+    from edge_runtime.alsa.pcm import Wish
+    from edge_runtime.live.chain import Channels
+    from edge_runtime.live.controls import Settings
+    from edge_runtime.live.kept_settings import recall, service_file
+    from edge_runtime.live.loop import LivePlan
+    from edge_runtime.live.session import denoisers_of, run_live
+    from edge_runtime.live.status import Status
+    from edge_runtime.live.view import plain_line
+    from edge_runtime.manifest import open_artifact
+
+    channels = Channels.parse(args.channels, args.capture_channels)
+    sound = Wish(args.rate, args.format, period_ms=args.period_ms, n_periods=args.periods)
+    plan = LivePlan(
+        args.capture,
+        args.playback,
+        channels,
+        replace(sound, n_channels=args.capture_channels, n_channels_near=channels.n_least),
+        sound,
+        args.margin_ms,
+        args.settle_ms,
+        args.wait,
+        args.seconds,
+    )
+    given = {name: getattr(args, name) for name in ("strength", "limit_db", "gate_dbfs")}
+    settings = Settings(bypass=args.bypass, **{name: value for name, value in given.items() if value is not None})
+    settings = recall(service_file()) or settings
+    last = run_live(
+        plan,
+        denoisers_of(open_artifact(args.model), args.engine, args.precision, args.threads),
+        Status(settings),
+        socket_path=_socket_path(args.socket),
+        tee_prefix=args.tee,
+        as_json=args.json,
+        in_real_time=not args.ordinary,
+    )
+    print(json.dumps(last) if args.json else plain_line(last))
+    return command.DONE
+
+
+def _socket_path(given: str | None) -> Path | None:
+    """As given; else the usual place, or none with a note: sound is worth more than a control nobody may ever use."""
+    import sys
+
+    from edge_runtime.errors import Failure
+    from edge_runtime.live.control_socket import default_path
+
+    if given is not None:
+        return None if given == "off" else Path(given)
+    try:
+        return default_path()
+    except Failure as failure:
+        print(f"edge-denoise: note: `ctl` will not reach this stream: {failure}", file=sys.stderr)
+        return None
+
+
+def add_ctl(parser: argparse.ArgumentParser) -> None:
+    """Options of `ctl`."""
+    parser.add_argument("action", choices=("status", "set", "bypass", "reset"))
+    parser.add_argument("value", nargs="?", choices=("on", "off", "toggle"), help="of bypass; default: toggle")
+    _add_controls(parser)
+    _add_socket(parser, "of the stream; default: in the user's run-time folder")
+
+
+def run_ctl(args: argparse.Namespace) -> int:
+    """One message to a running stream."""
+    from edge_runtime.live.control_socket import ask, default_path
+    from edge_runtime.live.view import plain_line
+
+    path = Path(args.socket) if args.socket else default_path()
+    status = ask(path, _message(args))["status"]
+    print(json.dumps(status, indent=2) if args.json else plain_line(status))
+    return command.DONE
+
+
+def _message(args: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(args, name) for name in ("strength", "limit_db", "gate_dbfs")}
+    given = {name: None if abs(value) == inf else value for name, value in given.items() if value is not None}
+    if args.action == "set":
+        return {"command": "set", **given}
+    if args.action == "bypass":
+        return {"command": "bypass", "on": {"on": True, "off": False}.get(args.value, "toggle")}
+    return {"command": args.action}
+
+
+def _whole(low: int, high: int) -> Any:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _number(low: float, high: float) -> Any:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def _or_off(parse: Any, off: float) -> Any:
+    return lambda text: off if text == "off" else parse(text)

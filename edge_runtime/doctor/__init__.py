@@ -1,0 +1,12 @@
+"""What this machine lacks; its devices; its round trip.
+
+host        what is read of a machine
+machine     the processor and what it lives on
+rights      what this user may do
+sound       ALSA and the devices that are named
+model       engines, and an artifact through each
+checks      `edge-denoise doctor`
+devices     `edge-denoise devices`
+round_trip  a delay by correlation
+latency     `edge-denoise latency`
+"""

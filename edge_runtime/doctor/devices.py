@@ -1,0 +1,113 @@
+"""`edge-denoise devices`: every sound device by the name that --capture and --playback take, and what it can do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from edge_runtime.alsa import device as alsa
+from edge_runtime.alsa.device import Capabilities, Direction, PcmDevice
+from edge_runtime.doctor.host import Host
+from edge_runtime.errors import Failure
+from edge_runtime.quiet import quiet_stderr
+
+# Converters, test devices and the many views of one card that hw: and plughw: have already; --all lists them too.
+HIDDEN: Final = (
+    "null", "samplerate", "lavrate", "speex", "upmix", "vdownmix", "oss", "front", "rear", "center_lfe", "side",
+    "surround", "iec958", "spdif", "dmix", "dsnoop", "usbstream", "modem", "phoneline",
+)  # fmt: skip
+# Which of several is proposed: a sound server's choice, then cards as they are, then cards through a converter.
+PREFERRED: Final = ("default", "pipewire", "pulse", "hw:", "plughw:", "")
+NODES: Final = {"Audio/Source": alsa.CAPTURE, "Audio/Source/Virtual": alsa.CAPTURE, "Audio/Sink": alsa.PLAYBACK,
+                "Audio/Duplex": alsa.PLAYBACK}  # fmt: skip
+
+
+class Row(NamedTuple):
+    """One device in one direction. What it can do is None where it could not be opened; `problem` then says why."""
+
+    name: str
+    direction: str
+    card: str
+    rates_hz: list[int] | None
+    formats: list[str] | None
+    channels: list[int] | None
+    problem: str = ""
+
+
+Ask = Callable[[str, Direction], Capabilities]
+
+
+def devices(listed: Sequence[PcmDevice], host: Host, *, every: bool = False, ask: Ask = alsa.capabilities) -> list[Row]:
+    """A row for each device and direction: those that ALSA lists, and PipeWire's own."""
+    shown = [device for device in listed if every or not device.name.startswith(HIDDEN)]
+    return [_row(device, one, ask) for device in (*shown, *pipewire_nodes(host)) for one in device.directions]
+
+
+def pipewire_nodes(host: Host) -> Iterator[PcmDevice]:
+    """The sources and sinks of a running PipeWire, each by the name that its ALSA plugin takes."""
+    dump = host.program(["pw-dump"])
+    for entry in _objects(dump or "[]"):
+        properties = (entry.get("info") or {}).get("props") or {}
+        direction = NODES.get(properties.get("media.class", ""))
+        if direction is not None and (name := properties.get("node.name")):
+            description = str(properties.get("node.description") or name)
+            yield PcmDevice(f"pipewire:NODE={name}", f"PipeWire: {description}", (direction,))
+
+
+def proposal(rows: Iterable[Row], direction: Direction) -> str | None:
+    """The device to try first."""
+    names = [row.name for row in rows if row.direction == str(direction) and not row.problem]
+    ranked = sorted(names, key=lambda name: next(i for i, start in enumerate(PREFERRED) if name.startswith(start)))
+    return next(iter(ranked), None)
+
+
+def report(rows: list[Row]) -> dict[str, Any]:
+    """The rows as JSON, and which to try first."""
+    return {
+        "devices": [row._asdict() for row in rows],
+        "capture": proposal(rows, alsa.CAPTURE),
+        "playback": proposal(rows, alsa.PLAYBACK),
+    }
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The report for people: a device a line, its abilities or its problem below, then what to type."""
+    listed = []
+    for row in (Row(**row) for row in found["devices"]):
+        listed.append(f"{row.direction:<8}  {row.name}  {row.card}".rstrip())
+        listed.append(f"          {row.problem or _abilities(row)}")
+    chosen = [f"--{name} {found[name]}" for name in ("capture", "playback") if found[name]]
+    return [*listed, *([f"try: edge-denoise live {' '.join(chosen)} --model DIR"] if chosen else [])]
+
+
+def check_any(rows: list[Row]) -> None:
+    """Failure when nothing can be opened."""
+    if all(row.problem for row in rows):
+        remedy = "plug a sound card in or start a sound server; `edge-denoise doctor` says more"
+        raise Failure(f"none of {len(rows)} sound devices can be opened" if rows else "no sound devices", remedy=remedy)
+
+
+def _row(device: PcmDevice, direction: Direction, ask: Ask) -> Row:
+    try:
+        with quiet_stderr():  # JACK's library writes there
+            can = ask(device.name, direction)
+    except Failure as failure:
+        problem = str(failure).removeprefix(f"{device.name}: ").removeprefix(f"{direction} ")
+        return Row(device.name, str(direction), device.description, None, None, None, problem)
+    rates_hz = sorted(can.rates_hz) or list(can.rate_range_hz)
+    return Row(device.name, str(direction), device.description, rates_hz, list(can.formats), list(can.n_channels_range))
+
+
+def _abilities(row: Row) -> str:
+    fewest, most = row.channels or [0, 0]
+    channels = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    return f"{channels} channels, {' '.join(row.formats or [])}, {' '.join(map(str, row.rates_hz or []))} Hz"
+
+
+def _objects(dump: str) -> list[dict[str, Any]]:
+    try:
+        objects = json.loads(dump)
+    except ValueError:
+        return []
+    return [one for one in objects if isinstance(one, dict)] if isinstance(objects, list) else []

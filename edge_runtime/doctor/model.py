@@ -1,0 +1,86 @@
+"""Checks of what denoises: the engines that are installed here, and the artifact through each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from edge_runtime.doctor.checks import Row, fail, ok, warn
+from edge_runtime.engines import ENGINES
+from edge_runtime.engines.golden import GoldenRow, check_golden
+from edge_runtime.manifest import open_artifact
+
+# The packages of each engine, any one will do, and what brings them.
+Engines = Mapping[str, tuple[tuple[str, ...], str]]
+# What the engine imports of its package, where that is not the package itself.
+_LOADED: Final = {name: f"{name}.interpreter" for name in ("ai_edge_litert", "tflite_runtime")}
+HERE: Final[Engines] = {name: (kind.packages, kind.remedy()) for name, kind in ENGINES.items()}
+
+
+def engines(known: Engines = HERE) -> list[Row]:
+    """Each engine: installed, and really loadable. One is enough."""
+    rows = [_engine(name, packages, remedy) for name, (packages, remedy) in known.items()]
+    if not any(row.status == "ok" for row in rows):
+        rows.append(fail("engines", "none can be loaded", " or ".join(remedy for _, remedy in known.values())))
+    return rows
+
+
+def kernels() -> list[Row]:
+    """Which of the native engine's kernel sets run on this processor."""
+    from edge_runtime.native import isas
+
+    try:
+        usable = isas()
+    except ImportError:
+        return [warn("kernels", "no native engine", ENGINES["native"].remedy())]
+    found = f"{usable[0]} (also: {', '.join(usable[1:]) or 'none'})"
+    if usable[0] == "portable":
+        return [warn("kernels", found, "no faster ones for this processor: see `edge-denoise bench`")]
+    return [ok("kernels", found)]
+
+
+def model(folder: Path) -> list[Row]:
+    """Every file is as built, and every engine here reaches its golden vectors. Failure: it does not load."""
+    artifact = open_artifact(folder)
+    artifact.check_all()
+    n_files = len(artifact.manifest.files)
+    files = ok("model files", f"{n_files} as built for {artifact.manifest.board} ({artifact.manifest.recipe})")
+    return [files, *(_golden_row(row) for row in check_golden(artifact))]
+
+
+def _engine(name: str, packages: tuple[str, ...], remedy: str) -> Row:
+    check = f"engine {name}"
+    installed = [package for package in packages if find_spec(package)]
+    if not installed:
+        return warn(check, "not installed", f"{remedy}, should you want it")
+    try:
+        _load(installed[0])
+    except Exception as error:  # a wheel for another processor or NumPy fails in many ways
+        found = " ".join(f"{installed[0]} is installed but cannot be loaded ({type(error).__name__}: {error})".split())
+        return fail(check, found, f"reinstall it: {remedy}")
+    return ok(check, f"{installed[0]} loads")
+
+
+def _load(package: str) -> None:
+    """Import it as the engine will: a plain shared library has no module of its own."""
+    if package == ENGINES["native"].packages[0]:
+        from edge_runtime.native import load_library
+
+        load_library()
+    else:
+        import_module(_LOADED.get(package, package))
+
+
+def _golden_row(row: GoldenRow) -> Row:
+    check = f"golden vectors {row.engine} {row.precision}"
+    wanted = "bit for bit" if row.exact else f"{row.floor_db:.0f} dB"
+    if row.ok is None or row.snr_db is None:
+        remedy = f"{ENGINES[row.engine].remedy()}, should you want it"
+        return warn(check, "not run: the engine is not installed", remedy)
+    reached = "bit for bit" if row.snr_db == float("inf") else f"{row.snr_db:.1f} dB"
+    if row.ok:
+        return ok(check, f"{reached}, wanted {wanted}")
+    return fail(check, f"{reached}, wanted {wanted}", "do not use this engine here; please report it with this output")

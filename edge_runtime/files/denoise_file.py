@@ -1,0 +1,116 @@
+"""Denoise a sound file, a second at a time: constant memory, exact length, all or nothing on disk."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from edge_runtime.denoiser import Denoiser
+from edge_runtime.engines import AUTO
+from edge_runtime.files.any_rate import AnyRateDenoiser
+from edge_runtime.files.sound_file import (
+    check_source,
+    check_target,
+    check_written,
+    create,
+    kept_subtype,
+    open_source,
+    read_blocks,
+    write_block,
+    written_whole,
+)
+from edge_runtime.manifest import Artifact
+from edge_runtime.stft import Float32Array
+
+_LONG_S: Final = 30  # shorter files are done before a progress bar is read
+
+
+class FileSummary(NamedTuple):
+    """What was done. `n_samples` is per channel; repairs and clipping count over all channels."""
+
+    output: str
+    container: str
+    subtype: str
+    sample_rate_hz: int
+    n_channels: int
+    n_samples: int
+    duration_s: float
+    elapsed_s: float
+    engine: str
+    engine_reason: str
+    precision: str
+    n_nonfinite: int
+    n_limited: int
+    n_clipped: int
+
+
+def denoise_file(
+    in_path: str | Path,
+    out_path: str | Path,
+    artifact: Artifact,
+    engine: str = AUTO,
+    precision: str = "int8",
+    n_threads: int = 1,
+    *,
+    force: bool = False,
+    progress: bool | None = None,
+) -> FileSummary:
+    """Denoise `in_path` into `out_path`: same rate, channels, length and alignment; same subtype if possible.
+
+    `progress` None shows a bar for long files on a terminal. Failure: a path, the sound, the model or the
+    disk is not fit; what was at `out_path` is then untouched.
+    """
+    source_path, target_path = Path(in_path), Path(out_path)
+    check_source(source_path)
+    container = check_target(target_path, source_path, force=force)
+    began_s = time.perf_counter()
+    with open_source(source_path) as source, written_whole(target_path) as part:
+        rate_hz, n_channels, n_samples = source.samplerate, source.channels, source.frames
+        subtype = kept_subtype(container, source.subtype)
+        with create(part, target_path, container, subtype, rate_hz, n_channels) as sink:
+            denoisers = [Denoiser.open(artifact, engine, precision, n_threads) for _ in range(n_channels)]
+            stream = AnyRateDenoiser(denoisers, rate_hz)
+            blocks = _clean_blocks(read_blocks(source, source_path, n_block=rate_hz), stream)
+            n_clipped = sum(
+                write_block(sink, target_path, block)
+                for block in _watched(blocks, rate_hz, n_samples / rate_hz, progress)
+            )
+        check_written(part, target_path, n_samples)
+    return FileSummary(
+        output=str(target_path),
+        container=container.format,
+        subtype=subtype,
+        sample_rate_hz=rate_hz,
+        n_channels=n_channels,
+        n_samples=n_samples,
+        duration_s=n_samples / rate_hz,
+        elapsed_s=time.perf_counter() - began_s,
+        engine=denoisers[0].engine.name,
+        engine_reason=denoisers[0].engine_reason,
+        precision=precision,
+        n_nonfinite=stream.repairs.n_nonfinite,
+        n_limited=stream.repairs.n_limited,
+        n_clipped=n_clipped,
+    )
+
+
+def _clean_blocks(blocks: Iterable[Float32Array], stream: AnyRateDenoiser) -> Iterator[Float32Array]:
+    for block in blocks:
+        yield stream.feed(block)
+    yield stream.flush()
+
+
+def _watched(
+    blocks: Iterable[Float32Array], rate_hz: int, duration_s: float, progress: bool | None
+) -> Iterator[Float32Array]:
+    """The blocks, with a bar on standard error that counts their seconds."""
+    from tqdm import tqdm
+
+    shown = progress if progress is not None else duration_s > _LONG_S and sys.stderr.isatty()
+    with tqdm(total=round(duration_s), unit="s", unit_scale=True, leave=False, disable=not shown) as bar:
+        for block in blocks:
+            yield block
+            bar.update(len(block) / rate_hz)

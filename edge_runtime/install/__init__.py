@@ -1,0 +1,8 @@
+"""Edits to the system that can be taken back; a bundle taken in.
+
+edits        files put on a machine and taken away again
+virtual_mic  a denoised microphone for every program
+service      the systemd unit of `edge-denoise live`
+bundle       one file that carries a release
+receive      what a board does with it
+"""

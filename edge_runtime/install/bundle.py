@@ -1,0 +1,206 @@
+"""One file that carries a release: a zip that only ever has one form, checked whole; standard library only.
+
+    bundle.json          format, version, bytes and SHA-256 of every other member
+    __main__.py          `python3 FILE install` puts the release in place on a board (edge_runtime/install/receive.py)
+    artifact/...         what `quant build` left
+    wheels/...           the runtime, and what it needs where the board has no network
+    units/...            a systemd unit, if asked for
+
+Members are stored, not compressed: the files that are large are compressed already, bytes do not depend on a zlib, and
+no member can be larger than the file. The same members give the same bytes, and whatever is not those bytes is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from edge_runtime.errors import Failure
+
+INDEX: Final = "bundle.json"
+FORMAT: Final = "edge-denoise bundle"
+VERSION: Final = 1
+MAX_BYTES: Final = 1 << 30  # the runtime with every engine's wheels is a tenth of this
+MAX_INDEX_BYTES: Final = 1 << 20
+_MAX_MEMBERS: Final = 10_000
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+_MODE: Final = 0o100644  # a regular file: no link, no device, no set-user-id
+_UNIX: Final = 3
+_BLOCK_BYTES: Final = 1 << 20
+_PART: Final = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"
+_NAME: Final = re.compile(rf"{_PART}(/{_PART})*")  # relative, no "..", no hidden file, no backslash
+_REMEDY: Final = "make it again with `quant bundle`"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose members were all found to be what its index says."""
+
+    path: Path
+    files: Mapping[str, int]  # name -> bytes, without the index
+
+
+def pack(members: Mapping[str, bytes]) -> bytes:
+    """The bundle of these members, in the order of their names behind the index. Failure: a name it may not have."""
+    for name in members:
+        if not _NAME.fullmatch(name) or name == INDEX:
+            raise Failure(f"no bundle holds a file of the name {name!r}", remedy="rename it: letters, digits, . _ + -")
+    entries = {name: {"bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()} for name, d in members.items()}
+    index = {"files": entries, "format": FORMAT, "version": VERSION}
+    buffer = io.BytesIO()
+    _write(buffer, [INDEX, *sorted(members)], lambda name: _json(index) if name == INDEX else members[name])
+    return buffer.getvalue()
+
+
+def check(path: Path) -> Bundle:
+    """Failure unless `path` is, byte for byte, what `pack` makes of what it holds."""
+    with _opened(path) as archive:
+        files = _checked(archive, path)
+        with tempfile.TemporaryFile() as again:
+            _write(again, [INDEX, *sorted(files)], archive.read)
+            again.seek(0)
+            with path.open("rb") as own:
+                if not _equal(own, again):
+                    raise _refused("holds bytes that belong to no file of it", path)
+    return Bundle(path, files)
+
+
+def unpack(path: Path, into: Path, accept: Callable[[Path], object] = lambda folder: None) -> Bundle:
+    """Check everything, then write the members to the new folder `into`, whole or not at all.
+
+    `accept` sees them in a folder beside it first, and may raise.
+    Failure: not a bundle, not as packed, or `into` is there.
+    """
+    bundle = check(path)
+    if into.exists():
+        raise Failure("is there already", where=into, remedy="name a folder that is not there")
+    into.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{into.name}.", dir=into.parent))
+    try:
+        with _opened(path) as archive:
+            for name in (INDEX, *bundle.files):
+                target = part / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(name) as source, target.open("xb") as file:
+                    shutil.copyfileobj(source, file, _BLOCK_BYTES)
+        accept(part)
+        part.chmod(0o755)
+        part.rename(into)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return bundle
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hex, a block at a time."""
+    with path.open("rb") as file:
+        return _sha256(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Failure, too, for what zipfile finds only while it reads."""
+    try:
+        n_bytes = path.stat().st_size
+        if n_bytes > MAX_BYTES:
+            raise _refused(f"has {n_bytes} bytes; at most {MAX_BYTES} are read", path)
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except OSError as error:
+        raise Failure(f"cannot be read or unpacked ({error.strerror})", where=path, remedy=None) from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+        raise _refused(f"not a bundle ({error})", path) from error
+
+
+def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
+    """The bytes of every member, after names, kinds, sizes and hashes were found right."""
+    infos = archive.infolist()
+    if len(infos) > _MAX_MEMBERS:
+        raise _refused(f"has {len(infos)} members", path)
+    for info in infos:
+        _check_member(info, path)
+    names = [info.filename for info in infos]
+    if len(set(names)) != len(names):
+        raise _refused("holds two files of one name", path)
+    if sum(info.file_size for info in infos) > path.stat().st_size:
+        raise _refused("holds files that overlap", path)
+    index = _index(archive, names, path)
+    sizes = {info.filename: info.file_size for info in infos}
+    for name, entry in index.items():
+        with archive.open(name) as file:
+            if entry != {"bytes": sizes[name], "sha256": _sha256(file)}:
+                raise _refused(f"{name} is not what {INDEX} says (bytes or SHA-256)", path)
+    return {name: sizes[name] for name in index}
+
+
+def _check_member(info: zipfile.ZipInfo, path: Path) -> None:
+    name = info.filename
+    if not _NAME.fullmatch(name):
+        raise _refused(f"holds a file of the name {name!r}, which may lead elsewhere", path)
+    if info.external_attr >> 16 != _MODE:
+        raise _refused(f"{name} is no plain file but a link, a folder or the like", path)
+    if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits:
+        raise _refused(f"{name} is compressed or encrypted", path)
+
+
+def _index(archive: zipfile.ZipFile, names: list[str], path: Path) -> dict[str, Any]:
+    """Name -> entry, from an index that names every member and no other."""
+    if INDEX not in names:
+        raise _refused(f"no {INDEX} in it", path)
+    if archive.getinfo(INDEX).file_size > MAX_INDEX_BYTES:
+        raise _refused(f"its {INDEX} is too large", path)
+    try:
+        index = json.loads(archive.read(INDEX))
+        found, version, files = index["format"], index["version"], dict(index["files"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _refused(f"its {INDEX} is no index ({type(error).__name__})", path) from error
+    if found != FORMAT:
+        raise _refused(f"not an {FORMAT} but {found!r}", path)
+    if version != VERSION:
+        raise Failure(f"has version {version!r}, this reads {VERSION}", where=path, remedy="update edge-denoise")
+    if set(files) != set(names) - {INDEX}:
+        raise _refused(f"holds other files than its {INDEX} names", path)
+    return files
+
+
+def _write(file: IO[bytes], names: list[str], read: Callable[[str], bytes]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name in names:
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system, info.external_attr = _UNIX, _MODE << 16
+            archive.writestr(info, read(name))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _sha256(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _equal(one: IO[bytes], other: IO[bytes]) -> bool:
+    while True:
+        a, b = one.read(_BLOCK_BYTES), other.read(_BLOCK_BYTES)
+        if a != b:
+            return False
+        if not a:
+            return True
+
+
+def _refused(what: str, path: Path) -> Failure:
+    return Failure(what, where=path, remedy=_REMEDY)

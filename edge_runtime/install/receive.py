@@ -1,0 +1,289 @@
+"""What a board does with a bundle: `python3 FILE install --root DIR`, before anything else of this project is there.
+
+    ROOT/releases/ID/    artifact/, wheels/, units/, venv/; ID is the start of the bundle's SHA-256
+    ROOT/current         -> releases/ID      switched by one rename, after the new release reached its golden vectors
+    ROOT/previous        -> the one before   `rollback` goes back to it
+    ROOT/lock            one at a time
+
+Standard library only. It reports in lines of JSON: a step that begins, a step that is done, and at last what is so now;
+a failure names its step, and the release before stays current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from edge_runtime.errors import Failure
+from edge_runtime.install import bundle
+
+PROTOCOL: Final = 1
+DEFAULT_ROOT: Final = ".local/share/edge-denoise"  # from the home directory
+ID_CHARACTERS: Final = 16
+READY_FILE: Final = "ready"  # written when the release had reached its golden vectors
+PACKAGE: Final = "edge-denoise"
+SERVICE_SETTLES_S: Final = 2.0
+_NO_PIP: Final = "give --with-deps, which brings pip, or install Debian's python3-pip there"
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Site:
+    """Where releases lie on a board, and which step is being done there."""
+
+    root: Path
+    report: Report
+    step: str = "start"
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def release(self, name: str) -> Path:
+        """The folder of one release."""
+        return self.root / "releases" / name
+
+    def linked(self, link: str) -> str | None:
+        """The release that `current` or `previous` names, if it is there."""
+        path = self.root / link
+        return path.resolve().name if path.is_symlink() and path.exists() else None
+
+    def link(self, link: str, name: str) -> None:
+        """Point `current` or `previous` at a release: one rename, so there is no moment without."""
+        new = self.root / f".{link}.new"
+        new.unlink(missing_ok=True)
+        new.symlink_to(Path("releases") / name)
+        os.replace(new, self.root / link)
+
+    @contextmanager
+    def doing(self, step: str) -> Iterator[None]:
+        """Report a step when it begins and when it is done."""
+        self.step = step
+        self.report({"step": step, "done": False})
+        start = time.monotonic()
+        yield
+        self.report(
+            {"step": step, "done": True, "s": round(time.monotonic() - start, 3), "detail": self.details.get(step)}
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Failure when another one is at work here; the lock ends with the process."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Failure("another deployment is at work", where=self.root, remedy="wait for it") from None
+            yield
+
+
+def install(site: Site, path: Path, extras: Sequence[str] = ()) -> None:
+    """Put the bundle in place and make it current, if and only if it reaches its golden vectors here."""
+    name = bundle.file_sha256(path)[:ID_CHARACTERS]
+    release, before = site.release(name), site.linked("current")
+    fresh = not (release / READY_FILE).is_file()
+    try:
+        if fresh:
+            with site.doing("unpack"):
+                shutil.rmtree(release, ignore_errors=True)
+                bundle.unpack(path, release)
+            with site.doing("install"):
+                site.details["install"] = install_wheels(release, extras)
+        _prove(site, release)
+        (release / READY_FILE).touch()
+    except BaseException:
+        if fresh and name not in (before, site.linked("previous")):
+            shutil.rmtree(release, ignore_errors=True)
+        raise
+    _switch(site, name, before)
+    with site.doing("tidy"):
+        path.unlink(missing_ok=True)
+        site.details["tidy"] = {"removed": _remove_others(site)}
+
+
+def rollback(site: Site) -> None:
+    """Make the release before current again, after it reached its golden vectors once more."""
+    previous, current = site.linked("previous"), site.linked("current")
+    if previous is None:
+        raise Failure("no release before this one is kept", where=site.root, remedy="deploy the one that you want")
+    _prove(site, site.release(previous))
+    _switch(site, previous, current)
+
+
+def install_wheels(release: Path, extras: Sequence[str]) -> dict[str, Any]:
+    """A virtual environment that sees the system's packages, and the bundle's wheels in it; no network.
+
+    Failure: pip is nowhere, or a package is missing.
+    """
+    venv, wheels = release / "venv", release / "wheels"
+    (wheel,) = wheels.glob(f"{PACKAGE.replace('-', '_')}-*.whl")
+    _run(sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", str(venv))
+    python = venv / "bin" / "python"
+    pip = [*_pip(wheels, python), "install", "--quiet", "--no-index", "--no-cache-dir", "--disable-pip-version-check"]
+    wanted = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
+    try:
+        if _finds(python, "edge_runtime"):  # the system's own, perhaps of this very version: pip would be content
+            _run(*pip, "--ignore-installed", "--no-deps", str(wheel))
+        _run(*pip, "--find-links", str(wheels), wanted)
+    except Failure as failure:
+        raise Failure(str(failure), remedy="give --with-deps, or install what is missing with apt there") from None
+    return {"wheels": len(list(wheels.glob("*.whl")))}
+
+
+def _prove(site: Site, release: Path) -> None:
+    """Golden vectors through every engine that is installed; what `doctor` says of the board is only told."""
+    program = str(release / "venv" / "bin" / PACKAGE)
+    model = str(release / "artifact")
+    with site.doing("verify"):
+        site.details["verify"] = json.loads(_run(program, "verify", "--model", model, "--json"))
+    if " doctor " in _run(program, "--help"):
+        with site.doing("doctor"):
+            site.details["doctor"] = _doctor(program, model)
+
+
+def _doctor(program: str, model: str) -> Any:
+    """Its JSON, or the line it ended with: a microphone that is not plugged in is no fault of a release."""
+    done = subprocess.run([program, "doctor", "--model", model, "--json"], capture_output=True, text=True)
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        return {"status": done.returncode, "error": _last_line(done)}
+
+
+def _switch(site: Site, name: str, before: str | None) -> None:
+    """Make it current and restart its units, if it has any; where they do not stay up, all is as before."""
+    with site.doing("switch"):
+        site.link("current", name)
+    if _units(site.release(name)):
+        try:
+            with site.doing("service"):
+                site.details["service"] = _restart(site.release(name))
+        except BaseException:
+            if before is not None:
+                site.link("current", before)
+                _restart_quietly(site.release(before))
+            else:
+                (site.root / "current").unlink()
+            raise
+    if before is not None and before != name:
+        site.link("previous", before)
+
+
+def _remove_others(site: Site) -> list[str]:
+    kept = {site.linked("current"), site.linked("previous")}
+    others = sorted(path for path in (site.root / "releases").iterdir() if path.name not in kept)
+    for path in others:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path.name for path in others]
+
+
+def _units(release: Path) -> list[Path]:
+    return sorted((release / "units").glob("*.service"))
+
+
+def _user_units() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
+
+
+def _restart(release: Path) -> dict[str, Any]:
+    """Put the units of a release in place, restart them, and see that they stay up for a moment."""
+    units = _units(release)
+    _user_units().mkdir(parents=True, exist_ok=True)
+    for unit in units:
+        shutil.copyfile(unit, _user_units() / unit.name)
+    names = [unit.name for unit in units]
+    try:
+        _run("systemctl", "--user", "daemon-reload")
+        _run("systemctl", "--user", "enable", *names)
+        _run("systemctl", "--user", "restart", *names)
+        time.sleep(SERVICE_SETTLES_S)
+        _run("systemctl", "--user", "is-active", *names)
+    except Failure as failure:
+        remedy = f"see `journalctl --user -u {names[0]}` there; it needs systemd and a login session (pam_systemd)"
+        raise Failure(str(failure), remedy=remedy) from None
+    return {"units": names, "starts_at_boot": _lingers()}
+
+
+def _restart_quietly(release: Path) -> None:
+    """The release before: it ran, so one failure to tell is enough."""
+    if _units(release):
+        with suppress(Failure):
+            _restart(release)
+
+
+def _lingers() -> bool:
+    """Ask that the user's services start without a login; whether that was allowed."""
+    if shutil.which("loginctl") is None:
+        return False
+    return subprocess.run(["loginctl", "enable-linger"], capture_output=True).returncode == 0
+
+
+def _pip(wheels: Path, python: Path) -> list[str]:
+    """pip out of the bundle, or the board's own, into the environment of `python`."""
+    if own := sorted(wheels.glob("pip-*.whl")):
+        return [str(python), f"{own[-1]}/pip"]
+    if _finds(python, "pip"):
+        return [str(python), "-m", "pip"]
+    raise Failure("no pip for this Python", where=sys.executable, remedy=_NO_PIP)
+
+
+def _finds(python: Path, module: str) -> bool:
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    return subprocess.run([str(python), "-c", code], capture_output=True, cwd=python.parent).returncode == 0
+
+
+def _run(*command: str) -> str:
+    """Standard output. Failure: the last line of standard error."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise Failure(f"{command[0]}: {error.strerror}") from None
+    if done.returncode != 0:
+        raise Failure(_last_line(done))
+    return done.stdout
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """What a program said at the end; pip's errors come before its hints."""
+    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
+    errors = [line for line in lines if line.startswith("ERROR: ")]
+    return errors[0].removeprefix("ERROR: ") if errors else lines[-1]
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Put a release of edge-denoise in place.", allow_abbrev=False)
+    parser.add_argument("action", choices=("install", "rollback"))
+    parser.add_argument("--root", type=Path, default=Path.home() / DEFAULT_ROOT)
+    parser.add_argument("--extra", action="append", default=[], help="a pip extra to install, as litert")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do it, one JSON line a step; exit status 1 with a last line that names step, failure and what is current."""
+    args = _arguments(argv)
+    site = Site(args.root.absolute(), lambda line: print(json.dumps(line), flush=True))
+    try:
+        with site.locked():
+            if args.action == "install":
+                install(site, Path(sys.argv[0]).absolute(), args.extra)
+            else:
+                rollback(site)
+    except (Failure, OSError) as error:
+        site.report({"ok": False, "step": site.step, "error": " ".join(str(error).split()), **_state(site)})
+        return 1
+    site.report({"ok": True, **_state(site)})
+    return 0
+
+
+def _state(site: Site) -> dict[str, Any]:
+    return {"protocol": PROTOCOL, "current": site.linked("current"), "previous": site.linked("previous")}

@@ -1,0 +1,229 @@
+"""The local control socket: one line of JSON in, one line of JSON out, for the owner of the process alone.
+
+    {"command": "status"}
+    {"command": "set", "strength": 0.7, "limit_db": 12, "gate_dbfs": null}      absent: as it is; null: off
+    {"command": "bypass", "on": true}                                           without "on": the other way
+    {"command": "reset"}                                                        the denoiser forgets
+
+    {"ok": true, "status": {...}}      {"ok": false, "error": "one line"}
+
+The socket's file is 0600 and the peer's user is asked of the kernel (SO_PEERCRED): the same user or root. A message has
+at most MAX_BYTES; what is not understood is refused in one line. Nothing here touches the audio thread: settings are
+one object, replaced whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import struct
+import threading
+from collections.abc import Callable
+from math import inf
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from edge_runtime.errors import Failure
+from edge_runtime.live import controls
+from edge_runtime.live.status import Status
+from edge_runtime.live.systemd import runtime_folder
+
+MAX_BYTES: Final = 4096
+_IDLE_S: Final = 5.0  # for a whole message
+_MAX_CLIENTS: Final = 4  # at a time; others wait
+_STACK_BYTES: Final = 512 * 1024
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
+
+
+class StatusCommand(msgspec.Struct, tag_field="command", tag="status", forbid_unknown_fields=True):
+    """What the stream is doing."""
+
+
+class SetCommand(msgspec.Struct, tag_field="command", tag="set", forbid_unknown_fields=True):
+    """New settings; UNSET leaves one as it is, None switches it off."""
+
+    strength: float | msgspec.UnsetType = msgspec.UNSET
+    limit_db: float | msgspec.UnsetType | None = msgspec.UNSET
+    gate_dbfs: float | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class BypassCommand(msgspec.Struct, tag_field="command", tag="bypass", forbid_unknown_fields=True):
+    """On, off, or the other way."""
+
+    on: bool | Literal["toggle"] = "toggle"
+
+
+class ResetCommand(msgspec.Struct, tag_field="command", tag="reset", forbid_unknown_fields=True):
+    """The denoiser forgets what it heard."""
+
+
+Message = StatusCommand | SetCommand | BypassCommand | ResetCommand
+_DECODER: Final = msgspec.json.Decoder(Message)
+
+
+def apply(message: Message, status: Status) -> None:
+    """Do what a message says. ValueError: a value out of range."""
+    now = status.settings
+    if isinstance(message, BypassCommand):
+        status.settings = now._replace(bypass=not now.bypass if message.on == "toggle" else message.on)
+    elif isinstance(message, ResetCommand):
+        status.wants_reset = True
+    elif isinstance(message, SetCommand):
+        settings = now._replace(
+            strength=_given(message.strength, now.strength, 1.0),
+            limit_db=_given(message.limit_db, now.limit_db, inf),
+            gate_dbfs=_given(message.gate_dbfs, now.gate_dbfs, -inf),
+        )
+        controls.check(settings)
+        status.settings = settings
+
+
+def _given(value: float | msgspec.UnsetType | None, now: float, off: float) -> float:
+    return now if isinstance(value, msgspec.UnsetType) else off if value is None else value
+
+
+def answer(line: bytes, status: Status) -> bytes:
+    """The reply to one line; never an exception."""
+    try:
+        apply(_DECODER.decode(line), status)
+    except (msgspec.MsgspecError, ValueError, UnicodeDecodeError, RecursionError) as error:
+        return _line({"ok": False, "error": " ".join(str(error).split())})
+    return _line({"ok": True, "status": status.snapshot()})
+
+
+def default_path() -> Path:
+    """Where `live` listens and `ctl` asks: the service's or the user's run-time folder. Failure: there is none."""
+    folders = (runtime_folder(), os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}")
+    for folder in folders:
+        if folder and Path(folder).is_dir():
+            return Path(folder) / "edge-denoise.sock"
+    raise Failure("no XDG_RUNTIME_DIR for the control socket", remedy="name one with --socket PATH")
+
+
+class ControlServer:
+    """Listens while it is open, in threads made at once: where memory is locked, making one takes milliseconds."""
+
+    def __init__(self, path: Path, status: Status) -> None:
+        """Failure: another process listens there, or the socket cannot be made."""
+        self.path = path
+        self._status = status
+        self._socket = _listen(path)
+        self._is_open = True
+        before_bytes = threading.stack_size(_STACK_BYTES)
+        for _ in range(_MAX_CLIENTS):
+            threading.Thread(target=self._accept, name="control", daemon=True).start()
+        threading.stack_size(before_bytes)
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        self._is_open = False
+        self.path.unlink(missing_ok=True)
+        self._socket.close()
+
+    def __enter__(self) -> ControlServer:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while self._is_open:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:
+                return  # closed
+            self._serve(client)
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            with client:
+                client.settimeout(_IDLE_S)
+                if not _is_ours(client):
+                    client.sendall(_line({"ok": False, "error": "this socket is another user's"}))
+                    return
+                _converse(client, lambda line: answer(line, self._status))
+        except OSError:
+            pass  # it left, or said nothing for too long
+
+
+def ask(path: Path, message: dict[str, Any]) -> dict[str, Any]:
+    """One message, one reply. Failure: nobody listens, it is refused, or the reply is none."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_IDLE_S)
+            connection.connect(os.fspath(path))
+            connection.sendall(_line(message))
+            reply = connection.makefile("rb").readline(1 << 20)
+    except OSError as error:
+        remedy = "start `edge-denoise live`, or name its --socket"
+        raise Failure(f"nobody answers ({error.strerror or error})", where=path, remedy=remedy) from error
+    try:
+        answered: dict[str, Any] = json.loads(reply)
+    except ValueError as error:
+        raise Failure("the reply is not JSON", where=path, remedy="is it another program's socket?") from error
+    if not answered.get("ok"):
+        raise Failure(f"refused: {answered.get('error')}", where=path)
+    return answered
+
+
+def _converse(client: socket.socket, reply_to: Callable[[bytes], bytes]) -> None:
+    pending = b""
+    while chunk := client.recv(MAX_BYTES):
+        pending += chunk
+        while (end := pending.find(b"\n")) >= 0:
+            line, pending = pending[:end], pending[end + 1 :]
+            if len(line) > MAX_BYTES:
+                break
+            client.sendall(reply_to(line))
+        else:
+            if len(pending) <= MAX_BYTES:
+                continue
+        client.sendall(_line({"ok": False, "error": f"a message has at most {MAX_BYTES} bytes"}))
+        return
+
+
+def _listen(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    _remove_stale(path)
+    before = os.umask(0o177)  # born 0600: no moment at which others could connect
+    try:
+        listening.bind(os.fspath(path))
+        listening.listen(_MAX_CLIENTS)
+    except OSError as error:
+        listening.close()
+        what = f"the control socket cannot be made ({error.strerror or error})"
+        raise Failure(what, where=path, remedy="name another with --socket PATH, or none with --socket off") from error
+    finally:
+        os.umask(before)
+    return listening
+
+
+def _remove_stale(path: Path) -> None:
+    """A socket that a killed process left. Failure: somebody listens, or it is no socket."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise Failure("exists and is no socket", where=path, remedy="name another with --socket PATH")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+    raise Failure("another `edge-denoise live` listens here", where=path, remedy="give this one its own --socket PATH")
+
+
+def _is_ours(client: socket.socket) -> bool:
+    _, uid, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return uid in (0, os.geteuid())
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, allow_nan=False).encode() + b"\n"

@@ -1,0 +1,163 @@
+"""A live session: the loop in its thread; around it rights, signals, view, keyboard, control socket and recording."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from edge_runtime.alsa import device
+from edge_runtime.denoiser import Denoiser
+from edge_runtime.live.control_socket import ControlServer
+from edge_runtime.live.kept_settings import Keeper, service_file
+from edge_runtime.live.loop import LiveLoop, LivePlan, OpenDenoisers
+from edge_runtime.live.realtime import (
+    AUDIO_PRIORITY,
+    Granted,
+    no_garbage_collection,
+    no_runaway,
+    set_priority,
+    take_rights,
+)
+from edge_runtime.live.status import STARTING, Status
+from edge_runtime.live.systemd import notify, watchdog_s
+from edge_runtime.live.tee import Tee
+from edge_runtime.live.view import View, keyboard, press, pressed
+from edge_runtime.manifest import Artifact
+
+_TICK_S: Final = 0.05
+_SWITCH_S: Final = 0.0005  # how long another thread may keep the interpreter's lock from the audio thread
+
+
+def run_live(
+    plan: LivePlan,
+    open_denoisers: OpenDenoisers,
+    status: Status,
+    *,
+    socket_path: Path | None,
+    tee_prefix: Path | None,
+    as_json: bool,
+    in_real_time: bool = True,
+) -> dict[str, Any]:
+    """Until the plan's end, a signal or `q`; returns the last status. Failure: it could not begin, or cannot go on."""
+    tee = Tee(tee_prefix, plan.channels.n_streams) if tee_prefix is not None else None
+    loop = LiveLoop(plan, device.open_pcm, open_denoisers, status, tee)
+    view = View(sys.stdout, as_json=as_json, is_terminal=sys.stdout.isatty() and not as_json)
+    with ExitStack() as stack:
+        if tee is not None:
+            stack.callback(tee.close)
+        if socket_path is not None:
+            stack.enter_context(ControlServer(socket_path, status))
+        stack.enter_context(_signals_stop(loop))
+        keys = stack.enter_context(keyboard())
+        if in_real_time:
+            stack.enter_context(no_runaway())
+            _say_what_is_missing(take_rights())
+        stack.enter_context(_quick_switches())
+        stack.enter_context(no_garbage_collection())
+        _watch(loop, status, tee, view, keys, in_real_time)
+    if tee is not None:
+        status.tee = tee.line
+    return status.snapshot()
+
+
+def _watch(loop: LiveLoop, status: Status, tee: Tee | None, view: View, keys: int | None, in_real_time: bool) -> None:
+    """Run the loop in its thread, and everything else here."""
+    failed: list[Exception] = []
+    audio = threading.Thread(target=_run, args=(loop, failed, in_real_time), name="audio", daemon=True)
+    audio.start()
+    try:
+        _tick(audio, loop, status, tee, view, keys)
+    finally:
+        loop.stop()
+        audio.join()
+        notify("STOPPING=1")
+    if failed:
+        raise failed[0]
+
+
+def _tick(
+    audio: threading.Thread, loop: LiveLoop, status: Status, tee: Tee | None, view: View, keys: int | None
+) -> None:
+    heart, keeper = Heartbeat(watchdog_s()), Keeper(service_file())
+    while audio.is_alive():
+        audio.join(_TICK_S)
+        if tee is not None:
+            status.tee = tee.line
+        if not all(press(key, status) for key in pressed(keys)):
+            loop.stop()
+        keeper.keep(status.settings)
+        now_s = time.monotonic()
+        heart.beat(status, now_s)
+        if status.state != STARTING:
+            view.draw(status, now_s)
+
+
+class Heartbeat:
+    """READY once sound flows; WATCHDOG only while hops are made, or a device is awaited: never for a stuck loop."""
+
+    def __init__(self, interval_s: float | None, send: Callable[[str], object] = notify) -> None:
+        self._interval_s, self._send = interval_s, send
+        self._is_ready = False
+        self._next_s = 0.0
+        self._n_hops = -1
+
+    def beat(self, status: Status, now_s: float) -> None:
+        """Call often."""
+        if not self._is_ready and status.state != STARTING:
+            self._is_ready = True
+            self._send("READY=1")
+        if self._interval_s is None or now_s < self._next_s:
+            return
+        if status.n_hops != self._n_hops or status.waiting_for:
+            self._next_s, self._n_hops = now_s + self._interval_s, status.n_hops
+            self._send("WATCHDOG=1")
+
+
+def _run(loop: LiveLoop, failed: list[Exception], in_real_time: bool) -> None:
+    if in_real_time:
+        set_priority(AUDIO_PRIORITY)
+    try:
+        loop.run()
+    except Exception as error:
+        failed.append(error)
+
+
+def _say_what_is_missing(granted: Granted) -> None:
+    for line in granted.lines:
+        print(f"edge-denoise: note: {line}", file=sys.stderr)
+
+
+@contextmanager
+def _quick_switches() -> Iterator[None]:
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
+
+
+@contextmanager
+def _signals_stop(loop: LiveLoop) -> Iterator[None]:
+    """SIGINT and SIGTERM end the stream after its hop."""
+    before = {number: signal.signal(number, lambda *_: loop.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def denoisers_of(artifact: Artifact, engine: str, precision: str, n_threads: int) -> OpenDenoisers:
+    """So many denoisers of one model."""
+
+    def open_them(n_streams: int) -> Sequence[Denoiser]:
+        return [Denoiser.open(artifact, engine, precision, n_threads) for _ in range(n_streams)]
+
+    return open_them

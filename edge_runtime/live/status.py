@@ -1,0 +1,91 @@
+"""What a live stream is doing: numbers that the audio thread sets and every other thread may read at any time."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from edge_runtime.live.controls import LOWEST_DBFS, Settings, plain
+
+N_RECENT: Final = 625  # hops whose times are kept: 10 s
+STARTING, RUNNING, OVERLOADED, WAITING, STOPPED = "starting", "running", "overloaded", "waiting", "stopped"
+
+
+class Status:
+    """Written by the audio thread alone, but for `settings` and `wants_reset`, which are replaced whole by others."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.wants_reset = False
+        self.state = STARTING
+        self.waiting_for = ""  # the line that says what is missing
+        self.capture = ""
+        self.playback = ""
+        self.engine = ""
+        self.budget_ms = 16.0
+        self.n_hops = 0
+        self.n_overruns = 0
+        self.n_underruns = 0
+        self.n_suspends = 0
+        self.n_disconnects = 0
+        self.n_stalls = 0
+        self.n_resyncs = 0
+        self.n_starts = 0  # that failed before sound was to be heard
+        self.n_missed = 0
+        self.n_overloads = 0
+        self.n_repaired = 0
+        self.level_in_dbfs = LOWEST_DBFS
+        self.level_out_dbfs = LOWEST_DBFS
+        self.latency_ms = 0.0
+        self.reported_ms = 0.0  # the latency by what the devices say
+        self.chain_ms = 0.0  # the part of the latency that no device holds
+        self.drift_ppm = 0.0
+        self.drift_is_corrected = False
+        self.tee = ""
+        self._frame_ns = np.zeros(N_RECENT, np.int64)
+
+    def note_frame(self, taken_ns: int) -> None:
+        """How long all streams took for one hop."""
+        self._frame_ns[self.n_hops % N_RECENT] = taken_ns
+        self.n_hops += 1
+
+    def frame_ms(self) -> tuple[float, float]:
+        """p50 and p99 of the last 10 s."""
+        n = min(self.n_hops, N_RECENT)
+        if n == 0:
+            return 0.0, 0.0
+        p50, p99 = np.percentile(self._frame_ns[:n], (50, 99)) / 1e6
+        return float(p50), float(p99)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All of it for people and for JSON: finite numbers, None for what is off."""
+        p50_ms, p99_ms = self.frame_ms()
+        return {
+            "state": self.state,
+            "waiting_for": self.waiting_for or None,
+            "capture": self.capture,
+            "playback": self.playback,
+            "engine": self.engine,
+            "seconds": round(self.n_hops * self.budget_ms / 1000, 3),
+            "settings": plain(self.settings),
+            "level_in_dbfs": round(self.level_in_dbfs, 1),
+            "level_out_dbfs": round(self.level_out_dbfs, 1),
+            "reduction_db": round(self.level_in_dbfs - self.level_out_dbfs, 1),
+            "frame_ms": {"p50": round(p50_ms, 3), "p99": round(p99_ms, 3), "budget": self.budget_ms},
+            "latency_ms": round(self.latency_ms, 2),
+            "reported_latency_ms": round(self.reported_ms, 2),
+            "chain_ms": round(self.chain_ms, 2),
+            "drift_ppm": round(self.drift_ppm, 1),
+            "drift_is_corrected": self.drift_is_corrected,
+            "xruns": {"capture": self.n_overruns, "playback": self.n_underruns},
+            "suspends": self.n_suspends,
+            "disconnects": self.n_disconnects,
+            "stalls": self.n_stalls,
+            "resyncs": self.n_resyncs,
+            "failed_starts": self.n_starts,
+            "missed_deadlines": self.n_missed,
+            "overloads": self.n_overloads,
+            "repaired_samples": self.n_repaired,
+            "tee": self.tee or None,
+        }

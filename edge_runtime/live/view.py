@@ -1,0 +1,164 @@
+"""A live stream for the eye: lines that redraw themselves on a terminal, plain lines elsewhere, or lines of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TextIO
+
+from edge_runtime.live.status import Status
+
+KEYS: Final = "b bypass   up/down strength   l/L limit   g gate   r reset   q quit"
+_METER_DB: Final = 60
+_METER_WIDTH: Final = 30
+_PLAIN_S, _JSON_S, _TERMINAL_S = 10.0, 1.0, 0.25
+_LIMITS_DB: Final = (float("inf"), 24.0, 18.0, 12.0, 6.0)
+_GATES_DBFS: Final = (float("-inf"), -60.0, -50.0, -40.0)
+
+
+class View:
+    """Draws a Status when asked; says what changed between plain lines at once."""
+
+    def __init__(self, out: TextIO, *, as_json: bool, is_terminal: bool) -> None:
+        self._out, self._as_json, self._is_terminal = out, as_json, is_terminal
+        self.interval_s = _JSON_S if as_json else _TERMINAL_S if is_terminal else _PLAIN_S
+        self._n_drawn = 0
+        self._next_s = 0.0
+        self._last_event = ""
+
+    def draw(self, status: Status, now_s: float) -> None:
+        """If it is time, or if something happened."""
+        event = _event(status)
+        if now_s < self._next_s and event == self._last_event:
+            return
+        self._next_s, self._last_event = now_s + self.interval_s, event
+        shown = status.snapshot()
+        if self._as_json:
+            print(json.dumps(shown), file=self._out, flush=True)
+        elif self._is_terminal:
+            self._redraw(terminal_lines(shown))
+        else:
+            print(plain_line(shown), file=self._out, flush=True)
+
+    def _redraw(self, lines: list[str]) -> None:
+        width = os.get_terminal_size(self._out.fileno()).columns
+        up = f"\033[{self._n_drawn}A" if self._n_drawn else ""
+        self._out.write(up + "".join(f"\033[2K{line[: width - 1]}\n" for line in lines))
+        self._out.flush()
+        self._n_drawn = len(lines)
+
+
+def plain_line(shown: dict[str, Any]) -> str:
+    """Everything on one line."""
+    if shown["waiting_for"]:
+        return f"{shown['state']}: {shown['waiting_for']}"
+    frame, xruns = shown["frame_ms"], shown["xruns"]
+    parts = [
+        f"{shown['state']} {shown['seconds']:.0f} s",
+        f"in {shown['level_in_dbfs']:.1f} dBFS, out {shown['level_out_dbfs']:.1f}",
+        f"reduction {shown['reduction_db']:.1f} dB",
+        f"frame {frame['p50']:.2f}/{frame['p99']:.2f} of {frame['budget']:.0f} ms",
+        f"xruns {xruns['capture']}+{xruns['playback']}",
+        f"latency {shown['latency_ms']:.1f} ms",
+        _controls(shown["settings"]),
+    ]
+    if shown["drift_is_corrected"]:
+        parts.append(f"clocks {shown['drift_ppm']:+.0f} ppm")
+    parts += [text for text in (_troubles(shown), shown["tee"]) if text]
+    return "; ".join(parts)
+
+
+def terminal_lines(shown: dict[str, Any]) -> list[str]:
+    """The same as a small panel."""
+    frame, xruns = shown["frame_ms"], shown["xruns"]
+    drift = f", clocks {shown['drift_ppm']:+.0f} ppm" if shown["drift_is_corrected"] else ""
+    return [
+        f"in   {_meter(shown['level_in_dbfs'])}   {shown['waiting_for'] or shown['state']}",
+        f"out  {_meter(shown['level_out_dbfs'])}   reduction {shown['reduction_db']:.1f} dB",
+        f"{shown['engine']}: frame p50 {frame['p50']:.2f}, p99 {frame['p99']:.2f} of {frame['budget']:.0f} ms; "
+        f"latency {shown['latency_ms']:.1f} ms{drift}",
+        f"xruns {xruns['capture']} capture, {xruns['playback']} playback; {_troubles(shown) or 'no other trouble'}",
+        f"{_controls(shown['settings'])}{'; ' + shown['tee'] if shown['tee'] else ''}",
+        KEYS,
+    ]
+
+
+def _controls(settings: dict[str, Any]) -> str:
+    limit = "off" if settings["limit_db"] is None else f"{settings['limit_db']:g} dB"
+    gate = "off" if settings["gate_dbfs"] is None else f"{settings['gate_dbfs']:g} dBFS"
+    bypass = "BYPASS, " if settings["bypass"] else ""
+    return f"{bypass}strength {settings['strength']:.2f}, limit {limit}, gate {gate}"
+
+
+def _troubles(shown: dict[str, Any]) -> str:
+    names: tuple[str, ...] = ("suspends", "disconnects", "stalls", "resyncs")
+    names = (*names, "failed_starts", "missed_deadlines", "overloads", "repaired_samples")
+    return ", ".join(f"{shown[name]} {name.replace('_', ' ')}" for name in names if shown[name])
+
+
+def _event(status: Status) -> str:
+    """Changes when something happened that should not wait for the next line."""
+    counts = (status.n_overruns, status.n_underruns, status.n_suspends, status.n_disconnects, status.n_stalls)
+    return f"{status.state} {status.waiting_for} {counts} {status.n_overloads} {status.settings} {status.tee}"
+
+
+def _meter(level_dbfs: float) -> str:
+    n = round(max(0.0, min(1.0, 1 + level_dbfs / _METER_DB)) * _METER_WIDTH)
+    return f"[{'#' * n}{' ' * (_METER_WIDTH - n)}] {level_dbfs:6.1f} dBFS"
+
+
+def press(key: str, status: Status) -> bool:
+    """Do what a key says; False: the user wants to leave."""
+    now = status.settings
+    if key == "b":
+        status.settings = now._replace(bypass=not now.bypass)
+    elif key in ("+", "up"):
+        status.settings = now._replace(strength=min(1.0, round(now.strength + 0.1, 2)))
+    elif key in ("-", "down"):
+        status.settings = now._replace(strength=max(0.0, round(now.strength - 0.1, 2)))
+    elif key in ("l", "L"):
+        status.settings = now._replace(limit_db=_next(_LIMITS_DB, now.limit_db, 1 if key == "l" else -1))
+    elif key == "g":
+        status.settings = now._replace(gate_dbfs=_next(_GATES_DBFS, now.gate_dbfs, 1))
+    elif key == "r":
+        status.wants_reset = True
+    return key != "q"
+
+
+def _next(choices: tuple[float, ...], now: float, step: int) -> float:
+    """The neighbour of `now`; from a value that is none of the choices, the first."""
+    return choices[(choices.index(now) + step) % len(choices)] if now in choices else choices[0]
+
+
+@contextmanager
+def keyboard() -> Iterator[int | None]:
+    """Standard input key by key, where it is a terminal in the foreground; as it was, afterwards."""
+    fd = sys.stdin.fileno() if sys.stdin and sys.stdin.isatty() else None
+    if fd is None or os.tcgetpgrp(fd) != os.getpgrp():
+        yield None
+        return
+    before = termios.tcgetattr(fd)
+    tty.setcbreak(fd)
+    try:
+        yield fd
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+_ARROWS: Final = {"\033[A": "up", "\033[B": "down"}
+
+
+def pressed(fd: int | None) -> list[str]:
+    """Keys that wait to be read."""
+    if fd is None or not select.select([fd], [], [], 0)[0]:
+        return []
+    text = os.read(fd, 64).decode(errors="ignore")
+    for code, name in _ARROWS.items():
+        text = text.replace(code, f" {name} ")
+    return [key for word in text.split() for key in ([word] if word in _ARROWS.values() else word)]

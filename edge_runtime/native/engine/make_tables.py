@@ -1,0 +1,42 @@
+"""Writes ed_tables.c, the constants of the Fourier transform: `python edge_runtime/native/engine/make_tables.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+WINDOW, HALF, SIDE = 512, 256, 16
+TARGET = Path(__file__).parent / "ed_tables.c"
+HEAD = """/* Constants of the Fourier transform, written by make_tables.py. */
+#include "ed_tables.h"
+
+"""
+
+
+def array(name: str, values: NDArray[np.float64]) -> str:
+    """A C array of floats, eight a line, exact when read back."""
+    texts = [f"{float(v)!r}f" for v in values.astype(np.float32)]
+    lines = [f"    {', '.join(texts[i : i + 8])}," for i in range(0, len(texts), 8)]
+    return "\n".join([f"const float {name}[{len(texts)}] = {{", *lines, "};", ""])
+
+
+def tables() -> str:
+    """The file."""
+    window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW))
+    twiddles = np.exp(-2j * np.pi * np.outer(np.arange(SIDE), np.arange(SIDE)) / HALF).ravel()
+    unpack = np.exp(-2j * np.pi * np.arange(272) / WINDOW)  # 257 and padding to whole vectors
+    return HEAD + "\n".join(
+        [
+            array("ed_window", window),
+            array("ed_twiddle_re", twiddles.real),
+            array("ed_twiddle_im", twiddles.imag),
+            array("ed_unpack_re", unpack.real),
+            array("ed_unpack_im", unpack.imag),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    TARGET.write_text(tables())

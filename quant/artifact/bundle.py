@@ -1,0 +1,59 @@
+"""What goes into a bundle: an artifact as built, the runtime's wheels, a unit, and the few modules that unpack it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import edge_runtime
+from edge_runtime.errors import Failure
+from edge_runtime.files.sound_file import written_whole
+from edge_runtime.install import bundle
+from edge_runtime.manifest import MANIFEST_FILE, SEALS, open_artifact
+
+SUFFIX: Final = ".bundle"
+# Standard library only: a test holds it.
+MODULES: Final = ("__init__.py", "errors.py", "install/__init__.py", "install/bundle.py", "install/receive.py")
+MAIN: Final = b"""\
+from edge_runtime.install.receive import main
+
+raise SystemExit(main())
+"""
+
+
+def members(artifact: Path, wheels: Sequence[Path] = (), units: Sequence[Path] = ()) -> dict[str, bytes]:
+    """The files of a bundle by name; the artifact's are checked first.
+
+    Failure: the artifact is not as built or holds other files, or a wheel or unit cannot be read.
+    """
+    opened = open_artifact(artifact)
+    opened.check_whole()
+    names = [MANIFEST_FILE, *opened.manifest.files, *(name for name in SEALS if opened.path(name).is_file())]
+    runtime = Path(edge_runtime.__file__).parent
+    return (
+        {"__main__.py": MAIN}
+        | {f"edge_runtime/{name}": (runtime / name).read_bytes() for name in MODULES}
+        | {f"artifact/{name}": opened.path(name).read_bytes() for name in names}
+        | {f"wheels/{path.name}": _read(path) for path in wheels}
+        | {f"units/{path.name}": _read(path) for path in units}
+    )
+
+
+def write(contents: dict[str, bytes], out: Path, *, force: bool = False) -> str:
+    """Write a bundle, whole or not at all; its SHA-256. Failure: `out` is there, or cannot be written."""
+    if out.exists() and (not force or out.is_dir()):
+        raise Failure("is there already", where=out, remedy="give --force to replace it, or another -o")
+    if not out.parent.is_dir():
+        raise Failure("no such folder", where=out.parent, remedy="make it first")
+    data = bundle.pack(contents)
+    with written_whole(out) as part:
+        part.write_bytes(data)
+    return bundle.file_sha256(out)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Failure(f"cannot be read ({error.strerror})", where=path, remedy="name a file that is there") from None

@@ -1,0 +1,109 @@
+"""The arguments of `quant budget`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edge_runtime import command
+from edge_runtime.errors import Failure
+from quant.audit import gates
+from quant.cli.output import print_json, print_table, show
+
+if TYPE_CHECKING:
+    from quant.audit.frame_time import Estimate
+
+SUMMARY: Final = "count parameters, MACs and memory against a board and limits, or two networks against each other"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `quant budget` takes."""
+    parser.add_argument("--target", metavar="BOARD", help="a board of `quant boards`, or a .toml file; default: none")
+    parser.add_argument("--checkpoint", type=Path, metavar="F", help="default: the published network, without weights")
+    plan = "plan by a recipe, or a .toml file; default: float, or a .trained file's own"
+    parser.add_argument("--recipe", metavar="R", help=plan)
+    sizes = "another network: channels, low_bins, erb_bands, kernel, dilations, dpgrnn, groups; more than once"
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="sizes", help=sizes)
+    sides = "artifact folders, checkpoints, or sizes: default, channels=12,dpgrnn=1; limits and board are B's"
+    parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help=sides)
+    for gate in gates.GATES:
+        option = f"--{gate.name.replace('_', '-')}"
+        parser.add_argument(option, type=gates.number, metavar="N", help=f"exit status 1 above: {gate.help}")
+    parser.add_argument("--bench", type=Path, metavar="F", help="`edge-denoise bench --json` of the board")
+    parser.add_argument("--format", choices=sorted(gates.FORMATS), help="print the verdict for a CI job instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Count, print, and fail when over budget."""
+    limits = {g.name: getattr(args, g.name) for g in gates.GATES if getattr(args, g.name) is not None}
+    if args.format and not (limits or args.target):
+        raise Failure("nothing to judge", remedy="give --target, or a limit such as --max-macs 30M")
+    if args.format and args.json:
+        raise Failure("--json and --format are two formats", remedy="give one of them")
+    return _compare(args, limits) if args.compare else _count(args, limits)
+
+
+def _count(args: argparse.Namespace, limits: dict[str, float]) -> int:
+    from quant.audit import budget, frame_time
+    from quant.network import sizes as variant
+
+    config = variant.parse(args.sizes) if args.sizes else None
+    report = budget.for_target(args.target, args.checkpoint, args.recipe, config)
+    counted = gates.gated(budget.to_dict(report), limits)
+    times = _frame_times(args, counted)
+    counted["frame_time"] = [row.to_dict() for row in times]
+    name = args.target or (variant.describe(config) if config else str(args.checkpoint or variant.DEFAULT))
+    if args.json:
+        print_json(counted)
+    elif args.format:
+        _verdict(args, counted, name)
+    else:
+        lines = tuple(budget.Line(**{k: v for k, v in line.items() if k != "exceeded"}) for line in counted["budget"])
+        show(budget.render(budget.with_lines(report, lines)))
+        print("\n".join(frame_time.sentence(row) for row in times))
+    gates.check(counted, f"board {args.target}" if args.target else name)
+    return command.DONE
+
+
+def _frame_times(args: argparse.Namespace, counted: dict[str, Any]) -> list[Estimate]:
+    """What the board takes, fastest first: measured, or estimated for a network of the published sizes alone."""
+    import boards
+    from quant.audit import frame_time
+
+    bench = frame_time.load_bench(args.bench) if args.bench else None
+    if args.target is None:
+        if bench:
+            raise Failure("--bench without a board", remedy="give --target too")
+        return []
+    rows = frame_time.estimates(boards.load(args.target), bench)
+    published = counted["published"]["macs"] == frame_time.PUBLISHED_MACS
+    return rows if published else [row for row in rows if row.measured]
+
+
+def _compare(args: argparse.Namespace, limits: dict[str, float]) -> int:
+    from quant.audit import compare
+
+    if args.checkpoint or args.sizes:
+        raise Failure("--compare names both networks itself", remedy="leave --checkpoint and --set out")
+    a, b = (compare.open_side(text, args.target, args.recipe) for text in args.compare)
+    comparison = compare.compare(a, b)
+    counted = gates.gated(b.report, limits)
+    if args.json:
+        print_json(comparison.to_dict() | {"budget": counted["budget"], "fits": counted["fits"]})
+    elif args.format:
+        _verdict(args, counted, b.name)
+    else:
+        print(f"A: {a.name}\nB: {b.name}")
+        print_table(compare.TOTAL_COLUMNS, compare.total_rows(comparison))
+        if comparison.layers:
+            print_table(compare.LAYER_COLUMNS, compare.layer_rows(comparison))
+        else:
+            print("no layer differs")
+        print("\n".join(gates.sentence(line) for line in counted["budget"]) or "no limit was given")
+    gates.check(counted, b.name)
+    return command.DONE
+
+
+def _verdict(args: argparse.Namespace, counted: dict[str, Any], name: str) -> None:
+    print(gates.FORMATS[args.format](counted, name))

@@ -1,0 +1,132 @@
+"""`make demo`: pull, build, denoise a real recording with every model, and say how good and how fast they are.
+
+build/rpi4/    the artifact                build/demo/    noisy.wav, clean.wav, onnx-int8.wav, tflite-int8.wav, ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile as sf
+
+import boards
+from calibration.corpus import Corpus
+from calibration.mixing import Clip, Mix, mixtures
+from edge_runtime import command, open_artifact
+from edge_runtime.bench import bench
+from edge_runtime.engines import ENGINES
+from edge_runtime.files.denoise_file import denoise_file
+from edge_runtime.manifest import Artifact
+from edge_runtime.stft import SAMPLE_RATE_HZ
+from quant.build import stages
+from quant.cli.bench import PRECISIONS, times
+from quant.inputs import assets
+from quant.quality.metrics import DEFAULT_METRICS, score
+
+PROG = "quant-demo"
+SPEECH, NOISE = "beckett.wav", "keyboard-typing.ogg"  # both heard by a microphone, and of the full band
+MIX = Mix(snr_db=(5, 5), level_dbfs=(-25, -25), share_clean=0, share_noise_alone=0, n_clips=1, clip_ms=9000, seed=1)
+
+
+class Result(NamedTuple):
+    """One row of the table: a sound's scores, and the speed of the model that made it."""
+
+    name: str
+    scores: dict[str, float]
+    frame_us: float | None = None
+    rtf: float | None = None
+    ratio: float | None = None  # of frame times, the official streaming ONNX in the same run = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo and return its exit status."""
+    parser = command.Parser(prog=PROG, description="Build an artifact, denoise a recording with it, and judge both.")
+    parser.add_argument("--target", default="rpi4", metavar="BOARD", help="default: rpi4")
+    parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR", help="default: build/demo")
+    command.add_debug(parser)
+    parser.set_defaults(run=_demo)
+    return command.run(parser, argv, PROG)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    boards.load(args.target)  # a wrong name fails before anything is pulled
+    assets.pull(progress=_say)
+    start = time.monotonic()
+    built = stages.build(stages.Settings(args.target, force=True), _say)
+    elapsed_s = time.monotonic() - start
+    _say("denoising and measuring")
+    clip = noisy_recording(args.out)
+    results = judge(open_artifact(built.folder), args.out)
+    print("\n".join([*stages.summary(built, elapsed_s), *_heard(clip), *table(results), *_next(built, args.out)]))
+    return command.DONE
+
+
+def noisy_recording(folder: Path) -> Clip:
+    """Real speech in real noise at 5 dB SNR, a cut that calibration did not make, as noisy.wav and clean.wav."""
+    speech, noise = Corpus.open(assets.speech()), Corpus.open(assets.noise())
+    (clip,) = mixtures(replace(speech, names=(SPEECH,)), replace(noise, names=(NOISE,)), MIX)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("noisy", "clean"):
+        sf.write(folder / f"{name}.wav", getattr(clip, name), SAMPLE_RATE_HZ)
+    return clip
+
+
+def judge(artifact: Artifact, folder: Path) -> list[Result]:
+    """The noisy recording, and what every engine and precision makes of it through the file path of the runtime."""
+    ratios = {row["system"]: row["ratio"] for row in times(artifact.directory)}
+    results = [Result("noisy", _scores(folder, "noisy"))]
+    for precision in PRECISIONS:
+        for engine in ENGINES:
+            name = f"{engine}-{precision}"
+            denoise_file(folder / "noisy.wav", folder / f"{name}.wav", artifact, engine, precision, force=True)
+            speed = bench(artifact, engine, precision)
+            scores, ratio = _scores(folder, name), ratios[f"{engine} {precision}"]
+            results.append(Result(name, scores, speed["frame_us"]["p50"], speed["rtf"], ratio))
+    return results
+
+
+def _scores(folder: Path, name: str) -> dict[str, float]:
+    clean, sound = (sf.read(folder / f"{side}.wav", dtype="float32")[0] for side in ("clean", name))
+    return score(DEFAULT_METRICS, clean, sound)
+
+
+def table(results: Sequence[Result]) -> list[str]:
+    """One line a sound."""
+    head = f"{'':12}{'PESQ-WB':>8}{'STOI':>8}{'SI-SDR dB':>11}{'frame p50 us':>14}{'real-time factor':>18}"
+    return [head + f"{'official = 1':>14}", *(_line(result) for result in results)]
+
+
+def _line(result: Result) -> str:
+    pesq, stoi, sisdr = (result.scores[name] for name in ("pesq", "stoi", "sisdr"))
+    heard = f"{result.name:12}{pesq:8.2f}{stoi:8.3f}{sisdr:11.1f}"
+    return heard + (f"{result.frame_us:14.0f}{result.rtf:18.4f}{result.ratio:14.2f}" if result.ratio else "")
+
+
+def _heard(clip: Clip) -> list[str]:
+    """What was denoised."""
+    what = f"{len(clip.noisy) / SAMPLE_RATE_HZ:.0f} s of {clip.speech_name} in {clip.noise_name}"
+    return [f"sound:    {what} at {clip.snr_db:.0f} dB SNR (calibration heard other cuts of both); times on one thread"]
+
+
+def _next(built: stages.Built, folder: Path) -> list[str]:
+    scripts = Path(os.path.relpath(Path(sys.executable).parent))
+    return [
+        f"listen:   {folder}/*.wav; read: {built.folder}/report.html",
+        f"yours:    {scripts}/edge-denoise file IN.wav OUT.wav --model {built.folder}",
+        f"check:    {scripts}/quant verify {built.folder}",
+    ]
+
+
+def _say(message: str) -> None:
+    print(f"{PROG}: {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

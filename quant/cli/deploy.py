@@ -1,0 +1,114 @@
+"""`quant deploy`: parses, calls once, prints."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edge_runtime import command
+from edge_runtime.command import Command
+from edge_runtime.errors import Failure
+from edge_runtime.install.receive import DEFAULT_ROOT
+from quant.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from quant.deploy.release import Settings
+
+SUMMARY: Final = "put an artifact and the runtime on a board over ssh, proven there before it becomes current"
+EXTRAS: Final = ("onnx", "litert", "tflite", "alsa")
+_MAX_PORT: Final = 65_535
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `quant deploy`."""
+    parser.add_argument("destination", metavar="USER@BOARD", help="as for ssh")
+    parser.add_argument("--target", metavar="BOARD", help="a board of `quant boards`, or a .toml file")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="default: build/BOARD, built if it is not there")
+    wheels = "where the runtime's wheels are; default: dist, where `make wheels` leaves them"
+    parser.add_argument("--wheels", type=Path, default=Path("dist"), metavar="DIR|FILE", help=wheels)
+    needed = "download what the runtime needs there, NumPy and others, and bring it along: the board asks no network"
+    parser.add_argument("--with-deps", action="store_true", help=needed)
+    extra = "an engine, or ALSA, to install as well; default: the native engine alone, which the runtime brings"
+    parser.add_argument("--extra", action="append", default=[], choices=EXTRAS, help=extra)
+    service = parser.add_mutually_exclusive_group()
+    service.add_argument("--service", action="store_true", help="run `edge-denoise live` as a systemd unit of the user")
+    service.add_argument("--unit", type=Path, metavar="FILE", help="bring a user unit of your own")
+    parser.add_argument("--capture", metavar="PCM", help="for --service; default: the board's")
+    parser.add_argument("--playback", metavar="PCM", help="for --service; default: the board's")
+    parser.add_argument("--key", type=Path, metavar="PUB", help="public key that must have signed the artifact")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--dry-run", action="store_true", help="print the commands, run none")
+    what.add_argument("--rollback", action="store_true", help="make the release before the current one current again")
+    parser.add_argument("--port", type=_port, metavar="N", help="default: ssh's")
+    parser.add_argument("--identity", type=Path, metavar="FILE", help="private key; default: ssh's")
+    parser.add_argument("--ssh-option", action="append", default=[], metavar="NAME=VALUE", help="as for ssh -o")
+    parser.add_argument("--python", default="python3", metavar="NAME", help="the Python there; default: python3")
+    root = f"folder there, from the home directory; default: {DEFAULT_ROOT}"
+    parser.add_argument("--root", default=DEFAULT_ROOT, metavar="DIR", help=root)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MAX_PORT}")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Deploy, roll back, or say how it would be done."""
+    from quant.deploy import release
+
+    if args.target is None and not args.rollback:
+        raise Failure("--target is missing", remedy="name a board of `quant boards`")
+    settings = _settings(args)
+    if args.rollback:
+        return _print(args, release.rollback(settings, say))
+    if args.dry_run:
+        commands = release.dry_run(settings)
+        if args.json:
+            return print_json({"commands": commands})
+        print("\n".join(commands))
+        return command.DONE
+    if args.model is None and not settings.artifact.exists():
+        from quant.build import stages
+
+        say(f"{settings.artifact}: not there yet, building it")
+        stages.build(stages.Settings(args.target), say)
+    return _print(args, release.deploy(settings, say))
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from quant.deploy.release import Settings
+    from quant.deploy.ssh import Address
+
+    address = Address(args.destination, args.port, args.identity, tuple(args.ssh_option))
+    target = args.target or ""
+    artifact = args.model if args.model is not None else Path("build") / Path(target).stem
+    return Settings(
+        address, target, artifact, args.wheels, args.with_deps, tuple(args.extra), args.unit, args.service,
+        args.capture, args.playback, args.key, args.python, args.root,
+    )  # fmt: skip
+
+
+def _print(args: argparse.Namespace, told: dict[str, Any]) -> int:
+    if args.json:
+        return print_json(told)
+    rows = [(name, f"{step['s']:.1f}", _in_words(step)) for name, step in told["steps"].items()]
+    print_table(("step", "s", ""), rows)
+    kept = f"; {told['previous']} is kept for --rollback" if told["previous"] else ""
+    print(f"{args.destination}: {told['current']} is current{kept}")
+    return command.DONE
+
+
+def _in_words(step: dict[str, Any]) -> str:
+    """Golden rows by engine; anything else as it was told."""
+    detail = step["detail"]
+    if not isinstance(detail, dict):
+        return ""
+    if "golden" in detail:
+        verdicts = {True: "ok", False: "BREACH", None: "not run"}
+        return ", ".join(f"{row['engine']} {row['precision']} {verdicts[row['ok']]}" for row in detail["golden"])
+    return ", ".join(f"{key}: {value}" for key, value in detail.items() if value not in (None, []))
+
+
+COMMAND: Final = Command("deploy", SUMMARY, add_arguments, run)

@@ -1,0 +1,220 @@
+"""`quant deploy`: an artifact and the runtime in one bundle, over ssh, proven on the board before it becomes current.
+
+here     the artifact is checked -> the board's Python is asked what it is -> its wheels -> one bundle
+there    SHA-256 -> unpack -> environment -> golden vectors -> switch -> service   (edge_runtime/install/receive.py)
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import boards
+from boards import Board
+from edge_runtime.errors import Failure
+from edge_runtime.install.receive import DEFAULT_ROOT, ID_CHARACTERS
+from edge_runtime.manifest import open_artifact
+from quant.artifact import bundle, signing
+from quant.deploy import board_python
+from quant.deploy.board_python import BoardPython
+from quant.deploy.ssh import Address, Remote, receiving
+
+UNIT: Final = "edge-denoise.service"
+ROOM: Final = 6  # times the bundle: itself, unpacked, and installed, where wheels are compressed
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for. `key`: the public key that must have signed the artifact. `root`: a folder there,
+    from the home directory if it is relative."""
+
+    address: Address
+    target: str
+    artifact: Path
+    wheels: Path = Path("dist")
+    with_deps: bool = False
+    extras: tuple[str, ...] = ()
+    unit: Path | None = None
+    service: bool = False
+    capture: str | None = None
+    playback: str | None = None
+    key: Path | None = None
+    python: str = "python3"
+    root: str = DEFAULT_ROOT
+
+    def __post_init__(self) -> None:
+        if self.service and self.unit is not None:
+            raise Failure("--service writes a unit, --unit brings one", remedy="give one of both")
+        if not self.service and (self.capture or self.playback):
+            raise Failure("--capture and --playback are for the unit", remedy="give --service too")
+
+
+def deploy(settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Make the artifact current on the board; what was done there, step by step.
+
+    Failure: any step; then what was current before is current still.
+    """
+    board = boards.load(settings.target)
+    check_artifact(settings)
+    with Remote(settings.address) as remote, tempfile.TemporaryDirectory() as scratch:
+        progress(f"connecting to {settings.address.destination}")
+        python = board_python.parse(remote.run(f"{shlex.quote(settings.python)} -", board_python.PROBE), remote.name)
+        progress(f"{python.architecture}, Python {python.python[0]}.{python.python[1]}: making the bundle")
+        path = Path(scratch) / "release.bundle"
+        sha256 = bundle.write(contents(settings, board, python, Path(scratch)), path)
+        n_bytes = path.stat().st_size
+        if python.free_bytes < ROOM * n_bytes:
+            what = f"{python.free_bytes / 2**20:.0f} MiB free, about {ROOM * n_bytes / 2**20:.0f} are needed"
+            raise Failure(what, where=remote.name, remedy="make room there")
+        progress(f"sending {n_bytes / 2**20:.1f} MiB")
+        with _at_step("copy"):
+            remote.send(path, incoming(settings, sha256))
+        with _at_step("check"):
+            remote.run(checking(settings, sha256))
+        told = _follow(remote, installing(settings, sha256), progress)
+    return {"bytes": n_bytes, "sha256": sha256, **told}
+
+
+def rollback(settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Make the release before the current one current again. Failure: none is kept, or it does not work."""
+    with Remote(settings.address) as remote:
+        progress(f"connecting to {settings.address.destination}")
+        with _at_step("find"):
+            current = shlex.quote(f"{settings.root}/current")
+            remote.run(f"test -e {current} || {{ echo nothing is deployed here >&2; false; }}")
+        return _follow(remote, rolling_back(settings), progress)
+
+
+def dry_run(settings: Settings) -> list[str]:
+    """The commands of a deployment, with what the board's TOML says of its Python; nothing is run and nobody asked."""
+    board = boards.load(settings.target)
+    check_artifact(settings)
+    python = board_python.assumed(board)
+    ssh = shlex.join(settings.address.ssh("CONTROL"))
+    wheels = [str(board_python.own_wheel(settings.wheels, python)), *(["EACH_IT_NEEDS"] if settings.with_deps else [])]
+    packed = " ".join(f"--wheel {wheel}" for wheel in wheels)
+    unit = f" --unit {settings.unit or UNIT}" if settings.unit or settings.service else ""
+    return [
+        f"{ssh} {shlex.quote(f'{settings.python} -')}    # asks for machine, C library and version",
+        f"quant bundle {settings.artifact} {packed}{unit} -o release.bundle    # its SHA-256 starts with ID",
+        f"{ssh} {shlex.quote(receiving(incoming(settings, 'ID')))} <release.bundle",
+        f"{ssh} {shlex.quote(checking(settings, 'SHA256').replace('SHA256.bundle', 'ID.bundle'))}",
+        f"{ssh} {shlex.quote(installing(settings, 'ID'))}",
+    ]
+
+
+def check_artifact(settings: Settings) -> None:
+    """Failure unless the artifact is whole, for this board, and signed if a key is given."""
+    artifact = open_artifact(settings.artifact)
+    artifact.check_whole()
+    if settings.key is not None:
+        signing.verify(settings.artifact, settings.key)
+    built_for, wanted = artifact.manifest.board, Path(settings.target).stem
+    if built_for != wanted:
+        remedy = f"build it with `quant build --target {settings.target}`, or name another with --model"
+        raise Failure(f"built for {built_for}, not for {wanted}", where=settings.artifact, remedy=remedy)
+
+
+def contents(settings: Settings, board: Board, python: BoardPython, scratch: Path) -> dict[str, bytes]:
+    """The members of the bundle."""
+    wheel = board_python.own_wheel(settings.wheels, python)
+    needed: list[Path] = []
+    if settings.with_deps:
+        (scratch / "wheels").mkdir()
+        needed = board_python.download(wheel, settings.extras, python, scratch / "wheels")
+    units = [settings.unit] if settings.unit is not None else []
+    if settings.service:
+        (scratch / UNIT).write_text(unit_text(settings, board))
+        units = [scratch / UNIT]
+    return bundle.members(settings.artifact, [wheel, *needed], units)
+
+
+def unit_text(settings: Settings, board: Board) -> str:
+    """A unit of the user's own systemd: it needs no root, and follows what `current` names."""
+    root = settings.root if settings.root.startswith("/") else f"%h/{settings.root}"
+    capture, playback = settings.capture or board.alsa.capture, settings.playback or board.alsa.playback
+    devices = f"--capture {_systemd_quoted(capture)} --playback {_systemd_quoted(playback)}"
+    return f"""\
+[Unit]
+Description=Live speech denoising (edge-denoise)
+After=sound.target pipewire.service
+
+[Service]
+Type=notify
+WatchdogSec=10
+ExecStart={root}/current/venv/bin/edge-denoise live --model {root}/current/artifact {devices}
+Restart=on-failure
+RestartSec=2
+NoNewPrivileges=yes
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def incoming(settings: Settings, sha256: str) -> str:
+    """Where the bundle goes there."""
+    return f"{settings.root}/incoming/{sha256[:ID_CHARACTERS]}.bundle"
+
+
+def checking(settings: Settings, sha256: str) -> str:
+    """The shell's command that fails unless the bundle arrived as it was sent."""
+    line = f"{sha256}  {incoming(settings, sha256)}"
+    return f"printf '%s\\n' {shlex.quote(line)} | sha256sum -c - >/dev/null"
+
+
+def installing(settings: Settings, sha256: str) -> str:
+    """The command that puts it in place: the bundle itself."""
+    extras = [part for extra in settings.extras for part in ("--extra", extra)]
+    return shlex.join([settings.python, incoming(settings, sha256), "install", "--root", settings.root, *extras])
+
+
+def rolling_back(settings: Settings) -> str:
+    """The same program, as the current release left it there."""
+    return shlex.join([settings.python, f"{settings.root}/current", "rollback", "--root", settings.root])
+
+
+def _follow(remote: Remote, command: str, progress: Progress) -> dict[str, Any]:
+    """Tell each step as it begins; what the board said at last. Failure: with the step, and what is current."""
+    steps, last, ending = {}, {}, None
+    try:
+        for line in remote.lines(command):
+            if not line.startswith("{"):
+                continue  # a login script's greeting
+            last = json.loads(line)
+            if last.get("done") is False:
+                progress(f"{remote.name}: {last['step']}")
+            elif last.get("done"):
+                steps[last["step"]] = {"s": last["s"], "detail": last["detail"]}
+    except Failure as failure:
+        ending = failure
+    if last.get("ok"):
+        return {"current": last["current"], "previous": last["previous"], "steps": steps}
+    if last.get("ok") is False:
+        still = f"{last['current']} is current as before" if last["current"] else "nothing is current, as before"
+        raise Failure(f"step {last['step']}: {last['error']}; {still}", where=remote.name)
+    raise Failure(
+        f"step {last.get('step', 'start')}: {ending or 'it ended without a word'}",
+        remedy="run it again: a release becomes current at the last step only",
+    )
+
+
+@contextmanager
+def _at_step(step: str) -> Iterator[None]:
+    try:
+        yield
+    except Failure as failure:
+        raise Failure(f"step {step}: {failure}") from None
+
+
+def _systemd_quoted(word: str) -> str:
+    """For ExecStart: specifiers and variables are taken as they are."""
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$") + '"'

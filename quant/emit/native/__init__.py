@@ -1,0 +1,8 @@
+"""The plan as a program for the C engine.
+
+limits     what the loader takes
+file       operations, arrays, and where every value lies in memory
+gru        recurrent layers
+emitter    one method a node kind
+c_project  engine, weights and self-test as a folder of C (firmware/)
+"""

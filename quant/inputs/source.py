@@ -1,0 +1,85 @@
+"""What a build starts from: a checkpoint to calibrate, or a trained file to compile as it was trained; and sounds.
+
+nothing named            the trained default that comes with the project
+--recipe R               the pulled official weights, calibrated
+--checkpoint F           calibrated with recipe static, or R
+--checkpoint F.trained   as it was trained, with its own recipe and ranges
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibration.corpus import Corpus
+from calibration.ranges import Ranges
+from edge_runtime.errors import Failure
+from quant.audit.counts import blank
+from quant.inputs import assets, checkpoint, trained
+from quant.int8 import recipe
+from quant.int8.recipe import Recipe
+from quant.network.graph import Array, Graph
+from quant.network.gtcrn import Config, gtcrn
+from quant.network.passes import streaming_graph
+
+DEFAULT_RECIPE = "static"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network to quantize. `network` is it before any pass (a trained file keeps only the streaming graph: a blank
+    network of its sizes stands for it); `ranges` and `noisy` (clips, samples) come with a trained file."""
+
+    name: str
+    sha256: str
+    network: Graph
+    graph: Graph
+    recipe: Recipe
+    ranges: Ranges | None = None
+    noisy: Array | None = None
+    attribution: str = ""  # whose weights and sounds a trained file is made from
+
+
+def open_source(
+    path: Path | None, recipe_name: str | None, progress: Callable[[str], None] = lambda message: None
+) -> Source:
+    """Read what was asked for. Failure: no such file, another network, a recipe that does not fit."""
+    if path is None and recipe_name is None:
+        path = trained.embedded()
+    if path is not None and path.suffix == trained.SUFFIX:
+        return _trained(path, recipe_name)
+    chosen = recipe.load(recipe_name or DEFAULT_RECIPE)
+    read = checkpoint.load(path or assets.weights(progress=progress))
+    require_names(chosen, read.config)
+    network = gtcrn(read.params, read.config)
+    graph = streaming_graph(network)
+    recipe.assign(chosen, graph)
+    return Source(read.name, read.sha256, network, graph, chosen)
+
+
+def require_names(chosen: Recipe, config: Config) -> None:
+    """The recipes that come with the project name the layers of as many GT-conv blocks as the paper has: with more,
+    the convolution that makes the mask would be another one than they mean."""
+    n, published = len(config.dilations), len(Config().dilations)
+    if n != published and chosen.name in recipe.names():
+        remedy = "copy it to a .toml file, rename its layers, and name that with --recipe"
+        raise Failure(f"names the layers of {published} GT-conv blocks, this has {n}", where=chosen.name, remedy=remedy)
+
+
+def open_sounds(
+    speech: Path | None, noise: Path | None, progress: Callable[[str], None] = assets.to_stderr
+) -> tuple[Corpus, Corpus]:
+    """Speech and noise: the user's, or the pulled ones. Failure: see `Corpus.open` and `assets.pull`."""
+    found = Corpus.open(speech or assets.speech(progress=progress))
+    return found, Corpus.open(noise or assets.noise(progress=progress))
+
+
+def _trained(path: Path, recipe_name: str | None) -> Source:
+    if recipe_name is not None:
+        remedy = "leave --recipe out, or name a checkpoint to calibrate"
+        raise Failure("was trained for its own recipe", where=path, remedy=remedy)
+    found = trained.load(path)
+    header, network = found.header, blank(found.config)
+    whose = header.attribution
+    return Source(found.name, found.sha256, network, found.graph, header.recipe, header.ranges, found.noisy, whose)

@@ -1,0 +1,143 @@
+"""The trained file: what quantization-aware training leaves, and `quant build` takes like a checkpoint.
+
+    header.json      format, version, source checkpoint, recipe, ranges, slopes, how it was trained, attribution
+    <parameter>.npy  weights of the streaming graph, migrated as they were trained, by graph name
+    excerpt.npy      (clips, samples) int16: noisy speech that training did not hear, for golden vectors and accuracy
+
+A zip of these, without dates: the same run is the same bytes. Weights and ranges enter the plan through
+`ptq.requantize`, as any others do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.ranges import Ranges
+from edge_runtime.errors import Failure
+from edge_runtime.files.sound_file import written_whole
+from quant.artifact.folder import npy_bytes, zip_bytes
+from quant.audit import counts
+from quant.int8.recipe import Recipe
+from quant.network import sizes
+from quant.network.graph import Array, Graph
+from quant.network.gtcrn import Config
+from quant.network.passes import streaming_graph
+
+VERSION = 1
+SUFFIX = ".trained"
+HEADER, EXCERPT = "header.json", "excerpt"
+EMBEDDED = "default.trained"  # beside this file
+REMEDY = "train it again with `quant qat`, or update edge-denoise"
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything but arrays. `checkpoint_*`: where training started; `attribution`: whose weights and sounds."""
+
+    format: Literal["edge-denoise trained"] = "edge-denoise trained"
+    version: int = VERSION
+    checkpoint_name: str
+    checkpoint_sha256: str
+    recipe: Recipe
+    ranges: Ranges
+    slopes: dict[str, float]
+    training: dict[str, Any]
+    attribution: str = ""
+    variant: dict[str, Any] | None = None  # sizes of a network other than the published one
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network: its streaming graph, and the header and excerpt that came with it."""
+
+    name: str
+    sha256: str
+    graph: Graph
+    header: Header
+    excerpt: NDArray[np.int16]
+    config: Config
+
+    @property
+    def noisy(self) -> Array:
+        """The excerpt as (clips, samples) float32."""
+        return self.excerpt.astype(np.float32) / np.float32(32768)
+
+
+def save(path: Path, graph: Graph, header: Header, excerpt: Array) -> None:
+    """Write the file whole or not at all. Failure: the folder cannot be written to."""
+    arrays: dict[str, Any] = {**graph.params, EXCERPT: np.rint(excerpt * 32767).astype(np.int16)}
+    members = {f"{name}.npy": npy_bytes(values) for name, values in arrays.items()}
+    members[HEADER] = msgspec.json.format(msgspec.json.encode(header, order="sorted"), indent=1)
+    with written_whole(path) as part:
+        part.write_bytes(zip_bytes(members))
+
+
+def embedded() -> Path:
+    """The trained default that comes with the project."""
+    return Path(str(files(__package__).joinpath(EMBEDDED)))
+
+
+def load(path: Path) -> Trained:
+    """Read and check what `save` wrote. Failure: missing, cut, of another version or network."""
+    if not path.is_file():
+        raise Failure("no such file", where=path, remedy="name a .trained file, or a checkpoint")
+    data = path.read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            header = msgspec.json.decode(archive.read(HEADER), type=Header)
+            arrays = {n[:-4]: _array(archive.read(n)) for n in archive.namelist() if n.endswith(".npy")}
+        excerpt = arrays.pop(EXCERPT)
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, msgspec.MsgspecError, zlib.error) as error:
+        raise Failure(f"not a trained file ({error})", where=path, remedy=REMEDY) from error
+    if header.version != VERSION:
+        raise Failure(f"has version {header.version}, this program reads {VERSION}", where=path, remedy=REMEDY)
+    config = sizes.from_dict(header.variant, path) if header.variant else Config()
+    blank = streaming_graph(counts.blank(config))
+    _check(path, arrays, header, excerpt, blank)
+    graph = _filled(blank, arrays, header.slopes)
+    return Trained(path.name, hashlib.sha256(data).hexdigest(), graph, header, excerpt, config)
+
+
+def with_weights(params: Mapping[str, Array], slopes: Mapping[str, float]) -> Graph:
+    """The streaming graph of the published network with these weights."""
+    return _filled(streaming_graph(counts.blank()), params, slopes)
+
+
+def _filled(graph: Graph, params: Mapping[str, Array], slopes: Mapping[str, float]) -> Graph:
+    nodes = [replace(n, attrs={**n.attrs, "slope": slopes[n.name]}) if n.name in slopes else n for n in graph.nodes]
+    return graph.rewritten(nodes, params=dict(params))
+
+
+def slopes_of(graph: Graph) -> dict[str, float]:
+    """LeakyReLU -> its slope; the only numbers of the network that are no parameters of the streaming graph."""
+    return {n.name: float(n.attrs["slope"]) for n in graph.nodes if n.kind == "leaky_relu"}
+
+
+def _check(path: Path, arrays: Mapping[str, Array], header: Header, excerpt: NDArray[Any], blank: Graph) -> None:
+    """Failure unless all is there and fits the network of these sizes, whose streaming graph is `blank`."""
+    wanted = {name: values.shape for name, values in blank.params.items()}
+    found = {name: values.shape for name, values in arrays.items()}
+    if odd := sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n)):
+        raise Failure(f"holds another network ({odd[0]} is {found.get(odd[0])})", where=path, remedy=REMEDY)
+    if bad := [n for n, values in arrays.items() if values.dtype != np.float32 or not np.isfinite(values).all()]:
+        raise Failure(f"{bad[0]} is not finite float32", where=path, remedy=REMEDY)
+    if set(header.slopes) != set(slopes_of(blank)) or not np.isfinite(list(header.slopes.values())).all():
+        raise Failure("its slopes are those of another network", where=path, remedy=REMEDY)
+    if excerpt.dtype != np.int16 or excerpt.ndim != 2 or excerpt.size == 0:
+        raise Failure(f"its excerpt is {excerpt.dtype} {excerpt.shape}", where=path, remedy=REMEDY)
+
+
+def _array(data: bytes) -> NDArray[Any]:
+    values: NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return values

@@ -1,0 +1,9 @@
+"""What 8 bits mean: a recipe asks, a plan decides, a tap rounds, a reference judges.
+
+qparams        the five verbs of quantization and the one rounding rule
+recipe         which nodes are computed in 8 bits (recipes/*.toml)
+plan           what is stored in 8 bits and on which grid
+fake_quantize  the plan as a tap of the float model
+exact_float    float arithmetic in a stated order, for C to follow bit for bit
+reference      the integer reference in NumPy: it judges every emitter
+"""

@@ -1,0 +1,141 @@
+"""Float arithmetic that C and SIMD code can follow bit for bit: every rounding in a stated order.
+
+Only IEEE single-precision +, -, *, / and sqrt, each rounded on its own: no fused multiply-add, no BLAS, no libm. Sums
+of products start from the bias and go over (time tap, band tap, input channel); lanes run over outputs. Reductions over
+a whole value go in 16 lanes, then by halves. `edge_runtime/native` computes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quant.network.graph import Array
+
+N_LANES = 16
+
+# tanh(x) = x P(x^2) / Q(x^2) on |x| <= TANH_LIMIT, where it reaches one; highest power first. The rational minimax fit
+# of Eigen (MathFunctionsImpl.h); at most 4e-7 off here, without fused multiply-add.
+TANH_LIMIT = np.float32(7.90531110763549805)
+TANH_P = np.array(
+    [
+        -2.76076847742355e-16,
+        2.00018790482477e-13,
+        -8.60467152213735e-11,
+        5.12229709037114e-08,
+        1.48572235717979e-05,
+        6.37261928875436e-04,
+        4.89352455891786e-03,
+    ],
+    np.float32,
+)
+TANH_Q = np.array([1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03], np.float32)
+HALF = np.float32(0.5)
+
+
+def tanh(x: Array) -> Array:
+    """Hyperbolic tangent; Horner's rule, then one division."""
+    x = np.minimum(np.maximum(x, -TANH_LIMIT), TANH_LIMIT)
+    s = x * x
+    return x * _horner(TANH_P, s) / _horner(TANH_Q, s)
+
+
+def sigmoid(x: Array) -> Array:
+    """tanh(x / 2) / 2 + 1 / 2."""
+    return tanh(x * HALF) * HALF + HALF
+
+
+def _horner(coefficients: Array, s: Array) -> Array:
+    y = np.full_like(s, coefficients[0])
+    for c in coefficients[1:]:
+        y = y * s + c
+    return y
+
+
+def convolve(x: Array, weight: Array, bias: Array, attrs: Mapping[str, Any]) -> Array:
+    """(time taps, channels, bands) by (out, in/groups, time, band) -> (out, bands): the last frame of a convolution."""
+    n_out, per_group, kt, kf = weight.shape
+    stride, pad = attrs["stride"], attrs["pad"]
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad)))
+    n_bands = (padded.shape[2] - kf) // stride + 1
+    first = np.arange(n_out) // (n_out // attrs["groups"]) * per_group  # the input channel each output starts from
+    y = np.broadcast_to(bias[:, None], (n_out, n_bands))
+    for t in range(kt):
+        for k in range(kf):
+            bands = padded[t, :, k : k + stride * (n_bands - 1) + 1 : stride]
+            for c in range(per_group):
+                y = y + weight[:, c, t, k, None] * bands[first + c]
+    return y
+
+
+def linear(x: Array, weight: Array, bias: Array) -> Array:
+    """(rows, in) by (out, in) -> (rows, out); over inputs in order. Weights that are zero add nothing."""
+    y = np.broadcast_to(bias, (len(x), len(bias)))
+    for k in range(weight.shape[1]):
+        y = y + x[:, k, None] * weight[:, k]
+    return y
+
+
+def edge_bands(x: Array, source: Array, weight: Array) -> Array:
+    """(out, bands) with weight[0] @ source's first band added to the first band, weight[1] to the last; in order."""
+    y = x.copy()
+    for end, w in zip((0, -1), weight, strict=True):
+        for c in range(w.shape[1]):
+            y[:, end] = y[:, end] + source[c, end] * w[:, c]
+    return y
+
+
+def sparse_bands(x: Array, weight: Array) -> Array:
+    """(channels, bands) by (out, bands) -> (channels, out); over each row's run of nonzero weights, in order."""
+    starts, lengths = runs(weight)
+    y = np.zeros((len(x), len(weight)), np.float32)
+    for j in range(int(lengths.max())):
+        rows = np.flatnonzero(j < lengths)
+        at = starts[rows] + j
+        y[:, rows] = y[:, rows] + x[:, at] * weight[rows, at]
+    return y
+
+
+def runs(weight: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the nonzero weights of each row start, and how many numbers there are up to the last of them."""
+    used = weight != 0
+    starts = used.argmax(1)
+    return starts, np.where(used.any(1), weight.shape[1] - used[:, ::-1].argmax(1) - starts, 0)
+
+
+def lane_sum(x: Array) -> np.float32:
+    """Everything in (channels, bands): lane i takes elements i, i + 16, ... of (bands, channels); then by halves."""
+    flat = x.T.ravel()
+    lanes = np.zeros((-(-flat.size // N_LANES), N_LANES), np.float32)
+    lanes.ravel()[: flat.size] = flat
+    total = lanes[0]
+    for row in lanes[1:]:
+        total = total + row
+    while len(total) > 1:
+        total = total[: len(total) // 2] + total[len(total) // 2 :]
+    return total[0]
+
+
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
+    """Over channels and bands together; one square root and one division for all of them."""
+    n = np.float32(x.size)
+    centred = x - lane_sum(x) / n
+    gain = np.float32(1) / np.sqrt(lane_sum(centred * centred) / n + np.float32(eps))
+    return centred * gain * weight.T + bias.T
+
+
+def mean_square(x: Array) -> Array:
+    """(channels, bands) -> (channels, 1); over bands in order."""
+    total = x[:, :1] * x[:, :1]
+    for band in range(1, x.shape[1]):
+        total = total + x[:, band : band + 1] * x[:, band : band + 1]
+    return total / np.float32(x.shape[1])
+
+
+def to_half(values: Array) -> Array:
+    """The nearest numbers that half precision holds without denormals: it stores them in two bytes."""
+    half = values.astype(np.float16)
+    return np.where(np.abs(half) < np.finfo(np.float16).tiny, np.float16(0), half).astype(np.float32)

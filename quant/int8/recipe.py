@@ -1,0 +1,112 @@
+"""Recipes: which nodes are computed in 8 bits. Small TOML files named by id; the last rule that matches wins."""
+
+from __future__ import annotations
+
+import json
+import sys
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from edge_runtime.errors import Failure
+from quant.network.graph import Graph, Node
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+# mixed: a GRU whose matrix products are int8 and whose gates and state stay float
+Precision = Literal["int8", "mixed", "float"]
+FOLLOWERS = frozenset({"leaky_relu", "slice", "interleave", "quantize"})  # as precise as what they read
+RECURRENT = frozenset({"gru", "bigru"})
+QUANTIZABLE = frozenset({"conv", "gru", "bigru", "add", "gate", "shuffle"})
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nodes whose name matches the glob `nodes` and whose kind is listed get `precision`, because of `why`."""
+
+    nodes: str
+    precision: Precision
+    why: str
+    kinds: tuple[str, ...] = tuple(sorted(QUANTIZABLE))
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A named list of rules over the float default."""
+
+    title: str
+    rules: tuple[Rule, ...]
+    observer: Literal["min_max", "percentile", "min_mse", "loss_aware"] = "percentile"
+    percentile: Annotated[float, msgspec.Meta(ge=90, le=100)] = 99.99  # of the values a range must hold
+    migrate_scales: bool = True
+    migration_percentile: Annotated[float, msgspec.Meta(ge=90, le=100)] = 99.9  # of a channel's values below its peak
+    bias_correction: bool = False
+    adaptive_rounding: bool = False
+    name: str = ""
+
+    def precision(self, node: Node) -> Precision:
+        """What the rules say of a node that does not follow another."""
+        for rule in reversed(self.rules):
+            if node.kind in rule.kinds and fnmatchcase(node.name, rule.nodes):
+                return rule.precision
+        return "float"
+
+
+def names() -> list[str]:
+    """The recipes that come with the project."""
+    return sorted(p.name[:-5] for p in files(__package__).joinpath("recipes").iterdir() if p.name.endswith(".toml"))
+
+
+def load(name: str) -> Recipe:
+    """A recipe by id, or from a .toml file of the user's.
+
+    Raises Failure for an unknown name and for a file that does not hold a recipe.
+    """
+    source: Any = Path(name) if name.endswith(".toml") else files(__package__).joinpath("recipes", f"{name}.toml")
+    if not (source.is_file() and (name.endswith(".toml") or name in names())):
+        raise Failure(f"unknown recipe {name!r}", remedy=f"choose one of: {', '.join(names())}, or name a .toml file")
+    try:
+        data = tomllib.loads(source.read_text("utf-8"))
+        recipe = msgspec.convert({**data, "name": Path(name).stem}, Recipe)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise Failure(f"not a recipe: {error}", where=name, remedy="see quant/int8/recipes/static.toml") from None
+    if bad := sorted({k for rule in recipe.rules for k in rule.kinds} - QUANTIZABLE):
+        raise Failure(f"kind {bad[0]!r} cannot be int8", where=name, remedy=f"use {', '.join(sorted(QUANTIZABLE))}")
+    if odd := [r for r in recipe.rules if r.precision == "mixed" and not RECURRENT.issuperset(r.kinds)]:
+        raise Failure(f"rule {odd[0].nodes!r}: only gru and bigru can be mixed", where=name, remedy="set its kinds")
+    return recipe
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The file that `load` reads back as the same recipe, but for its name."""
+    data = {name: getattr(recipe, name) for name in Recipe.__struct_fields__ if name not in ("rules", "name")}
+    lines = [f"{name} = {_toml(value)}" for name, value in data.items()]
+    for rule in recipe.rules:
+        lines += ["", "[[rules]]", *(f"{name} = {_toml(getattr(rule, name))}" for name in Rule.__struct_fields__)]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """Strings, numbers, booleans and lists of strings are written in TOML as in JSON, but for one character."""
+    return json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def assign(recipe: Recipe, graph: Graph) -> dict[str, Precision]:
+    """The precision of every node; raises Failure for a rule that matches nothing."""
+    for rule in recipe.rules:
+        if not any(n.kind in rule.kinds and fnmatchcase(n.name, rule.nodes) for n in graph.nodes):
+            raise Failure(
+                f"rule {rule.nodes!r} matches no node",
+                where=recipe.name,
+                remedy="`quant plan` lists the nodes",
+            )
+    precision: dict[str, Precision] = dict.fromkeys(graph.inputs, "float")
+    for node in graph.nodes:
+        follows = node.kind in FOLLOWERS
+        followed: Precision = "int8" if precision[node.inputs[0]] == "int8" else "float"
+        precision[node.name] = followed if follows else recipe.precision(node)
+    return {n.name: precision[n.name] for n in graph.nodes}

@@ -1,0 +1,352 @@
+"""The integer reference: NumPy runs one frame of the plan, obvious and slow, and judges every emitter.
+
+8-bit values are held as int8; products are summed exactly in integers; every result is rounded once, to nearest with
+ties to even, from a float32 (`qparams.requantize`). Float nodes compute in float32 in the stated order of `exact`, so
+that C code can be held to every bit. What it will not do: be fast, batch, or differentiate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quant.int8 import exact_float
+from quant.int8.plan import Plan
+from quant.int8.qparams import (
+    QParams,
+    dequantize,
+    quantize,
+    quantize_bias,
+    quantize_weight,
+    requantize,
+    requantize_sum,
+)
+from quant.network import gru_weights
+from quant.network.graph import Graph, Node
+from quant.network.gru_weights import GruWeights
+
+Values = NDArray[Any]  # float32 or, on a grid, int8
+Tap = Callable[[str, Values], None]
+
+
+class Reference:
+    """One stream of the quantized model; every value is (channels, bands)."""
+
+    def __init__(self, graph: Graph, plan: Plan) -> None:
+        self.graph, self.plan = graph, plan
+        self._weights = {
+            n.name: quantize_weight(graph.params[n.param("weight")], plan.weight_scales[n.param("weight")])
+            for n in graph.nodes
+            if n.kind == "conv" and plan.is_int8(n)
+        }
+        self._layers = {n.name: _gru_layer(graph, plan, n) for n in graph.nodes if n.kind in ("gru", "bigru")}
+        self.states: dict[str, Values] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Every state back to real zero."""
+        for node in self.graph.nodes:
+            if node.state is not None:
+                s = node.state
+                zero, dtype = self._state_start(node)
+                self.states[s.name] = np.full((s.frames, s.channels, s.bands), zero, dtype)
+
+    def _state_start(self, node: Node) -> tuple[int, type]:
+        if not self.plan.is_int8(node):
+            return 0, np.float32
+        source = node.inputs[0] if node.kind == "conv" else node.name
+        return self.plan.grids[source].zero_point, np.int8
+
+    def step(self, spectrum: Values, tap: Tap = lambda name, value: None) -> Values:
+        """One frame: (257, 2) -> (257, 2). `tap` sees every value as it is stored, int8 or float32."""
+        values: dict[str, Values] = {name: spectrum.T.astype(np.float32) for name in self.graph.inputs}
+        for node in self.graph.nodes:
+            run = getattr(self, f"_{node.kind}_int8" if self.plan.is_int8(node) else f"_{node.kind}")
+            ins = [
+                values[i]
+                if self.plan.reads_int8(node) or values[i].dtype != np.int8
+                else dequantize(values[i], self.plan.grids[i])
+                for i in node.inputs
+            ]
+            values[node.name] = run(node, *ins)
+            tap(node.name, values[node.name])
+        return np.ascontiguousarray(values[self.graph.output].T)
+
+    def _as_float(self, name: str, value: Values) -> Values:
+        return dequantize(value, self.plan.grids[name]) if value.dtype == np.int8 else value
+
+    # --- float nodes --------------------------------------------------------------------------------------------
+
+    def _param(self, node: Node, role: str) -> Values:
+        return self.graph.params[node.param(role)]
+
+    def _features(self, node: Node, x: Values) -> Values:
+        squares = x * x
+        return np.concatenate([np.sqrt(squares[:1] + squares[1:] + np.float32(1e-12)), x])
+
+    def _merge_bands(self, node: Node, x: Values) -> Values:
+        n = node.attrs["n_low"]
+        return np.concatenate([x[:, :n], exact_float.sparse_bands(x[:, n:], self._param(node, "weight"))], 1)
+
+    _split_bands = _merge_bands
+
+    def _conv(self, node: Node, x: Values) -> Values:
+        taps = self._history(node, x)[:: node.attrs["dilation"]]
+        return exact_float.convolve(taps, self._param(node, "weight"), self._param(node, "bias"), node.attrs)
+
+    def _edge_bands(self, node: Node, x: Values, source: Values) -> Values:
+        return exact_float.edge_bands(x, source, self._param(node, "weight"))
+
+    def _history(self, node: Node, x: Values) -> Values:
+        """(frames, channels, bands): the state, then this frame; the state moves on."""
+        if node.state is None:
+            return x[None]
+        both = np.concatenate([self.states[node.state.name], x[None]])
+        self.states[node.state.name] = both[1:]
+        return both
+
+    def _leaky_relu(self, node: Node, x: Values) -> Values:
+        return np.where(x < 0, np.float32(node.attrs["slope"]) * x, x)
+
+    def _slice(self, node: Node, x: Values) -> Values:
+        return x[node.attrs["start"] : node.attrs["stop"]]
+
+    _slice_int8 = _slice
+
+    def _shuffle(self, node: Node, x: Values, y: Values) -> Values:
+        return np.stack([x, y], 1).reshape(-1, x.shape[1])
+
+    def _mean_square(self, node: Node, x: Values) -> Values:
+        return exact_float.mean_square(x)
+
+    def _sigmoid(self, node: Node, x: Values) -> Values:
+        return exact_float.sigmoid(x)
+
+    def _tanh(self, node: Node, x: Values) -> Values:
+        return exact_float.tanh(x)
+
+    def _gate(self, node: Node, x: Values, gate: Values) -> Values:
+        return x * gate
+
+    def _add(self, node: Node, x: Values, y: Values) -> Values:
+        return x + y
+
+    def _layer_norm(self, node: Node, x: Values) -> Values:
+        return exact_float.layer_norm(x, self._param(node, "weight"), self._param(node, "bias"), node.attrs["eps"])
+
+    def _interleave(self, node: Node, x: Values) -> Values:
+        groups = node.attrs["groups"]
+        y = x.reshape(groups, 2, -1, x.shape[1]).transpose(0, 2, 3, 1)
+        return y.reshape(-1, 2 * x.shape[1])[:, : node.attrs["n_bands"]]
+
+    _interleave_int8 = _interleave
+
+    def _mask(self, node: Node, x: Values, m: Values) -> Values:
+        return np.stack([x[0] * m[0] - x[1] * m[1], x[1] * m[0] + x[0] * m[1]])
+
+    def _gru(self, node: Node, x: Values) -> Values:
+        assert node.state is not None
+        h = self._layers[node.name].step(self._layers[node.name].gates_x(x.T), self.states[node.state.name][0].T)
+        self.states[node.state.name] = h.T[None]
+        return h.T
+
+    _gru_int8 = _gru
+
+    def _bigru(self, node: Node, x: Values) -> Values:
+        layer = self._layers[node.name]
+        gates = layer.gates_x(np.concatenate([x.T, x.T[::-1]], 1))
+        h, ys = layer.start(), []
+        for step in gates:
+            h = layer.step(step[None], h)
+            ys.append(h[0])
+        forward, backward = np.split(np.stack(ys), 2, axis=1)
+        return np.concatenate([forward, backward[::-1]], 1).T
+
+    _bigru_int8 = _bigru
+
+    # --- 8-bit nodes --------------------------------------------------------------------------------------------
+
+    def _quantize_int8(self, node: Node, x: Values) -> Values:
+        return quantize(x, self.plan.grids[node.name])
+
+    def _conv_int8(self, node: Node, x: Values) -> Values:
+        source, target = self.plan.grids[node.inputs[0]], self.plan.grids[node.name]
+        scales = self.plan.weight_scales[node.param("weight")]
+        total = _convolve(self._history(node, x).astype(np.int32) - source.zero_point, self._weights[node.name], node)
+        total = total + quantize_bias(self._param(node, "bias"), source.scale, scales)[:, None]
+        return requantize(total, (np.float64(source.scale) * scales)[:, None], target)
+
+    def _leaky_relu_int8(self, node: Node, x: Values) -> Values:
+        source, target = self._grid(node.inputs[0]), self._grid(node.name)
+        unit = np.float64(source.scale)
+        down = requantize(_steps(x, source), np.float64(np.float32(node.attrs["slope"])) * unit, target)
+        return np.where(x < source.zero_point, down, requantize(_steps(x, source), unit, target))
+
+    def _add_int8(self, node: Node, x: Values, y: Values) -> Values:
+        a, b = (self._grid(name) for name in node.inputs)
+        return requantize_sum(_steps(x, a), a.scale, _steps(y, b), b.scale, self._grid(node.name))
+
+    def _gate_int8(self, node: Node, x: Values, gate: Values) -> Values:
+        a, b = (self._grid(name) for name in node.inputs)
+        return _product(_steps(x, a), a, _steps(gate, b), b, self._grid(node.name))
+
+    def _shuffle_int8(self, node: Node, x: Values, y: Values) -> Values:
+        grids = (self._grid(name) for name in node.inputs)
+        moved = [requantize(_steps(v, q), q.scale, self._grid(node.name)) for v, q in zip((x, y), grids, strict=True)]
+        return self._shuffle(node, *moved)
+
+    def _grid(self, name: str) -> QParams:
+        return self.plan.grids[name]
+
+
+def _convolve(x: Values, weight: Values, node: Node) -> Values:
+    """Integers (frames, channels, bands) -> (out, bands), the last frame of a convolution, exactly."""
+    a, (n_out, per_group, kt, kf) = node.attrs, weight.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (a["pad"], a["pad"])))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kf, 2)[:: a["dilation"], :, :: a["stride"]]
+    if len(windows) != kt:
+        raise ValueError(f"{node.name}: {len(windows)} frames for a kernel of {kt}")
+    groups = a["groups"]
+    grouped = windows.reshape(kt, groups, per_group, *windows.shape[2:])
+    filters = weight.reshape(groups, n_out // groups, per_group, kt, kf)
+    return np.einsum("tgcbk,goctk->gob", grouped, filters, dtype=np.int64).reshape(n_out, -1)
+
+
+def _steps(values: Values, q: QParams) -> Values:
+    """Distance from real zero, in steps of the grid."""
+    return values.astype(np.int32) - q.zero_point
+
+
+def _product(a: Values, a_grid: QParams, b: Values, b_grid: QParams, q: QParams) -> Values:
+    """a * b on a grid, from steps."""
+    return requantize(a * b, np.float64(a_grid.scale) * b_grid.scale, q)
+
+
+def _curve(function: Callable[[Values], Values], source: QParams, target: QParams) -> Values:
+    """An 8-bit function as a table of 256 entries, from -128 on."""
+    grid = np.arange(-128, 128)
+    return quantize(function((grid - source.zero_point) * np.float64(source.scale)), target)
+
+
+def sigmoid_table(source: QParams, target: QParams) -> Values:
+    """sigmoid from grid to grid."""
+    return _curve(lambda x: 1 / (1 + np.exp(-x)), source, target)
+
+
+def tanh_table(source: QParams, target: QParams) -> Values:
+    """tanh from grid to grid."""
+    return _curve(np.tanh, source, target)
+
+
+def _look_up(table: Values, values: Values) -> Values:
+    return table[values.astype(np.int32) + 128]
+
+
+def _gru_layer(graph: Graph, plan: Plan, node: Node) -> _GruFloat | _GruInt8:
+    if node.kind == "gru":
+        weights = gru_weights.merged(graph, node)
+    else:
+        weights = gru_weights.side_by_side(gru_weights.directions(graph, node))
+    if not plan.reads_int8(node):
+        return _GruFloat(weights)
+    return (_GruInt8 if plan.is_int8(node) else _GruMixed)(weights, plan, node)
+
+
+class _GruFloat:
+    """A GRU cell in float32; `h` is (bands, hidden)."""
+
+    def __init__(self, w: GruWeights) -> None:
+        self.w = w
+
+    def start(self) -> Values:
+        return np.zeros((1, self.w.hidden), np.float32)
+
+    def gates_x(self, x: Values) -> Values:
+        return exact_float.linear(x, self.w.w_ih, self.w.b_ih)
+
+    def step(self, gates_x: Values, h: Values) -> Values:
+        return _float_step(gates_x, exact_float.linear(h, self.w.w_hh, self.w.b_hh), h)
+
+
+def _float_step(gates_x: Values, gates_h: Values, h: Values) -> Values:
+    n_rz = 2 * h.shape[1]
+    r, z = np.split(exact_float.sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
+    n = exact_float.tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
+    return n + z * (h - n)
+
+
+class _GruInt8:
+    """The same cell with every intermediate value on its own 8-bit grid; `h` is int8."""
+
+    def __init__(self, w: GruWeights, plan: Plan, node: Node) -> None:
+        self.w, self.plan, self.node = w, plan, node
+        self.scales = {
+            role: gru_weights.merged_scales(
+                [plan.weight_scales[node.params[role][g]] for g in gru_weights.scale_order(node)]
+            )
+            for role in ("weight_ih", "weight_hh")
+        }
+        self.integers = {
+            "weight_ih": quantize_weight(w.w_ih, self.scales["weight_ih"]),
+            "weight_hh": quantize_weight(w.w_hh, self.scales["weight_hh"]),
+        }
+        self._make_tables()
+
+    def _make_tables(self) -> None:
+        self.sigmoid = sigmoid_table(self._grid("reset_update_sum"), self._grid("reset_update"))
+        self.tanh = tanh_table(self._grid("new_sum"), self._grid("new"))
+
+    def _grid(self, role: str) -> QParams:
+        return self.plan.grids[f"{self.node.name}.{role}" if role else self.node.name]
+
+    def start(self) -> Values:
+        return np.full((1, self.w.hidden), self._grid("").zero_point, np.int8)
+
+    def _gates(self, x: Values, source: QParams, role: str, bias: Values, target: str) -> Values:
+        scales = self.scales[role]
+        total = (x.astype(np.int32) - source.zero_point) @ self.integers[role].astype(np.int32).T
+        total = total + quantize_bias(bias, source.scale, scales)
+        return requantize(total, np.float64(source.scale) * scales, self._grid(target))
+
+    def gates_x(self, x: Values) -> Values:
+        return self._gates(x, self.plan.grids[self.node.inputs[0]], "weight_ih", self.w.b_ih, "gates_x")
+
+    def step(self, gates_x: Values, h: Values) -> Values:
+        n_rz, grid = 2 * self.w.hidden, self._grid
+        gates_h = self._gates(h, grid(""), "weight_hh", self.w.b_hh, "gates_h")
+        x, hh = _steps(gates_x, grid("gates_x")), _steps(gates_h, grid("gates_h"))
+        total = self._sum(x[:, :n_rz], "gates_x", hh[:, :n_rz], "gates_h", "reset_update_sum")
+        r, z = np.split(_steps(_look_up(self.sigmoid, total), grid("reset_update")), 2, axis=1)
+        reset_h = self._times(r, "reset_update", hh[:, n_rz:], "gates_h", "reset_h")
+        new_sum = self._sum(x[:, n_rz:], "gates_x", _steps(reset_h, grid("reset_h")), "reset_h", "new_sum")
+        n = _steps(_look_up(self.tanh, new_sum), grid("new"))
+        difference = self._sum(_steps(h, grid("")), "", -n, "new", "difference")
+        update = self._times(z, "reset_update", _steps(difference, grid("difference")), "difference", "update")
+        return self._sum(n, "new", _steps(update, grid("update")), "update", "")
+
+    def _sum(self, a: Values, a_role: str, b: Values, b_role: str, role: str) -> Values:
+        return requantize_sum(a, self._grid(a_role).scale, b, self._grid(b_role).scale, self._grid(role))
+
+    def _times(self, a: Values, a_role: str, b: Values, b_role: str, role: str) -> Values:
+        return _product(a, self._grid(a_role), b, self._grid(b_role), self._grid(role))
+
+
+class _GruMixed(_GruInt8):
+    """Products in integers, gates and state in float32."""
+
+    def _make_tables(self) -> None:
+        """Its curves are float."""
+
+    def start(self) -> Values:
+        return np.zeros((1, self.w.hidden), np.float32)
+
+    def gates_x(self, x: Values) -> Values:
+        return dequantize(super().gates_x(x), self._grid("gates_x"))
+
+    def step(self, gates_x: Values, h: Values) -> Values:
+        state = quantize(h, self._grid("state"))
+        total = self._gates(state, self._grid("state"), "weight_hh", self.w.b_hh, "gates_h")
+        return _float_step(gates_x, dequantize(total, self._grid("gates_h")), h)

@@ -1,0 +1,58 @@
+"""The ERB scale: the fixed matrices between 257 linear bins and 129 bands, and the blocks that hold their weights.
+
+Source: the paper's section 3.1; the scale is Glasberg and Moore's, 21.4 log10(1 + 0.00437 f / Hz) (1990). High bins are
+merged by triangles whose corners lie evenly on that scale, from the last copied bin to half the sample rate.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from edge_runtime.stft import SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from quant.network.graph import Array
+
+Block = tuple[slice, slice]  # rows (outputs) and columns (inputs) of a matrix
+
+
+def merging_matrix(n_low_bins: int, n_high_bands: int) -> Array:
+    """(n_high_bands, bins above the low ones): each row one triangle; every bin's weights add up to one.
+
+    Its transpose splits bands into bins again. Raises ValueError where two bands would share a corner.
+    """
+    bin_hz = SAMPLE_RATE_HZ / WINDOW_SAMPLES
+    low, high = (21.4 * np.log10(1 + 0.00437 * hz) for hz in (n_low_bins * bin_hz, SAMPLE_RATE_HZ / 2))
+    corners_hz = (10 ** (np.linspace(low, high, n_high_bands) / 21.4) - 1) / 0.00437
+    corners = np.round(corners_hz / bin_hz)
+    if (np.diff(corners) < 1).any():
+        raise ValueError(
+            f"{n_high_bands} ERB bands above {n_low_bins} low bins are narrower than a bin; take fewer bands"
+        )
+    bins = np.arange(n_low_bins, WINDOW_SAMPLES // 2 + 1)
+    rows = [np.interp(bins, corners, peak) for peak in np.eye(n_high_bands)]
+    return np.asarray(rows, np.float32)
+
+
+def band_blocks(weight: Array, n_blocks: int) -> list[Block]:
+    """The `n_blocks` or fewer blocks of consecutive rows that hold every non-zero of `weight` in the fewest numbers."""
+    spans = [np.flatnonzero(row) for row in weight]
+    ends = [(int(s[0]), int(s[-1]) + 1) if len(s) else (0, 1) for s in spans]
+
+    def columns(start: int, stop: int) -> slice:
+        return slice(min(e[0] for e in ends[start:stop]), max(e[1] for e in ends[start:stop]))
+
+    @cache
+    def best(start: int, left: int) -> tuple[int, tuple[Block, ...]]:
+        if start == len(ends):
+            return 0, ()
+        stops = range(start + 1, len(ends) + 1) if left > 1 else [len(ends)]
+        options = []
+        for stop in stops:
+            block = slice(start, stop), columns(start, stop)
+            size, rest = best(stop, left - 1)
+            width = block[1].stop - block[1].start
+            options.append(((stop - start) * width + size, (block, *rest)))
+        return min(options, key=lambda option: option[0])
+
+    return list(best(0, n_blocks)[1])

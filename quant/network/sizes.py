@@ -1,0 +1,136 @@
+"""A network other than the published one: read from `--set NAME=VALUE`, or from a checkpoint's shapes.
+
+    channels=16  low_bins=65  erb_bands=64  kernel=5  dilations=1,2,5  dpgrnn=2  groups=2        the published network
+
+Shapes tell everything but the values of the dilations; `quant train` stores those beside the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from edge_runtime.errors import Failure
+from quant.network.erb import merging_matrix
+from quant.network.graph import Array
+from quant.network.gtcrn import N_BINS, Config
+
+NAMES = {
+    "channels": "channels",
+    "low_bins": "n_low_bins",
+    "erb_bands": "n_high_bands",
+    "kernel": "kernel",
+    "dilations": "dilations",
+    "dpgrnn": "n_dpgrnn",
+    "groups": "groups",
+}  # as typed -> the field of Config
+DEFAULT = "default"
+PUBLISHED = Config()
+
+
+def parse(settings: Sequence[str]) -> Config:
+    """`NAME=VALUE` settings over the published network. Failure: unknown, not a number, or an impossible network."""
+    chosen: dict[str, Any] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in NAMES:
+            raise Failure(f"no setting {name!r} of the network", remedy=f"choose one of: {', '.join(NAMES)}")
+        chosen[NAMES[name]] = _dilations(setting, value) if name == "dilations" else _number(setting, value)
+    return make(chosen)
+
+
+def parse_line(text: str) -> Config:
+    """`default`, or settings separated by commas: `channels=12,dilations=1,2,dpgrnn=1`."""
+    if text == DEFAULT:
+        return PUBLISHED
+    settings: list[str] = []
+    for part in text.split(","):
+        if "=" in part or not settings:
+            settings.append(part)
+        else:
+            settings[-1] += f",{part}"
+    return parse(settings)
+
+
+def make(sizes: Mapping[str, Any]) -> Config:
+    """The network of these fields of Config. Failure: no such network."""
+    try:
+        config = Config(**sizes)
+        merging_matrix(config.n_low_bins, config.n_high_bands)
+    except (ValueError, TypeError) as error:
+        raise Failure(f"no such network: {error}") from None
+    return config
+
+
+def describe(config: Config) -> str:
+    """What `parse_line` reads back: `default`, or the settings that differ from it."""
+    differing = [
+        f"{name}={_text(getattr(config, field))}"
+        for name, field in NAMES.items()
+        if getattr(config, field) != getattr(PUBLISHED, field)
+    ]
+    return ",".join(differing) or DEFAULT
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The sizes as JSON types."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
+
+
+def from_dict(stored: Any, where: object) -> Config:
+    """What `to_dict` made. Failure: anything else."""
+    known = {field.name for field in fields(Config)}
+    if not isinstance(stored, Mapping) or set(stored) != known:
+        raise Failure("names no sizes of a network that this version knows", where=where, remedy="train it again")
+    numbers = {k: tuple(v) if k == "dilations" and isinstance(v, list | tuple) else v for k, v in stored.items()}
+    every = [*numbers["dilations"], *(v for k, v in numbers.items() if k != "dilations")]
+    if not all(isinstance(v, int) and not isinstance(v, bool) for v in every):
+        raise Failure("holds sizes that are no whole numbers", where=where, remedy="train it again")
+    return make(numbers)
+
+
+def of_params(params: Mapping[str, Array]) -> Config | None:
+    """The network that parameters with official names belong to; None where their shapes are of no GTCRN, or where
+    another number of GT-conv blocks than three leaves the dilations unknown."""
+    try:
+        first = params["encoder.en_convs.0.conv.weight"].shape
+        second = params["encoder.en_convs.1.conv.weight"].shape
+        n_high_bands, n_high_bins = params["erb.erb_fc.weight"].shape
+        sizes = {
+            "channels": first[0],
+            "n_low_bins": N_BINS - n_high_bins,
+            "n_high_bands": n_high_bands,
+            "kernel": first[3],
+            "n_dpgrnn": _count(params, "dpgrnn", ".intra_fc.weight", 1),
+            "groups": second[0] // second[1],
+        }
+        if _count(params, "encoder.en_convs.", ".depth_conv.weight", 2) != len(PUBLISHED.dilations):
+            return None
+        return Config(**sizes)
+    except (KeyError, ValueError, IndexError, ZeroDivisionError):
+        return None
+
+
+def _count(params: Mapping[str, Array], before: str, after: str, first: int) -> int:
+    n = 0
+    while f"{before}{first + n}{after}" in params:
+        n += 1
+    return n
+
+
+def _number(setting: str, value: str) -> int:
+    if not value.isascii() or not value.isdigit():
+        raise Failure(f"{setting!r} is no whole number", remedy="write it as channels=12")
+    return int(value)
+
+
+def _dilations(setting: str, value: str) -> tuple[int, ...]:
+    parts = value.split(",")
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise Failure(f"{setting!r} lists no whole numbers", remedy="write them as dilations=1,2,5")
+    return tuple(map(int, parts))
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

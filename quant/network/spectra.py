@@ -1,0 +1,18 @@
+"""Whole recordings as spectra, for calibration and measurement; the runtime's own windows (`edge_runtime.stft`)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, sqrt_hann
+from quant.network.graph import Array
+
+
+def analyse(samples: Array) -> Array:
+    """(..., n) samples -> (..., 2, frames, 257): what a stream sees from its start, padded to whole hops."""
+    n = samples.shape[-1]
+    before, after = WINDOW_SAMPLES - HOP_SAMPLES, -n % HOP_SAMPLES
+    padded = np.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(before, after)])
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES, -1)[..., ::HOP_SAMPLES, :]
+    spectrum = np.fft.rfft(frames * sqrt_hann())
+    return np.stack([spectrum.real, spectrum.imag], -3).astype(np.float32)

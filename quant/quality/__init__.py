@@ -1,0 +1,11 @@
+"""How it sounds: metrics on pairs of recordings, on many cores; hard input.
+
+parallel    independent jobs on cores or on a cluster
+metrics     PESQ, STOI, SI-SDR, DNSMOS
+pairs       recordings and the groups they are in
+systems     what can be evaluated
+evaluate    every system on every clip, through the real runtimes
+summary     means, paired differences, intervals
+stimuli     hard input
+robustness  int8 against float on it, each row with a bound
+"""

@@ -1,0 +1,55 @@
+"""Where an artifact comes from, without a place or a date in it: the same inputs say the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from calibration.ranges import Ranges
+from quant.inputs import assets
+from quant.inputs.source import Source
+
+FILES = {"manifest": "manifest.json", "ranges": "ranges.json"}
+
+
+def provenance(
+    target: str,
+    source: Source,
+    ranges: Ranges,
+    ranges_json: bytes,
+    given: Mapping[str, bool],
+    built_with: Mapping[str, str],
+) -> dict[str, Any]:
+    """The report's part. `given`: weights, speech, noise -> whether the user named them."""
+    made = ranges.provenance
+    trained = source.ranges is not None
+    recipe = "" if trained else f" --recipe {source.recipe.name}"
+    return {
+        "built_with": dict(built_with),
+        "command": f"quant build --target {target} --checkpoint {source.name}{recipe} --ranges ranges.json",
+        "inputs": {
+            "weights SHA-256": source.sha256,
+            "weights before training SHA-256" if trained else "ranges measured on SHA-256": made.checkpoint_sha256,
+            "ranges.json SHA-256": hashlib.sha256(ranges_json).hexdigest(),
+            "calibration speech SHA-256": made.speech_sha256,
+            "calibration noise SHA-256": made.noise_sha256,
+            "calibration": f"{made.observer}, {made.mix.n_clips} clips of {made.mix.clip_ms} ms, seed {made.mix.seed}",
+        },
+        "licences": _licences(source, given),
+    }
+
+
+def _licences(source: Source, given: Mapping[str, bool]) -> list[str]:
+    """What came with the files; what the user named has the licence that the user knows."""
+    if source.attribution:
+        return [source.attribution]
+    mine = [
+        f"{kind.capitalize()}: given by the one who built this; so is the licence" for kind, own in given.items() if own
+    ]
+    pulled = [
+        f"{asset.kind.capitalize()}: {asset}, {asset.licence}, {asset.attribution}"
+        for asset in assets.pinned()
+        if not given[asset.kind]
+    ]
+    return [*mine, *pulled]

@@ -1,0 +1,56 @@
+"""The journal of a search: every measured trial, one line of JSON each, so that a killed search goes on where it was.
+
+The search decides by its measurements alone; with the same measurements it takes the same path. So only these are
+kept: started again, it runs through its decisions and measures what is not in the journal yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.errors import Failure
+from quant.search.validation import Score
+
+FORMAT = "edge-denoise search"
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """Of everything that decides what a trial gives: checkpoint, corpora, settings, versions."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+class Journal:
+    """Trial -> score, kept in a file as it grows."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        """Failure: the file is another search's, or no journal at all, or cannot be written."""
+        self.path, self.scores = path, dict[str, Score]()
+        head = json.dumps({"format": FORMAT, "key": key})
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = path.read_text("utf-8") if path.exists() else ""
+            whole = text[: text.rfind("\n") + 1]  # the line that was being written when it was killed goes
+            if text and not whole.startswith(head + "\n"):
+                raise Failure("is the journal of another search", where=path, remedy="name another --search-state")
+            self.scores = dict(_trial(line) for line in whole.splitlines()[1:])
+            path.write_text(whole or head + "\n", "utf-8")
+        except OSError as error:
+            remedy = "name another --search-state"
+            raise Failure(f"cannot be written ({error.strerror})", where=path, remedy=remedy) from None
+        except (ValueError, KeyError, TypeError):
+            raise Failure("is no journal of a search", where=path, remedy="name another --search-state") from None
+
+    def add(self, trial: str, score: Score) -> None:
+        """Keep a measurement."""
+        self.scores[trial] = score
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"trial": trial, "figures": score.figures, "clips": score.clips}) + "\n")
+
+
+def _trial(line: str) -> tuple[str, Score]:
+    row = json.loads(line)
+    return row["trial"], Score(tuple(row["figures"]), tuple(tuple(clip) for clip in row["clips"]))

@@ -1,0 +1,85 @@
+"""Batches of noisy and clean spectra from two corpora, mixed anew at every step; a part of the files is kept apart.
+
+A batch depends on the corpora, the settings, the seed, the step and the rank alone, so a run resumes to the same
+numbers and every process of a distributed one hears something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from calibration.corpus import Corpus
+from calibration.mixing import Clip, Mix, mixtures
+from edge_runtime.errors import Failure
+from quant.network.spectra import analyse
+
+HELD_OUT_SHARE = 0.1  # of the files of either corpus, for validation
+
+Batch = tuple[Tensor, Tensor]  # noisy, clean: (clips, 2, frames, 257)
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """Speech and noise, and how they are mixed: `mix.n_clips` a batch."""
+
+    speech: Corpus
+    noise: Corpus
+    mix: Mix
+
+    def split(self) -> tuple[Sounds, Sounds]:
+        """(for training, for validation): by a hash of the file name, so that adding files moves none across.
+
+        Failure: a corpus too small to part.
+        """
+        speech, noise = _split(self.speech), _split(self.noise)
+        return replace(self, speech=speech[0], noise=noise[0]), replace(self, speech=speech[1], noise=noise[1])
+
+    def clips(self, seed: int) -> list[Clip]:
+        """One batch of mixtures."""
+        return list(mixtures(self.speech, self.noise, replace(self.mix, seed=seed)))
+
+    def batch(self, seed: int) -> Batch:
+        """One batch of spectra."""
+        clips = self.clips(seed)
+        noisy, clean = (np.stack([getattr(clip, side) for clip in clips]) for side in ("noisy", "clean"))
+        return torch.from_numpy(analyse(noisy)), torch.from_numpy(analyse(clean))
+
+
+def _split(corpus: Corpus) -> tuple[Corpus, Corpus]:
+    """By rank of the names' hashes: at least one file on either side."""
+    if len(corpus.names) < 2:
+        remedy = "validation needs a file that training does not hear: put in at least two recordings"
+        raise Failure("holds a single recording", where=corpus.folder, remedy=remedy)
+    ranked = sorted(corpus.names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    n_held = max(1, round(HELD_OUT_SHARE * len(ranked)))
+    held = set(ranked[:n_held])
+    kept = tuple(name for name in corpus.names if name not in held)
+    return replace(corpus, names=kept), replace(corpus, names=tuple(n for n in corpus.names if n in held))
+
+
+class _Steps(Dataset[Batch]):
+    """Step -> batch, for the loader's workers."""
+
+    def __init__(self, sounds: Sounds, first: int, last: int, seed: int, rank: int) -> None:
+        self.sounds, self.first, self.last, self.seed, self.rank = sounds, first, last, seed, rank
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, i: int) -> Batch:
+        # No two ranks, steps or seeds meet: 65,536 ranks a step, 2^32 steps a seed.
+        return self.sounds.batch(self.seed * 2**48 + (self.first + i) * 2**16 + self.rank)
+
+
+def batches(
+    sounds: Sounds, first: int, last: int, *, seed: int = 0, rank: int = 0, n_workers: int = 1
+) -> Iterator[Batch]:
+    """The batches of steps `first` to `last`, made ahead in `n_workers` processes (0: in this one)."""
+    return iter(DataLoader(_Steps(sounds, first, last, seed, rank), batch_size=None, num_workers=n_workers))

@@ -1,0 +1,201 @@
+"""`quant qat` and `quant train`: a checkpoint and sounds in, a trained file or a checkpoint out.
+
+qat     calibrate (`ptq`), train weights and ranges under the plan's rounding (`prepared`) -> NAME.trained
+train   the float network, from a checkpoint or from scratch -> model.tar, which is a checkpoint like the official
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from calibration.mixing import Mix
+from edge_runtime.errors import Failure
+from edge_runtime.stft import SAMPLE_RATE_HZ
+from quant.inputs import assets, checkpoint, trained
+from quant.inputs.source import open_sounds
+from quant.int8 import recipe
+from quant.network import passes
+from quant.network import sizes as variant
+from quant.network.erb import merging_matrix
+from quant.network.float_model import FloatModel
+from quant.network.graph import Array
+from quant.network.gtcrn import Config, gtcrn, param_shapes
+from quant.ptq import quantize
+from quant.training import trainer as training
+from quant.training.curves import draw
+from quant.training.data import Sounds
+from quant.training.prepared import FIXED_WEIGHTS, Prepared
+from quant.training.trainer import History, Process, Settings, Trainer
+
+CURVES_FILE, MODEL_FILE = "curves.png", "model.tar"
+EXCERPT_CLIPS, EXCERPT_SAMPLES = 3, 2 * SAMPLE_RATE_HZ
+EXCERPT_SEED = 2**40  # no step's
+CALIBRATION_MIX = Mix()
+TRAINING_MIX = Mix(n_clips=8, clip_ms=3000, warmup_ms=0)
+FROZEN_ROLES = frozenset({"running_mean", "running_var"})
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for; None takes the pulled weights and sounds."""
+
+    out: Path
+    checkpoint: Path | None = None
+    speech: Path | None = None
+    noise: Path | None = None
+    recipe: str = "static"
+    mix: Mix = TRAINING_MIX
+    settings: Settings = field(default_factory=Settings)
+    resume: bool = False
+    keeps_last: bool = False  # not the weights of the best validation, but of the last step
+    blend: float = 1.0  # of the way from the start to the trained network, for the result
+    attribution: str = ""
+    config: Config | None = None  # sizes of a network to train from scratch; None: the checkpoint's, or as published
+
+
+def qat(job: Job, progress: Progress) -> Path:
+    """Train under the plan's rounding; returns the trained file. Failure: see `checkpoint.load`, `Trainer.resume`."""
+    if not 0 <= job.blend <= 1:
+        raise Failure("a blend is a part of 1", remedy="set --blend to 0 .. 1")
+    chosen = recipe.load(job.recipe)
+    source = checkpoint.load(job.checkpoint or assets.weights(progress=progress))
+    graph = passes.streaming_graph(gtcrn(source.params, source.config))
+    recipe.assign(chosen, graph)
+    with training.process(job.settings.device) as (me, device):
+        sounds = _start(job, me, progress)
+        if me.leads:
+            progress("calibrating the start")
+        heard, held_out = sounds.split()
+        calibration = quantize.CalibrationSet.make(heard.speech, heard.noise, CALIBRATION_MIX)
+        model = Prepared(quantize.quantize(graph, chosen, calibration, source.sha256))
+        history = _run(job, model, FloatModel(graph), sounds, me, device, progress)
+        path = job.out / f"{Path(source.name).stem}{trained.SUFFIX}"
+        if me.leads:
+            model.cpu().blend(job.blend)
+            converted = model.converted()
+            header = trained.Header(
+                checkpoint_name=source.name,
+                checkpoint_sha256=source.sha256,
+                recipe=chosen,
+                ranges=converted.ranges,
+                slopes=trained.slopes_of(converted.graph),
+                training=_provenance(job, sounds, history),
+                attribution=job.attribution,
+                variant=variant.to_dict(source.config) if source.config != Config() else None,
+            )
+            trained.save(path, converted.graph, header, _excerpt(held_out))
+            draw(history, job.out / CURVES_FILE, f"{source.name}, recipe {chosen.name}")
+    return path
+
+
+def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
+    """Train the float network towards clean speech; without a teacher, for it would equal its own start."""
+    source = None if from_scratch else checkpoint.load(job.checkpoint or assets.weights(progress=progress))
+    if job.config is not None and source is not None:
+        raise Failure("other sizes need other weights", remedy="give --from-scratch with --set")
+    config = source.config if source else job.config or Config()
+    graph = gtcrn(source.params if source else initial_params(job.settings.seed, config), config)
+    with training.process(job.settings.device) as (me, device):
+        sounds = _start(job, me, progress)
+        model = FloatModel(graph)
+        model.learns_statistics = from_scratch
+        fix_constants(model)
+        history = _run(job, model, None, sounds, me, device, progress)
+        path = job.out / MODEL_FILE
+        if me.leads:
+            weights = {name: torch.tensor(values) for name, values in model.params().items()}
+            sizes = {checkpoint.VARIANT_KEY: variant.to_dict(config)} if config != Config() else {}
+            torch.save({"model": weights, "training": _provenance(job, sounds, history), **sizes}, path)
+            draw(history, job.out / CURVES_FILE, source.name if source else "from scratch")
+    return path
+
+
+def initial_params(seed: int, config: Config | None = None) -> dict[str, Array]:
+    """Weights to start from: PyTorch's own defaults (uniform within 1 / sqrt(fan-in)), and the ERB matrices."""
+    config = config or Config()
+    rng = np.random.default_rng(seed)
+    merging = merging_matrix(config.n_low_bins, config.n_high_bands)
+    fixed = {"erb.erb_fc.weight": merging, "erb.ierb_fc.weight": np.ascontiguousarray(merging.T)}
+    shapes = param_shapes(config)
+    return {name: fixed.get(name, _initial(name, shape, shapes, rng)) for name, shape in shapes.items()}
+
+
+def _initial(name: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]], rng: np.random.Generator) -> Array:
+    layer, role = name.rsplit(".", 1)
+    if role in ("running_mean", "running_var"):
+        return np.full(shape, float(role == "running_var"), np.float32)
+    weight = shapes.get(f"{layer}.weight", ())
+    if len(weight) == 1 and shape == (1,):
+        return np.full(shape, 0.25, np.float32)  # PReLU
+    if f"{layer}.running_mean" in shapes or layer.endswith("_ln"):
+        return np.full(shape, float(role == "weight"), np.float32)
+    hidden = shapes.get(f"{layer}.{role.replace('_reverse', '').replace('ih', 'hh').replace('bias', 'weight')}")
+    fan_in = int(np.prod((weight or hidden or shape)[1:]))
+    return rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(np.sqrt(fan_in))
+
+
+def fix_constants(model: FloatModel) -> None:
+    """The ERB matrices and the statistics of BatchNorm are not trained by gradients."""
+    for node in model.graph.nodes:
+        roles = node.params if node.kind in FIXED_WEIGHTS else FROZEN_ROLES & node.params.keys()
+        for role in roles:
+            for name in node.params[role]:
+                model.weight(name).requires_grad_(False)
+
+
+def _start(job: Job, me: Process, progress: Progress) -> Sounds:
+    """The sounds, after everything that can be refused before work begins."""
+    torch.manual_seed(job.settings.seed)
+    torch.set_num_threads(1 if me.n > 1 else torch.get_num_threads())
+    if me.leads and job.out.exists() and any(job.out.iterdir()) and not job.resume:
+        raise Failure("is not empty", where=job.out, remedy="give --resume to go on, or another --out")
+    return Sounds(*open_sounds(job.speech, job.noise, progress), job.mix)
+
+
+def _run(
+    job: Job,
+    model: FloatModel | Prepared,
+    teacher: FloatModel | None,
+    sounds: Sounds,
+    me: Process,
+    device: torch.device,
+    progress: Progress,
+) -> History:
+    trainer = Trainer(model, teacher, sounds, job.settings, job.out, me, device)
+    if job.resume and trainer.resume() and me.leads:
+        progress(f"going on from step {trainer.step}")
+    return trainer.run(progress, keeps_last=job.keeps_last)
+
+
+def _excerpt(held_out: Sounds) -> Array:
+    """(clips, samples) noisy speech for golden vectors."""
+    mix = replace(
+        held_out.mix,
+        n_clips=EXCERPT_CLIPS,
+        clip_ms=1000 * EXCERPT_SAMPLES // SAMPLE_RATE_HZ,
+        share_clean=0.0,
+        share_noise_alone=0.0,
+    )
+    return np.stack([clip.noisy for clip in replace(held_out, mix=mix).clips(EXCERPT_SEED)])
+
+
+def _provenance(job: Job, sounds: Sounds, history: History) -> dict[str, Any]:
+    """How the result came about, as JSON types."""
+    return {
+        "settings": training.fixed(job.settings),
+        "keeps_last": job.keeps_last,
+        "blend": job.blend,
+        "mix": msgspec.to_builtins(job.mix),
+        "speech_sha256": sounds.speech.fingerprint(),
+        "noise_sha256": sounds.noise.fingerprint(),
+        "best": history.best,
+    }

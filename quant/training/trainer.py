@@ -1,0 +1,276 @@
+"""The trainer: one loop for the float network and for the prepared (fake-quantized) one.
+
+One process on a CPU or a GPU, or many under `torchrun`. A run is a folder: `last.pt` to go on from, `history.json`, the
+curves, and what the caller makes of the best weights. The same settings and sounds give the same numbers, also when a
+run is stopped and resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from edge_runtime.errors import Failure
+from edge_runtime.files.sound_file import written_whole
+from quant.network.float_model import FloatModel
+from quant.training import losses
+from quant.training.data import Batch, Sounds, batches
+
+LAST_FILE, HISTORY_FILE = "last.pt", "history.json"
+RANGES_KEY = "log_factors"  # the parameter of `Prepared` that has its own learning rate
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. `share_teacher`: of the loss that compares with the float model, not with clean speech."""
+
+    steps: int = 1000
+    learning_rate: float = 1e-4  # 3e-4 undoes in ten steps what calibration gave
+    range_learning_rate: float = 1e-3  # of the logarithm of a range: a thousandth a step
+    warmup_steps: int = 50
+    share_teacher: float = 0.5
+    clip_norm: float = 3.0
+    validate_every: int = 50
+    n_validation_batches: int = 4
+    patience: int = 8  # validations without a new best
+    seed: int = 0
+    n_workers: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.validate_every) < 1:
+            raise Failure("training needs at least one step", remedy="raise --steps and --validate-every")
+        if not 0 <= self.share_teacher <= 1:
+            raise Failure("the teacher's share of the loss is a part of 1", remedy="set --share-teacher to 0 .. 1")
+
+    def rate(self, step: int) -> float:
+        """The share of the learning rates at a step: a linear start, then half a cosine down to zero."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
+        return 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass
+class History:
+    """One row a validation: step, validation loss, SNR in dB (`Trainer._loss`), mean training loss since the last."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row with the lowest validation loss, the earliest of equals."""
+        return min(self.rows, key=lambda row: row["validation_loss"])
+
+    def stale(self) -> int:
+        """Validations since the best one."""
+        return len(self.rows) - 1 - self.rows.index(self.best)
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among those of a distributed run."""
+
+    rank: int = 0
+    n: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether it writes and talks."""
+        return self.rank == 0
+
+
+@contextmanager
+def process(device: str) -> Iterator[tuple[Process, torch.device]]:
+    """Join the run that `torchrun` started, or be the only process. Failure: no such device."""
+    distributed = dist.is_torchelastic_launched()
+    try:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise RuntimeError("PyTorch sees no CUDA device")
+        chosen = torch.device(device)
+        if distributed:
+            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+            if chosen.type == "cuda":
+                chosen = torch.device("cuda", dist.get_rank() % torch.cuda.device_count())
+        elif chosen.type == "cuda":
+            torch.zeros(1, device=chosen)
+    except RuntimeError as error:
+        raise Failure(f"device {device}: {str(error).splitlines()[0]}", remedy="name another with --device") from None
+    try:
+        yield (Process(dist.get_rank(), dist.get_world_size()) if distributed else Process()), chosen
+    finally:
+        if distributed:
+            dist.destroy_process_group()
+
+
+class Trainer:
+    """Trains `model`, whose forward gives (enhanced, states), towards clean speech and, if there is one, a teacher."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        teacher: FloatModel | None,
+        sounds: Sounds,
+        settings: Settings,
+        folder: Path,
+        me: Process,
+        device: torch.device,
+    ) -> None:
+        self.model = model.to(device)
+        self.teacher = teacher.to(device).requires_grad_(False) if teacher is not None else None
+        self.settings, self.folder, self.me, self.device = settings, folder, me, device
+        self.train_sounds, held_out = sounds.split()
+        self.validation = [held_out.batch(i) for i in range(settings.n_validation_batches)] if me.leads else []
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        weights = [p for name, p in named if name != RANGES_KEY]
+        ranges = [p for name, p in named if name == RANGES_KEY]
+        self.peaks = (settings.learning_rate, settings.range_learning_rate)
+        self.optimizer = torch.optim.Adam([{"params": weights}, {"params": ranges}])
+        self.wrapped = DistributedDataParallel(model) if me.n > 1 else model
+        self.step, self.history, self.best = 0, History(), _weights(model)
+
+    def resume(self) -> bool:
+        """Take up the run in the folder; False when there is none. Failure: it has other settings, or is no run."""
+        path = self.folder / LAST_FILE
+        if not path.is_file():
+            return False
+        try:
+            last = torch.load(path, map_location=self.device, weights_only=True)
+            same = last["settings"] == fixed(self.settings)
+        except Exception as error:  # a cut file can raise nearly anything
+            raise Failure("is not a run to resume", where=path, remedy="start anew in another folder") from error
+        if not same:
+            raise Failure("was started with other settings", where=path, remedy="give the same, or another --out")
+        self.model.load_state_dict(last["model"])
+        self.optimizer.load_state_dict(last["optimizer"])
+        self.step, self.history, self.best = last["step"], History(last["history"]), last["best"]
+        return True
+
+    def run(self, progress: Callable[[str], None], *, keeps_last: bool = False) -> History:
+        """Train to the end or until validation stops improving; afterwards the model holds the best weights, or those
+        of the last step."""
+        if not self.history.rows:
+            self._validate(None, progress, began=time.monotonic())
+        began, total = time.monotonic(), 0.0
+        first = self.step
+        sounds = batches(
+            self.train_sounds,
+            first,
+            self.settings.steps,
+            seed=self.settings.seed,
+            rank=self.me.rank,
+            n_workers=self.settings.n_workers,
+        )
+        for batch in sounds:
+            total += self._train(batch)
+            self.step += 1
+            if self.step % self.settings.validate_every and self.step != self.settings.steps:
+                continue
+            n_steps = (self.step - 1) % self.settings.validate_every + 1
+            self._validate(total / n_steps, progress, began, self.step - first)
+            total = 0.0
+            if self._stops():
+                break
+        if not keeps_last:
+            self.model.load_state_dict(self.best)
+        return self.history
+
+    def _train(self, batch: Batch) -> float:
+        rate = self.settings.rate(self.step)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, _ = self._loss(self.wrapped, batch)
+        if not torch.isfinite(loss):
+            raise Failure(f"the loss is {loss.item()} at step {self.step}", remedy="lower --learning-rate")
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, float]:
+        """The loss, and the SNR of the output to the teacher's, or else to clean speech, in dB."""
+        noisy, clean = (x.to(self.device) for x in batch)
+        enhanced, _ = model(noisy)
+        if self.teacher is None:
+            return losses.hybrid(enhanced, clean), _snr_db(enhanced, clean)
+        with torch.no_grad():
+            taught, _ = self.teacher(noisy)
+        share = self.settings.share_teacher
+        loss = share * losses.hybrid(enhanced, taught) + (1 - share) * losses.hybrid(enhanced, clean)
+        return loss, _snr_db(enhanced, taught)
+
+    def _validate(
+        self, train_loss: float | None, progress: Callable[[str], None], began: float, n_done: int = 0
+    ) -> None:
+        """Measure, keep the best, and write the run so that it can be taken up from here."""
+        if not self.me.leads:
+            return
+        with torch.no_grad():
+            measured = [self._loss(self.model, batch) for batch in self.validation]
+        loss = sum(float(one) for one, _ in measured) / len(measured)
+        snr_db = sum(snr for _, snr in measured) / len(measured)
+        row = {"step": self.step, "validation_loss": loss, "snr_db": snr_db}
+        row |= {} if train_loss is None else {"train_loss": train_loss}
+        self.history.rows.append(row)
+        if self.history.best is row:
+            self.best = _weights(self.model)
+        best, target = self.history.best["validation_loss"], "clean" if self.teacher is None else "float"
+        left = "" if n_done == 0 else _left((time.monotonic() - began) / n_done * (self.settings.steps - self.step))
+        progress(
+            f"step {self.step} of {self.settings.steps}: validation loss {loss:.4f} (best {best:.4f}), "
+            f"{snr_db:.1f} dB to {target}{left}"
+        )
+        self._save()
+
+    def _save(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "settings": fixed(self.settings),
+            "model": _weights(self.model),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "history": self.history.rows,
+            "best": self.best,
+        }
+        with written_whole(self.folder / LAST_FILE) as part:
+            torch.save(state, part)
+        (self.folder / HISTORY_FILE).write_text(json.dumps(self.history.rows, indent=1) + "\n")
+
+    def _stops(self) -> bool:
+        """Whether validation has stopped improving; the leading process decides for all."""
+        stops = torch.tensor(int(self.me.leads and self.history.stale() >= self.settings.patience))
+        if self.me.n > 1:
+            stops = stops.to(self.device)
+            dist.broadcast(stops, 0)
+        return bool(stops)
+
+
+def _snr_db(enhanced: Tensor, target: Tensor) -> float:
+    """Signal to error, the mean over the batch."""
+    error = ((enhanced.detach() - target) ** 2).mean((1, 2, 3)) + 1e-20
+    return float((10 * torch.log10(((target**2).mean((1, 2, 3)) + 1e-20) / error)).mean())
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def fixed(settings: Settings) -> dict[str, Any]:
+    """The settings that make the numbers: how they are computed does not."""
+    return {k: v for k, v in asdict(settings).items() if k not in ("n_workers", "device", "patience")}
+
+
+def _left(seconds: float) -> str:
+    return f", about {seconds / 60:.0f} min left" if seconds >= 60 else f", about {seconds:.0f} s left"

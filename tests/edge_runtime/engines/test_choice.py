@@ -1,0 +1,158 @@
+"""`auto` takes what was measured here, says so, and never fails for its memory's sake."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+import soundfile
+from toy_artifact import toy
+
+from edge_runtime import Denoiser, bench_all
+from edge_runtime.cli import main
+from edge_runtime.engines import choice, choose
+from edge_runtime.machine import conditions
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "edge-denoise" / choice.CACHE_FILE
+
+
+def rows(onnx_us: float, tflite_us: float, precision: str = "int8") -> list[dict]:
+    times = {"onnx": onnx_us, "tflite": tflite_us}
+    return [{"engine": e, "precision": precision, "hop_us": {"p50": us}} for e, us in times.items()]
+
+
+def test_unmeasured_it_is_the_boards():
+    chosen = choose(toy())
+    assert chosen == (toy().manifest.preferred_engine, "the board's, not measured here")
+
+
+@pytest.mark.parametrize(("onnx_us", "tflite_us", "engine"), [(100, 300, "onnx"), (300, 100, "tflite")])
+def test_the_fastest_measured_is_taken_and_said(onnx_us: float, tflite_us: float, engine: str):
+    assert choice.remember(toy(), rows(onnx_us, tflite_us)) is not None
+    chosen = choose(toy())
+    assert chosen.engine == engine
+    assert "fastest measured here, 100 us a hop" in chosen.reason
+    denoiser = Denoiser.open(toy())
+    assert (denoiser.engine.name, denoiser.engine_reason) == (engine, chosen.reason)
+
+
+def test_an_engine_that_is_named_is_taken():
+    choice.remember(toy(), rows(100, 300))
+    assert choose(toy(), "tflite") == ("tflite", "as asked")
+
+
+def test_a_precision_that_was_not_measured_is_the_boards():
+    choice.remember(toy(), rows(100, 300, "fp32"))
+    assert choose(toy(), precision="fp32").engine == "onnx"
+    assert choose(toy(), precision="int8").engine == "tflite"
+
+
+def test_an_engine_that_is_not_installed_is_not_taken(monkeypatch: pytest.MonkeyPatch):
+    choice.remember(toy(), rows(100, 300))
+    monkeypatch.setattr("edge_runtime.engines.available", lambda: ["tflite"])
+    assert choose(toy()).engine == "tflite"
+
+
+def other_model() -> object:
+    manifest = toy().manifest
+    files = {name: msgspec.structs.replace(entry, sha256="0" * 64) for name, entry in manifest.files.items()}
+    return dataclasses.replace(toy(), manifest=msgspec.structs.replace(manifest, files=files))
+
+
+CHANGES = {
+    "another processor": ("edge_runtime.engines.choice.cpu_name", lambda: "another"),
+    "another version of an engine": ("edge_runtime.engines.choice._stamp", lambda package: f"{package} newer"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_measured_elsewhere_is_not_taken(change: str, monkeypatch: pytest.MonkeyPatch):
+    choice.remember(toy(), rows(100, 300))
+    monkeypatch.setattr(*CHANGES[change])
+    assert choose(toy()).engine == "tflite"
+
+
+def test_what_was_measured_of_another_model_is_not_taken():
+    choice.remember(toy(), rows(100, 300))
+    assert choice.recall(other_model()) == {}
+    assert choice.recall(toy())["onnx", "int8"] == 100
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'{"KEY": 3}', b'{"KEY": [["onnx", "int8", null]]}'])
+def test_a_damaged_memory_is_none(cache: Path, text: bytes):
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(text.replace(b"KEY", choice._key(toy()).encode()))
+    assert choice.recall(toy()) == {}
+    assert choose(toy()).engine == "tflite"
+    assert choice.remember(toy(), rows(1, 2)) == cache
+    assert choice.recall(toy())["onnx", "int8"] == 1
+
+
+def test_a_memory_that_cannot_be_written_is_no_failure(cache: Path):
+    cache.parent.parent.write_text("a file where the folder would be")
+    assert choice.remember(toy(), rows(1, 2)) is None
+    assert choose(toy()).engine == "tflite"
+
+
+def test_old_artifacts_are_forgotten(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    for k in range(choice.MOST_REMEMBERED + 3):
+        monkeypatch.setattr("edge_runtime.engines.choice._key", lambda _, k=k: f"artifact {k}")
+        choice.remember(toy(), rows(1, 2))
+    kept = json.loads(cache.read_text())
+    assert list(kept) == [f"artifact {k}" for k in range(3, choice.MOST_REMEMBERED + 3)]
+    assert list(cache.parent.iterdir()) == [cache]
+
+
+def test_bench_measures_all_and_auto_follows(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    model = str(toy().directory)
+    assert main(["bench", "--model", model, "--precision", "int8", "--json"]) == 0
+    out, err = capfd.readouterr()
+    figures = json.loads(out)
+    assert {row["engine"] for row in figures["rows"]} == {"onnx", "tflite"}
+    assert figures["failed"] == []
+    assert err.count("measuring") == 2
+    soundfile.write(tmp_path / "in.wav", [0.0] * 1600, 16000)
+    argv = ["file", str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), "--model", model, "--json"]
+    assert main(argv) == 0
+    done = json.loads(capfd.readouterr().out)
+    assert done["engine"] == figures["fastest"]["int8"]
+    assert done["engine_reason"].startswith("fastest measured here")
+
+
+def test_an_engine_that_dies_is_a_row(monkeypatch: pytest.MonkeyPatch):
+    good = {"engine": "onnx", "precision": "int8", "hop_us": dict.fromkeys(("p50", "p95", "p99", "max", "mean"), 9.0)}
+    good |= {"frame_us": {"p50": 8.0}, "load_ms": 1.0, "rss_bytes": 2**20}
+    monkeypatch.setattr(bench_all, "_apart", lambda _a, e, _p, _n: (good, "") if e == "onnx" else (None, "died"))
+    figures = bench_all.bench_all(toy(), ("int8",))
+    assert figures["failed"] == [{"engine": "tflite", "precision": "int8", "error": "died"}]
+    assert "tflite int8 failed: died" in bench_all.lines(figures)
+
+
+def test_conditions_read_what_linux_offers(tmp_path: Path):
+    files = {
+        "sys/class/thermal/thermal_zone0/temp": "81000\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "600000\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "1500000\n",
+        "sys/devices/platform/soc/soc:firmware/get_throttled": "50005\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = conditions(tmp_path)
+    figures = [found[key] for key in ("temperature_c", "governor", "clock_mhz", "most_mhz")]
+    assert figures == [81, "ondemand", 600, 1500]
+    assert "81 degrees" in found["notes"][0]
+    assert "ondemand" in found["notes"][1]
+    assert "under-voltage, throttled, under-voltage has occurred, throttling has occurred" in found["notes"][2]
+
+
+def test_conditions_of_a_machine_that_offers_nothing(tmp_path: Path):
+    assert conditions(tmp_path)["notes"] == []

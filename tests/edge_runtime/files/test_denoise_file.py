@@ -1,0 +1,227 @@
+"""Sound files: any rate, channels and format in; the same length, alignment and kind out; all or nothing."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_artifact import NOW, PAST, toy
+
+from edge_runtime.denoiser import Denoiser
+from edge_runtime.errors import Failure
+from edge_runtime.files import denoise_file as audio
+from edge_runtime.files.any_rate import AnyRateDenoiser
+from edge_runtime.files.denoise_file import denoise_file
+from edge_runtime.files.sound_file import CONTAINERS, kept_subtype
+
+RATES_HZ = (8000, 11025, 16000, 22050, 44100, 48000, 96000)
+
+
+def noise(n_samples: int, n_channels: int = 1, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 0.1, (n_samples, n_channels)).astype(np.float32)
+
+
+def make(path: Path, samples: np.ndarray, rate_hz: int = 16000, subtype: str | None = None) -> Path:
+    container = CONTAINERS[path.suffix]
+    soundfile.write(path, samples, rate_hz, subtype or container.subtypes[0], format=container.format)
+    return path
+
+
+def run(source: Path, target: Path, **options) -> audio.FileSummary:
+    return denoise_file(source, target, toy(), **{"engine": "tflite", "precision": "fp32", **options})
+
+
+def read(path: Path) -> np.ndarray:
+    return soundfile.read(path, dtype="float32", always_2d=True)[0]
+
+
+def delay_samples(reference: np.ndarray, found: np.ndarray) -> int:
+    """Where the cross-correlation peaks."""
+    n = 2 * len(reference)
+    spectrum = np.fft.rfft(found, n) * np.conj(np.fft.rfft(reference, n))
+    peak = int(np.argmax(np.fft.irfft(spectrum, n)))
+    return peak - n if peak > n // 2 else peak
+
+
+# --- length, alignment, memory -----------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rate_hz=st.one_of(st.sampled_from(RATES_HZ), st.integers(100, 200_000)),
+    n_samples=st.integers(0, 5000),
+    n_channels=st.integers(1, 3),
+    n_block=st.integers(1, 3000),
+)
+def test_law_as_many_samples_out_as_in(rate_hz, n_samples, n_channels, n_block):
+    stream = AnyRateDenoiser([Denoiser.open(toy(), "tflite", "fp32") for _ in range(n_channels)], rate_hz)
+    samples = noise(n_samples, n_channels)
+    out = [stream.feed(samples[start : start + n_block]) for start in range(0, n_samples, n_block)]
+    assert np.concatenate([*out, stream.flush()]).shape == samples.shape
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_the_output_is_aligned_with_the_input(tmp_path, rate_hz):
+    source = make(tmp_path / "in.wav", noise(3 * rate_hz + 123), rate_hz, "FLOAT")
+    run(source, tmp_path / "out.wav")
+    before, after = read(source), read(tmp_path / "out.wav")
+    assert after.shape == before.shape
+    assert delay_samples(before[:, 0], after[:, 0]) == 0
+
+
+def test_at_16_khz_the_file_is_what_the_stream_is(tmp_path):
+    source = make(tmp_path / "in.wav", noise(40_001), subtype="FLOAT")
+    run(source, tmp_path / "out.wav", engine="onnx", precision="int8")
+    denoiser = Denoiser.open(toy(), "onnx", "int8")
+    samples = read(source)[:, 0]
+    wanted = np.concatenate((denoiser.feed(samples), denoiser.flush()))
+    assert np.array_equal(read(tmp_path / "out.wav")[:, 0], wanted)
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 48000])
+def test_channels_do_not_meet(tmp_path, rate_hz):
+    samples = noise(rate_hz, 3)
+    run(make(tmp_path / "all.wav", samples, rate_hz, "FLOAT"), tmp_path / "out.wav")
+    together = read(tmp_path / "out.wav")
+    for channel in range(3):
+        alone = make(tmp_path / "one.wav", samples[:, channel], rate_hz, "FLOAT")
+        run(alone, tmp_path / "out.wav", force=True)
+        assert np.array_equal(read(tmp_path / "out.wav")[:, 0], together[:, channel])
+
+
+def test_memory_does_not_grow_with_length(tmp_path):
+    peaks = []
+    for duration_s in (5, 40):
+        source = make(tmp_path / f"{duration_s}.wav", noise(duration_s * 8000), 8000)
+        tracemalloc.start()
+        run(source, tmp_path / f"{duration_s}.out.wav")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+# --- formats -----------------------------------------------------------------------------------------------
+
+KEPT = [
+    ("in.wav", "PCM_16", "out.wav", "PCM_16"),
+    ("in.wav", "PCM_24", "out.wav", "PCM_24"),
+    ("in.wav", "PCM_U8", "out.wav", "PCM_U8"),
+    ("in.wav", "FLOAT", "out.wav", "FLOAT"),
+    ("in.wav", "ULAW", "out.wav", "ULAW"),
+    ("in.wav", "FLOAT", "out.flac", "PCM_24"),  # FLAC has no float: its deepest
+    ("in.wav", "ULAW", "out.flac", "PCM_16"),
+    ("in.wav", "PCM_16", "out.ogg", "VORBIS"),
+    ("in.wav", "PCM_16", "out.opus", "OPUS"),
+    ("in.wav", "PCM_16", "out.mp3", "MPEG_LAYER_III"),
+    ("in.flac", "PCM_24", "out.aiff", "PCM_24"),
+    ("in.ogg", "VORBIS", "out.ogg", "VORBIS"),
+    ("in.ogg", "OPUS", "out.ogg", "OPUS"),
+    ("in.ogg", "VORBIS", "out.wav", "PCM_16"),
+    ("in.mp3", "MPEG_LAYER_III", "out.mp3", "MPEG_LAYER_III"),
+    ("in.mp3", "MPEG_LAYER_III", "out.wav", "PCM_16"),  # not MP3 inside WAV
+    ("in.caf", "PCM_16", "out.W64", "PCM_16"),
+    ("in.au", "PCM_32", "out.rf64", "PCM_32"),
+]
+
+
+@pytest.mark.parametrize(("source", "subtype", "target", "wanted"), KEPT)
+def test_rate_channels_and_length_are_kept_and_the_subtype_where_it_can_be(tmp_path, source, subtype, target, wanted):
+    path = make(tmp_path / source, noise(12_347, 2), 48000, subtype)
+    summary = run(path, tmp_path / target)
+    info = soundfile.info(str(tmp_path / target))
+    assert (info.samplerate, info.channels, info.subtype) == (48000, 2, wanted)
+    assert info.frames == soundfile.info(str(path)).frames == summary.n_samples
+    assert (summary.subtype, summary.container) == (wanted, info.format)
+
+
+def test_every_container_holds_its_subtypes_at_their_exact_length(tmp_path):
+    """The table of containers against libsndfile itself: odd lengths betray padding."""
+    for suffix, container in CONTAINERS.items():
+        for subtype in container.subtypes:
+            path = make(tmp_path / f"sound{suffix}", noise(12_347), 16000, subtype)
+            assert len(read(path)) == 12_347, (suffix, subtype)
+            assert kept_subtype(container, subtype) == subtype
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 44100])
+@pytest.mark.parametrize("n_samples", [0, 1, 255])
+def test_very_short_files(tmp_path, n_samples, rate_hz):
+    source = make(tmp_path / "in.wav", noise(n_samples, 2), rate_hz)
+    assert run(source, tmp_path / "out.wav").n_samples == n_samples
+    assert read(tmp_path / "out.wav").shape == (n_samples, 2)
+
+
+def test_integer_output_is_clipped_and_counted_and_float_is_not(tmp_path):
+    samples = np.full((4000, 1), 1.5, np.float32)
+    source = make(tmp_path / "in.wav", samples, subtype="FLOAT")
+    assert run(source, tmp_path / "out.flac").n_clipped > 3000
+    assert read(tmp_path / "out.flac").max() <= 1
+    assert run(source, tmp_path / "out.wav").n_clipped == 0
+    assert read(tmp_path / "out.wav").max() == pytest.approx(1.5 * (NOW + PAST), rel=1e-3)
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 44100])
+def test_a_file_with_nan_and_huge_samples_is_repaired_and_counted(tmp_path, rate_hz):
+    samples = noise(rate_hz, 2)
+    samples[100, 0], samples[200, 1], samples[300] = np.nan, np.inf, 1e20
+    source = make(tmp_path / "in.wav", samples, rate_hz, "FLOAT")
+    summary = run(source, tmp_path / "out.wav")
+    assert (summary.n_nonfinite, summary.n_limited) == (2, 2)
+    assert np.isfinite(read(tmp_path / "out.wav")).all()
+
+
+def test_headers_of_recorders_that_never_knew_the_length_are_taken_as_they_are(tmp_path):
+    whole = make(tmp_path / "in.wav", noise(1000)).read_bytes()
+    for riff_bytes, data_bytes in ((0xFFFFFFFF, 0xFFFFFFFF), (0x80000024, 0x80000000), (len(whole), 2000)):
+        header = b"RIFF" + riff_bytes.to_bytes(4, "little") + whole[8:40] + data_bytes.to_bytes(4, "little")
+        (tmp_path / "in.wav").write_bytes(header + whole[44:])
+        assert run(tmp_path / "in.wav", tmp_path / "out.wav", force=True).n_samples == 1000
+
+
+# --- all or nothing ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, Failure("full")])
+@pytest.mark.parametrize("existing", [None, b"precious"])
+def test_a_failure_midway_leaves_the_folder_as_it_was(tmp_path, monkeypatch, error, existing):
+    def break_after_a_while(*_arguments):
+        raise error
+
+    source = make(tmp_path / "in.wav", noise(16000))
+    if existing:
+        (tmp_path / "out.wav").write_bytes(existing)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(audio, "write_block", break_after_a_while)
+    with pytest.raises(type(error) if isinstance(error, BaseException) else error):
+        run(source, tmp_path / "out.wav", force=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_output_that_is_a_link_stays_one(tmp_path):
+    source = make(tmp_path / "in.wav", noise(1000))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out.wav").symlink_to(tmp_path / "real" / "out.wav")
+    run(source, tmp_path / "out.wav")
+    assert (tmp_path / "out.wav").is_symlink()
+    assert len(read(tmp_path / "real" / "out.wav")) == 1000
+
+
+def test_an_empty_output_that_exists_may_be_filled(tmp_path):
+    source = make(tmp_path / "in.wav", noise(1000))
+    (tmp_path / "out.wav").touch()
+    run(source, tmp_path / "out.wav")
+    assert len(read(tmp_path / "out.wav")) == 1000
+
+
+def test_progress_is_drawn_when_asked_and_never_for_short_files(tmp_path, capsys):
+    source = make(tmp_path / "in.wav", noise(32_000))
+    run(source, tmp_path / "a.wav", progress=True)
+    assert "0.00/2.00" in capsys.readouterr().err
+    run(source, tmp_path / "b.wav")
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,225 @@
+"""`edge-denoise install` and `uninstall`: what is shown is what is done, and undoing leaves every byte as it was."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from native_artifact import write_native
+
+from edge_runtime.cli import main
+
+pytestmark = pytest.mark.skipif(
+    find_spec("edge_runtime.native.ladspa_edge_denoise") is None, reason="the plugin is not compiled here"
+)
+
+FILES = [
+    ".asoundrc",
+    ".config/edge-denoise/asound.conf",
+    ".config/pipewire/pipewire.conf.d/60-edge-denoise.conf",
+    ".local/lib/ladspa/edge_denoise.native",
+    ".local/lib/ladspa/edge_denoise.so",
+    ".local/share/edge-denoise/virtual-mic.json",
+]
+UNIT = "etc/systemd/system/edge-denoise.service"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_native(tmp_path / "model", b"weights \0 of some kind")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def tree(root: Path) -> dict[str, bytes | None]:
+    """Every file with its bytes, every folder."""
+    return {str(p.relative_to(root)): p.read_bytes() if p.is_file() else None for p in sorted(root.rglob("*"))}
+
+
+def install(home: Path, model: Path, *options: str, what: str = "--virtual-mic") -> int:
+    return main(["install", what, "--model", str(model), "--root", str(home), "--yes", *options])
+
+
+def uninstall(home: Path, *options: str, what: str = "--virtual-mic") -> int:
+    return main(["uninstall", what, "--root", str(home), "--yes", *options])
+
+
+@pytest.mark.parametrize("asoundrc", [None, b"", b"pcm.x { type null }\n", b"# no newline at the end", b"\n\n"])
+def test_undone_exactly(home: Path, model: Path, asoundrc: bytes | None) -> None:
+    if asoundrc is not None:
+        (home / ".asoundrc").write_bytes(asoundrc)
+    (home / ".config").mkdir()
+    before = tree(home)
+    assert install(home, model) == 0
+    assert [name for name, content in tree(home).items() if content is not None] == FILES
+    assert (home / ".local/lib/ladspa/edge_denoise.native").read_bytes() == (model / "model.native").read_bytes()
+    text = (home / ".asoundrc").read_text()
+    assert text.startswith((asoundrc or b"").decode())
+    assert f"<{home}/.config/edge-denoise/asound.conf>" in text.splitlines()
+    assert uninstall(home) == 0
+    assert tree(home) == before
+
+
+def test_the_same_again_changes_nothing_and_an_update_is_undone_too(home: Path, model: Path, tmp_path: Path) -> None:
+    (home / ".asoundrc").write_text("pcm.x { type null }\n")
+    before = tree(home)
+    assert install(home, model) == 0
+    once = tree(home)
+    assert install(home, model) == 0
+    assert tree(home) == once
+    other = write_native(tmp_path / "other", b"other weights")
+    assert install(home, other, "--source", "alsa_input.usb", "--alsa-source", "plughw:1,0") == 0
+    assert (home / ".local/lib/ladspa/edge_denoise.native").read_bytes() == b"other weights"
+    assert 'target.object = "alsa_input.usb"' in (home / FILES[2]).read_text()
+    assert 'slave.pcm "plughw:1,0"' in (home / FILES[1]).read_text()
+    assert (home / ".asoundrc").read_text().count(">>> edge-denoise") == 1
+    assert uninstall(home) == 0
+    assert tree(home) == before
+
+
+def test_a_dry_run_shows_all_and_does_nothing(home: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["install", "--virtual-mic", "--model", str(model), "--root", str(home), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert tree(home) == {}
+    for name in FILES[:-1]:
+        assert f"add {home / name}" in shown
+    assert "    +pcm.edge_denoise {" in shown
+    assert install(home, model, "--json") == 0
+    done = json.loads(capsys.readouterr().out)
+    assert sorted(edit["path"] for edit in done["edits"]) == [str(home / name) for name in FILES[:-1]]
+    assert {edit["verb"] for edit in done["edits"]} == {"add"}
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("n\n", 1), ("\n", 1), ("", 1)])
+def test_it_asks(home: Path, model: Path, monkeypatch: pytest.MonkeyPatch, answer: str, status: int) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    assert main(["install", "--virtual-mic", "--model", str(model), "--root", str(home)]) == status
+    assert bool(tree(home)) == (status == 0)
+
+
+@pytest.mark.parametrize("name", FILES[:5])
+def test_what_the_user_changed_is_not_removed(
+    home: Path, model: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(home, model)
+    content = (home / name).read_bytes()
+    mine = content.replace(b"# <<<", b"# my own line\n# <<<") if name == ".asoundrc" else content + b"#"
+    (home / name).write_bytes(mine)
+    changed = tree(home)
+    capsys.readouterr()
+    assert uninstall(home) == 1
+    assert "was changed" in capsys.readouterr().err
+    assert tree(home) == changed
+    assert install(home, model) == 1
+    assert tree(home) == changed
+    assert uninstall(home, "--force") == 0
+    assert tree(home) == {}
+
+
+def test_lines_around_the_block_are_the_users(home: Path, model: Path) -> None:
+    install(home, model)
+    text = (home / ".asoundrc").read_text()
+    (home / ".asoundrc").write_text(f"# before\n{text}# after\n")
+    assert uninstall(home) == 0
+    assert (home / ".asoundrc").read_text() == "# before\n# after\n"
+
+
+def test_what_is_gone_already_is_no_obstacle(home: Path, model: Path) -> None:
+    install(home, model)
+    for name in FILES[:5]:
+        (home / name).unlink()
+    assert uninstall(home) == 0
+    assert tree(home) == {}
+
+
+def test_a_failure_leaves_everything_as_it_was(
+    home: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk is full at each of the six files in turn."""
+    from edge_runtime.install import edits
+
+    (home / ".asoundrc").write_text("pcm.x { type null }\n")
+    before, put = tree(home), edits._put
+    for n_good in range(6):
+        left = [n_good]
+
+        def fails(path: Path, content: bytes | None, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                raise OSError(28, "No space left on device", str(path))
+            put(path, content)
+
+        monkeypatch.setattr(edits, "_put", fails)
+        assert install(home, model) == 1
+        assert "No space left on device" in capsys.readouterr().err
+        assert tree(home) == before
+
+
+BAD = [
+    ("nothing chosen", ["install", "--model", "M"], 2, "one of the arguments --virtual-mic --service is required"),
+    ("both", ["install", "--virtual-mic", "--service", "--model", "M"], 2, "not allowed with argument"),
+    ("no model", ["install", "--virtual-mic"], 2, "required: --model"),
+    ("capture", ["install", "--virtual-mic", "--model", "M", "--capture", "hw:0"], 1, "--capture is for --service"),
+    ("source", ["install", "--service", "--model", "M", "--source", "x"], 1, "--source is for --virtual-mic"),
+    ("nobody to ask", ["install", "--virtual-mic", "--model", "M"], 1, "nothing was changed; pass --yes"),
+    ("no artifact", ["install", "--virtual-mic", "--model", "gone", "--yes"], 1, "gone"),
+    ("odd node", ["install", "--virtual-mic", "--model", "M", "--source", 'a"b', "--yes"], 1, "has signs that"),
+    ("odd device", ["install", "--service", "--model", "M", "--capture", "hw:$X", "--yes"], 1, "has signs that"),
+    ("nothing installed", ["uninstall", "--virtual-mic", "--yes"], 1, "nothing is installed here"),
+    ("foreign file", ["install", "--virtual-mic", "--model", "M", "--yes", "--root", "FOREIGN"], 1, "is not ours"),
+    ("not a receipt", ["uninstall", "--virtual-mic", "--yes", "--root", "BROKEN"], 1, "not a receipt"),
+    ("a file as root", ["install", "--virtual-mic", "--model", "M", "--yes", "--root", "FILE"], 1, "Not a directory"),
+]
+
+
+@pytest.mark.parametrize(("argv", "status", "message"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
+def test_refused_in_one_line(
+    home: Path, model: Path, argv: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    for name in (FILES[4], "broken/" + FILES[5]):
+        (home / name).parent.mkdir(parents=True)
+        (home / name).write_text("theirs")
+    (home / "file").touch()
+    (home / "empty").mkdir()
+    before = tree(home)
+    words = {"M": str(model), "FOREIGN": str(home), "BROKEN": str(home / "broken"), "FILE": str(home / "file")}
+    argv = [words.get(word, word) for word in argv]
+    root = [] if "--root" in argv else ["--root", str(home / "empty")]
+    assert main([*argv, *root]) == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert tree(home) == before
+
+
+def test_the_service_is_installed_and_undone(home: Path, model: Path) -> None:
+    assert install(home, model, "--capture", "plughw:1,0", "--playback", "hw:Loop back", what="--service") == 0
+    unit = (home / UNIT).read_text()
+    assert f'live --capture plughw:1,0 --playback "hw:Loop back" --model {model}' in unit
+    assert uninstall(home, what="--service") == 0
+    assert tree(home) == {}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_has_no_complaint_about_the_unit(home: Path, model: Path) -> None:
+    """Silent: unknown keys and bad values only warn. Exposure: 10 is everything, 9.6 a unit that says nothing."""
+    install(home, model, what="--service")
+    verified = subprocess.run(["systemd-analyze", "verify", home / UNIT], capture_output=True, text=True, timeout=60)
+    assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=15", home / UNIT]
+    judged = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert judged.returncode == 0, judged.stdout[-300:]

@@ -1,0 +1,287 @@
+"""The live loop between fake devices in virtual time: what comes out, when, and what becomes of every fault."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_sound import FakeDenoiser, FakeDevice, World, noise, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.alsa.pcm import FORMATS
+from edge_runtime.alsa.samples import SampleConverter
+from edge_runtime.errors import Failure
+from edge_runtime.live.chain import Channels
+from edge_runtime.live.controls import Settings
+from edge_runtime.live.status import Status
+
+PERIOD_MS = 16.0
+
+
+def heard(device: FakeDevice) -> np.ndarray:
+    """(n_channels, n) float32 of all that was written to a playback device."""
+    raw = np.concatenate([block for _, block in device.played])
+    out = np.zeros((device.n_channels, len(raw)), np.float32)
+    SampleConverter(device.format, device.n_channels, len(raw)).decode(raw, out)
+    return out
+
+
+def first_sound(samples: np.ndarray) -> int:
+    return int(np.flatnonzero(np.abs(samples) > 1e-4)[0])
+
+
+def place_of(part: np.ndarray, whole: np.ndarray) -> int:
+    """Where `part` lies in `whole`, by correlation."""
+    size = 1 << int(np.ceil(np.log2(len(whole) + len(part))))
+    found = np.fft.irfft(np.fft.rfft(whole, size) * np.conj(np.fft.rfft(part, size)), size)
+    return int(np.argmax(found[: len(whole)]))
+
+
+def true_latency_ms(capture: FakeDevice, playback: FakeDevice, from_s: float = 2.0) -> float:
+    """From the moment at which a sample was captured to the one at which it is played, in the world's time."""
+    n_part = capture.rate_hz // 2
+    at_capture = round(from_s * capture.rate_hz)
+    part = capture.sound(at_capture, n_part)[0]
+    out, starts_s = heard(playback)[0], [start for start, _ in playback.played]
+    if playback.rate_hz != capture.rate_hz:
+        import soxr
+
+        part = soxr.resample(part, capture.rate_hz, playback.rate_hz)
+    place = place_of(part, out)
+    ends = np.cumsum([len(block) for _, block in playback.played])
+    k = int(np.searchsorted(ends, place, side="right"))
+    played_s = starts_s[k] + (place - (ends[k - 1] if k else 0)) / (playback.rate_hz * playback.clock)
+    return 1000 * (played_s - at_capture / (capture.rate_hz * capture.clock))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_one_clock_loses_and_changes_no_sample(name):
+    world = World()
+    capture = FakeDevice(world, sample_format=name, sound=noise())
+    playback = FakeDevice(world, sample_format=name)
+    denoiser = FakeDenoiser(world, gain=1.0)
+    status = run(world, capture, playback, 3.0, [denoiser])
+    out = heard(playback)[0]
+    start = first_sound(out)
+    given = np.zeros((1, 70_000), np.float32)
+    converter = SampleConverter(FORMATS[name], 1, 70_000)
+    block = np.zeros((70_000, 1, 3) if name == "S24_3LE" else (70_000, 1), FORMATS[name].dtype)
+    converter.encode(noise()(0, 70_000), block)
+    converter.decode(block, given)
+    shift = place_of(out[start : start + 8000], given[0])
+    n = len(out) - start
+    assert np.array_equal(out[start:], given[0, shift : shift + n])
+    assert n > 40_000
+    assert (status.n_overruns, status.n_underruns, status.drift_is_corrected) == (0, 0, False)
+
+
+RATES = [(16, 16), (48, 48), (44.1, 44.1), (48, 16), (16, 48), (8, 16), (96, 48), (44.1, 48), (32, 32)]
+
+
+@pytest.mark.parametrize(("capture_khz", "playback_khz"), RATES)
+def test_latency_is_what_is_computed_at_every_rate(capture_khz, playback_khz):
+    world = World()
+    capture_hz, playback_hz = round(1000 * capture_khz), round(1000 * playback_khz)
+    capture = FakeDevice(world, capture_hz, sound=noise(rate_hz=capture_hz))
+    playback = FakeDevice(world, playback_hz)
+    status = run(world, capture, playback, 4.0)
+    assert (status.n_overruns, status.n_underruns, status.n_resyncs) == (0, 0, 0)
+    assert not status.drift_is_corrected
+    true_ms = true_latency_ms(capture, playback)
+    assert status.latency_ms == pytest.approx(true_ms, abs=1.0)
+    converters_ms = 2.0 * (capture_hz != 16_000) * max(1, 16_000 / capture_hz) + 2.0 * (playback_hz != 16_000)
+    assert true_ms <= 45.5 + converters_ms  # a hop, the window's other half, 1 ms of drift converter, 12 ms of margin
+
+
+@pytest.mark.parametrize("period", [64, 160, 512, 1024])
+def test_any_period_of_the_devices_will_do(period):
+    world = World()
+    capture, playback = FakeDevice(world, period=period, sound=noise()), FakeDevice(world, period=max(256, period))
+    status = run(world, capture, playback, 4.0)
+    assert (status.n_overruns, status.n_underruns, status.n_resyncs) == (0, 0, 0)
+
+
+CLOCKS = [("capture", 1.001), ("playback", 1.001), ("capture", 0.999), ("playback", 0.9998)]
+
+
+@pytest.mark.parametrize(("side", "clock"), CLOCKS)
+def test_two_clocks_are_followed(side, clock):
+    world = World()
+    clocks = {"capture": 1.0, "playback": 1.0, side: clock}
+    capture = FakeDevice(world, sound=noise(), clock=clocks["capture"])
+    playback = FakeDevice(world, clock=clocks["playback"])
+    status = run(world, capture, playback, 120.0)
+    assert (status.n_overruns, status.n_underruns, status.n_resyncs) == (0, 0, 0)
+    assert status.drift_is_corrected
+    ppm = 1e6 * (clocks["capture"] / clocks["playback"] - 1)
+    assert status.drift_ppm == pytest.approx(ppm, abs=30)
+    assert status.latency_ms == pytest.approx(45.0, abs=1.0)
+
+
+@pytest.mark.parametrize(("nap_s", "overruns", "underruns"), [(0.010, 0, 0), (0.040, 0, 1), (0.200, 1, 0)])
+def test_a_late_process_is_counted_and_catches_up(nap_s, overruns, underruns):
+    world = World()
+    world.naps = [(5.0, nap_s)]
+    capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
+    status = run(world, capture, playback, 10.0)
+    assert (status.n_overruns, status.n_underruns) == (overruns, underruns)
+    assert status.state == "stopped"
+    assert true_latency_ms(capture, playback, from_s=7.0) == pytest.approx(45.0, abs=0.1)
+
+
+def test_a_device_that_is_unplugged_is_awaited():
+    world = World()
+    world.absent = [(3.0, 8.0)]
+    capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
+    status = run(world, capture, playback, 10.0)
+    assert status.n_disconnects == 1
+    assert world.now_s > 15  # ten seconds of sound, five without
+    assert true_latency_ms(capture, playback, from_s=10.0) == pytest.approx(45.0, abs=0.1)
+
+
+def test_a_device_that_is_not_there_at_the_start_is_a_failure_unless_it_shall_be_awaited():
+    world = World()
+    world.absent = [(0.0, 4.0)]
+    capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
+    with pytest.raises(Failure, match="fake: capture cannot be opened"):
+        run(world, capture, playback, 1.0)
+    seen: list[tuple[str, str]] = []
+    status = Status()
+    sleep = world.sleep
+    world.sleep = lambda s: (seen.append((status.state, status.waiting_for)), sleep(s))[1]  # type: ignore[method-assign]
+    run(world, capture, playback, 1.0, status=status, waits=True)
+    assert seen[0] == ("waiting", "fake: capture cannot be opened (No such device); plug it in")
+    assert (status.state, status.waiting_for) == ("stopped", "")
+
+
+def test_overload_becomes_bypass_and_ends():
+    world = World()
+    slow = FakeDenoiser(world, cost_s=lambda now_s: 0.020 if 5.0 < now_s < 6.0 else 0.001)
+    capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
+    status = run(world, capture, playback, 15.0, [slow])
+    assert status.n_overloads == 1
+    assert status.n_missed <= 6  # few: then it rests, and nothing is missed any more
+    assert slow.n_resets == 1
+    out = heard(playback)[0]
+    level = [float(np.std(out[k * 16_000 : (k + 1) * 16_000])) for k in (3, 6, 12)]
+    assert level[0] == pytest.approx(0.05, rel=0.05)  # denoised: the fake halves it
+    assert level[1] == pytest.approx(0.10, rel=0.05)  # at rest: dry
+    assert level[2] == pytest.approx(0.05, rel=0.05)
+
+
+def test_a_denoiser_that_never_keeps_up_rests_ever_longer():
+    world = World()
+    slow = FakeDenoiser(world, cost_s=lambda _: 0.020)
+    status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 60.0, [slow])
+    assert 3 <= status.n_overloads <= 5
+    assert slow.n_steps < 40
+
+
+def test_channels_are_denoised_apart_and_mixed_on_demand():
+    world = World()
+    sound = noise(3)
+    apart = [FakeDenoiser(world, gain=1.0), FakeDenoiser(world, gain=0.25)]
+    playback = FakeDevice(world, n_channels=2)
+    run(world, FakeDevice(world, n_channels=3, sound=sound), playback, 3.0, apart, channels=Channels((3, 1)))
+    left, right = heard(playback)[:, -16_000:]
+    start = place_of(left[:4000], sound(0, 100_000)[2])
+    assert np.array_equal(left, sound(start, 16_000)[2])
+    assert np.allclose(right, 0.25 * sound(start, 16_000)[0])
+
+    world = World()
+    playback = FakeDevice(world, n_channels=2)
+    run(world, FakeDevice(world, n_channels=3, sound=sound), playback, 3.0, [FakeDenoiser(world, gain=1.0)])
+    left, right = heard(playback)[:, -16_000:]
+    start = place_of(left[:4000], sound(0, 100_000).mean(0))
+    assert np.array_equal(left, right)
+    assert np.allclose(left, sound(start, 16_000).mean(0), atol=1e-7)
+
+
+BAD_CHANNELS = [
+    ("both", None, "--channels is 'both'; give mix, all, or numbers from 1 such as 1,3"),
+    ("0", None, "--channels is '0'"),
+    ("1,,2", None, "--channels is '1,,2'"),
+    ("all", None, "--channels all needs a number; give --capture-channels N as well"),
+]
+
+
+@pytest.mark.parametrize(("text", "n_opened", "message"), BAD_CHANNELS)
+def test_channels_that_cannot_be_are_refused(text, n_opened, message):
+    with pytest.raises(Failure) as failure:
+        Channels.parse(text, n_opened)
+    assert str(failure.value).startswith(message)
+
+
+def test_a_device_with_too_few_channels_is_refused():
+    world = World()
+    with pytest.raises(Failure, match=r"capture: has 2 channel\(s\), not 3; choose from 1 to 2, or `mix`"):
+        run(world, FakeDevice(world, n_channels=2), FakeDevice(world), 1.0, channels=Channels((3,)))
+    with pytest.raises(Failure, match=r"fake: has 1 channel\(s\) for 2 streams"):
+        run(world, FakeDevice(world, n_channels=2), FakeDevice(world), 1.0, channels=Channels((1, 2)))
+
+
+def test_a_reset_while_it_runs_starts_the_denoiser_anew_without_a_jump():
+    world = World()
+    status = Status()
+    denoiser = FakeDenoiser(world, gain=1.0)
+    tone = 2 * np.pi * 100 / 16_000
+    capture = FakeDevice(world, sound=lambda start, n: 0.5 * np.sin(tone * np.arange(start, start + n))[None])
+    run(world, capture, FakeDevice(world), 2.0, [denoiser], status)
+    status.wants_reset = True
+    playback = FakeDevice(world)
+    run(world, capture, playback, 4.0, [denoiser], status)
+    assert denoiser.n_resets == 1
+    assert not status.wants_reset
+    out = heard(playback)[0]
+    out = out[first_sound(out) + 600 :]
+    assert np.abs(np.diff(out)).max() <= 0.5 * tone * 1.01
+
+
+def test_bypass_of_the_whole_chain_is_the_delayed_input():
+    world = World()
+    playback = FakeDevice(world)
+    status = Status(Settings(bypass=True))
+    run(world, FakeDevice(world, sound=noise()), playback, 3.0, [FakeDenoiser(world, gain=0.0)], status)
+    out = heard(playback)[0][-16_000:]
+    start = place_of(out[:4000], noise()(0, 100_000)[0])
+    assert np.array_equal(out, noise()(start, 16_000)[0])
+
+
+def test_what_is_not_finite_is_repaired_and_counted():
+    world = World()
+
+    def sound(start: int, n: int) -> np.ndarray:
+        rows = np.zeros((1, n), np.float32)
+        rows[0, 5] = np.nan
+        return rows
+
+    playback = FakeDevice(world)
+    status = run(world, FakeDevice(world, sound=sound), playback, 1.0)
+    assert status.n_repaired >= 60
+    assert np.isfinite(heard(playback)).all()
+
+
+@given(
+    st.sampled_from(list(FORMATS)),
+    st.integers(1, 4),
+    st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=40),
+)
+@settings(deadline=None, max_examples=200)
+def test_a_stored_sample_comes_back_as_itself_and_the_loud_are_clipped(name, n_channels, values):
+    rows = np.tile(np.array(values, np.float32), (n_channels, 1))
+    n = rows.shape[1]
+    kind = FORMATS[name]
+    converter = SampleConverter(kind, n_channels, n)
+    block = np.zeros((n, n_channels, 3) if kind.n_bytes == 3 else (n, n_channels), kind.dtype)
+    once, twice = np.zeros_like(rows), np.zeros_like(rows)
+    converter.encode(rows, block)
+    converter.decode(block, once)
+    again = block.copy()
+    converter.encode(once, block)
+    converter.decode(block, twice)
+    assert np.array_equal(once, twice)
+    if name != "S32_LE":  # of 32 bits a float32 keeps 24
+        assert np.array_equal(block, again)
+    step = {"S16_LE": 2.0**-15, "FLOAT_LE": 0.0}.get(name, 2.0**-23)
+    limited = rows if name == "FLOAT_LE" else np.clip(rows, -1, 1)
+    assert np.abs(once - limited).max() <= step

@@ -1,0 +1,373 @@
+"""`edge-denoise live` and `ctl`: the socket, the recording, the view, and PCMs of the real libasound."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from places import ROOT
+from real_alsa import needs_libasound
+from toy_artifact import toy
+
+from edge_runtime.cli import main
+from edge_runtime.errors import Failure
+from edge_runtime.live.control_socket import MAX_BYTES, ControlServer, answer, ask
+from edge_runtime.live.controls import Settings
+from edge_runtime.live.session import Heartbeat
+from edge_runtime.live.status import Status
+from edge_runtime.live.systemd import notify, watchdog_s
+from edge_runtime.live.tee import Tee
+from edge_runtime.live.view import View, plain_line, press, pressed, terminal_lines
+
+# --- the control socket -------------------------------------------------------------------------------------
+
+GOOD = [
+    ({"command": "set", "strength": 0.5}, Settings(strength=0.5)),
+    ({"command": "set", "limit_db": 12, "gate_dbfs": -50}, Settings(limit_db=12.0, gate_dbfs=-50.0)),
+    ({"command": "set", "limit_db": None, "gate_dbfs": None}, Settings()),
+    ({"command": "bypass"}, Settings(bypass=True)),
+    ({"command": "bypass", "on": True}, Settings(bypass=True)),
+    ({"command": "bypass", "on": False}, Settings()),
+    ({"command": "status"}, Settings()),
+]
+
+
+@pytest.mark.parametrize(("message", "wanted"), GOOD, ids=[json.dumps(row[0]) for row in GOOD])
+def test_a_message_is_done(message, wanted):
+    status = Status()
+    reply = json.loads(answer(json.dumps(message).encode(), status))
+    assert reply["ok"]
+    assert status.settings == wanted
+    assert reply["status"]["settings"]["bypass"] == wanted.bypass
+
+
+def test_reset_is_asked_of_the_audio_thread():
+    status = Status()
+    assert json.loads(answer(b'{"command": "reset"}', status))["ok"]
+    assert status.wants_reset
+
+
+BAD = [
+    (b"", "Input data was truncated"),
+    (b"hello", "malformed"),
+    (b"{}", "missing required field `command`"),
+    (b"[]", "Expected `object`, got `array`"),
+    (b'{"command": "explode"}', "Invalid value 'explode'"),
+    (b'{"command": "set", "strength": 7}', "strength is 7.0, it goes from 0 to 1"),
+    (b'{"command": "set", "strength": "1"}', "Expected `float`, got `str`"),
+    (b'{"command": "set", "strength": null}', "Expected `float`, got `null`"),
+    (b'{"command": "set", "limit_db": -3}', "limit_db is -3.0"),
+    (b'{"command": "set", "volume": 3}', "unknown field `volume`"),
+    (b'{"command": "bypass", "on": "maybe"}', "Invalid enum value 'maybe'"),
+    (b'{"command": "status", "x": 1}', "unknown field `x`"),
+    (b"[" * 4000, "Expected `object`, got `array`"),
+    (b'{"command": "st\xff"}', "utf-8"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD, ids=[repr(row[0][:40]) for row in BAD])
+def test_a_bad_message_is_refused_in_one_line_and_changes_nothing(line, message):
+    status = Status()
+    reply = answer(line, status)
+    assert reply.count(b"\n") == 1
+    refused = json.loads(reply)
+    assert not refused["ok"]
+    assert message.lower() in refused["error"].lower()
+    assert status.settings == Settings()
+    assert not status.wants_reset
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_make_the_server_fail(line):
+    assert json.loads(answer(line, Status()))["ok"] in (True, False)
+
+
+@pytest.fixture
+def server(tmp_path):
+    status = Status()
+    with ControlServer(tmp_path / "s", status) as made:
+        yield made.path, status
+    assert not made.path.exists()
+
+
+def test_the_socket_is_its_owners_alone_and_answers(server):
+    path, status = server
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert ask(path, {"command": "set", "strength": 0.25})["status"]["settings"]["strength"] == 0.25
+    assert status.settings.strength == 0.25
+    with pytest.raises(Failure, match="refused: strength is 2"):
+        ask(path, {"command": "set", "strength": 2})
+
+
+def test_several_messages_in_pieces_on_one_connection(server):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(server[0]))
+        for piece in (b'{"command": "by', b'pass"}\n{"command": "sta', b'tus"}\n'):
+            client.sendall(piece)
+            time.sleep(0.02)
+        lines = client.makefile("rb")
+        assert [json.loads(lines.readline())["status"]["settings"]["bypass"] for _ in range(2)] == [True, True]
+
+
+def test_an_endless_message_is_cut_off(server):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(server[0]))
+        client.sendall(b"x" * (MAX_BYTES + 1))
+        assert json.loads(client.makefile("rb").readline())["error"] == f"a message has at most {MAX_BYTES} bytes"
+    assert ask(server[0], {"command": "status"})["ok"]
+
+
+def test_a_second_stream_gets_its_own_socket_and_a_dead_one_is_replaced(server, tmp_path):
+    with pytest.raises(Failure, match=r"another `edge-denoise live` listens here; give this one its own --socket PATH"):
+        ControlServer(server[0], Status())
+    dead = tmp_path / "dead"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(dead))
+    with ControlServer(dead, Status()):
+        assert ask(dead, {"command": "status"})["ok"]
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(Failure, match="exists and is no socket"):
+        ControlServer(tmp_path / "file", Status())
+
+
+def test_ctl_says_when_nobody_answers(tmp_path, capfd):
+    assert main(["ctl", "status", "--socket", str(tmp_path / "gone")]) == 1
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "nobody answers (No such file or directory); start `edge-denoise live`, or name its --socket" in err
+
+
+CTL = [
+    (["set", "--strength", "0.3", "--limit-db", "off"], Settings(strength=0.3)),
+    (["set", "--limit-db", "6", "--gate-dbfs", "-40"], Settings(limit_db=6.0, gate_dbfs=-40.0)),
+    (["bypass"], Settings(bypass=True)),
+    (["bypass", "on"], Settings(bypass=True)),
+    (["bypass", "off"], Settings()),
+]
+
+
+@pytest.mark.parametrize(("argv", "wanted"), CTL, ids=[" ".join(row[0]) for row in CTL])
+def test_ctl_steers(server, capfd, argv, wanted):
+    assert main(["ctl", *argv, "--socket", str(server[0])]) == 0
+    assert server[1].settings == wanted
+    assert capfd.readouterr().out.startswith("starting 0 s; in -120.0 dBFS")
+
+
+def test_ctl_prints_json(server, capfd):
+    assert main(["ctl", "status", "--json", "--socket", str(server[0])]) == 0
+    assert json.loads(capfd.readouterr().out)["xruns"] == {"capture": 0, "playback": 0}
+
+
+# --- the recording ------------------------------------------------------------------------------------------
+
+
+def test_both_sides_are_recorded_aligned(tmp_path):
+    tee = Tee(tmp_path / "a", 2)
+    noisy = np.random.default_rng(0).normal(0, 0.1, (20, 2, 256)).astype(np.float32)
+    for k in range(20):
+        tee.push(noisy[k], noisy[k - 1] if k else np.zeros((2, 256), np.float32))  # a denoiser that only delays
+    tee.close()
+    raw, rate_hz = soundfile.read(tmp_path / "a-raw.wav", dtype="float32")
+    clean, _ = soundfile.read(tmp_path / "a-clean.wav", dtype="float32")
+    assert (rate_hz, raw.shape, clean.shape) == (16_000, (5120, 2), (4864, 2))
+    assert np.array_equal(raw, noisy.transpose(0, 2, 1).reshape(-1, 2))
+    assert np.array_equal(clean, raw[:4864])
+    assert tee.n_lost == 0
+
+
+def test_a_slow_disk_loses_whole_hops_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_runtime.live.tee.write_block", lambda *_: time.sleep(0.2))
+    tee = Tee(tmp_path / "a", 1)
+    hop = np.zeros((1, 256), np.float32)
+    for _ in range(700):
+        tee.push(hop, hop)
+    assert tee.n_lost >= 70
+    assert "hops lost: the disk is too slow" in tee.line
+    monkeypatch.undo()
+    tee.close()
+
+
+def test_a_full_disk_stops_the_recording_in_one_line(tmp_path, monkeypatch):
+    def full(_sink, path, _block):
+        raise Failure("cannot be written whole", where=path, remedy="free some space on its disk")
+
+    monkeypatch.setattr("edge_runtime.live.tee.write_block", full)
+    tee = Tee(tmp_path / "a", 1)
+    hop = np.zeros((1, 256), np.float32)
+    tee.push(hop, hop)
+    tee.close()
+    assert tee.line.startswith("recording stopped: ")
+    assert tee.line.endswith("a-raw.wav: cannot be written whole; free some space on its disk")
+    tee.push(hop, hop)  # the sound goes on
+
+
+def test_a_recording_replaces_nothing(tmp_path):
+    (tmp_path / "a-clean.wav").write_bytes(b"precious")
+    with pytest.raises(Failure, match=r"a-clean.wav: exists already; choose another --tee"):
+        Tee(tmp_path / "a", 1)
+    assert (tmp_path / "a-clean.wav").read_bytes() == b"precious"
+    assert not (tmp_path / "a-raw.wav").exists()
+
+
+# --- the view -----------------------------------------------------------------------------------------------
+
+
+def test_keys_do_what_they_say():
+    status = Status()
+    for keys, wanted in (
+        (["down", "down"], Settings(strength=0.8)),
+        (["+"], Settings(strength=0.9)),
+        (["b"], Settings(strength=0.9, bypass=True)),
+        (["b", "up", "up"], Settings()),
+        (["l", "l"], Settings(limit_db=18.0)),
+        (["L", "g"], Settings(limit_db=24.0, gate_dbfs=-60.0)),
+    ):
+        assert all(press(key, status) for key in keys)
+        assert status.settings == wanted
+    assert press("r", status)
+    assert status.wants_reset
+    assert not press("q", status)
+
+
+def test_keys_are_read_from_a_terminal_without_waiting():
+    ours, theirs = os.openpty()
+    assert pressed(None) == pressed(theirs) == []
+    import tty
+
+    tty.setcbreak(theirs)
+    os.write(ours, b"b\x1b[A-q")
+    assert pressed(theirs) == ["b", "up", "-", "q"]
+
+
+def test_a_view_shows_the_same_in_three_ways(capsys):
+    status = Status(Settings(bypass=True, limit_db=12.0))
+    status.n_overruns, status.n_hops, status.latency_ms = 2, 1, 45.0
+    shown = status.snapshot()
+    assert "xruns 2+0; latency 45.0 ms; BYPASS, strength 1.00, limit 12 dB, gate off" in plain_line(shown)
+    assert any("xruns 2 capture, 0 playback; no other trouble" in line for line in terminal_lines(shown))
+    view = View(sys.stdout, as_json=True, is_terminal=False)
+    view.draw(status, 0.0)
+    view.draw(status, 0.5)  # too early for the next line
+    status.n_underruns += 1
+    view.draw(status, 0.6)  # but not for news
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["xruns"]["playback"] for row in rows] == [0, 1]
+
+
+def test_systemd_hears_ready_once_and_watchdog_only_while_sound_flows(tmp_path, monkeypatch):
+    told: list[str] = []
+    heart, status = Heartbeat(1.0, told.append), Status()
+    heart.beat(status, 0.0)
+    status.state, status.n_hops = "running", 5
+    for now_s in (2.0, 2.5, 4.0):
+        heart.beat(status, now_s)
+    assert told == ["WATCHDOG=1", "READY=1", "WATCHDOG=1"]
+    status.waiting_for = "a device"
+    heart.beat(status, 6.0)
+    assert told[-1] == "WATCHDOG=1"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "n"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
+        assert notify("READY=1")
+        assert systemd.recv(100) == b"READY=1"
+    assert not notify("READY=1")
+    monkeypatch.setenv("WATCHDOG_USEC", "10000000")
+    assert watchdog_s() == 5.0
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert watchdog_s() is None
+
+
+# --- as a process, through the real libasound ---------------------------------------------------------------
+
+ASOUND = """
+pcm.microphone {{ type file slave.pcm "null" file "/dev/null" infile "{folder}/noisy.raw" format "raw" }}
+pcm.speaker {{ type file slave.pcm "null" file "{folder}/heard.raw" format "raw" }}
+"""
+
+
+def live(folder: Path, *options: str, **popen) -> subprocess.Popen[str]:
+    (folder / "asound.conf").write_text(ASOUND.format(folder=folder))
+    path = f"/usr/share/alsa/alsa.conf:{folder / 'asound.conf'}"
+    environment = {**os.environ, "ALSA_CONFIG_PATH": path, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(folder)}
+    devices = ("--capture", "microphone", "--playback", "speaker", "--model", str(toy().directory))
+    command = [sys.executable, "-m", "edge_runtime.cli", "live", "--ordinary", *devices, *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **(pipes | popen))  # type: ignore[call-overload,no-any-return]
+
+
+@needs_libasound
+def test_live_through_files_is_what_file_makes_of_them(tmp_path):
+    """The file PCMs have no clock: what is tested is every sample, not time."""
+    noisy = np.random.default_rng(0).normal(0, 3000, 48_000).astype(np.int16)
+    (tmp_path / "noisy.raw").write_bytes(noisy.tobytes())
+    options = ("--format", "S16_LE", "--rate", "16000", "--seconds", "2", "--settle-ms", "0", "--json")
+    running = live(tmp_path, *options, "--tee", str(tmp_path / "t"))
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    last = json.loads(out.splitlines()[-1])
+    assert (last["state"], last["seconds"], last["xruns"]) == ("stopped", 2.0, {"capture": 0, "playback": 0})
+    heard = np.frombuffer((tmp_path / "heard.raw").read_bytes(), np.int16)
+    clean, _ = soundfile.read(tmp_path / "t-clean.wav", dtype="float32")
+    raw, _ = soundfile.read(tmp_path / "t-raw.wav", dtype="float32")
+    main(["file", str(tmp_path / "t-raw.wav"), str(tmp_path / "f.wav"), "--model", str(toy().directory)])
+    filed, _ = soundfile.read(tmp_path / "f.wav", dtype="float32")
+    assert np.array_equal(clean, filed[: len(clean)])
+    stored = np.clip(np.rint(clean * 32768), -32768, 32767).astype(np.int16)
+    assert stored[:4000].tobytes() in heard.tobytes()
+    assert stored[4000:24_000].tobytes() in heard.tobytes()  # the file device drops what it holds when it is closed
+    first = np.frombuffer((raw[:4000] * 32768).astype(np.int16).tobytes(), np.int16)
+    assert first.tobytes() in noisy.tobytes()
+
+
+@needs_libasound
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(tmp_path, number):
+    (tmp_path / "noisy.raw").write_bytes(bytes(320_000))
+    running = live(tmp_path, "--playback", "null", "--capture", "null")
+    path, deadline_s = tmp_path / "edge-denoise.sock", time.monotonic() + 30
+    while time.monotonic() < deadline_s:
+        try:
+            if ask(path, {"command": "status"})["status"]["seconds"] > 0:
+                break
+        except Failure:
+            time.sleep(0.05)
+    assert ask(path, {"command": "bypass", "on": True})["status"]["settings"]["bypass"]
+    running.send_signal(number)
+    out, err = running.communicate(timeout=30)
+    assert running.returncode == 0, err
+    assert "Traceback" not in err
+    assert out.splitlines()[-1].startswith("stopped ")
+    assert not path.exists()
+
+
+REFUSED = [
+    (["--capture", "nonesuch"], "nonesuch: capture cannot be opened (No such file or directory); `edge-denoise dev"),
+    (["--rate", "12"], "'12' is not a whole number from 4000 to 192000"),
+    (["--strength", "2"], "'2' is not a number from 0 to 1"),
+    (["--limit-db", "loud"], "'loud' is not a number from 0 to 200"),
+    (["--channels", "left"], "--channels is 'left'; give mix, all, or numbers from 1 such as 1,3"),
+    (["--tee", "gone/x"], "gone: no such folder; make it first"),
+    (["--socket", "/proc/x"], "/proc/x: the control socket cannot be made"),
+]
+
+
+@needs_libasound
+@pytest.mark.parametrize(("options", "message"), REFUSED, ids=[" ".join(row[0]) for row in REFUSED])
+def test_what_cannot_be_is_refused_in_one_line(tmp_path, options, message):
+    out, err = live(tmp_path, "--seconds", "1", *options, cwd=tmp_path).communicate(timeout=60)
+    errors = [line for line in err.splitlines() if not line.startswith("edge-denoise: note: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert out == ""

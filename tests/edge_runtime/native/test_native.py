@@ -1,0 +1,236 @@
+"""The native engine: its integers are the reference's, all kernel sets match portable C; bad weights are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edge_runtime.denoiser import Denoiser, repair
+from edge_runtime.engines.interface import StateArray
+from edge_runtime.errors import Failure
+from edge_runtime.manifest import ModelEntry
+from edge_runtime.native import Stream, isas
+from edge_runtime.stft import HOP_SAMPLES, N_BINS, Analysis, Float32Array, Synthesis
+from quant.emit.native import emitter as emit_native
+from quant.int8.reference import Reference
+from quant.network.float_model import FloatModel
+from quant.network.graph import Graph
+from quant.ptq.quantize import Quantized
+
+native = pytest.importorskip("edge_runtime.engines.native", reason="the native engine is not here")
+try:
+    ISAS = isas()
+except ImportError:
+    pytest.skip("the native library is not compiled here: no C compiler", allow_module_level=True)
+
+ENTRY = ModelEntry(file="model.native", states=(), golden_snr_floor_db=0.0)
+
+
+def opened(model: bytes, precision: str = "int8", isa: str | None = None):
+    return native.open_model(model, ENTRY, precision, 1, isa)
+
+
+@pytest.fixture(scope="module")
+def int8(quantized: Quantized) -> bytes:
+    return emit_native.emit(quantized.graph, quantized.plan).data
+
+
+@pytest.fixture(scope="module")
+def fp32(graph: Graph) -> bytes:
+    return emit_native.emit(graph).data
+
+
+def streamed(engine, frames: Float32Array) -> Float32Array:
+    enhanced = np.empty_like(frames)
+    for frame, out in zip(frames, enhanced, strict=True):
+        engine.step(frame, out)
+    return enhanced
+
+
+def special(n_frames: int = 12) -> dict[str, Float32Array]:
+    """Spectra that no calibration saw."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((n_frames, N_BINS, 2)).astype(np.float32)
+    sparse = np.where(rng.random(noise.shape) < 0.02, noise, 0).astype(np.float32)
+    return {
+        "silence": np.zeros_like(noise),
+        "noise": noise,
+        "loud": 1000 * noise,
+        "quiet": np.float32(1e-6) * noise,
+        "far below one step": np.float32(1e-12) * noise,
+        "single bins": 100 * sparse,
+        "loud, then silence": np.concatenate([1000 * noise[:6], np.zeros_like(noise[6:])]),
+        "alternating": np.where(np.arange(n_frames)[:, None, None] % 2, 50 * noise, np.float32(1e-4) * noise),
+    }
+
+
+def test_the_face_without_numpy_is_the_engine(int8: bytes, mixture: np.ndarray) -> None:
+    """Two streams at once, one of them reset: floats in, the same floats out; the samples are shared memory."""
+    hops = mixture[: 20 * HOP_SAMPLES].astype(np.float32).reshape(20, HOP_SAMPLES)
+    engine, stream, other = opened(int8), Stream(int8), Stream(int8)
+    wanted, found = np.empty_like(hops), np.empty_like(hops)
+    for hop, out in zip(hops, wanted, strict=True):
+        engine.process(hop, out)
+    other.samples_in[:HOP_SAMPLES] = hops[7].tolist()
+    other.process()
+    for hop, out in zip(hops, found, strict=True):
+        stream.samples_in[:HOP_SAMPLES] = hop.tolist()
+        assert stream.process() == 0
+        out[:] = stream.samples_out[:HOP_SAMPLES]
+    np.testing.assert_array_equal(found, wanted)
+    other.reset()
+    other.samples_in[:HOP_SAMPLES] = hops[0].tolist()
+    other.process()
+    assert other.samples_out[:HOP_SAMPLES] == wanted[0].tolist()
+    assert len(bytes(stream.carried)) == stream.n_stream_bytes
+    with pytest.raises(Failure, match="the model: the native engine refuses it"):
+        Stream(int8[:-1])
+
+
+# --- exactness ----------------------------------------------------------------------------------------------------
+
+
+def test_portable_is_the_reference_on_speech(int8: bytes, quantized: Quantized, spectra_3_s: Float32Array) -> None:
+    """Bit for bit, free-running: no rounding may differ anywhere, or the states would carry it on."""
+    reference = Reference(quantized.graph, quantized.plan)
+    wanted = np.stack([reference.step(frame) for frame in spectra_3_s])
+    np.testing.assert_array_equal(streamed(opened(int8, isa="portable"), spectra_3_s), wanted)
+
+
+@pytest.mark.parametrize("name", special())
+def test_portable_is_the_reference_on_special_input(int8: bytes, quantized: Quantized, name: str) -> None:
+    frames, reference = special()[name], Reference(quantized.graph, quantized.plan)
+    wanted = np.stack([reference.step(frame) for frame in frames])
+    np.testing.assert_array_equal(streamed(opened(int8, isa="portable"), frames), wanted)
+
+
+def test_everything_in_8_bits_is_the_reference_too(everything: Quantized, spectra: Float32Array) -> None:
+    """Kernels that the default recipe leaves idle: 8-bit sums, gates, first convolution, mask, states."""
+    model = emit_native.emit(everything.graph, everything.plan).data
+    reference, frames = Reference(everything.graph, everything.plan), spectra[60:100]
+    wanted = np.stack([reference.step(frame) for frame in frames])
+    for isa in ISAS:
+        np.testing.assert_array_equal(streamed(opened(model, isa=isa), frames), wanted, err_msg=isa)
+
+
+@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "portable"])
+def test_every_kernel_set_is_the_portable_one(int8: bytes, spectra: Float32Array, isa: str) -> None:
+    """On 10 s of speech and on everything special, states included."""
+    for frames in (spectra, *special().values()):
+        portable, fast = opened(int8, isa="portable"), opened(int8, isa=isa)
+        np.testing.assert_array_equal(streamed(fast, frames), streamed(portable, frames))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_float_is_the_float_model(fp32: bytes, graph: Graph, spectra: Float32Array, isa: str) -> None:
+    with torch.no_grad():
+        enhanced, _ = FloatModel(graph)(torch.from_numpy(np.ascontiguousarray(spectra.transpose(2, 0, 1)))[None])
+    wanted = enhanced[0].permute(1, 2, 0).numpy()
+    found = streamed(opened(fp32, "fp32", isa), spectra)
+    assert 10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()) > 100
+
+
+# --- the hop ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_hop_is_analysis_step_synthesis(fp32: bytes, mixture: Float32Array, isa: str) -> None:
+    """The transforms in C against NumPy's, around the same network."""
+    whole, inner, analysis, synthesis = opened(fp32, "fp32", isa), opened(fp32, "fp32", isa), Analysis(), Synthesis()
+    spectrum, enhanced = (np.zeros((N_BINS, 2), np.float32) for _ in range(2))
+    found, wanted = (np.zeros((200, HOP_SAMPLES), np.float32) for _ in range(2))
+    for i, hop in enumerate(mixture[: found.size].reshape(found.shape)):
+        whole.process(hop, found[i])
+        analysis.push(hop, spectrum)
+        inner.step(spectrum, enhanced)
+        synthesis.push(enhanced, wanted[i])
+    assert 10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()) > 100
+
+
+GARBAGE = {"nan": np.nan, "infinity": np.inf, "minus infinity": -np.inf, "huge": 1e30, "beyond the limit": -9.0}
+
+
+@pytest.mark.parametrize("value", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_is_repaired_as_the_denoiser_repairs_it(int8: bytes, mixture: Float32Array, value: float) -> None:
+    engine, hop = opened(int8), mixture[:HOP_SAMPLES].copy()
+    hop[[3, 100]] = value
+    out, mended = np.zeros(HOP_SAMPLES, np.float32), hop.copy()
+    assert engine.process(hop, out) == repair(mended)
+    other, wanted = opened(int8), np.zeros(HOP_SAMPLES, np.float32)
+    other.process(mended, wanted)
+    np.testing.assert_array_equal(out, wanted)
+    assert np.isfinite(out).all()
+
+
+def test_any_chunks_give_the_same_samples(int8: bytes, mixture: Float32Array) -> None:
+    samples = mixture[:20_000]
+
+    def denoised(*cuts: int) -> Float32Array:
+        denoiser = Denoiser(opened(int8))
+        parts = [denoiser.feed(part) for part in np.split(samples, cuts)]
+        return np.concatenate([*parts, denoiser.flush()])
+
+    np.testing.assert_array_equal(denoised(), denoised(1, 2, 700, 701, 9_999))
+
+
+def test_streams_share_nothing_and_reset_is_a_new_one(int8: bytes, spectra: Float32Array) -> None:
+    one, other = opened(int8), opened(int8)
+    wanted = streamed(one, spectra[:20])
+    streamed(other, spectra[300:320])
+    one.reset()
+    for i, frame in enumerate(spectra[:20]):
+        found = np.empty_like(frame)
+        one.step(frame, found)
+        other.step(spectra[400 + i], np.empty_like(frame))
+        np.testing.assert_array_equal(found, wanted[i])
+
+
+def test_a_stream_goes_on_from_its_state(int8: bytes, spectra: Float32Array) -> None:
+    engine = opened(int8)
+    streamed(engine, spectra[:20])
+    kept: dict[str, StateArray] = engine.states()
+    wanted = streamed(engine, spectra[20:30])
+    fresh = opened(int8)
+    fresh.set_states(kept)
+    np.testing.assert_array_equal(streamed(fresh, spectra[20:30]), wanted)
+
+
+# --- sizes, and what it refuses -----------------------------------------------------------------------------------
+
+
+def test_it_is_small(int8: bytes, fp32: bytes) -> None:
+    assert len(int8) <= 60 * 1024
+    assert opened(int8).n_stream_bytes <= 80 * 1024
+    assert opened(fp32, "fp32").n_stream_bytes <= 80 * 1024
+
+
+def test_every_changed_byte_is_found(int8: bytes) -> None:
+    """A sample over the whole file, its header byte by byte."""
+    places = [*range(128), *np.random.default_rng(1).integers(128, len(int8), 400).tolist()]
+    for place in places:
+        bad = bytearray(int8)
+        bad[place] ^= 0x41
+        with pytest.raises(Failure, match="refuses it"):
+            opened(bytes(bad))
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 15, 64, 1000, -1])
+def test_cut_weights_are_refused(int8: bytes, n_bytes: int) -> None:
+    with pytest.raises(Failure, match="refuses it"):
+        opened(int8[:n_bytes])
+
+
+def test_more_bytes_are_refused(int8: bytes) -> None:
+    with pytest.raises(Failure, match="refuses it"):
+        opened(int8 + bytes(16))
+
+
+def test_float_weights_are_no_int8_weights(fp32: bytes) -> None:
+    with pytest.raises(Failure, match="holds fp32 weights"):
+        opened(fp32, "int8")
+
+
+def test_unknown_kernels_are_refused(int8: bytes) -> None:
+    with pytest.raises(Failure, match="refuses it"):
+        opened(int8, isa="abacus")

@@ -1,0 +1,127 @@
+"""The native engine judged in C (`tests/native`): each kernel against portable C, sanitized, fuzzed, emulated."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from c_programs import NO_VECTORS, SANITIZED, compiled, output
+
+from edge_runtime.stft import Float32Array
+from quant.emit.native import emitter as emit_native
+from quant.int8.reference import Reference
+from quant.network.graph import Graph
+from quant.ptq.quantize import Quantized
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+
+
+@pytest.fixture(scope="module", params=[[], [NO_VECTORS]], ids=["vectors", "scalar"])
+def check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("check") / "check", "check.c", *SANITIZED, *request.param)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_kernel_is_the_portable_one(check: Path, seed: int) -> None:
+    """Random shapes and numbers for each row of the table that dispatch reads, under ASan and UBSan."""
+    output(check, "kernels", seed, 30)
+
+
+@pytest.mark.parametrize("signal", ["noise", "silence", "tiny", "loud"])
+def test_whole_hops_are_clean_under_sanitizers(
+    check: Path, quantized: Quantized, graph: Graph, tmp_path: Path, signal: str
+) -> None:
+    (tmp_path / "int8").write_bytes(emit_native.emit(quantized.graph, quantized.plan).data)
+    (tmp_path / "fp32").write_bytes(emit_native.emit(graph).data)
+    for isa in output(check, "isas").split():
+        for precision in ("int8", "fp32"):
+            assert "hops" in output(check, "hops", tmp_path / precision, isa, 6, signal)
+
+
+def test_weights_and_audio_are_fuzzed(quantized: Quantized, tmp_path: Path) -> None:
+    """A few seconds of mutated weights; what is accepted runs on garbage without leaving its memory."""
+    (tmp_path / "int8").write_bytes(emit_native.emit(quantized.graph, quantized.plan).data)
+    fuzz = compiled(tmp_path / "fuzz", "fuzz.c", "-DSTANDALONE", *SANITIZED)
+    output(fuzz, 4, tmp_path / "int8")
+
+
+class Target(NamedTuple):
+    arch: str
+    compiler: str
+    flags: tuple[str, ...]
+
+
+A64 = Target("aarch64", "aarch64-linux-gnu-gcc", ("-static",))
+# 32-bit: what every Armv7-A has; the NEON file asks for more by itself and is chosen at run time.
+A32 = Target("arm", "arm-linux-gnueabihf-gcc", ("-static", "-march=armv7-a", "-mfpu=vfpv3-d16"))
+A32_SCALAR = A32._replace(flags=(*A32.flags, NO_VECTORS))  # the same 8-bit products as on Armv6 and microcontrollers
+# Cores, and the kernel sets that they have: a wrong instruction traps.
+CORES = [
+    (A64, "cortex-a53", ["neon", "portable"]),
+    (A64, "cortex-a72", ["neon", "portable"]),
+    (A64, "cortex-a76", ["dotprod", "neon", "portable"]),
+    (A32, "cortex-a7", ["neon", "portable"]),
+    (A32, "cortex-a15", ["neon", "portable"]),
+    (A32_SCALAR, "cortex-a7", ["scalar", "portable"]),
+]
+
+
+@pytest.fixture(scope="module")
+def arm_check(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Target, str], list[str]]:
+    """(target, core) -> the command that runs `check` there; compiled once a target."""
+    built: dict[Target, Path] = {}
+
+    def command(target: Target, cpu: str) -> list[str]:
+        arch, compiler, flags = target
+        emulator = shutil.which(f"qemu-{arch}-static") or shutil.which(f"qemu-{arch}")
+        if shutil.which(compiler) is None or emulator is None:
+            pytest.skip(f"needs Debian's {compiler} and qemu-user-static")
+        if target not in built:
+            out = tmp_path_factory.mktemp("arm") / "check"
+            built[target] = compiled(out, "check.c", *flags, compiler=compiler)
+        return [emulator, "-cpu", cpu, str(built[target])]
+
+    return command
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(("target", "cpu", "isas"), CORES)
+def test_arm_kernels_are_the_portable_ones(
+    arm_check: Callable[[Target, str], list[str]], target: Target, cpu: str, isas: list[str]
+) -> None:
+    check = arm_check(target, cpu)
+    assert output(*check, "isas").split() == isas
+    output(*check, "kernels", 1, 20)
+
+
+@pytest.fixture(scope="module")
+def replayed(
+    tmp_path_factory: pytest.TempPathFactory, quantized: Quantized, spectra_3_s: Float32Array
+) -> tuple[Path, Path]:
+    """int8 weights, and 3 s of speech with what the integer reference makes of it."""
+    folder = tmp_path_factory.mktemp("replay")
+    (folder / "int8").write_bytes(emit_native.emit(quantized.graph, quantized.plan).data)
+    reference = Reference(quantized.graph, quantized.plan)
+    enhanced = np.stack([reference.step(frame) for frame in spectra_3_s])
+    frames = np.concatenate([spectra_3_s.reshape(-1, 514), enhanced.reshape(-1, 514)], 1)
+    frames.astype("<f4").tofile(folder / "frames")
+    return folder / "int8", folder / "frames"
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(("target", "cpu", "isas"), CORES)
+def test_arm_streams_are_the_references(
+    arm_check: Callable[[Target, str], list[str]],
+    replayed: tuple[Path, Path],
+    target: Target,
+    cpu: str,
+    isas: list[str],
+) -> None:
+    """Bit for bit, through every kernel set."""
+    check = arm_check(target, cpu)
+    for isa in isas:
+        assert "bit for bit" in output(*check, "replay", *replayed, isa)

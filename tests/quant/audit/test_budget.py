@@ -1,0 +1,199 @@
+"""Budget: the table adds up, each line can break alone, and nothing heavy is imported to say so."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+import boards
+from edge_runtime.errors import Failure
+from quant.audit import budget, counts
+from quant.inputs.checkpoint import Checkpoint
+from quant.int8.plan import prepare
+from quant.int8.recipe import load
+from quant.network.passes import streaming_graph
+
+NETWORK = counts.blank()
+RPI4 = boards.load("rpi4")
+REPORT = budget.report(RPI4, NETWORK)
+
+
+def int8_report() -> budget.BudgetReport:
+    prepared, precision = prepare(streaming_graph(NETWORK), load("static"))
+    return budget.report(RPI4, NETWORK, precision, streaming=prepared)
+
+
+def board(**limits) -> boards.Board:
+    return msgspec.structs.replace(RPI4, budget=msgspec.structs.replace(RPI4.budget, **limits))
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_the_published_network_fits_every_board(name):
+    report = budget.report(boards.load(name), NETWORK)
+    assert not report.exceeded
+    budget.check(report)
+
+
+def test_rows_add_up_to_the_totals():
+    assert sum(row.share for row in REPORT.rows) == pytest.approx(1)
+    assert sum(row.n_parameters for row in REPORT.rows) == REPORT.n_parameters == 48_245
+    assert sum(row.published_macs for row in REPORT.rows) == REPORT.published_macs == 32_998_378
+    assert sum(row.layer.macs_frame for row in REPORT.rows) == REPORT.totals.macs_frame
+
+
+def test_the_published_figures_name_their_convention():
+    assert REPORT.as_published == (
+        "as published: 23.67 K learned (48.2 K with ERB), 33.0 MMAC/s, ptflops 0.7 over 63 frames"
+    )
+
+
+TOTALS = REPORT.totals
+
+
+@pytest.mark.parametrize(
+    ("limits", "line", "value", "layer"),
+    [
+        ({"n_parameters": 48_244}, "n_parameters", 48_245, "erb.bands"),
+        ({"mmacs_per_s": 20.0}, "mmacs_per_s", TOTALS.mmacs_per_s, "dpgrnn1.inter_rnn"),
+        ({"model_bytes": TOTALS.weight_bytes - 1}, "model_bytes", TOTALS.weight_bytes, "erb.bands"),
+        (
+            {"ram_bytes": TOTALS.ram_bytes - 1, "model_bytes": TOTALS.weight_bytes},
+            "ram_bytes",
+            TOTALS.ram_bytes,
+            "erb.bands",
+        ),
+    ],
+)
+def test_the_line_that_broke_is_named_with_its_largest_layer(limits, line, value, layer):
+    report = budget.report(board(**limits), NETWORK)
+    (broken,) = report.broken
+    assert (broken.name, broken.value, broken.largest_layer) == (line, value, layer)
+    with pytest.raises(Failure) as caught:
+        budget.check(report)
+    message = str(caught.value)
+    assert broken.sentence in message
+    assert layer in broken.sentence
+    assert report.exceeded == (broken.sentence,)
+    assert "\n" not in message
+
+
+def test_a_limit_that_is_met_exactly_holds():
+    limits = {
+        "n_parameters": 48_245,
+        "model_bytes": TOTALS.weight_bytes,
+        "ram_bytes": TOTALS.ram_bytes,
+        "mmacs_per_s": TOTALS.mmacs_per_s,
+    }
+    assert not budget.report(board(**limits), NETWORK).exceeded
+
+
+def test_every_broken_line_is_in_the_failure():
+    report = budget.report(board(n_parameters=1, mmacs_per_s=1.0, model_bytes=1, ram_bytes=1), NETWORK)
+    assert len(report.exceeded) == 4
+    with pytest.raises(Failure) as caught:
+        budget.check(report)
+    assert all(line.title in str(caught.value) for line in report.lines)
+
+
+def test_int8_changes_bytes_and_no_macs():
+    report = int8_report()
+    assert report.totals.macs_frame == REPORT.totals.macs_frame
+    assert report.totals.weight_bytes < REPORT.totals.weight_bytes
+    assert report.totals.state_bytes < REPORT.totals.state_bytes
+    assert 0.5 < report.totals.int8_share < 1
+    assert REPORT.totals.int8_share == 0
+    assert report.n_parameters == REPORT.n_parameters
+
+
+def test_the_report_is_json():
+    read = json.loads(json.dumps(budget.to_dict(REPORT)))
+    assert read["fits"] is True
+    assert read["exceeded"] == []
+    assert read["published"]["macs"] == 32_998_378
+    assert (read["published"]["n_learned"], read["published"]["n_fixed"]) == (23_669, 24_576)
+    assert read["totals"]["macs_frame"] == sum(layer["macs_frame"] for layer in read["layers"])
+    assert sum(layer["n_parameters"] for layer in read["layers"]) == 48_245
+    first = next(layer for layer in read["layers"] if layer["name"] == "encoder.en_convs.0.bn")
+    assert first["shape"] == [16, 65]
+    lines = [line["name"] for line in read["budget"]]
+    assert lines == ["n_parameters", "mmacs_per_s", "model_bytes", "ram_bytes"]
+
+
+@pytest.mark.parametrize("make", [lambda: REPORT, int8_report], ids=["float", "int8"])
+def test_the_table_shows_every_layer_that_counts(make):
+    console = pytest.importorskip("rich.console")
+    report = make()
+    out = io.StringIO()
+    console.Console(file=out, width=160).print(budget.render(report))
+    text = out.getvalue()
+    assert "…" not in text
+    assert "no room" not in text
+    names = {line.split()[0] for line in text.splitlines() if line}
+    assert {row.layer.name for row in report.rows if not row.quiet} <= names
+    assert report.as_published in text
+    assert report.as_executed in text
+    assert all(line.sentence in text for line in report.lines)
+    assert text.rstrip().endswith("fits rpi4")
+
+
+@pytest.mark.parametrize(("width", "lost"), [(120, 1), (100, 2), (80, 4)])
+def test_a_narrow_terminal_loses_columns_not_digits(width, lost):
+    console = pytest.importorskip("rich.console")
+    out = io.StringIO()
+    console.Console(file=out, width=width).print(budget.render(int8_report()))
+    assert "…" not in out.getvalue()
+    (line,) = (line for line in out.getvalue().splitlines() if line.startswith("no room for "))
+    assert line.split(":")[0].count(",") + 1 == lost
+
+
+def test_a_broken_budget_says_so_under_the_table():
+    console = pytest.importorskip("rich.console")
+    out = io.StringIO()
+    report = budget.report(board(mmacs_per_s=20.0), NETWORK)
+    console.Console(file=out, width=160).print(budget.render(report))
+    assert "MMAC/s: 22.38 exceeds 20" in out.getvalue()
+    assert out.getvalue().rstrip().endswith("exceeds the budget of rpi4")
+
+
+def test_a_target_is_counted_as_its_recipe_plans():
+    assert budget.for_target("rpi4") == REPORT
+    assert budget.for_target("rpi4", recipe="static") == int8_report()
+
+
+def test_a_checkpoint_is_counted_by_its_own_weights(monkeypatch):
+    """A pruned layer shows in the MACs without zero weights, and only there."""
+    name = "dpgrnn1.intra_fc.weight"
+    sparse = NETWORK.params | {name: 0 * NETWORK.params[name]}
+    monkeypatch.setattr("quant.inputs.checkpoint.load", lambda path: Checkpoint("any.tar", "", sparse))
+    totals = budget.for_target("rpi4", "any.tar").totals
+    assert totals.nonzero_macs_frame == TOTALS.nonzero_macs_frame - 16 * 16 * 33
+    assert totals.macs_frame == TOTALS.macs_frame
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rpi9",), "unknown board 'rpi9'"),
+        (("rpi4", None, "statik"), "unknown recipe 'statik'"),
+        (("rpi4", "missing.tar"), "missing.tar"),
+    ],
+)
+def test_what_is_unknown_fails_in_one_line(arguments, message):
+    with pytest.raises(Failure, match=message):
+        budget.for_target(*arguments)
+
+
+def test_counting_imports_nothing_heavy():
+    heavy = "{'torch', 'onnx', 'onnxruntime', 'ai_edge_litert', 'rich'}"
+    code = (
+        "import sys; from quant import budget; "
+        "budget.to_dict(budget.for_target('rpi4', recipe='static')); "
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,112 @@
+"""Builds beyond the default: files for other software, and a network of other sizes from its training to its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from calibration.mixing import Mix
+from edge_runtime.engines.golden import check_golden
+from edge_runtime.manifest import open_artifact
+from quant.audit import compare
+from quant.build import stages
+from quant.build.stages import Settings
+from quant.cli import main
+from quant.emit.onnx import official, tensorrt_rules
+from quant.inputs import checkpoint, source, trained
+from quant.network.gtcrn import Config
+from quant.training import runs, trainer
+
+MORE = {"model.official.onnx", "model.official.fp32.onnx", "model.tensorrt.onnx"}
+TINY = Mix(n_clips=2, clip_ms=400, warmup_ms=0)
+QUICK = trainer.Settings(steps=2, validate_every=2, n_workers=0)
+SMALL = Config(channels=12, n_dpgrnn=1, dilations=(1, 2, 4))
+
+
+def silent(message: str) -> None:
+    """Progress that nobody reads."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_clips() -> Iterator[None]:
+    """Seconds in place of a quarter of a minute, as in tests/quant/build/test_build.py."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stages, "Mix", partial(Mix, n_clips=4, clip_ms=1500))
+        patched.setattr(stages, "GOLDEN_SAMPLES", 16_000)
+        patched.setattr(stages, "ACCURACY_SAMPLES", 8_000)
+        patched.setattr(runs, "CALIBRATION_MIX", Mix(n_clips=2, clip_ms=1500))
+        yield
+
+
+# --- other software ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("more") / "rpi4"
+    assert main(["build", "--target", "rpi4", "--out", str(out), "--io", "official", "--qdq", "tensorrt"]) == 0
+    return out
+
+
+def test_the_files_are_in_the_manifest_and_in_the_report(folder: Path) -> None:
+    opened = open_artifact(folder)
+    opened.check_all()
+    assert set(opened.manifest.files) >= MORE
+    assert not MORE & set(opened.manifest.model_files()), "no engine of ours runs them"
+    report = json.loads((folder / "report.json").read_text())
+    assert {name: report["files"][name]["bytes"] for name in MORE} == {n: (folder / n).stat().st_size for n in MORE}
+    assert report["tensorrt"]["golden_snr_db"] >= stages.INT8_FLOOR_DB
+
+
+def test_the_others_are_what_they_are_without_them(folder: Path, tmp_path: Path) -> None:
+    stages.build(Settings("rpi4", out=tmp_path / "plain"), silent)
+    plain = {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}
+    assert not MORE & set(plain)
+    for name in {n for n in plain if n.startswith(("model", "golden", "plan", "ranges", "recipe"))}:
+        assert (folder / name).read_bytes() == plain[name], name
+
+
+def test_they_keep_their_rules(folder: Path) -> None:
+    found = source.open_source(None, None)
+    assert (folder / "model.official.fp32.onnx").read_bytes() == official.emit(found.graph).data
+    assert tensorrt_rules.violations((folder / "model.tensorrt.onnx").read_bytes()) == []
+
+
+# --- a network of other sizes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    job = runs.Job(tmp_path_factory.mktemp("scratch"), mix=TINY, settings=QUICK, config=SMALL)
+    return runs.train(replace(job, settings=replace(QUICK, share_teacher=0.0)), silent, from_scratch=True)
+
+
+def test_it_is_trained_built_and_verified_in_every_engine(weights: Path, tmp_path: Path) -> None:
+    assert checkpoint.load(weights).config == SMALL
+    built = stages.build(Settings("rpizero2w", checkpoint=weights, out=tmp_path / "small", official_io=True), silent)
+    rows = check_golden(open_artifact(built.folder))
+    assert len(rows) == 6
+    assert all(row.ok for row in rows)
+    compared = compare.compare(
+        compare.open_side("channels=12,dpgrnn=1,dilations=1,2,4", None, "static"),
+        compare.open_side(str(built.folder)),
+    )
+    assert [change.name for change in compared.totals if change.difference] == []
+
+
+def test_it_is_trained_under_8_bit_rounding_and_built(weights: Path, tmp_path: Path) -> None:
+    path = runs.qat(runs.Job(tmp_path / "run", checkpoint=weights, mix=TINY, settings=QUICK), silent)
+    assert trained.load(path).config == SMALL
+    built = stages.build(Settings("rpizero2w", checkpoint=path, out=tmp_path / "small"), silent)
+    assert all(row.ok for row in check_golden(open_artifact(built.folder)))
+    assert built.report["budget"]["published"]["n_learned"] == 12_009
+
+
+def test_it_goes_on_from_its_own_weights(weights: Path, tmp_path: Path) -> None:
+    job = runs.Job(tmp_path / "more", checkpoint=weights, mix=TINY, settings=replace(QUICK, steps=1))
+    assert checkpoint.load(runs.train(job, silent)).config == SMALL

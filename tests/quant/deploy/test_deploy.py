@@ -1,0 +1,320 @@
+"""`quant deploy` to a real sshd of this machine: new releases become current, broken ones never do."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import far_side
+import msgspec
+import numpy as np
+import pytest
+from far_side import Board
+from toy_artifact import manifest, toy
+
+import boards
+from edge_runtime.errors import Failure
+from edge_runtime.install.receive import ID_CHARACTERS
+from quant.artifact import folder as artifact
+from quant.artifact import signing
+from quant.cli import main
+from quant.deploy import board_python, release
+from quant.deploy.board_python import BoardPython
+from quant.deploy.ssh import Address
+
+PLATFORM = f"linux_{platform.machine()}"
+needs_sshd = pytest.mark.skipif(
+    not Path(far_side.SSHD).exists() or not shutil.which("ssh"), reason="needs sshd and ssh (Debian: openssh-server)"
+)
+
+
+def model(folder: Path, **changes: object) -> Path:
+    """The toy artifact with its digest."""
+    copy = Path(shutil.copytree(toy().directory, folder))
+    artifact.write_manifest(copy, msgspec.structs.replace(toy().manifest, **changes))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """Its Python has NumPy and the others, and ONNX Runtime; its systemctl does what a test says."""
+    folder = tmp_path_factory.mktemp("board")
+    packages = far_side.dependencies(folder / "packages", (*far_side.RUNTIME, "pip", "onnxruntime"))
+    (folder / "bin").mkdir()
+    systemctl = folder / "bin" / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$*" >>{folder}/systemctl.log\n! test -e {folder}/systemctl.$2\n')
+    systemctl.chmod(0o755)
+    environment = {
+        "PYTHONPATH": str(packages),
+        "PATH": f"{folder}/bin:{os.environ['PATH']}",
+        "XDG_CONFIG_HOME": f"{folder}/config",
+    }
+    with far_side.sshd(folder, environment) as served:
+        yield served
+
+
+@pytest.fixture
+def fresh(board: Board) -> Board:
+    """Nothing deployed yet."""
+    for name in ("root", "config"):
+        shutil.rmtree(board.folder / name, ignore_errors=True)
+    for path in board.folder.glob("systemctl.*"):
+        path.unlink()
+    return board
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A wheel in dist/, two artifacts that differ in a word, and one that breaches its golden vectors."""
+    (tmp_path / "dist").mkdir()
+    far_side.wheel(tmp_path / "dist", PLATFORM)
+    model(tmp_path / "one")
+    model(tmp_path / "two", recipe="another")
+    breach(model(tmp_path / "breach"))
+    return tmp_path
+
+
+def breach(folder: Path) -> None:
+    """Golden vectors that no engine reaches, in an artifact that is whole."""
+    arrays = dict(np.load(folder / "golden.npz"))
+    (folder / "golden.npz").write_bytes(artifact.npz_bytes(arrays | {"enhanced_int8": 2 * arrays["enhanced_int8"]}))
+    artifact.write_manifest(folder, manifest(folder))
+
+
+def command(board: Board, desk: Path, name: str, *more: str) -> list[str]:
+    options = [f"--model={desk / name}", f"--wheels={desk / 'dist'}", "--target=host"]
+    return ["deploy", *board.arguments, *options, *more]
+
+
+def deployed(board: Board, desk: Path, name: str, capfd, *more: str) -> dict:
+    assert main(command(board, desk, name, "--json", *more)) == 0, capfd.readouterr().err
+    return json.loads(capfd.readouterr().out)
+
+
+def refused(argv: list[str], capfd) -> str:
+    """The last line of standard error; those before are progress."""
+    assert main(argv) == 1
+    *progress, error = capfd.readouterr().err.splitlines()
+    assert error.startswith("quant: error: ")
+    assert all(line.startswith("quant: ") and "error" not in line for line in progress)
+    return error
+
+
+def current(board: Board) -> str | None:
+    link = board.folder / "root" / "current"
+    return link.resolve().name if link.exists() else None
+
+
+@needs_sshd
+def test_the_first_the_second_and_back(fresh, desk, capfd):
+    first = deployed(fresh, desk, "one", capfd)
+    assert first["current"] == first["sha256"][:ID_CHARACTERS] == current(fresh)
+    assert first["previous"] is None
+    assert list(first["steps"]) == ["unpack", "install", "verify", "doctor", "switch", "tidy"]
+    golden = first["steps"]["verify"]["detail"]["golden"]
+    assert {(row["engine"], row["ok"]) for row in golden} == {("onnx", True), ("tflite", None)}
+    second = deployed(fresh, desk, "two", capfd)
+    assert (second["current"], second["previous"]) == (current(fresh), first["current"])
+    assert second["current"] != first["current"]
+    assert list((fresh.folder / "root" / "incoming").iterdir()) == []
+    back = deployed(fresh, desk, "two", capfd, "--rollback")
+    assert (back["current"], back["previous"]) == (first["current"], second["current"])
+    assert current(fresh) == first["current"]
+    again = deployed(fresh, desk, "two", capfd)
+    assert "install" not in again["steps"], "it lies there already"
+    assert (again["current"], again["previous"]) == (second["current"], first["current"])
+    model(desk / "three", recipe="third")
+    third = deployed(fresh, desk, "three", capfd)
+    assert third["steps"]["tidy"]["detail"] == {"removed": [first["current"]]}
+    kept = sorted(path.name for path in (fresh.folder / "root" / "releases").iterdir())
+    assert kept == sorted([second["current"], third["current"]])
+
+
+@needs_sshd
+def test_a_release_that_breaches_its_golden_vectors_never_becomes_current(fresh, desk, capfd):
+    first = deployed(fresh, desk, "one", capfd)["current"]
+    assert "no release before this one is kept; deploy" in refused(command(fresh, desk, "one", "--rollback"), capfd)
+    error = refused(command(fresh, desk, "breach"), capfd)
+    assert "step verify: " in error
+    assert "golden vectors breached by onnx" in error
+    assert error.endswith(f"; {first} is current as before")
+    assert current(fresh) == first
+    assert [path.name for path in (fresh.folder / "root" / "releases").iterdir()] == [first]
+
+
+@needs_sshd
+def test_a_wheel_that_does_not_work_is_found_there(fresh, desk, capfd):
+    far_side.wheel(desk / "dist", PLATFORM, broken=True)
+    error = refused(command(fresh, desk, "one"), capfd)
+    assert "step verify: golden.py: broken on purpose; nothing is current" in error
+    assert current(fresh) is None
+
+
+@needs_sshd
+def test_what_the_board_lacks_is_named(fresh, desk, capfd):
+    lacking = desk / "dist" / "edge_denoise-0.1.0-py3-none-any.whl"
+    (path,) = (desk / "dist").iterdir()
+    more = b"Requires-Dist: nonesuch-of-ours>=1\nRequires-Dist: tqdm"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(lacking, "w") as new:
+        for name in old.namelist():
+            data = old.read(name).replace(b"Requires-Dist: tqdm", more)
+            new.writestr(name, data.replace(f"none-{PLATFORM}".encode(), b"none-any"))
+    path.unlink()
+    error = refused(command(fresh, desk, "one"), capfd)
+    assert "step install: " in error
+    assert "nonesuch-of-ours" in error
+    assert "give --with-deps" in error
+
+
+@needs_sshd
+def test_a_service_is_restarted_and_one_that_fails_goes_back(fresh, desk, capfd):
+    first = deployed(fresh, desk, "one", capfd, "--service")
+    assert first["steps"]["service"]["detail"]["units"] == ["edge-denoise.service"]
+    calls = (fresh.folder / "systemctl.log").read_text().splitlines()
+    assert [line.split()[1] for line in calls] == ["daemon-reload", "enable", "restart", "is-active"]
+    unit = (fresh.folder / "config/systemd/user/edge-denoise.service").read_text()
+    root = fresh.folder / "root"
+    assert f"ExecStart={root}/current/venv/bin/edge-denoise live --model {root}/current/artifact --capture" in unit
+    (fresh.folder / "systemctl.is-active").touch()
+    error = refused(command(fresh, desk, "two", "--service"), capfd)
+    assert "step service: " in error
+    assert "journalctl --user -u edge-denoise.service" in error
+    assert error.endswith(f"{first['current']} is current as before")
+    assert current(fresh) == first["current"]
+
+
+@needs_sshd
+def test_a_bundle_that_arrives_changed_is_not_run(fresh, desk, capfd, monkeypatch):
+    real = release.checking
+    monkeypatch.setattr(release, "checking", lambda s, sha256: real(s, sha256).replace(sha256 + " ", "0" * 64 + " "))
+    assert "step check: " in refused(command(fresh, desk, "one"), capfd)
+    assert current(fresh) is None
+
+
+@needs_sshd
+def test_one_deployment_at_a_time(fresh, desk, capfd):
+    (fresh.folder / "root").mkdir()
+    with (fresh.folder / "root" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another deployment is at work; wait for it" in refused(command(fresh, desk, "one"), capfd)
+
+
+@needs_sshd
+def test_roll_back_where_nothing_is(fresh, desk, capfd):
+    assert "step find: " in refused(command(fresh, desk, "one", "--rollback"), capfd)
+
+
+@needs_sshd
+def test_connections_that_fail(fresh, desk, tmp_path, capfd):
+    argv = command(fresh, desk, "one")
+    other = tmp_path / "other"
+    shutil.copy(fresh.folder / "host_key", other)
+    swap = [f"--identity={other}" if a.startswith("--identity") else a for a in argv]
+    error = refused(swap, capfd)
+    assert f"error: {fresh.user}@127.0.0.1: Permission denied (publickey" in error
+    assert "put your public key there with ssh-copy-id" in error
+    swap = [f"--port={far_side.free_port()}" if a.startswith("--port") else a for a in argv]
+    assert "Connection refused; enable ssh there" in refused(swap, capfd)
+    swap = ["--ssh-option=UserKnownHostsFile=/dev/null" if a.startswith("--ssh-option") else a for a in argv]
+    assert "Host key verification failed.; connect once with ssh by hand" in refused(swap, capfd)
+    swap = ["--python=nonesuch" if a.startswith("--python") else a for a in argv]
+    assert "nonesuch: " in refused(swap, capfd)
+
+
+LOCAL = [
+    ("no target", ["deploy", "pi@board"], "--target is missing; name a board"),
+    ("unknown board", ["deploy", "pi@board", "--target=rpi9"], "unknown board 'rpi9'"),
+    ("an option as host", ["deploy", "--target=host", "--", "-oProxyCommand=x"], "not a destination"),
+    ("two units", None, "not allowed with argument"),
+    ("PCM without a unit", ["deploy", "pi@board", "--target=host", "--capture=x"], "give --service too"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), [row[1:] for row in LOCAL], ids=[row[0] for row in LOCAL])
+def test_what_is_refused_before_anything_is_asked(desk, monkeypatch, capfd, argv, message):
+    monkeypatch.chdir(desk)
+    argv = argv or ["deploy", "pi@board", "--target=host", "--service", "--unit=x"]
+    assert main([*argv[:1], f"--model={desk / 'one'}", *argv[1:]]) in (1, 2)
+    assert message in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_another_board_another_key_or_a_changed_artifact_is_not_sent(desk, tmp_path, capfd):
+    base = ["deploy", "pi@nowhere.invalid", f"--wheels={desk / 'dist'}"]
+    assert "built for host, not for rpi4" in refused([*base, "--target=rpi4", f"--model={desk / 'one'}"], capfd)
+    signing.keygen(tmp_path / "key")
+    key = f"--key={tmp_path / 'key.pub'}"
+    assert "not signed" in refused([*base, "--target=host", f"--model={desk / 'one'}", key], capfd)
+    (desk / "one" / "model.onnx").write_bytes(b"x")
+    assert "model.onnx: has 1 bytes" in refused([*base, "--target=host", f"--model={desk / 'one'}"], capfd)
+
+
+def test_a_dry_run_prints_every_command_and_asks_nobody(desk, capfd):
+    base = ["deploy", "pi@nowhere.invalid", "--target=host", f"--model={desk / 'one'}", f"--wheels={desk / 'dist'}"]
+    assert main([*base, "--dry-run", "--port=2222", "--extra=onnx"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 5
+    ssh = [line for line in lines if line.startswith("ssh ")]
+    assert all("-o BatchMode=yes" in line and "-p 2222 -- pi@nowhere.invalid" in line for line in ssh)
+    assert lines[1].startswith(f"quant bundle {desk / 'one'} --wheel {desk / 'dist'}/edge_denoise")
+    assert "sha256sum -c" in lines[3]
+    assert "python3 .local/share/edge-denoise/incoming/ID.bundle install --root" in lines[4]
+    assert lines[4].endswith("--extra onnx'")
+    assert main([*base, "--dry-run", "--json"]) == 0
+    assert len(json.loads(capfd.readouterr().out)["commands"]) == 5
+
+
+PI = BoardPython(machine="aarch64", word_bits=64, python=(3, 11), glibc=(2, 36), free_bytes=1 << 30)
+FITS = [
+    ("manylinux_2_17_aarch64", True), ("manylinux2014_aarch64", True), ("manylinux_2_36_aarch64", True),
+    ("manylinux_2_39_aarch64", False), ("manylinux_2_17_x86_64", False), ("manylinux_2_17_armv7l", False),
+    ("linux_aarch64", True), ("any", True), ("musllinux_1_2_aarch64", False), ("win_arm64", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tag", "fits"), FITS)
+def test_which_wheels_install_on_a_pi(tag, fits):
+    assert PI.runs(tag) == fits
+
+
+def test_a_32_bit_system_on_a_64_bit_kernel_wants_armv7l():
+    small = msgspec.structs.replace(PI, word_bits=32)
+    assert small.architecture == "armv7l"
+    assert small.runs("manylinux2014_armv7l")
+    assert not small.runs("linux_aarch64")
+
+
+ANSWER = '{{"machine": "aarch64", "word_bits": 64, "python": [3, {}], "glibc": [2, 31], "free_bytes": 1}}'
+ANSWERS = [
+    ("nothing", "", "did not answer"),
+    ("a greeting", "Welcome!\n", "did not answer"),
+    ("other JSON", "{}", "did not answer"),
+    ("too old", ANSWER.format(9), "its Python is 3.9; name a Python from 3.10 to 3.13 with --python"),
+    ("too new", ANSWER.format(14), "its Python is 3.14; name a Python from 3.10 to 3.13 with --python"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
+def test_a_board_whose_python_will_not_do(text, message):
+    with pytest.raises(Failure, match=message):
+        board_python.parse(text, "pi@board")
+
+
+@pytest.mark.parametrize("name", [name for name in boards.names() if boards.load(name).os])
+def test_what_a_dry_run_assumes_of_every_board(name):
+    assumed = board_python.assumed(boards.load(name))
+    assert assumed.runs("manylinux_2_17_x86_64" if name == "host" else "manylinux_2_17_aarch64")
+
+
+def test_the_unit_quotes_what_systemd_would_read(tmp_path):
+    settings = release.Settings(Address("pi@board"), "host", tmp_path, service=True, capture='a "b" %h $X')
+    text = release.unit_text(settings, boards.load("host"))
+    assert '--capture "a \\"b\\" %%h $$X"' in text
+    assert "ExecStart=%h/.local/share/edge-denoise/current/" in text
+    assert "ExecStart=/opt/x/current/" in release.unit_text(replace(settings, root="/opt/x"), boards.load("host"))

@@ -1,0 +1,228 @@
+"""`quant build --target generic-c`: C that compiles without a warning and proves itself, here and emulated."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from places import ROOT, TESTS
+
+from calibration.mixing import Mix
+from edge_runtime import native as library
+from edge_runtime.engines import native
+from edge_runtime.engines.golden import check_golden
+from edge_runtime.errors import Failure
+from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, open_artifact
+from quant.build import stages
+from quant.emit.native import c_project
+
+WARN = "WARN=-Wall -Wextra -Werror -pedantic"
+ARMV7 = "-O2 -march=armv7-a -mfpu=vfpv3-d16 -static"
+CORTEX_M = TESTS / "edge_runtime" / "native" / "cortex_m" / "run.sh"
+SIZES = r"text (\d+) bytes \(code, tables and weights\), data (\d+), bss (\d+)"
+NEEDS = {"memcpy", "memset", "memmove", "strcmp", "sqrtf"}  # of the C library, as README.md says
+
+pytestmark = pytest.mark.skipif(not shutil.which("gcc") or not shutil.which("make"), reason="no C compiler or make")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_clips() -> Iterator[None]:
+    """Seconds in place of a quarter of a minute."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stages, "Mix", partial(Mix, n_clips=4, clip_ms=1500))
+        patched.setattr(stages, "ACCURACY_SAMPLES", 4_000)
+        yield
+
+
+def settings(out: Path) -> stages.Settings:
+    return stages.Settings("generic-c", out=out)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stages.build(settings(tmp_path_factory.mktemp("firmware") / "c"), lambda message: None).folder
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "c"))
+
+
+def make(folder: Path, *variables: str) -> None:
+    done = subprocess.run(["make", WARN, *variables], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def self_test(folder: Path, *emulator: str) -> tuple[int, list[str]]:
+    """Exit status and lines."""
+    done = subprocess.run([*emulator, "./self_test"], cwd=folder, capture_output=True, text=True, timeout=300)
+    return done.returncode, (done.stdout + done.stderr).splitlines()
+
+
+def emulator(arch: str, cpu: str, compiler: str) -> list[str]:
+    found = shutil.which(f"qemu-{arch}-static") or shutil.which(f"qemu-{arch}")
+    if found is None or shutil.which(compiler) is None:
+        pytest.skip(f"needs Debian's qemu-user-static and {compiler}")
+    return [found, "-cpu", cpu]
+
+
+def compiles_32_bit_x86(tmp_path: Path) -> bool:
+    source = tmp_path / "probe.c"
+    source.write_text('#include <stdio.h>\nint main(void) { return puts("") < 0; }\n')
+    return subprocess.run(["gcc", "-m32", source, "-o", tmp_path / "probe"], capture_output=True).returncode == 0
+
+
+def test_it_is_an_artifact_like_any_other(folder: Path) -> None:
+    opened = open_artifact(folder)
+    opened.check_all()
+    assert {path.name for path in folder.iterdir()} == {*opened.manifest.files, MANIFEST_FILE, DIGEST_FILE}
+    assert (opened.manifest.board, set(opened.manifest.models)) == ("generic-c", {"native"})
+    assert [(row.precision, row.ok) for row in check_golden(opened)] == [("fp32", True), ("int8", True)]
+    with pytest.raises(Failure, match="holds an artifact already"):
+        stages.build(settings(folder), lambda message: None)
+
+
+def test_the_licence_is_this_projects(folder: Path) -> None:
+    assert (folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+def test_two_builds_are_equal(folder: Path, tmp_path: Path) -> None:
+    again = stages.build(settings(tmp_path / "again"), lambda message: None).folder
+    assert {f.name: f.read_bytes() for f in again.iterdir()} == {f.name: f.read_bytes() for f in folder.iterdir()}
+
+
+def test_no_line_names_this_machine(folder: Path) -> None:
+    for path in folder.iterdir():
+        assert str(ROOT).encode() not in path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("variables", "n_sets"),
+    [
+        ((), 2),
+        (("SIMD=1",), None),  # as many as the processor can run
+        (("PRECISION=fp32",), 2),
+        (("PRECISION=fp32", "SIMD=1"), None),
+        (("SIMD=1", "CFLAGS=-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"), None),
+        (("CFLAGS=-Os",), 2),
+    ],
+)
+def test_make_and_self_test(copy: Path, variables: tuple[str, ...], n_sets: int | None) -> None:
+    make(copy, *variables)
+    status, lines = self_test(copy)
+    assert status == 0, lines
+    assert len(lines) == (n_sets or len(library.isas()))
+    how = "within their bounds" if "PRECISION=fp32" in variables else "bit for bit"
+    assert all(f"16 frames and 62 hops {how}" in line and line.endswith(": ok") for line in lines), lines
+
+
+def test_32_bit_x86(copy: Path, tmp_path: Path) -> None:
+    """As on a microcontroller, pointers and size_t have four bytes."""
+    if not compiles_32_bit_x86(tmp_path):
+        pytest.skip("no 32-bit C library (Debian: libc6-dev-i386 lib32gcc-12-dev)")
+    make(copy, "CFLAGS=-O2 -m32 -msse2 -mfpmath=sse")
+    assert self_test(copy)[0] == 0
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(
+    ("arch", "compiler", "flags", "cpus"),
+    [
+        ("arm", "arm-linux-gnueabihf-gcc", ARMV7, {"cortex-a7": "neon", "cortex-a15": "neon"}),
+        ("aarch64", "aarch64-linux-gnu-gcc", "-O2 -static", {"cortex-a53": "neon", "cortex-a76": "dotprod"}),
+    ],
+)
+def test_on_emulated_arm(copy: Path, arch: str, compiler: str, flags: str, cpus: dict[str, str]) -> None:
+    emulator(arch, "max", compiler)
+    make(copy, "SIMD=1", f"CC={compiler}", f"CFLAGS={flags}")
+    for cpu, fastest in cpus.items():
+        status, lines = self_test(copy, *emulator(arch, cpu, compiler))
+        assert (status, lines[0].split()[0]) == (0, fastest), lines
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+def test_on_an_emulated_armv6(copy: Path) -> None:
+    """The first Pi's and Zero's processor: no distribution's C library here is for it, so zig links its own."""
+    if importlib.util.find_spec("ziglang") is None:
+        pytest.skip("needs the extra `wheels`")
+    run = emulator("arm", "arm1176", "gcc")
+    zig = f"{sys.executable} -m ziglang cc -target arm-linux-musleabihf -mcpu=arm1176jzf_s"
+    make(copy, f"CC={zig}", "CFLAGS=-O2 -static", "SIMD=1")
+    status, lines = self_test(copy, *run)
+    assert (status, [line.split()[0] for line in lines]) == (0, ["scalar", "portable"]), lines
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+@pytest.mark.parametrize("core", ["m7", "m55"])
+def test_on_an_emulated_microcontroller(folder: Path, core: str) -> None:
+    """Cortex-M with an FPU, no operating system: bit for bit, and the sizes that docs/native.md tells."""
+    if not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"):
+        pytest.skip("needs Debian's gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm")
+    done = subprocess.run([CORTEX_M, folder, core], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout
+    assert f"{core} scalar int8: 16 frames and 62 hops bit for bit" in said
+    assert f"{core} scalar fp32: 16 frames and 62 hops within their bounds" in said
+    texts = [(int(text), int(data), int(bss)) for text, data, bss in re.findall(SIZES, said)]
+    assert [(data, bss) for _, data, bss in texts] == [(0, 0), (0, 0)], "the caller owns every byte of RAM"
+    assert [text <= most for (text, _, _), most in zip(texts, (95_000, 145_000), strict=True)] == [True, True]
+    assert len(re.findall(r"\d{7} instructions a hop, \d{4} bytes of stack", said)) == 2
+
+
+def test_the_engine_needs_five_functions_and_no_memory_of_its_own(copy: Path) -> None:
+    make(copy, "CFLAGS=-O2 -fno-pie -no-pie")  # else tables of pointers count as data, for the loader fills them in
+    library = next(copy.glob("build-*/libedge_denoise.a"))
+    done = subprocess.run(["nm", str(library)], capture_output=True, text=True, check=True)
+    symbols = [line.split()[-2:] for line in done.stdout.splitlines() if len(line.split()) >= 2]
+    defined = {name for kind, name in symbols if kind in "TtRrDdBbC"}
+    assert {name for kind, name in symbols if kind == "U"} - defined <= NEEDS
+    assert [name for kind, name in symbols if kind in "DdBbC"] == [], "no globals that change"
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("ed_weights_int8.c", "changed since it was written"),
+        ("test_vectors_int8.c", "frame 15"),
+    ],
+)
+def test_what_was_changed_is_found(copy: Path, file: str, words: str) -> None:
+    """The last word of the first array."""
+    text = (copy / file).read_text()
+    end = text.index("\n};")
+    other = "0x3f800000" if text[end - 10 : end] != "0x3f800000" else "0x40000000"
+    (copy / file).write_text(text[: end - 10] + other + text[end:])
+    make(copy)
+    status, lines = self_test(copy)
+    assert status == 1
+    assert words in lines[0]
+    assert lines[-1] == "portable: FAILED"
+
+
+def test_the_size_of_a_state_is_the_engines(folder: Path) -> None:
+    for model in c_project.MODELS.values():
+        data = (folder / model).read_bytes()
+        entry = open_artifact(folder).manifest.models["native"]["int8" if model == "model.native" else "fp32"]
+        engine = native.open_model(data, entry, "int8" if model == "model.native" else "fp32", 1)
+        assert (
+            c_project.state_bytes(data) == engine.n_stream_bytes + engine.n_scratch_bytes + c_project.STATE_HEAD_BYTES
+        )
+
+
+def test_without_a_compiled_engine_it_fails_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ImportError("no library")
+
+    monkeypatch.setattr(library, "load_library", missing)
+    with pytest.raises(Failure, match="not compiled here; install a C compiler"):
+        stages.build(settings(tmp_path / "out"), lambda message: None)
+    assert list(tmp_path.iterdir()) == []

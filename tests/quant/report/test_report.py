@@ -1,0 +1,481 @@
+"""report.json and report.html: the schema holds, the same inputs give the same bytes, measurements are taken in whole
+or refused, verdicts and regressions follow their tables, and the page is fit to be read."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from functools import partial
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import numpy as np
+import pytest
+import soundfile as sf
+
+import boards
+from calibration.mixing import Mix
+from edge_runtime.errors import Failure
+from edge_runtime.manifest import DIGEST_FILE, digest_line, open_artifact
+from quant import cli
+from quant.build import stages
+from quant.build.stages import Settings
+from quant.report import measured, page, regressions, remake, schema, verdict
+
+RPI4 = msgspec.structs.replace(boards.load("rpi4"), preferred_engine="tflite")  # what the rows below are of
+Json = dict[str, Any]
+
+
+def silent(message: str) -> None:
+    """Progress that nobody reads."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact of the trained default; half a second is measured, one second is golden."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stages, "Mix", partial(Mix, n_clips=4, clip_ms=1500))
+        patched.setattr(stages, "GOLDEN_SAMPLES", 16_000)
+        patched.setattr(stages, "ACCURACY_SAMPLES", 8_000)
+        out = tmp_path_factory.mktemp("report") / "rpi4"
+        stages.build(Settings("rpi4", out=out), silent)
+    return out
+
+
+@pytest.fixture
+def mine(folder: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    import shutil
+
+    return Path(shutil.copytree(folder, tmp_path / "artifact"))
+
+
+@pytest.fixture(scope="module")
+def built(folder: Path) -> Json:
+    return schema.read(folder / "report.json")
+
+
+def bench_row(**changes: Any) -> Json:
+    spread = {"p50": 158.0, "p95": 170.0, "p99": 190.0, "max": 900.0, "mean": 160.0}
+    machine = {
+        "cpu": "Raspberry Pi 4 Model B Rev 1.4",
+        "arch": "aarch64",
+        "os": "Debian",
+        "n_cores": 4,
+        "python": "3.11.2",
+    }
+    return {
+        "engine": "tflite", "precision": "int8", "n_threads": 1, "n_frames": 2000, "frame_us": spread, "hop_us": spread,
+        "rtf": 0.01, "load_ms": 12.0, "rss_bytes": 38_000_000, "machine": machine,
+    } | changes  # fmt: skip
+
+
+def evaluation(d_pesq: float) -> Json:
+    """As `quant eval --json` prints it, with a clip that the report does not keep."""
+    difference = {"mean": d_pesq, "low": d_pesq - 0.01, "high": d_pesq + 0.01}
+    systems = [
+        {"system": "noisy", "n_clips": 4, "means": {"pesq": 1.6}, "against": None, "differences": {}},
+        {"system": "tflite fp32", "n_clips": 4, "means": {"pesq": 2.1}, "against": None, "differences": {}},
+        {"system": "tflite int8", "n_clips": 4, "means": {"pesq": 2.1 + d_pesq}, "against": "tflite fp32",
+         "differences": {"pesq": difference}},
+    ]  # fmt: skip
+    by_snr = dict.fromkeys(("0 dB", "5 dB", "10 dB"), systems)
+    return {"systems": systems, "groups": {"snr": by_snr}, "clips": [{"clip": "a"}]}
+
+
+def hard_row(ok: bool) -> Json:
+    return {
+        "system": "tflite int8", "stimulus": "tone 440 Hz", "quantity": "difference to float, to the input",
+        "unit": "dB", "value": -20.0 if ok else 3.0, "bound": -6, "is_upper": True, "why": "", "error": "", "ok": ok,
+    }  # fmt: skip
+
+
+def written(path: Path, value: Any) -> Path:
+    path.write_text(json.dumps(value))
+    return path
+
+
+# --- report.json --------------------------------------------------------------------------------------------------
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    published = json.loads((files("quant") / schema.SCHEMA_FILE).read_text())
+    assert published == schema.schema()
+    jsonschema.Draft202012Validator.check_schema(published)
+
+
+def test_a_built_report_obeys_the_schema(built: Json) -> None:
+    jsonschema.validate(built, schema.schema())
+    for part in ("verdict", "budget", "memory", "provenance"):
+        broken = {key: value for key, value in built.items() if key != part}
+        with pytest.raises(jsonschema.ValidationError, match=part):
+            jsonschema.validate(broken, schema.schema())
+
+
+def test_nothing_is_claimed_that_nobody_measured(built: Json) -> None:
+    assert (built["quality"], built["robustness"], built["benches"], built["history"]) == (None, None, [], None)
+    unknown = {j["question"] for j in built["verdict"] if j["status"] == "unknown"}
+    assert {"What did 8 bits cost?", "Does it hold on hard input?"} <= unknown
+    assert all(j["todo"] for j in built["verdict"] if j["status"] != "good")
+
+
+def test_histograms_tell_what_the_grid_clips(built: Json) -> None:
+    assert len(built["histograms"]) == 6
+    for h in built["histograms"]:
+        assert sum(h["counts"]) == h["n_values"]
+        assert 0 <= h["clipped_share"] < 0.5
+        whole = h["low"] <= h["minimum"] and h["maximum"] <= h["high"]
+        assert (h["clipped_share"] == 0) == whole, h["tap"]
+
+
+# --- taking measurements in ---------------------------------------------------------------------------------------
+
+
+def test_remaking_without_anything_gives_the_same_bytes(mine: Path, folder: Path) -> None:
+    remake.remake(mine, remake.Taken())
+    for path in folder.iterdir():
+        assert (mine / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_measurements_are_kept_and_the_manifest_agrees(mine: Path, tmp_path: Path) -> None:
+    bench = written(tmp_path / "bench.json", bench_row(engine="native"))
+    remake.remake(mine, remake.Taken(benches=[bench]))
+    taken = remake.Taken(
+        evaluation=written(tmp_path / "eval.json", evaluation(-0.004)),
+        robustness=written(tmp_path / "hard.json", {"rows": [hard_row(True)]}),
+    )
+    found = remake.remake(mine, taken)
+    assert (len(found["benches"]), len(found["robustness"])) == (1, 1)
+    assert "clips" not in found["quality"]
+    status = {j["question"]: j["status"] for j in found["verdict"]}
+    assert set(status.values()) == {"good"}, status
+    open_artifact(mine).check_all()
+    jsonschema.validate(json.loads((mine / "report.json").read_text()), schema.schema())
+    html = (mine / "report.html").read_text()
+    assert "Fits, measured, and within every bound" in html
+    assert "Raspberry Pi 4 Model B Rev 1.4" in html
+    remake.remake(mine, remake.Taken())
+    assert (mine / "report.html").read_text() == html, "what was taken in stays, byte for byte"
+
+
+def test_a_bench_is_of_one_engine_of_all_or_a_list(tmp_path: Path) -> None:
+    """As `edge-denoise bench --json` prints it with and without --engine, and as people collect it."""
+    rows = [bench_row(), bench_row(engine="native")]
+    found = [
+        measured.bench(written(tmp_path / f"{name}.json", content))
+        for name, content in (("all", {"rows": rows, "failed": [], "machine": PC}), ("list", rows), ("one", rows[1]))
+    ]
+    assert [[(row["engine"], row["rtf"]) for row in part] for part in found] == [
+        [("tflite", 0.01), ("native", 0.01)],
+        [("tflite", 0.01), ("native", 0.01)],
+        [("native", 0.01)],
+    ]
+    with pytest.raises(Failure, match="edge-denoise bench --json"):
+        measured.bench(written(tmp_path / "eval.json", {"rows": [{"system": "tflite int8"}]}))
+
+
+def test_a_new_bench_takes_the_place_of_the_old_one() -> None:
+    old, other = bench_row(rtf=0.5), bench_row(engine="native")
+    assert measured.merged([old, other], [bench_row()]) == [other, bench_row()]
+
+
+def test_rows_of_an_evaluation_as_csv(tmp_path: Path) -> None:
+    lines = ["clip,system,pesq,error,snr_db,subset"]
+    for clip, base in (("a", 2.0), ("b", 2.4)):
+        lines += [
+            f"{clip},noisy,1.5,,3.0,x",
+            f"{clip},onnx fp32,{base},,3.0,x",
+            f"{clip},onnx int8,{base - 0.1},,3.0,x",
+        ]
+    lines.append("c,noisy,,PesqError: silent,,y")
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    found = measured.quality(tmp_path / "rows.csv")
+    int8 = next(s for s in found["systems"] if s["system"] == "onnx int8")
+    assert int8["against"] == "onnx fp32"
+    assert int8["differences"]["pesq"]["mean"] == pytest.approx(-0.1)
+    assert set(found["groups"]) == {"subset"}
+
+
+@pytest.mark.parametrize(
+    ("taken", "words"),
+    [
+        ({"benches": ["absent.json"]}, "cannot be read"),
+        ({"benches": ["eval.json"]}, "edge-denoise bench --json"),
+        ({"evaluation": "bench.json"}, "quant eval --pairs"),
+        ({"evaluation": "empty.csv"}, "--rows FILE.csv"),
+        ({"robustness": "bench.json"}, "--suite robustness"),
+        ({"clips": ["bench.json"]}, "cannot be read as audio"),
+        ({"clips": ["silence.wav"]}, "holds no sound"),
+        ({"clips": ["short.wav:long.wav"]}, "differ in length"),
+        ({"against": "nowhere"}, "no report"),
+    ],
+)
+def test_what_is_not_what_was_asked_for_is_refused_and_nothing_changes(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: Json, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "bench.json", bench_row())
+    written(tmp_path / "eval.json", evaluation(0))
+    (tmp_path / "empty.csv").write_text("clip,system\n")
+    for name, n, gain in (("silence", 16000, 0), ("short", 16000, 0.1), ("long", 17000, 0.1)):
+        sf.write(tmp_path / f"{name}.wav", gain * np.sin(np.arange(n)), 16000)
+    before = (mine / "report.json").read_bytes()
+    paths = {
+        k: v if k == "clips" else [Path(p) for p in v] if isinstance(v, list) else Path(v) for k, v in taken.items()
+    }
+    with pytest.raises(Failure, match=re.escape(words)):
+        remake.remake(mine, remake.Taken(**paths))
+    assert (mine / "report.json").read_bytes() == before
+    assert sorted(p.name for p in mine.parent.iterdir() if p.name.startswith(".")) == []
+
+
+def test_a_clip_of_the_user_is_heard_in_five_ways(mine: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    clean = 0.1 * np.sin(np.arange(48_000) / 20) * (rng.random(48_000) > 0.5)
+    sf.write(tmp_path / "clean.wav", clean, 48_000)
+    sf.write(tmp_path / "noisy.wav", clean + 0.01 * rng.standard_normal(48_000), 48_000)
+    found = remake.remake(mine, remake.Taken(clips=[f"{tmp_path}/noisy.wav:{tmp_path}/clean.wav"]))
+    golden, own = found["clips"]
+    assert [s["role"] for s in own["signals"]] == ["noisy", "fp32", "int8", "clean", "difference"]
+    assert own["seconds"] == 1.0
+    played = {s["role"]: s["rms_dbfs"] + s["gain_db"] for s in own["signals"] if s["role"] != "difference"}
+    assert max(played.values()) - min(played.values()) < 0.05, "matched in level"
+    html = (mine / "report.html").read_text()
+    assert html.count("<audio") == len(golden["signals"]) + len(own["signals"])
+    assert str(tmp_path) not in html
+
+
+# --- the verdict --------------------------------------------------------------------------------------------------
+
+BAD_HOP = {"p50": 9e3, "p95": 17e3, "p99": 20e3, "max": 3e4, "mean": 1e4}
+PC = {"cpu": "Intel", "arch": "x86_64", "os": "Debian", "n_cores": 2}
+ESTIMATE = {"engine": "tflite", "precision": "int8", "low_ms": 0.9, "high_ms": 1.6, "source": "counts"}
+VERDICTS = [
+    # what the report has, question, status, words of the answer
+    ({}, "Does it fit?", "good", "tightest: parameters, 27% used"),
+    ({"arena": 9_000_000}, "Does it fit?", "bad", "over budget: RAM"),
+    ({"file": 3_000_000}, "Does it fit?", "bad", "flash, model.tflite 3,000,000 of 2,097,152"),
+    ({}, "Is it fast enough?", "unknown", "neither measured nor estimated"),
+    ({"benches": [bench_row()]}, "Is it fast enough?", "good", "measured on Raspberry Pi 4"),
+    ({"benches": [bench_row(machine=PC)]}, "Is it fast enough?", "caution", "Intel, which is not this board"),
+    ({"benches": [bench_row(machine=PC), bench_row()]}, "Is it fast enough?", "good", "measured on Raspberry Pi 4"),
+    ({"benches": [bench_row(rtf=0.3)]}, "Is it fast enough?", "caution", "over the budget of 25% of a core"),
+    ({"benches": [bench_row(rtf=1.2, hop_us=BAD_HOP)]}, "Is it fast enough?", "bad", "slower than sound"),
+    ({"benches": [bench_row(engine="onnx")]}, "Is it fast enough?", "unknown", "neither"),
+    ({"estimates": [ESTIMATE]}, "Is it fast enough?", "caution", "estimated, not measured: 0.9 to 1.6 ms"),
+    ({"estimates": [ESTIMATE | {"high_ms": 20.0}]}, "Is it fast enough?", "bad", "estimated"),
+    ({"quality": evaluation(0.01)}, "What did 8 bits cost?", "good", "PESQ +0.010"),
+    ({"quality": evaluation(-0.019)}, "What did 8 bits cost?", "good", "PESQ -0.019"),
+    ({"quality": evaluation(-0.04)}, "What did 8 bits cost?", "caution", "PESQ -0.040"),
+    ({"quality": evaluation(-0.06)}, "What did 8 bits cost?", "bad", "PESQ -0.060"),
+    ({"quality": {"systems": [], "groups": {}}}, "What did 8 bits cost?", "unknown", "no PESQ"),
+    ({"robustness": [hard_row(True)]}, "Does it hold on hard input?", "good", "all 1 bounds hold"),
+    ({"robustness": [hard_row(True), hard_row(False)]}, "Does it hold on hard input?", "bad", "1 of 2"),
+    ({}, "Is it really 8 bits?", "good", "in tflite"),
+    ({"share": 0.5}, "Is it really 8 bits?", "caution", "runs the rest in float"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("has", "question", "status", "words"), VERDICTS)
+def test_the_verdict(built: Json, has: Json, question: str, status: str, words: str) -> None:
+    whole = copy.deepcopy(built) | {"estimates": []}
+    whole["memory"]["arena_bytes"] = has.get("arena", whole["memory"]["arena_bytes"])
+    whole["files"]["model.tflite"]["bytes"] = has.get("file", whole["files"]["model.tflite"]["bytes"])
+    whole["coverage"]["tflite"]["int8_share"] = has.get("share", whole["coverage"]["tflite"]["int8_share"])
+    whole |= {key: value for key, value in has.items() if key not in ("arena", "file", "share")}
+    found = next(j for j in verdict.judge(whole, RPI4) if j["question"] == question)
+    assert (found["status"], words in found["answer"]) == (status, True), found
+    assert bool(found["todo"]) == (status != "good")
+
+
+def test_without_a_system_the_library_is_judged_and_no_command_asked_for(built: Json) -> None:
+    own = [ESTIMATE | {"engine": "libedge_denoise"}, ESTIMATE | {"engine": "native", "high_ms": 20.0}]
+    judged = verdict.judge(copy.deepcopy(built) | {"estimates": own}, boards.load("generic-c"))
+    found = next(j for j in judged if j["question"] == "Is it fast enough?")
+    assert (found["status"], "edge-denoise" in found["todo"]) == ("caution", False)
+
+
+def test_the_worst_answer_settles_the_whole() -> None:
+    rows = [(("good", "good"), "good"), (("good", "caution"), "caution"), (("caution", "unknown"), "unknown"),
+            (("unknown", "bad", "good"), "bad")]  # fmt: skip
+    for statuses, whole in rows:
+        assert verdict.overall([{"status": s} for s in statuses]) == whole
+
+
+# --- against an older artifact ------------------------------------------------------------------------------------
+
+REGRESSIONS = [
+    # path into the report, factor, what is named, or "" where the limit holds
+    (("files", "model.onnx", "bytes"), 1.04, ""),
+    (("files", "model.onnx", "bytes"), 1.06, "file bytes model.onnx +6.0% (allowed +5%)"),
+    (("files", "model.onnx", "bytes"), 0.5, ""),
+    (("budget", "totals", "macs_frame"), 1.02, "MACs a frame +2.0%"),
+    (("memory", "arena_bytes"), 1.1, "arena bytes +10.0%"),
+    (("coverage", "tflite", "int8_share"), 0.9, "int8 share tflite"),
+    (("quality", "systems", 2, "means", "pesq"), 0.98, "pesq tflite int8"),
+    (("quality", "systems", 2, "means", "pesq"), 1.02, ""),
+    (("benches", 0, "hop_us", "p50"), 1.2, "hop µs tflite int8 on Raspberry Pi 4"),
+    (("robustness", 0, "ok"), 0, "broken bounds +1"),
+]
+
+
+@pytest.mark.parametrize(("path", "factor", "named"), REGRESSIONS)
+def test_what_got_worse_is_named(built: Json, path: tuple[str | int, ...], factor: float, named: str) -> None:
+    whole = {"quality": evaluation(0.0), "benches": [bench_row()], "robustness": [hard_row(True)]}
+    old, new = copy.deepcopy(built | whole), copy.deepcopy(built | whole)
+    *parents, last = path
+    place: Any = new
+    for key in parents:
+        place = place[key]
+    place[last] = place[last] * factor
+    found = regressions.compare(old, new, "old")
+    worse = [c for c in found["changes"] if c["regressed"]]
+    assert len(worse) == bool(named), worse
+    if not named:
+        regressions.refuse_regressions(found, "here")
+        return
+    with pytest.raises(Failure, match=re.escape(named)):
+        regressions.refuse_regressions(found, "here")
+
+
+def test_what_is_no_longer_measured_is_missing(built: Json) -> None:
+    found = regressions.compare(built | {"benches": [bench_row()]}, built, "old")
+    assert found["missing"] == ["hop µs tflite int8 on Raspberry Pi 4 Model B Rev 1.4"]
+
+
+def test_the_command_exits_1_on_a_regression(mine: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+    assert cli.main(["report", str(mine), "--against", str(folder), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["history"]["against"] == "rpi4"
+    older = json.loads((folder / "report.json").read_text())
+    older["memory"]["arena_bytes"] //= 2
+    (tmp_path / "old").mkdir()
+    written(tmp_path / "old" / "report.json", older)
+    assert cli.main(["report", str(mine), "--against", str(tmp_path / "old")]) == 1
+    out, err = capsys.readouterr()
+    assert "WORSE" in out
+    assert "arena bytes +100.0%" in err
+    assert len([line for line in err.splitlines() if "error" in line]) == 1
+
+
+def test_a_report_of_an_older_build_is_refused(mine: Path) -> None:
+    written(mine / "report.json", {"board": "rpi4"})
+    manifest = json.loads((mine / "manifest.json").read_text())
+    manifest["files"]["report.json"]["bytes"] = (mine / "report.json").stat().st_size
+    written(mine / "manifest.json", manifest)
+    (mine / DIGEST_FILE).write_bytes(digest_line((mine / "manifest.json").read_bytes()))
+    with pytest.raises(Failure, match=r"not a report of this version.*quant build"):
+        remake.remake(mine, remake.Taken())
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+
+class Reader(HTMLParser):
+    """What a screen reader and a checker look for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headings: list[int] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.title, self._in_title = "", False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        self._in_title = tag == "title"
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.links += [found[a] or "" for a in ("src", "href", "xlink:href", "srcset", "action") if a in found]
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.title, self._in_title = data, False
+
+
+@pytest.fixture(scope="module")
+def read(folder: Path) -> Reader:
+    reader = Reader()
+    reader.feed((folder / "report.html").read_text())
+    return reader
+
+
+def test_the_page_needs_nothing_else(folder: Path, read: Reader) -> None:
+    html = (folder / "report.html").read_text()
+    assert html.lstrip().startswith("<!doctype html>")
+    assert len(html) < page.MOST_BYTES
+    assert {link.split(":")[0] for link in read.links if not link.startswith("#")} == {"data"}
+    assert not re.search(r"@import|url\((?!#|[\"']?data:)|fetch\(|XMLHttpRequest", html)
+
+
+def test_headings_are_in_order_ids_are_unique_and_links_lead_somewhere(read: Reader) -> None:
+    assert read.headings[0] == 1
+    assert read.headings.count(1) == 1
+    assert all(b <= a + 1 for a, b in zip(read.headings, read.headings[1:], strict=False))
+    assert len(read.ids) == len(set(read.ids))
+    assert {link[1:] for link in read.links if link.startswith("#")} <= set(read.ids)
+    assert "edge-denoise report: default.trained on Raspberry Pi 4 Model B" in read.title
+
+
+def test_whatever_is_seen_can_be_read_aloud(read: Reader) -> None:
+    for tag, attrs in read.tags:
+        if tag == "img":
+            assert len(attrs["alt"] or "") > 10
+        if tag in ("audio", "meter") or attrs.get("role") in ("img", "region"):
+            assert attrs["aria-label"]
+    assert [a["lang"] for t, a in read.tags if t == "html"] == ["en"]
+
+
+def contrast(a: str, b: str) -> float:
+    """WCAG 2: relative luminances, 1 to 21."""
+
+    def luminance(colour: str) -> float:
+        whole = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        parts = [int(whole[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_has_contrast_in_light_dark_and_print(folder: Path) -> None:
+    themes = re.findall(r":root \{([^}]*)\}", (folder / "report.html").read_text())
+    assert len(themes) == 3
+    for theme in themes:
+        colours = dict(re.findall(r"--(\w+):(#\w+)", theme))
+        for ink in ("ink", "muted", "a", "good", "caution", "bad", "unknown"):
+            for ground in ("bg", "card"):
+                assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground, colours)
+        for drawn in ("b", "c"):
+            assert contrast(colours[drawn], colours["card"]) >= 3, drawn
+
+
+def test_what_the_user_names_is_text_and_no_markup(built: Json, tmp_path: Path) -> None:
+    whole = copy.deepcopy(built) | {"clips": []}
+    whole["checkpoint"]["name"] = "<script>alert(1)</script>"
+    html = page.render(whole, RPI4, []).decode()
+    assert "<script>alert" not in html
+    assert hashlib.sha256(html.encode()).hexdigest() == hashlib.sha256(page.render(whole, RPI4, [])).hexdigest()
+
+
+def test_a_build_without_the_page_can_have_it_later(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "GOLDEN_SAMPLES", 16_000)
+    monkeypatch.setattr(stages, "ACCURACY_SAMPLES", 8_000)
+    out = tmp_path / "bare"
+    stages.build(Settings("rpi4", out=out, html=False), silent)
+    assert not (out / "report.html").exists()
+    remake.remake(out, remake.Taken())
+    assert (out / "report.html").read_bytes() == (folder / "report.html").read_bytes()
+    open_artifact(out).check_all()
