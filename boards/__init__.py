@@ -76,8 +76,11 @@ ENGINES = ("native", "onnx", "tflite")
 
 # pip extra of edge-denoise -> the engines that it installs
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "onnx": ("onnx",), "litert": ("tflite",), "tflite": ("tflite",), "build": ("onnx", "tflite"),
-}  # fmt: skip
+    "onnx": ("onnx",),
+    "litert": ("tflite",),
+    "tflite": ("tflite",),
+    "build": ("onnx", "tflite"),
+}
 
 _SUFFIX = ".toml"
 

@@ -75,9 +75,20 @@ def lines(figures: dict[str, Any]) -> list[str]:
 
 def _apart(artifact: Artifact, engine: str, precision: str, n_threads: int) -> tuple[dict[str, Any] | None, str]:
     command = [
-        sys.executable, "-m", "edge_runtime.cli", "bench", "--json", "--model", str(artifact.directory),
-        "--engine", engine, "--precision", precision, "--threads", str(n_threads),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "edge_runtime.cli",
+        "bench",
+        "--json",
+        "--model",
+        str(artifact.directory),
+        "--engine",
+        engine,
+        "--precision",
+        precision,
+        "--threads",
+        str(n_threads),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()

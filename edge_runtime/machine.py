@@ -10,10 +10,15 @@ from typing import Any, Final, TypedDict
 HOT_C: Final = 75.0  # a Pi slows down from 80 on
 # Raspberry Pi documentation, vcgencmd get_throttled: now, and since the start
 THROTTLED: Final = {
-    0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "near its temperature limit",
-    16: "under-voltage has occurred", 17: "the clock was capped", 18: "throttling has occurred",
+    0: "under-voltage",
+    1: "clock capped",
+    2: "throttled",
+    3: "near its temperature limit",
+    16: "under-voltage has occurred",
+    17: "the clock was capped",
+    18: "throttling has occurred",
     19: "the temperature limit was reached",
-}  # fmt: skip
+}
 
 
 class Machine(TypedDict):

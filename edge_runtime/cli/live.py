@@ -23,10 +23,20 @@ def add_live(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channels", default="mix", metavar="C", help="mix, all, or numbers such as 1,3; default: mix")
     parser.add_argument("--period-ms", type=_number(1, 200), default=16.0, metavar="MS", help="default: 16, one hop")
     parser.add_argument("--periods", type=_whole(2, 32), default=4, metavar="N", help="of a buffer; default: 4")
-    parser.add_argument("--margin-ms", type=_number(0, 500), default=12.0, metavar="MS",
-                        help="sound that playback holds in reserve; default: 12")  # fmt: skip
-    parser.add_argument("--settle-ms", type=_number(0, 10_000), default=300.0, metavar="MS",
-                        help="devices run so long on silence before they are heard; default: 300")  # fmt: skip
+    parser.add_argument(
+        "--margin-ms",
+        type=_number(0, 500),
+        default=12.0,
+        metavar="MS",
+        help="sound that playback holds in reserve; default: 12",
+    )
+    parser.add_argument(
+        "--settle-ms",
+        type=_number(0, 10_000),
+        default=300.0,
+        metavar="MS",
+        help="devices run so long on silence before they are heard; default: 300",
+    )
     _add_controls(parser)
     parser.add_argument("--bypass", action="store_true", help="start in bypass")
     parser.add_argument("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")

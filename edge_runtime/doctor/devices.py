@@ -19,8 +19,12 @@ HIDDEN: Final = (
 )  # fmt: skip
 # Which of several is proposed: a sound server's choice, then cards as they are, then cards through a converter.
 PREFERRED: Final = ("default", "pipewire", "pulse", "hw:", "plughw:", "")
-NODES: Final = {"Audio/Source": alsa.CAPTURE, "Audio/Source/Virtual": alsa.CAPTURE, "Audio/Sink": alsa.PLAYBACK,
-                "Audio/Duplex": alsa.PLAYBACK}  # fmt: skip
+NODES: Final = {
+    "Audio/Source": alsa.CAPTURE,
+    "Audio/Source/Virtual": alsa.CAPTURE,
+    "Audio/Sink": alsa.PLAYBACK,
+    "Audio/Duplex": alsa.PLAYBACK,
+}
 
 
 class Row(NamedTuple):

@@ -360,9 +360,12 @@ def summary(built: Built, elapsed_s: float) -> list[str]:
         f"files:    {sizes}",
         f"int8:     {f'{shares}, as the runtimes execute them' if shares else 'as planned, bit for bit'}",
         *(f"{engine + ':':<9} {_by_kind(c['nodes'])}" for engine, c in report["coverage"].items()),
-        *(f"tensorrt: {t['golden_snr_db']:.1f} dB to float in ONNX Runtime; TensorRT itself was not run"
-          for t in [report.get("tensorrt")] if t),
-    ]  # fmt: skip
+        *(
+            f"tensorrt: {t['golden_snr_db']:.1f} dB to float in ONNX Runtime; TensorRT itself was not run"
+            for t in [report.get("tensorrt")]
+            if t
+        ),
+    ]
 
 
 def _by_kind(nodes: list[dict[str, Any]]) -> str:

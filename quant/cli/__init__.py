@@ -65,11 +65,21 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     _corpora(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: build/BOARD")
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
-    parser.add_argument("--max-pesq-drop", type=_pesq_drop, metavar="X", help="search for the recipe: int8 where PESQ"
-                        " stays within X of float; the settings of --recipe hold, its rules do not")  # fmt: skip
+    parser.add_argument(
+        "--max-pesq-drop",
+        type=_pesq_drop,
+        metavar="X",
+        help="search for the recipe: int8 where PESQ"
+        " stays within X of float; the settings of --recipe hold, its rules do not",
+    )
     parser.add_argument("--no-report", action="store_true", help="leave report.html out; `quant report` makes it later")
-    parser.add_argument("--search-state", type=Path, metavar="F", help="journal of the search, to go on from; default:"
-                        " in the cache, one for each checkpoint, corpora and settings")  # fmt: skip
+    parser.add_argument(
+        "--search-state",
+        type=Path,
+        metavar="F",
+        help="journal of the search, to go on from; default:"
+        " in the cache, one for each checkpoint, corpora and settings",
+    )
     own = "`official`: write the ONNX models also with the four inputs of the official one, for sherpa-onnx and others"
     jetson = "`tensorrt`: write the 8-bit ONNX model also by TensorRT's rules (symmetric, explicit), for Jetson boards"
     parser.add_argument("--qdq", choices=("own", "tensorrt"), default="own", help=jetson)
@@ -101,14 +111,32 @@ def _pull(args: argparse.Namespace) -> int:
     pulled = assets.pull(progress=_say)
     if args.json:
         rows = [
-            {"id": p.asset.id, "kind": p.asset.kind, "licence": p.asset.licence, "attribution": p.asset.attribution,
-             "source": p.asset.source, "fetched": p.fetched, "files": [str(f) for f in p.files]}
+            {
+                "id": p.asset.id,
+                "kind": p.asset.kind,
+                "licence": p.asset.licence,
+                "attribution": p.asset.attribution,
+                "source": p.asset.source,
+                "fetched": p.fetched,
+                "files": [str(f) for f in p.files],
+            }
             for p in pulled
-        ]  # fmt: skip
+        ]
         return _print_json({"cache": str(assets.cache_dir()), "assets": rows})
-    _print_table(("asset", "kind", "from", "licence", "by", ""), [
-        (p.asset.id, p.asset.kind, str(p.asset), p.asset.licence, p.asset.attribution,
-         "fetched" if p.fetched else "in the cache") for p in pulled])  # fmt: skip
+    _print_table(
+        ("asset", "kind", "from", "licence", "by", ""),
+        [
+            (
+                p.asset.id,
+                p.asset.kind,
+                str(p.asset),
+                p.asset.licence,
+                p.asset.attribution,
+                "fetched" if p.fetched else "in the cache",
+            )
+            for p in pulled
+        ],
+    )
     print(f"in {assets.cache_dir()}")
     return command.DONE
 
@@ -156,9 +184,20 @@ def _build(args: argparse.Namespace) -> int:
     from quant.build import stages
 
     settings = stages.Settings(
-        args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges, args.out, args.force,
-        args.max_pesq_drop, args.search_state, args.io == "official", not args.no_report, args.qdq == "tensorrt",
-    )  # fmt: skip
+        args.target,
+        args.checkpoint,
+        args.speech,
+        args.noise,
+        args.recipe,
+        args.ranges,
+        args.out,
+        args.force,
+        args.max_pesq_drop,
+        args.search_state,
+        args.io == "official",
+        not args.no_report,
+        args.qdq == "tensorrt",
+    )
     start = time.monotonic()
     built = stages.build(settings, _say)
     if args.json:

@@ -85,9 +85,20 @@ def _settings(args: argparse.Namespace) -> Settings:
     target = args.target or ""
     artifact = args.model if args.model is not None else Path("build") / Path(target).stem
     return Settings(
-        address, target, artifact, args.wheels, args.with_deps, tuple(args.extra), args.unit, args.service,
-        args.capture, args.playback, args.key, args.python, args.root,
-    )  # fmt: skip
+        address,
+        target,
+        artifact,
+        args.wheels,
+        args.with_deps,
+        tuple(args.extra),
+        args.unit,
+        args.service,
+        args.capture,
+        args.playback,
+        args.key,
+        args.python,
+        args.root,
+    )
 
 
 def _print(args: argparse.Namespace, told: dict[str, Any]) -> int:

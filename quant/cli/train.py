@@ -42,8 +42,14 @@ def add_qat_arguments(parser: argparse.ArgumentParser) -> None:
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """What `quant train` takes."""
     parser.add_argument("--from-scratch", action="store_true", help="start from random weights, not a checkpoint")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="sizes",
-                        help="another network, from scratch: channels=12, dpgrnn=1, dilations=1,2,5 ...")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="sizes",
+        help="another network, from scratch: channels=12, dpgrnn=1, dilations=1,2,5 ...",
+    )
     parser.set_defaults(share_teacher=0.0)  # the float network would be its own teacher
     _add_common(parser)
 
@@ -59,8 +65,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X", help="peak (default: 1e-4)")
     parser.add_argument("--validate-every", type=int, default=50, metavar="N", help="steps (default: 50)")
     parser.add_argument("--patience", type=int, default=8, metavar="N", help="validations without a gain (default: 8)")
-    parser.add_argument("--keep", choices=("best", "last"), default="best",
-                        help="weights: of the best validation, or of the last step (default: best)")  # fmt: skip
+    parser.add_argument(
+        "--keep",
+        choices=("best", "last"),
+        default="best",
+        help="weights: of the best validation, or of the last step (default: best)",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda (default: cpu)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that mix sounds (default: 1)")

@@ -51,9 +51,14 @@ class Address:
     def ssh(self, control: str) -> list[str]:
         """The ssh command line up to the remote command."""
         ours = [
-            "BatchMode=yes", f"ConnectTimeout={CONNECT_TIMEOUT_S}", "ControlMaster=auto", f"ControlPath={control}",
-            f"ControlPersist={PERSIST_S}", "ServerAliveInterval=15", "ServerAliveCountMax=4",
-        ]  # fmt: skip
+            "BatchMode=yes",
+            f"ConnectTimeout={CONNECT_TIMEOUT_S}",
+            "ControlMaster=auto",
+            f"ControlPath={control}",
+            f"ControlPersist={PERSIST_S}",
+            "ServerAliveInterval=15",
+            "ServerAliveCountMax=4",
+        ]
         named = [part for option in (*self.options, *ours) for part in ("-o", option)]  # ssh takes the first it meets
         port = ["-p", str(self.port)] if self.port is not None else []
         identity = ["-i", str(self.identity), "-o", "IdentitiesOnly=yes"] if self.identity is not None else []

@@ -114,8 +114,11 @@ def compared(systems: Sequence[System], against: str) -> list[System]:
     if not (Path(against) / MANIFEST_FILE).is_file():
         remedy = f"name an artifact, or one of: {', '.join(labels)}"
         raise Failure("is no system and no artifact", where=f"--against {against}", remedy=remedy)
-    bases = {s.open.engine: s for s in _models(Path(against), f"{against.rstrip('/')} ")
-             if isinstance(s.open, Model) and s.open.precision == FLOAT}  # fmt: skip
+    bases = {
+        s.open.engine: s
+        for s in _models(Path(against), f"{against.rstrip('/')} ")
+        if isinstance(s.open, Model) and s.open.precision == FLOAT
+    }
     if not bases:
         raise Failure("holds no float model that an engine here can run", where=f"--against {against}")
     any_base = next(iter(bases.values()))

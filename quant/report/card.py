@@ -26,10 +26,14 @@ PAPER: Final = "https://ieeexplore.ieee.org/document/10448310"
 TAGS: Final = ("speech-enhancement", "noise-suppression", "denoising", "gtcrn", "streaming", "int8", "onnx", "tflite")
 # What `quant eval` calls a figure -> what the hub calls it, and how people read it.
 METRICS: Final = {
-    "pesq": ("pesq", "PESQ-WB"), "stoi": ("stoi", "STOI"), "estoi": ("estoi", "ESTOI"),
-    "sisdr": ("si-sdr", "SI-SDR dB"), "dnsmos_ovrl": ("dnsmos-ovrl", "DNSMOS OVRL"),
-    "dnsmos_sig": ("dnsmos-sig", "DNSMOS SIG"), "dnsmos_bak": ("dnsmos-bak", "DNSMOS BAK"),
-}  # fmt: skip
+    "pesq": ("pesq", "PESQ-WB"),
+    "stoi": ("stoi", "STOI"),
+    "estoi": ("estoi", "ESTOI"),
+    "sisdr": ("si-sdr", "SI-SDR dB"),
+    "dnsmos_ovrl": ("dnsmos-ovrl", "DNSMOS OVRL"),
+    "dnsmos_sig": ("dnsmos-sig", "DNSMOS SIG"),
+    "dnsmos_bak": ("dnsmos-bak", "DNSMOS BAK"),
+}
 _WORST: Final = 5
 _AUTHOR: Final = "Copyright (c) 2024 Rong Xiaobin"
 _US: Final = "Copyright (c) 2026 The edge-denoise authors"
@@ -160,11 +164,12 @@ def _front(manifest: Manifest, origin: Origin, title: str, rows: Sequence[Row], 
                 "dataset": {"type": "paired-speech", "name": dataset or "noisy and clean pairs"},
                 "metrics": [
                     {"type": METRICS[name][0], "name": f"{METRICS[name][1]}, {row['system']}", "value": round(value, 4)}
-                    for name, value in row["means"].items() if name in METRICS
+                    for name, value in row["means"].items()
+                    if name in METRICS
                 ],
             }
             for row in rows
-        ]  # fmt: skip
+        ]
         fields |= {"metrics": sorted(metrics), "model-index": [{"name": title, "results": results}]}
     return "---\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in fields.items()) + "---\n\n"
 
@@ -172,10 +177,16 @@ def _front(manifest: Manifest, origin: Origin, title: str, rows: Sequence[Row], 
 def _files(manifest: Manifest, report: Mapping[str, Any]) -> str:
     coverage = report["coverage"]
     rows = [
-        (entry.file, engine, precision, f"{manifest.files[entry.file].bytes / 1024:.0f} KB",
-         f"{coverage[engine]['int8_share']:.0%}" if precision == "int8" and engine in coverage else "")
-        for engine, models in sorted(manifest.models.items()) for precision, entry in sorted(models.items())
-    ]  # fmt: skip
+        (
+            entry.file,
+            engine,
+            precision,
+            f"{manifest.files[entry.file].bytes / 1024:.0f} KB",
+            f"{coverage[engine]['int8_share']:.0%}" if precision == "int8" and engine in coverage else "",
+        )
+        for engine, models in sorted(manifest.models.items())
+        for precision, entry in sorted(models.items())
+    ]
     head = ("file", "engine", "precision", "size", "MACs in int8, as the runtime executes them")
     return "## Files\n\n" + _table(head, rows)
 

@@ -18,8 +18,12 @@ TEMPLATE: Final = "report.html.j2"
 MOST_BYTES: Final = 5_000_000  # a page that is mailed
 N_WORST: Final = 8
 ROLES: Final = {
-    "noisy": "Noisy", "fp32": "Float", "int8": "8 bits", "difference": "Difference, 8 bits − float", "clean": "Clean",
-}  # fmt: skip
+    "noisy": "Noisy",
+    "fp32": "Float",
+    "int8": "8 bits",
+    "difference": "Difference, 8 bits − float",
+    "clean": "Clean",
+}
 STATUS: Final = {"good": "Good", "caution": "Caution", "bad": "Problem", "unknown": "Not known"}
 HEADLINES: Final = {
     "good": "Fits, measured, and within every bound",
@@ -31,32 +35,36 @@ HEADLINES: Final = {
 
 def render(report: Mapping[str, Any], board: Board, clips: Sequence[Clip]) -> bytes:
     """The page. `report` is whole: see `report.complete`."""
-    html = _environment().get_template(TEMPLATE).render(
-        r=report,
-        board=board,
-        headline=HEADLINES[verdict.overall(report["verdict"])],
-        overall=verdict.overall(report["verdict"]),
-        status=STATUS,
-        bars=_bars(report, board),
-        blocks=figures.blocks(report["budget"]["layers"]),
-        layers=_layers(report),
-        taps=_taps(report),
-        worst=_worst(report),
-        sounds=[_sound(clip, facts) for clip, facts in zip(clips, report["clips"], strict=True)],
-        boost_db=BOOST_DB,
-        floor_db=FLOOR_DB,
-        cpu=_cpu(report, board),
-        metrics=_metrics(report),
-        pictures={
-            "budget": figures.budget(report),
-            "memory": figures.memory(report),
-            "accuracy": figures.accuracy(report),
-            "histograms": figures.histograms(report),
-            "quality": figures.quality(report),
-            "snr": figures.by_snr(report),
-            "speed": figures.speed(report, board),
-        },
-    )  # fmt: skip
+    html = (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            r=report,
+            board=board,
+            headline=HEADLINES[verdict.overall(report["verdict"])],
+            overall=verdict.overall(report["verdict"]),
+            status=STATUS,
+            bars=_bars(report, board),
+            blocks=figures.blocks(report["budget"]["layers"]),
+            layers=_layers(report),
+            taps=_taps(report),
+            worst=_worst(report),
+            sounds=[_sound(clip, facts) for clip, facts in zip(clips, report["clips"], strict=True)],
+            boost_db=BOOST_DB,
+            floor_db=FLOOR_DB,
+            cpu=_cpu(report, board),
+            metrics=_metrics(report),
+            pictures={
+                "budget": figures.budget(report),
+                "memory": figures.memory(report),
+                "accuracy": figures.accuracy(report),
+                "histograms": figures.histograms(report),
+                "quality": figures.quality(report),
+                "snr": figures.by_snr(report),
+                "speed": figures.speed(report, board),
+            },
+        )
+    )
     return html.encode()
 
 

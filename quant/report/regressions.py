@@ -86,9 +86,13 @@ def _change(key: tuple[str, str], old: float, new: float) -> dict[str, Any]:
         (f"{moved:+.1%}", f"{sign}{limit.by:.0%}") if limit.is_share else (f"{moved:+.3g}", f"{sign}{limit.by:g}")
     )
     return {
-        "figure": _title(key), "old": old, "new": new, "change": shown, "limit": allowed,
+        "figure": _title(key),
+        "old": old,
+        "new": new,
+        "change": shown,
+        "limit": allowed,
         "regressed": worse > limit.by + 1e-9,
-    }  # fmt: skip
+    }
 
 
 def _title(key: tuple[str, str]) -> str:

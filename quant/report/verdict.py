@@ -44,11 +44,14 @@ def _fits(report: Mapping[str, Any], board: Board) -> Answer:
     model = report["files"][model_file(report, board)]
     needs = ram_bytes(report, board)
     lines = [
-        *((line["title"].rstrip(":"), line["value"], line["limit"]) for line in report["budget"]["budget"]
-          if line["name"] not in ("model_bytes", "ram_bytes")),
+        *(
+            (line["title"].rstrip(":"), line["value"], line["limit"])
+            for line in report["budget"]["budget"]
+            if line["name"] not in ("model_bytes", "ram_bytes")
+        ),
         (f"flash, {model_file(report, board)}", model["bytes"], board.budget.model_bytes),
         ("RAM", needs, board.budget.ram_bytes),
-    ]  # fmt: skip
+    ]
     over = [f"{what} {value:,.0f} of {limit:,.0f}" for what, value, limit in lines if value > limit]
     if over:
         return "bad", f"over budget: {'; '.join(over)}", "choose a smaller network (quant budget --set) or board"
@@ -89,8 +92,10 @@ def _quality(report: Mapping[str, Any], board: Board) -> Answer:
 
 
 def _speed(report: Mapping[str, Any], board: Board) -> Answer:
-    measure = f"on the board: edge-denoise bench --model DIR --engine {board.preferred_engine} --json > bench.json, " \
-              "then quant report DIR --bench bench.json"  # fmt: skip
+    measure = (
+        f"on the board: edge-denoise bench --model DIR --engine {board.preferred_engine} --json > bench.json, "
+        "then quant report DIR --bench bench.json"
+    )
     if board.bare:
         measure = "on the processor: count the cycles of ed_process, 256 samples a call"
     own = [b for b in report["benches"] if (b["engine"], b["precision"]) == (board.preferred_engine, "int8")]

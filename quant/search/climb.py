@@ -169,12 +169,18 @@ def journal_key(base: Recipe, calibration: CalibrationSet, checkpoint_sha256: st
             "speech": calibration.speech_sha256,
             "noise": calibration.noise_sha256,
             "mixes": [dataclasses.asdict(mix) for mix in (calibration.mix, SPLIT)],
-            "recipe": [base.observer, base.percentile, base.migrate_scales, base.migration_percentile,
-                       base.bias_correction, base.adaptive_rounding],
+            "recipe": [
+                base.observer,
+                base.percentile,
+                base.migrate_scales,
+                base.migration_percentile,
+                base.bias_correction,
+                base.adaptive_rounding,
+            ],
             "guide": [N_GUIDE_CLIPS, RANKS_BY],
             "versions": {name: version(name) for name in DECIDES_BY},
         }
-    )  # fmt: skip
+    )
 
 
 def _climb(bench: Bench, max_pesq_drop: float) -> Found:

@@ -103,8 +103,11 @@ def test_raspberry_pi(name, core):
 
 def test_features_say_what_the_isa_allows():
     assert {name: boards.load(name).cpu.isa for name in PIS} == {
-        "rpizero2w": "armv8-a", "rpi3": "armv8-a", "rpi4": "armv8-a", "rpi5": "armv8.2-a",
-    }  # fmt: skip
+        "rpizero2w": "armv8-a",
+        "rpi3": "armv8-a",
+        "rpi4": "armv8-a",
+        "rpi5": "armv8.2-a",
+    }
 
 
 def test_loads_without_a_folder(tmp_path):

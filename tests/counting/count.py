@@ -172,9 +172,11 @@ def python_rows(artifact: Path, plugin: Path, root: Path) -> Iterator[dict[str, 
     """Whole hops through `Denoiser.step` in the root's Python."""
     core = CORES[1]
     variables = {
-        "PYTHONHOME": f"{root}/usr", "PYTHONPATH": f"{root}/opt/wheels:{root}/opt/project",
-        "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1",
-    }  # fmt: skip
+        "PYTHONHOME": f"{root}/usr",
+        "PYTHONPATH": f"{root}/opt/wheels:{root}/opt/project",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     options = ("-L", str(root), *(part for k, v in variables.items() for part in ("-E", f"{k}={v}")))
     python = f"{root}/usr/bin/python3.11"
     for engine in N_PYTHON_HOPS:

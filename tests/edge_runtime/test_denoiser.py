@@ -255,8 +255,11 @@ def test_loading_prints_nothing(engine, capfd):
 def test_golden_vectors_hold_for_every_model():
     rows = check_golden(toy())
     assert [(row.engine, row.precision) for row in rows] == [
-        ("onnx", "fp32"), ("onnx", "int8"), ("tflite", "fp32"), ("tflite", "int8"),
-    ]  # fmt: skip
+        ("onnx", "fp32"),
+        ("onnx", "int8"),
+        ("tflite", "fp32"),
+        ("tflite", "int8"),
+    ]
     assert all(row.ok and row.snr_db > 100 for row in rows)
 
 

@@ -49,9 +49,14 @@ def test_analysis_is_torch_stft():
     torch = pytest.importorskip("torch")
     samples = noise(40)
     wanted = torch.stft(
-        torch.from_numpy(samples), WINDOW_SAMPLES, HOP_SAMPLES, window=torch_window(torch),
-        center=True, pad_mode="constant", return_complex=True,
-    )  # fmt: skip
+        torch.from_numpy(samples),
+        WINDOW_SAMPLES,
+        HOP_SAMPLES,
+        window=torch_window(torch),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
     wanted = torch.view_as_real(wanted).transpose(0, 1).numpy()
     found = analyse(samples)
     assert found.shape == wanted.shape

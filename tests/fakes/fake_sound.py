@@ -49,9 +49,15 @@ class FakeDevice:
     """What lies behind a device's name; its PCMs come and go."""
 
     def __init__(
-        self, world: World, rate_hz: int = 16_000, sample_format: str = "FLOAT_LE", n_channels: int = 1,
-        clock: float = 1.0, period: int | None = None, sound: Callable[[int, int], np.ndarray] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        world: World,
+        rate_hz: int = 16_000,
+        sample_format: str = "FLOAT_LE",
+        n_channels: int = 1,
+        clock: float = 1.0,
+        period: int | None = None,
+        sound: Callable[[int, int], np.ndarray] | None = None,
+    ) -> None:
         self.world, self.rate_hz, self.n_channels, self.clock = world, rate_hz, n_channels, clock
         self.format = FORMATS[sample_format]
         self.period = period or round(rate_hz * HOP_SAMPLES / 16_000)
@@ -180,9 +186,14 @@ def noise(n_channels: int = 1, seconds: float = 70.0, rate_hz: int = 16_000, sca
 
 
 def run(
-    world: World, capture: FakeDevice, playback: FakeDevice, seconds: float,
-    denoisers: list[FakeDenoiser] | None = None, status: Status | None = None, **plan,
-) -> Status:  # fmt: skip
+    world: World,
+    capture: FakeDevice,
+    playback: FakeDevice,
+    seconds: float,
+    denoisers: list[FakeDenoiser] | None = None,
+    status: Status | None = None,
+    **plan,
+) -> Status:
     """A live loop between two fake devices until so much sound has passed."""
     status = status or Status()
     devices = {"capture": capture, "playback": playback}

@@ -108,12 +108,16 @@ def wheel(folder: Path, platform: str, library: Path | None = None, broken: bool
     texts = {
         f"{info}/METADATA": "".join(
             f"{line}\n"
-            for line in ("Metadata-Version: 2.1", "Name: edge-denoise", f"Version: {version}",
-                         *(f"Requires-Dist: {r}" for r in requires))
+            for line in (
+                "Metadata-Version: 2.1",
+                "Name: edge-denoise",
+                f"Version: {version}",
+                *(f"Requires-Dist: {r}" for r in requires),
+            )
         ),
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: py3-none-{platform}\n",
         f"{info}/entry_points.txt": "[console_scripts]\nedge-denoise = edge_runtime.cli:main\n",
-    }  # fmt: skip
+    }
     sources = [path for part in ("edge_runtime", "boards") for path in sorted((root / part).rglob("*.*"))]
     files = {p.relative_to(root).as_posix(): p.read_bytes() for p in sources if p.suffix in (".py", ".toml")}
     if library is not None:

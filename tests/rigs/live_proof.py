@@ -116,8 +116,9 @@ def exact(model: Path, folder: Path, seconds: float) -> dict:
         end(feeder)
     raw, _ = soundfile.read(folder / "tee-raw.wav", dtype="float32")
     command = ("file", folder / "tee-raw.wav", folder / "file.wav", "--model", model, "--engine", "native", "--force")
-    subprocess.run([sys.executable, "-m", "edge_runtime.cli", *map(str, command)], cwd=ROOT, check=True,
-                   stdout=subprocess.DEVNULL)  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "edge_runtime.cli", *map(str, command)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+    )
     expected, _ = soundfile.read(folder / "file.wav", dtype="float32")
     expected = expected[: len(raw) - 4 * 256]  # the rest is owed, or still queued, when the stream ends
     middle = slice(len(expected) // 4, len(expected) // 4 + 20 * RATE_HZ)  # the denoiser leaves little to correlate
@@ -185,8 +186,16 @@ def latency(model: Path, folder: Path, margins_ms: tuple[float, ...]) -> dict:
             total_ms = measured_ms(graph, run) - cable_ms
             computed_ms, n_xruns = last["latency_ms"], sum(last["xruns"].values())
             ok = total_ms <= LATENCY_LIMIT_MS and abs(computed_ms - total_ms) <= PERIOD_MS
-            rows.append({"margin_ms": margin_ms, "measured_ms": total_ms, "computed_ms": computed_ms,
-                         "reported_ms": last["reported_latency_ms"], "xruns": n_xruns, "ok": ok})  # fmt: skip
+            rows.append(
+                {
+                    "margin_ms": margin_ms,
+                    "measured_ms": total_ms,
+                    "computed_ms": computed_ms,
+                    "reported_ms": last["reported_latency_ms"],
+                    "xruns": n_xruns,
+                    "ok": ok,
+                }
+            )
     return {"cable_ms": cable_ms, "rows": rows, "ok": all(row["ok"] for row in rows)}
 
 
@@ -242,8 +251,10 @@ def server_killed(graph: Graph, model: Path) -> tuple[bool, str]:
 
 
 def busy_cpus(graph: Graph, model: Path) -> tuple[bool, str]:
-    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True,
-                             preexec_fn=be_ordinary) for _ in range(4)]  # fmt: skip
+    hogs = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True, preexec_fn=be_ordinary)
+        for _ in range(4)
+    ]
     try:
         live = Live(graph, model, "--seconds", "10")
         live.process.wait(40)
@@ -329,9 +340,13 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         model = args.model.resolve()
-        result = (exact(model, folder, args.seconds) if args.proof == "exact"
-                  else latency(model, folder, (12.0, 6.0)) if args.proof == "latency"
-                  else faults(model, folder))  # fmt: skip
+        result = (
+            exact(model, folder, args.seconds)
+            if args.proof == "exact"
+            else latency(model, folder, (12.0, 6.0))
+            if args.proof == "latency"
+            else faults(model, folder)
+        )
     finally:
         if args.keep is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -117,18 +117,40 @@ class Graph:
     def record(self, path: Path, name: str = "recorder") -> subprocess.Popen[bytes]:
         """What the speaker is given, as 32-bit float, until ended. A recorder that is late by a cycle loses it."""
         recorder = self._client(
-            "pw-cat", "-r", "--target", "0", "--format", "f32", "--rate", str(self._rate_hz), "--channels", "1",
-            str(path), "-P", f"{{ node.name = {name} }}",
-        )  # fmt: skip
+            "pw-cat",
+            "-r",
+            "--target",
+            "0",
+            "--format",
+            "f32",
+            "--rate",
+            str(self._rate_hz),
+            "--channels",
+            "1",
+            str(path),
+            "-P",
+            f"{{ node.name = {name} }}",
+        )
         self.link("fakespk:monitor_", f"{name}:input_")
         return recorder
 
     def record_both(self, path: Path, right: str = "fakespk:monitor_") -> subprocess.Popen[bytes]:
         """Microphone (left) and speaker or another output (right) on one clock, until ended."""
         recorder = self._client(
-            "pw-cat", "-r", "--target", "0", "--format", "f32", "--rate", str(self._rate_hz), "--channels", "2",
-            str(path), "-P", "{ node.name = recorder }",
-        )  # fmt: skip
+            "pw-cat",
+            "-r",
+            "--target",
+            "0",
+            "--format",
+            "f32",
+            "--rate",
+            str(self._rate_hz),
+            "--channels",
+            "2",
+            str(path),
+            "-P",
+            "{ node.name = recorder }",
+        )
         self.link("fakemic:capture_", "recorder:input_FL")
         self.link(right, "recorder:input_FR")
         return recorder
@@ -169,9 +191,13 @@ class Graph:
     def _spawn(self, *argv: str, log: str) -> subprocess.Popen[bytes]:
         with (self.folder / log).open("ab") as sink:
             return subprocess.Popen(
-                (*self._priority, *argv), env=self.environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                (*self._priority, *argv),
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
     def _until(self, holds, otherwise: str, timeout_s: float = 60.0) -> None:
         deadline_s = time.monotonic() + timeout_s

@@ -15,13 +15,22 @@ import guest
 import run
 
 SOUND = {"compared_s": 50.0, "max_difference_lsb": 1.0, "n_beyond_1_lsb": 0, "snr_db": 70.0}
-LIVE = {"live": {"status": 0, "complaint": "", "printed": {"xruns": {"capture": 0, "playback": 0}}}, "captured": SOUND,
-        "sound": SOUND}  # fmt: skip
+LIVE = {
+    "live": {"status": 0, "complaint": "", "printed": {"xruns": {"capture": 0, "playback": 0}}},
+    "captured": SOUND,
+    "sound": SOUND,
+}
 UNIT = {"MainPID": "70", "NRestarts": "0", "ActiveState": "active"}
 AGAIN = {"MainPID": "99", "NRestarts": "1", "ActiveState": "active"}
 GAP = {"longest_gap_s": 4.0}
-SERVICE = {"started": {"complaint": ""}, "before": UNIT, "after": AGAIN, "restarted_s": 3.0, "sound": GAP,
-           "kept": {"after": {"strength": 0.75}}}  # fmt: skip
+SERVICE = {
+    "started": {"complaint": ""},
+    "before": UNIT,
+    "after": AGAIN,
+    "restarted_s": 3.0,
+    "sound": GAP,
+    "kept": {"after": {"strength": 0.75}},
+}
 
 STOPPED = {"xruns": {"capture": 0, "playback": 0}, "drift_ppm": -1006.9}
 ENDED = {"status": 0, "complaint": "", "printed": {}}

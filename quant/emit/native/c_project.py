@@ -180,9 +180,12 @@ def vectors(spectrum: Array, enhanced: Array, noisy: NDArray[np.int16], clean: F
     signless = clean + np.float32(0)
     crc32 = np.array([zlib.crc32(hop.astype("<f4").tobytes()) for hop in signless], "<u4")
     return VECTORS.substitute(
-        spectrum=words(bits(spectrum)), enhanced=words(bits(enhanced)), noisy=lines(map(str, noisy), SAMPLES_A_LINE),
-        crc32=words(crc32), clean=lines(map(str, int16(clean.reshape(-1))), SAMPLES_A_LINE),
-    ).encode()  # fmt: skip
+        spectrum=words(bits(spectrum)),
+        enhanced=words(bits(enhanced)),
+        noisy=lines(map(str, noisy), SAMPLES_A_LINE),
+        crc32=words(crc32),
+        clean=lines(map(str, int16(clean.reshape(-1))), SAMPLES_A_LINE),
+    ).encode()
 
 
 def int16(samples: Array) -> NDArray[np.int16]:

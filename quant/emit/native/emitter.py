@@ -277,10 +277,21 @@ class Lowering:
         else:
             arrays = {"weight": weight[:, 0].transpose(1, 2, 0), "bias": bias}
         self.op(
-            "depth_i8" if int8 else "depth", node, y.n_rows, x=x, y=y, state=state,
-            **{k: np.ascontiguousarray(v) for k, v in arrays.items()}, n_in=x.n_columns, n_out=x.n_columns,
-            time_taps=taps[0], taps=taps[1], dilation=a["dilation"], pad=pad, **numbers,
-        )  # fmt: skip
+            "depth_i8" if int8 else "depth",
+            node,
+            y.n_rows,
+            x=x,
+            y=y,
+            state=state,
+            **{k: np.ascontiguousarray(v) for k, v in arrays.items()},
+            n_in=x.n_columns,
+            n_out=x.n_columns,
+            time_taps=taps[0],
+            taps=taps[1],
+            dilation=a["dilation"],
+            pad=pad,
+            **numbers,
+        )
 
     # --- element by element -------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+# Of those that the parser takes, the ones that we write.
 OPERATORS: Final = frozenset(
     (
         "Add",
@@ -47,7 +48,7 @@ OPERATORS: Final = frozenset(
         "Transpose",
         "Unsqueeze",
     )
-)  # fmt: skip; of those that the parser takes, the ones that we write
+)
 MOST_OPSET: Final = 17
 LAYERS: Final = ("Conv", "Gemm")
 ACTIVATIONS: Final = frozenset({"LeakyRelu", "Sigmoid", "Tanh"})

@@ -207,9 +207,17 @@ def test_bench_measures(desk, capfd, engine):
     assert main(["bench", "--model", "MODEL", "--engine", engine, "--json"]) == 0
     figures = json.loads(capfd.readouterr().out)
     assert set(figures) == {
-        "engine", "precision", "n_threads", "n_frames", "frame_us", "hop_us", "rtf", "load_ms", "rss_bytes",
+        "engine",
+        "precision",
+        "n_threads",
+        "n_frames",
+        "frame_us",
+        "hop_us",
+        "rtf",
+        "load_ms",
+        "rss_bytes",
         "machine",
-    }  # fmt: skip
+    }
     assert (figures["engine"], figures["precision"], figures["n_threads"]) == (engine, "int8", 1)
     for spread in (figures["frame_us"], figures["hop_us"]):
         assert 0 < spread["p50"] <= spread["p95"] <= spread["p99"] <= spread["max"]

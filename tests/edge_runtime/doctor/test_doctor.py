@@ -180,9 +180,10 @@ def test_engines_are_loaded_and_the_broken_told_from_the_absent(tmp_path: Path, 
 
 def test_a_good_model_has_a_row_for_its_files_and_for_every_engine() -> None:
     rows = model.model(toy().directory)
-    assert [row.check for row in rows] == ["model files", *(
-        f"golden vectors {engine} {precision}" for engine in ("onnx", "tflite") for precision in ("fp32", "int8")
-    )]  # fmt: skip
+    assert [row.check for row in rows] == [
+        "model files",
+        *(f"golden vectors {engine} {precision}" for engine in ("onnx", "tflite") for precision in ("fp32", "int8")),
+    ]
     assert {row.status for row in rows} == {"ok"}
 
 

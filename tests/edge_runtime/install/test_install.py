@@ -187,9 +187,14 @@ BAD = [
 
 @pytest.mark.parametrize(("argv", "status", "message"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
 def test_refused_in_one_line(
-    home: Path, model: Path, argv: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str],
+    home: Path,
+    model: Path,
+    argv: list[str],
+    status: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     for name in (FILES[4], "broken/" + FILES[5]):
         (home / name).parent.mkdir(parents=True)

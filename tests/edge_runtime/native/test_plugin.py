@@ -78,8 +78,13 @@ def test_hosts_see_two_plugins(library: Path) -> None:
     assert seen == [(17732, b"edge_denoise", 6, 4), (17733, b"edge_denoise_stereo", 8, 4)]
     mono = descriptors(library)[0]
     assert [mono.port_names[i].decode() for i in range(6)] == [
-        "Input", "Output", "Strength", "Limit (dB)", "Bypass", "latency",
-    ]  # fmt: skip
+        "Input",
+        "Output",
+        "Strength",
+        "Limit (dB)",
+        "Bypass",
+        "latency",
+    ]
 
 
 @pytest.mark.skipif(shutil.which("analyseplugin") is None, reason="needs Debian's ladspa-sdk")

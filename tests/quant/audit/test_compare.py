@@ -86,8 +86,9 @@ def test_a_network_against_itself_changes_nothing() -> None:
 @pytest.mark.parametrize("line", ["channels=12,dpgrnn=1", "kernel=3", "dilations=1,2,4,8", "low_bins=33,erb_bands=32"])
 def test_the_layers_that_changed_add_up_to_the_totals(line: str) -> None:
     found = compare.compare(side("default"), side(line))
-    changed = {f: sum(c.difference for row in found.layers for c in row.figures if c.name == f)
-               for f in compare.LAYER_FIELDS}  # fmt: skip
+    changed = {
+        f: sum(c.difference for row in found.layers for c in row.figures if c.name == f) for f in compare.LAYER_FIELDS
+    }
     totals = {change.name: change.difference for change in found.totals}
     assert found.layers
     assert changed["n_learned"] == totals["learned parameters"]
@@ -112,10 +113,13 @@ def test_a_recipe_changes_bytes_and_precisions_alone() -> None:
     assert {(row.before, row.after) for row in found.layers} == {("float", "int8"), ("float", "mixed")}
 
 
-@pytest.mark.parametrize("arguments", [
-    ["--compare", "default", "channels=12,dpgrnn=1", "--max-params", "20k"],
-    ["--set", "channels=12", "--set", "dpgrnn=1", "--target", "rpizero2w"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--compare", "default", "channels=12,dpgrnn=1", "--max-params", "20k"],
+        ["--set", "channels=12", "--set", "dpgrnn=1", "--target", "rpizero2w"],
+    ],
+)
 def test_within_the_limits_is_status_0(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["budget", *arguments]) == 0
     assert main(["budget", *arguments, "--json"]) == 0

@@ -25,9 +25,13 @@ GT_CONV = {
     "point_conv2": 282_744, "point_bn2": 33_264, "tra.att_gru": 85_680, "tra.att_fc": 8_072,
 }  # fmt: skip
 DPGRNN = {
-    "intra_rnn": 2 * 814_968, "intra_fc": 532_240, "intra_ln": 33_264,
-    "inter_rnn": 2 * 1_014_552, "inter_fc": 532_240, "inter_ln": 33_264,
-}  # fmt: skip
+    "intra_rnn": 2 * 814_968,
+    "intra_fc": 532_240,
+    "intra_ln": 33_264,
+    "inter_rnn": 2 * 1_014_552,
+    "inter_fc": 532_240,
+    "inter_ln": 33_264,
+}
 PTFLOPS_0_7 = {
     "erb.bands": 2_322_432,  # erb.erb_fc
     "encoder.en_convs.0.conv": 3_013_920, "encoder.en_convs.0.bn": 131_040, "encoder.en_convs.0.act": 65_520,

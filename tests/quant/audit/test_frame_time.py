@@ -14,10 +14,12 @@ from quant.audit.frame_time import LIBRARY
 
 PIS = ["rpizero2w", "rpi3", "rpi4", "rpi5"]
 BENCH = {
-    "engine": "onnx", "precision": "int8", "n_frames": 2000,
+    "engine": "onnx",
+    "precision": "int8",
+    "n_frames": 2000,
     "hop_us": {"p50": 900.0, "p95": 950.0, "p99": 1000.0, "max": 1500.0, "mean": 905.0},
     "machine": {"cpu": "Raspberry Pi 4 Model B Rev 1.4"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PIS)

@@ -219,9 +219,13 @@ def measured(graph: Graph, backend: str) -> tuple[int, int]:
         return {"spectrum": torch.zeros(1, *shape)}
 
     macs, parameters = ptflops.get_model_complexity_info(
-        Network(graph).eval(), (2, N_FRAMES, 257), as_strings=False, print_per_layer_stat=False,
-        input_constructor=constructor, backend=backend,
-    )  # fmt: skip
+        Network(graph).eval(),
+        (2, N_FRAMES, 257),
+        as_strings=False,
+        print_per_layer_stat=False,
+        input_constructor=constructor,
+        backend=backend,
+    )
     return int(macs), int(parameters)
 
 

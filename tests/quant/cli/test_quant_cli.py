@@ -383,9 +383,18 @@ def cache(tmp_path, monkeypatch):
     digest = hashlib.sha256(content).hexdigest()
     member = assets.Member("a.wav", "pkg/a.wav", digest)
     asset = assets.Asset(
-        id="tiny", kind="speech", package="pkg", version="1.0", wheel="pkg.whl", wheel_bytes=4, wheel_sha256=digest,
-        licence="MIT", attribution="nobody", source="made here", members=(member,),
-    )  # fmt: skip
+        id="tiny",
+        kind="speech",
+        package="pkg",
+        version="1.0",
+        wheel="pkg.whl",
+        wheel_bytes=4,
+        wheel_sha256=digest,
+        licence="MIT",
+        attribution="nobody",
+        source="made here",
+        members=(member,),
+    )
     monkeypatch.setattr(assets, "pinned", lambda: (asset,))
     path = assets.cache_dir() / "speech" / "a.wav"
     path.parent.mkdir(parents=True)
@@ -453,8 +462,11 @@ def test_verify_says_what_ran(desk, capfd):
     assert err == ""
     assert out.startswith("5 files are as built\n")
     assert re.findall(r"(onnx|tflite) +(fp32|int8) .* ok\n", out) == [
-        ("onnx", "fp32"), ("onnx", "int8"), ("tflite", "fp32"), ("tflite", "int8"),
-    ]  # fmt: skip
+        ("onnx", "fp32"),
+        ("onnx", "int8"),
+        ("tflite", "fp32"),
+        ("tflite", "int8"),
+    ]
 
 
 def test_verify_as_json_has_no_infinity(desk, capfd, monkeypatch):

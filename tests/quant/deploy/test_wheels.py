@@ -72,15 +72,23 @@ class Root(NamedTuple):
 
 BASE = "python3,libsndfile1,libstdc++6,libc-bin,coreutils,bash,dash"
 ARM64 = Root(
-    "aarch64", "arm64", "qemu-aarch64-static", BASE, ("numpy", "soundfile", "soxr", "msgspec", "tqdm"),
+    "aarch64",
+    "arm64",
+    "qemu-aarch64-static",
+    BASE,
+    ("numpy", "soundfile", "soxr", "msgspec", "tqdm"),
     {"cortex-a53": ["neon", "portable"], "cortex-a76": ["dotprod", "neon", "portable"]},
-)  # fmt: skip
+)
 # The registry has no 32-bit ARM wheels of NumPy, cffi and msgspec: Debian has the first two, msgspec is compiled.
 ARMHF = Root(
-    "armv7l", "armhf", "qemu-arm-static", f"{BASE},python3-numpy,python3-soundfile,libpython3.11-dev", ("tqdm",),
+    "armv7l",
+    "armhf",
+    "qemu-arm-static",
+    f"{BASE},python3-numpy,python3-soundfile,libpython3.11-dev",
+    ("tqdm",),
     {"cortex-a7": ["neon", "portable"], "cortex-a15": ["neon", "portable"]},
     "/usr/lib/arm-linux-gnueabihf/blas:/usr/lib/arm-linux-gnueabihf/lapack",
-)  # fmt: skip
+)
 
 
 def run(*command: object, **environment: str) -> str:

@@ -245,9 +245,15 @@ def tflite_rule(kind: str, options: Any, ins: list[Stored], out: Stored) -> Arra
         n_bands, width, n_out = x.values.shape[3], weight.values.shape[3], out.values.shape[2]
         short = max((n_out - 1) * options.strideW + width - n_bands, 0)
         return convolved(
-            x, weight, bias, out, (short // 2, short - short // 2), stride=(1, options.strideW),
-            dilation=(options.dilationHFactor, 1), groups=len(weight.values) if depthwise else 1,
-        ).transpose(0, 2, 3, 1)  # fmt: skip
+            x,
+            weight,
+            bias,
+            out,
+            (short // 2, short - short // 2),
+            stride=(1, options.strideW),
+            dilation=(options.dilationHFactor, 1),
+            groups=len(weight.values) if depthwise else 1,
+        ).transpose(0, 2, 3, 1)
     if kind == "LEAKY_RELU":
         return leaky(ins[0], options.alpha, out)
     if kind == "QUANTIZE" and ins[0].values.dtype == np.float32:

@@ -94,12 +94,15 @@ def test_caches_are_those_of_the_official_model(graph: Graph, spectra_3_s: Float
     assert snr_db(official.step(spectra_3_s[60]), ours.step(spectra_3_s[60])) >= OFFICIAL_FLOOR_DB
 
 
-@pytest.mark.parametrize(("line", "conv", "tra", "inter"), [
-    ("default", "2,1,16,16,33", "2,3,1,1,16", "2,1,33,16"),
-    ("channels=12,dpgrnn=1", "2,1,12,16,33", "2,3,1,1,12", "1,1,33,12"),
-    ("dilations=4", "2,1,16,8,33", "2,1,1,1,16", "2,1,33,16"),
-    ("low_bins=33,erb_bands=32", "2,1,16,16,17", "2,3,1,1,16", "2,1,17,16"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "conv", "tra", "inter"),
+    [
+        ("default", "2,1,16,16,33", "2,3,1,1,16", "2,1,33,16"),
+        ("channels=12,dpgrnn=1", "2,1,12,16,33", "2,3,1,1,12", "1,1,33,12"),
+        ("dilations=4", "2,1,16,8,33", "2,1,1,1,16", "2,1,33,16"),
+        ("low_bins=33,erb_bands=32", "2,1,16,16,17", "2,3,1,1,16", "2,1,17,16"),
+    ],
+)
 def test_metadata_tells_hosts_the_shapes(line: str, conv: str, tra: str, inter: str) -> None:
     data = official_io.emit(streaming_graph(counts.blank(sizes.parse_line(line)))).data
     found = {p.key: p.value for p in onnx.load_from_string(data).metadata_props}

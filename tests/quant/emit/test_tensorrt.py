@@ -169,24 +169,27 @@ def integer_state(graph: Any) -> None:
     graph.input[1].type.tensor_type.elem_type = TensorProto.INT8
 
 
-@pytest.mark.parametrize(("rule", "breaking"), [
-    ("operator", unknown_operator),
-    ("zero point", odd_zero_point),
-    ("zero point", unsigned),
-    ("zero point", no_zero_point),
-    ("scale", negative_scale),
-    ("scale", computed_scale),
-    ("scale", activation_by_channel),
-    ("pair", other_grid),
-    ("pair", moved_in_8_bits),
-    ("pair", integer_bias),
-    ("layer", integer_bias),
-    ("layer", float_input),
-    ("scale", weight_by_tensor),
-    ("scale", wrong_axis),
-    ("placement", before_the_activation),
-    ("port", integer_state),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "breaking"),
+    [
+        ("operator", unknown_operator),
+        ("zero point", odd_zero_point),
+        ("zero point", unsigned),
+        ("zero point", no_zero_point),
+        ("scale", negative_scale),
+        ("scale", computed_scale),
+        ("scale", activation_by_channel),
+        ("pair", other_grid),
+        ("pair", moved_in_8_bits),
+        ("pair", integer_bias),
+        ("layer", integer_bias),
+        ("layer", float_input),
+        ("scale", weight_by_tensor),
+        ("scale", wrong_axis),
+        ("placement", before_the_activation),
+        ("port", integer_state),
+    ],
+)
 def test_a_breach_is_found(rule: str, breaking: Callable[[Any], None], model: bytes) -> None:
     broken = onnx.load_from_string(model)
     breaking(broken.graph)

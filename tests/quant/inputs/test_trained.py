@@ -106,7 +106,7 @@ BAD = [
     ("more weights", lambda data: rewritten(data, more__npy=npy_bytes(np.zeros(1, np.float32))), "another network"),
     ("pickled", lambda data: rewritten(data, excerpt__npy=pickled()), "not a trained file"),
     ("slopes of another", lambda data: changed(data, slopes={"a": 0.1}), "slopes"),
-]  # fmt: skip
+]
 
 
 def pickled() -> bytes:

@@ -35,8 +35,10 @@ VARIANTS = (
     "groups=1", "channels=32,groups=4", "low_bins=33,erb_bands=32", "channels=24,low_bins=49,erb_bands=48,kernel=3",
 )  # fmt: skip
 ENGINES = {
-    "onnx": (emit_onnx, open_onnx), "tflite": (emit_tflite, open_tflite), "native": (emit_native, open_native),
-}  # fmt: skip
+    "onnx": (emit_onnx, open_onnx),
+    "tflite": (emit_tflite, open_tflite),
+    "native": (emit_native, open_native),
+}
 FP32_FLOOR_DB = 120  # 132 dB and more were measured: float32 sums in another order
 
 
@@ -47,35 +49,41 @@ def test_what_is_typed_is_described_again(line: str) -> None:
     assert sizes.from_dict(sizes.to_dict(config), "x") == config
 
 
-@pytest.mark.parametrize(("settings", "config"), [
-    ([], Config()),
-    (["channels=12", "dpgrnn=1"], Config(channels=12, n_dpgrnn=1)),
-    (["dilations=2,4"], Config(dilations=(2, 4))),
-    (["low_bins=33", "erb_bands=32"], Config(n_low_bins=33, n_high_bands=32)),
-    (["kernel=5", "kernel=3"], Config(kernel=3)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "config"),
+    [
+        ([], Config()),
+        (["channels=12", "dpgrnn=1"], Config(channels=12, n_dpgrnn=1)),
+        (["dilations=2,4"], Config(dilations=(2, 4))),
+        (["low_bins=33", "erb_bands=32"], Config(n_low_bins=33, n_high_bands=32)),
+        (["kernel=5", "kernel=3"], Config(kernel=3)),
+    ],
+)
 def test_settings_change_the_published_network(settings: list[str], config: Config) -> None:
     assert sizes.parse(settings) == config
 
 
-@pytest.mark.parametrize(("settings", "words"), [
-    (["width=12"], "no setting 'width' of the network; choose one of: channels"),
-    (["channels"], "'channels' is no whole number"),
-    (["channels=-4"], "is no whole number"),
-    (["channels=0"], "0 channels do not split"),
-    (["channels=14"], "channels must be a multiple of 4"),
-    (["channels=20", "groups=4"], "channels must be a multiple of 8"),
-    (["groups=0"], "must be at least 1"),
-    (["dpgrnn=0"], "must be at least 1"),
-    (["kernel=4"], "must be one of (3, 5)"),
-    (["kernel=7"], "must be one of (3, 5)"),
-    (["dilations="], "lists no whole numbers"),
-    (["dilations=0"], "numbers from 1"),
-    (["low_bins=64"], "only 4 n + 1 bands come out as they went in, such as 129"),
-    (["low_bins=257"], "do not fit into 257 bins"),
-    (["low_bins=1", "erb_bands=256"], "narrower than a bin"),
-    (["low_bins=9", "erb_bands=120"], "narrower than a bin"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["width=12"], "no setting 'width' of the network; choose one of: channels"),
+        (["channels"], "'channels' is no whole number"),
+        (["channels=-4"], "is no whole number"),
+        (["channels=0"], "0 channels do not split"),
+        (["channels=14"], "channels must be a multiple of 4"),
+        (["channels=20", "groups=4"], "channels must be a multiple of 8"),
+        (["groups=0"], "must be at least 1"),
+        (["dpgrnn=0"], "must be at least 1"),
+        (["kernel=4"], "must be one of (3, 5)"),
+        (["kernel=7"], "must be one of (3, 5)"),
+        (["dilations="], "lists no whole numbers"),
+        (["dilations=0"], "numbers from 1"),
+        (["low_bins=64"], "only 4 n + 1 bands come out as they went in, such as 129"),
+        (["low_bins=257"], "do not fit into 257 bins"),
+        (["low_bins=1", "erb_bands=256"], "narrower than a bin"),
+        (["low_bins=9", "erb_bands=120"], "narrower than a bin"),
+    ],
+)
 def test_an_impossible_network_dies_in_one_sentence(settings: list[str], words: str) -> None:
     with pytest.raises(Failure) as caught:
         sizes.parse(settings)
@@ -118,12 +126,15 @@ def test_8_bits_in_native_are_the_integer_reference(line: str, calibration: Cali
     np.testing.assert_array_equal(stream(engine, frames), wanted)
 
 
-@pytest.mark.parametrize(("config", "words"), [
-    (Config(channels=64, dilations=(64,)), None),
-    (Config(channels=68), "dpgrnn1.intra_rnn has 68 channels, it takes 64"),
-    (Config(dilations=(65,)), "a dilation of 65 frames, it takes 64"),
-    (Config(dilations=(64, 63, 61, 59, 53, 47)), "come round together after 72294638976 frames"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (Config(channels=64, dilations=(64,)), None),
+        (Config(channels=68), "dpgrnn1.intra_rnn has 68 channels, it takes 64"),
+        (Config(dilations=(65,)), "a dilation of 65 frames, it takes 64"),
+        (Config(dilations=(64, 63, 61, 59, 53, 47)), "come round together after 72294638976 frames"),
+    ],
+)
 def test_what_the_native_engine_cannot_run_is_refused_before_it_is_written(config: Config, words: str | None) -> None:
     graph = streaming_graph(counts.blank(config))
     if words is None:
@@ -157,13 +168,16 @@ def test_dilations_are_stored_for_shapes_do_not_tell_them(tmp_path: Path) -> Non
         checkpoint.load(saved(tmp_path / "n.tar", config))
 
 
-@pytest.mark.parametrize(("stored", "words"), [
-    ("channels=12", "names no sizes"),
-    ({"channels": 12}, "names no sizes"),
-    (sizes.to_dict(Config()) | {"channels": 12.5}, "no whole numbers"),
-    (sizes.to_dict(Config()) | {"channels": 14}, "no such network"),
-    (sizes.to_dict(Config(channels=12)), "misshaped"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ("channels=12", "names no sizes"),
+        ({"channels": 12}, "names no sizes"),
+        (sizes.to_dict(Config()) | {"channels": 12.5}, "no whole numbers"),
+        (sizes.to_dict(Config()) | {"channels": 14}, "no such network"),
+        (sizes.to_dict(Config(channels=12)), "misshaped"),
+    ],
+)
 def test_stored_sizes_that_are_wrong_fail_in_one_line(stored: object, words: str, tmp_path: Path) -> None:
     with pytest.raises(Failure, match=words):
         checkpoint.load(saved(tmp_path / "m.tar", Config(), variant=stored))

@@ -33,11 +33,16 @@ REPORT = {
 SYSTEMS = {
     "systems": [
         {"system": "noisy", "n_clips": 128, "means": {"pesq": 1.596, "other": 3.0}, "against": None, "differences": {}},
-        {"system": "rpi4:tflite:int8", "n_clips": 128, "means": {"pesq": 2.14811, "sisdr": 9.5}, "against": "float",
-         "differences": {"pesq": {"mean": -0.0066, "low": -0.0123, "high": -0.0007}}},
+        {
+            "system": "rpi4:tflite:int8",
+            "n_clips": 128,
+            "means": {"pesq": 2.14811, "sisdr": 9.5},
+            "against": "float",
+            "differences": {"pesq": {"mean": -0.0066, "low": -0.0123, "high": -0.0007}},
+        },
     ],
     "clips": [],
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -201,10 +206,13 @@ def test_without_a_viewer_the_remedy_is_named(no_viewers, capfd):
 
 CALLS = [
     ("netron", [], ["model.tflite',), {'address': ('localhost', 8080), 'browse': True})", "((), {})"]),
-    ("netron", ["--engine=onnx", "--precision=fp32", "--port=9000", "--no-browser"],
-     ["model.fp32.onnx',), {'address': ('localhost', 9000), 'browse': False})", "((), {})"]),
+    (
+        "netron",
+        ["--engine=onnx", "--precision=fp32", "--port=9000", "--no-browser"],
+        ["model.fp32.onnx',), {'address': ('localhost', 9000), 'browse': False})", "((), {})"],
+    ),
     ("model_explorer", [], ["model.tflite',), {'host': 'localhost', 'port': 8080, 'no_open_in_browser': False})"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("module", "options", "calls"), CALLS)

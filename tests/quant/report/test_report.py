@@ -71,9 +71,17 @@ def bench_row(**changes: Any) -> Json:
         "python": "3.11.2",
     }
     return {
-        "engine": "tflite", "precision": "int8", "n_threads": 1, "n_frames": 2000, "frame_us": spread, "hop_us": spread,
-        "rtf": 0.01, "load_ms": 12.0, "rss_bytes": 38_000_000, "machine": machine,
-    } | changes  # fmt: skip
+        "engine": "tflite",
+        "precision": "int8",
+        "n_threads": 1,
+        "n_frames": 2000,
+        "frame_us": spread,
+        "hop_us": spread,
+        "rtf": 0.01,
+        "load_ms": 12.0,
+        "rss_bytes": 38_000_000,
+        "machine": machine,
+    } | changes
 
 
 def evaluation(d_pesq: float) -> Json:
@@ -82,18 +90,31 @@ def evaluation(d_pesq: float) -> Json:
     systems = [
         {"system": "noisy", "n_clips": 4, "means": {"pesq": 1.6}, "against": None, "differences": {}},
         {"system": "tflite fp32", "n_clips": 4, "means": {"pesq": 2.1}, "against": None, "differences": {}},
-        {"system": "tflite int8", "n_clips": 4, "means": {"pesq": 2.1 + d_pesq}, "against": "tflite fp32",
-         "differences": {"pesq": difference}},
-    ]  # fmt: skip
+        {
+            "system": "tflite int8",
+            "n_clips": 4,
+            "means": {"pesq": 2.1 + d_pesq},
+            "against": "tflite fp32",
+            "differences": {"pesq": difference},
+        },
+    ]
     by_snr = dict.fromkeys(("0 dB", "5 dB", "10 dB"), systems)
     return {"systems": systems, "groups": {"snr": by_snr}, "clips": [{"clip": "a"}]}
 
 
 def hard_row(ok: bool) -> Json:
     return {
-        "system": "tflite int8", "stimulus": "tone 440 Hz", "quantity": "difference to float, to the input",
-        "unit": "dB", "value": -20.0 if ok else 3.0, "bound": -6, "is_upper": True, "why": "", "error": "", "ok": ok,
-    }  # fmt: skip
+        "system": "tflite int8",
+        "stimulus": "tone 440 Hz",
+        "quantity": "difference to float, to the input",
+        "unit": "dB",
+        "value": -20.0 if ok else 3.0,
+        "bound": -6,
+        "is_upper": True,
+        "why": "",
+        "error": "",
+        "ok": ok,
+    }
 
 
 def written(path: Path, value: Any) -> Path:
@@ -279,7 +300,7 @@ VERDICTS = [
     ({"robustness": [hard_row(True), hard_row(False)]}, "Does it hold on hard input?", "bad", "1 of 2"),
     ({}, "Is it really 8 bits?", "good", "in tflite"),
     ({"share": 0.5}, "Is it really 8 bits?", "caution", "runs the rest in float"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("has", "question", "status", "words"), VERDICTS)
@@ -302,8 +323,12 @@ def test_without_a_system_the_library_is_judged_and_no_command_asked_for(built: 
 
 
 def test_the_worst_answer_settles_the_whole() -> None:
-    rows = [(("good", "good"), "good"), (("good", "caution"), "caution"), (("caution", "unknown"), "unknown"),
-            (("unknown", "bad", "good"), "bad")]  # fmt: skip
+    rows = [
+        (("good", "good"), "good"),
+        (("good", "caution"), "caution"),
+        (("caution", "unknown"), "unknown"),
+        (("unknown", "bad", "good"), "bad"),
+    ]
     for statuses, whole in rows:
         assert verdict.overall([{"status": s} for s in statuses]) == whole
 

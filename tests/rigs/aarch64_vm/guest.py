@@ -87,9 +87,18 @@ def live(seconds: float) -> dict:
     ends = plugged(heard)
     time.sleep(0.5)
     done = called(
-        "edge-denoise", "live", *ENDS, "--engine", "native", "--seconds", str(seconds), "--tee", "/tmp/tee", "--json",
+        "edge-denoise",
+        "live",
+        *ENDS,
+        "--engine",
+        "native",
+        "--seconds",
+        str(seconds),
+        "--tee",
+        "/tmp/tee",
+        "--json",
         limit_s=seconds + 180,
-    )  # fmt: skip
+    )
     ended(ends)
     if isinstance(done["printed"], str) and done["printed"]:  # a line a second; the last is the sum
         done["printed"] = json.loads(done["printed"].splitlines()[-1])
@@ -125,8 +134,11 @@ class Running:
         self._live.send_signal(signal.SIGINT)
         status = self._live.wait(60)
         ended(self.ends)
-        return {"status": status, "printed": (self.rows() or [None])[-1],
-                "complaint": Path(f"/tmp/{self._name}.err").read_text().strip()[-500:]}  # fmt: skip
+        return {
+            "status": status,
+            "printed": (self.rows() or [None])[-1],
+            "complaint": Path(f"/tmp/{self._name}.err").read_text().strip()[-500:],
+        }
 
 
 def unplug() -> dict:
@@ -223,10 +235,18 @@ def service(seconds: float) -> dict:
     journal = called("journalctl", "-u", UNIT, "--no-pager", "-o", "cat", "-n", "30")["printed"]
     ended(ends)
     return {
-        "installed": installed, "started": started, "ready_s": ready_s, "before": before, "policy": policy["printed"],
-        "restarted_s": restarted_s, "after": after, "kept": kept, "stopped": stopped, "journal": journal,
+        "installed": installed,
+        "started": started,
+        "ready_s": ready_s,
+        "before": before,
+        "policy": policy["printed"],
+        "restarted_s": restarted_s,
+        "after": after,
+        "kept": kept,
+        "stopped": stopped,
+        "journal": journal,
         "sound": silences(heard),
-    }  # fmt: skip
+    }
 
 
 def silences(heard: Path) -> dict:

@@ -58,8 +58,22 @@ MASKED: Final = (
     "dev-mqueue.mount", "systemd-timesyncd.service", "systemd-networkd.service", "systemd-resolved.service",
 )  # fmt: skip
 
-MACHINE: Final = ("-M", "virt,gic-version=3", "-cpu", "cortex-a72", "-smp", "1", "-m", "3G", "-nic", "none",
-                  "-nographic", "-no-reboot", "-icount", "shift=0,align=off,sleep=off")  # fmt: skip
+MACHINE: Final = (
+    "-M",
+    "virt,gic-version=3",
+    "-cpu",
+    "cortex-a72",
+    "-smp",
+    "1",
+    "-m",
+    "3G",
+    "-nic",
+    "none",
+    "-nographic",
+    "-no-reboot",
+    "-icount",
+    "shift=0,align=off,sleep=off",
+)
 KERNEL_LINE: Final = "console=ttyAMA0 quiet panic=-1 rdinit=/usr/lib/systemd/systemd systemd.unit=rig.service"
 
 _UNIT: Final = """[Unit]
@@ -161,8 +175,14 @@ def _kernel(folder: Path) -> None:
     apt = folder / "apt"
     for name in ("lists/partial", "archives/partial"):
         (apt / name).mkdir(parents=True, exist_ok=True)
-    settings = ("APT::Architecture=arm64", "APT::Architectures=arm64", "Dir::State::status=/dev/null",
-                f"Dir::State::lists={apt}/lists", f"Dir::Cache={apt}", "APT::Sandbox::User=root")  # fmt: skip
+    settings = (
+        "APT::Architecture=arm64",
+        "APT::Architectures=arm64",
+        "Dir::State::status=/dev/null",
+        f"Dir::State::lists={apt}/lists",
+        f"Dir::Cache={apt}",
+        "APT::Sandbox::User=root",
+    )
     options = [part for setting in settings for part in ("-o", setting)]
     _run(["apt-get", *options, "-qq", "update"])
     depends = _run(["apt-cache", *options, "depends", "linux-image-arm64"]).split()
