@@ -33,6 +33,7 @@ demo: setup
 
 check: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy
 
 test: setup
