@@ -191,7 +191,7 @@ def test_what_is_unknown_fails_in_one_line(arguments, message):
 def test_counting_imports_nothing_heavy():
     heavy = "{'torch', 'onnx', 'onnxruntime', 'ai_edge_litert', 'rich'}"
     code = (
-        "import sys; from quant import budget; "
+        "import sys; from quant.audit import budget; "
         "budget.to_dict(budget.for_target('rpi4', recipe='static')); "
         f"print(sorted({heavy} & set(sys.modules)))"
     )

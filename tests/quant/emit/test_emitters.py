@@ -488,7 +488,11 @@ EMIT = """
 import hashlib, sys
 from calibration.mixing import Mix
 from calibration.ranges import Provenance, Ranges, TapRange
-from quant import counts, emit_onnx, emit_tflite, passes, plan, recipe
+from quant.audit import counts
+from quant.emit.onnx import emitter as emit_onnx
+from quant.emit.tflite import emitter as emit_tflite
+from quant.int8 import plan, recipe
+from quant.network import passes
 graph, precision = plan.prepare(passes.streaming_graph(counts.blank()), recipe.load("static"))
 taps = dict.fromkeys(plan.int8_taps(graph, precision), TapRange(-1, 1, 1, -1, 1))
 made = plan.make_plan(graph, precision, Ranges(taps, Provenance("min_max", Mix(), "", "", "")))

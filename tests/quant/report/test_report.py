@@ -126,7 +126,7 @@ def written(path: Path, value: Any) -> Path:
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
-    published = json.loads((files("quant") / schema.SCHEMA_FILE).read_text())
+    published = json.loads((files("quant.report") / schema.SCHEMA_FILE).read_text())
     assert published == schema.schema()
     jsonschema.Draft202012Validator.check_schema(published)
 
