@@ -4,7 +4,7 @@
     published(network)         as published: ptflops 0.7 on the network before any pass, MACs of 63 frames
     published_by_layer(...)    the published rows under the streaming node that does their work today
 
-A MAC is one multiplication, with or without the addition behind it; docs/counting.md has both conventions.
+A MAC is one multiplication, with or without the addition behind it; docs/design/counting.md has both conventions.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (2019), section 4.2, with
 the error measured on calibration clips instead of derived. What it changes: the biases of 8-bit convolutions (linear
 layers are convolutions here) and the input biases of 8-bit and mixed GRUs. No weight, no grid. The convolution of
-the mask is left alone: corrected, it lost 0.09 PESQ on the DNS3 weights (docs/quantization.md).
+the mask is left alone: corrected, it lost 0.09 PESQ on the DNS3 weights (docs/measured/2026-11-25-techniques.md).
 """
 
 from __future__ import annotations

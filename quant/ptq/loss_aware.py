@@ -3,7 +3,7 @@
 Candidates are percentiles around the recipe's, up to the extremes. The loss is the distance of compressed spectra
 (`compressed_distance`) to float on calibration clips with only this tap rounded. (With everything else of the plan
 rounded too, as it will be, the choice was measured to be worse: what one range does drowns in what the other roundings
-happen to do, see docs/quantization.md.) One batch holds a copy of the clips for each candidate. What it changes: the
+happen to do, see docs/design/quantization.md.) One batch holds a copy of the clips for each candidate. What it changes: the
 ranges, hence the grids. No weight, no bias.
 """
 

@@ -1,7 +1,7 @@
 """Int8 against float of the same artifact and engine on hard input (`quant eval --suite robustness`).
 
 A row is one input, one quantity that a listener would notice, and a bound; RULES says why it is where it is. The bounds
-are the worst of what was measured, with margin: docs/evaluation.md says on what, and how to measure again.
+are the worst of what was measured, with margin: docs/guide/evaluation.md says on what, and how to measure again.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def gru_beyond_operators() -> int:
     ],
 )
 def test_other_versions_of_ptflops_differ_by_named_terms(version, macs, difference):
-    """The figures of docs/counting.md; so its reasons are the whole difference."""
+    """The figures of docs/design/counting.md; so its reasons are the whole difference."""
     assert 32_998_378 + difference() == macs
 
 
