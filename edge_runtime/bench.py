@@ -1,9 +1,15 @@
-"""How long a frame takes on this machine: the model alone, and the whole hop around it."""
+"""How long a frame takes on this machine: the model alone, and the whole hop around it; by every engine that runs.
+
+`bench_all` measures each in a process of its own: what one engine loads is neither in the memory nor in the start of
+the next, and one that dies is a row.
+"""
 
 from __future__ import annotations
 
 import gc
+import json
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.denoiser import Denoiser
-from edge_runtime.engines import AUTO, Engine, open_engine
+from edge_runtime.engines import AUTO, ENGINES, Engine, available, open_engine
+from edge_runtime.engines.choice import remember
 from edge_runtime.engines.golden import load_golden
+from edge_runtime.errors import Failure
 from edge_runtime.machine import conditions, this_machine
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array, Synthesis
@@ -112,3 +120,62 @@ def _spread(taken_us: npt.NDArray[np.float64]) -> dict[str, float]:
 def _peak_rss_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def bench_all(
+    artifact: Artifact,
+    precisions: tuple[str, ...] = ("int8", "fp32"),
+    n_threads: int = 1,
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[str, Any]:
+    """`rows` as of `bench`, fastest hop first; `failed`: engine, precision, why. What `auto` takes follows from it.
+
+    Failure: nothing that could run the artifact is installed, or nothing ran.
+    """
+    models = artifact.manifest.models
+    chosen = [(e, p) for e in ENGINES if e in models and e in available() for p in precisions if p in models[e]]
+    if not chosen:
+        held = ", ".join(sorted(models))
+        raise Failure("no engine of it is installed", where=artifact.directory, remedy=f"install one of: {held}")
+    rows, failed = [], []
+    for k, (engine, precision) in enumerate(chosen, 1):
+        progress(f"measuring {engine} {precision}, {k} of {len(chosen)}")
+        row, error = _apart(artifact, engine, precision, n_threads)
+        if row is None:
+            failed.append({"engine": engine, "precision": precision, "error": error})
+        else:
+            rows.append(row)
+    if not rows:
+        raise Failure(f"no engine ran: {failed[0]['error']}", where=artifact.directory)
+    rows.sort(key=lambda row: row["hop_us"]["p50"])
+    kept = remember(artifact, rows)
+    return {
+        "rows": rows,
+        "failed": failed,
+        "fastest": {p: next((r["engine"] for r in rows if r["precision"] == p), None) for p in precisions},
+        "remembered": None if kept is None else str(kept),
+        "machine": {**this_machine(), "conditions": conditions()},
+    }
+
+
+def _apart(artifact: Artifact, engine: str, precision: str, n_threads: int) -> tuple[dict[str, Any] | None, str]:
+    command = [
+        sys.executable,
+        "-m",
+        "edge_runtime.cli",
+        "bench",
+        "--json",
+        "--model",
+        str(artifact.directory),
+        "--engine",
+        engine,
+        "--precision",
+        precision,
+        "--threads",
+        str(n_threads),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        return None, said[-1].removeprefix("edge-denoise: error: ") if said else f"exit status {done.returncode}"
+    return dict(json.loads(done.stdout)), ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime import command
+from edge_runtime.cli.output import print_result
 from edge_runtime.command import Command
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edge_runtime.doctor.host import Host
 
 
-def _add_devices(parser: argparse.ArgumentParser) -> None:
+def _devices_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="also converters and other views of the same card")
 
 
@@ -26,12 +26,12 @@ def _devices(args: argparse.Namespace) -> int:
     from edge_runtime.doctor.host import Host
 
     rows = devices(list_devices(), Host(), every=args.all)
-    _print_result(args, report(rows), lines)
+    print_result(args, report(rows), lines)
     check_any(rows)
     return command.DONE
 
 
-def _add_doctor(parser: argparse.ArgumentParser) -> None:
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="DIR", help="check this model through every engine here")
     parser.add_argument("--capture", metavar="DEVICE", help="check this device for recording")
     parser.add_argument("--playback", metavar="DEVICE", help="check this device for playing")
@@ -42,7 +42,7 @@ def _doctor(args: argparse.Namespace) -> int:
     from edge_runtime.doctor.host import Host
 
     found = report(examine(_checks(Host(), args)))
-    _print_result(args, found, lines)
+    print_result(args, found, lines)
     return command.FAILED if found["status"] == "fail" else command.DONE
 
 
@@ -75,7 +75,7 @@ def _checks(host: Host, args: argparse.Namespace) -> Iterator[tuple[str, Check]]
         yield "model", lambda: models.model(args.model)
 
 
-def _add_latency(parser: argparse.ArgumentParser) -> None:
+def _latency_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--capture", required=True, metavar="DEVICE", help="where the sound comes back")
     parser.add_argument("--playback", required=True, metavar="DEVICE", help="where it is played; aloud!")
     parser.add_argument("--rate", type=_whole("Hz", 8000, 192_000), metavar="HZ", help="default: the device's")
@@ -94,7 +94,7 @@ def _latency(args: argparse.Namespace) -> int:
     with AlsaDuplex(args.capture, args.playback, wish, args.margin_ms) as duplex:
         set_priority(AUDIO_PRIORITY)  # where it is not permitted, an xrun says so soon enough
         found = measure(duplex, args.repeats)
-    _print_result(args, found, lines)
+    print_result(args, found, lines)
     return command.DONE
 
 
@@ -107,14 +107,6 @@ def _whole(unit: str, least: int, most: int) -> Callable[[str], int]:
     return number
 
 
-def _print_result(
-    args: argparse.Namespace, result: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]
-) -> None:
-    print(json.dumps(result, indent=2) if args.json else "\n".join(lines(result)))
-
-
-COMMANDS: Final = (
-    Command("devices", "list sound devices and what they can do", _add_devices, _devices),
-    Command("doctor", "check this machine, and say what helps", _add_doctor, _doctor),
-    Command("latency", "measure the round trip from playback to capture", _add_latency, _latency),
-)
+DEVICES: Final = Command("devices", "list sound devices and what they can do", _devices_arguments, _devices)
+DOCTOR: Final = Command("doctor", "check this machine, and say what helps", _doctor_arguments, _doctor)
+LATENCY: Final = Command("latency", "measure the round trip from playback to capture", _latency_arguments, _latency)

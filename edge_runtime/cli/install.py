@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_runtime.command import DONE
+from edge_runtime.command import DONE, Command
 from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 _ONLY_FOR: Final = {"source": "virtual_mic", "alsa_source": "virtual_mic", "capture": "service", "playback": "service"}
 
 
-def add_install(parser: argparse.ArgumentParser) -> None:
-    """The options of `install`."""
+def _install_arguments(parser: argparse.ArgumentParser) -> None:
     _add_what(parser)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
     parser.add_argument("--source", metavar="NODE", help="PipeWire node to denoise; default: the default microphone")
@@ -29,8 +28,7 @@ def add_install(parser: argparse.ArgumentParser) -> None:
     _add_how(parser)
 
 
-def add_uninstall(parser: argparse.ArgumentParser) -> None:
-    """The options of `uninstall`."""
+def _uninstall_arguments(parser: argparse.ArgumentParser) -> None:
     _add_what(parser)
     _add_how(parser)
 
@@ -48,7 +46,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="also replace or remove what was changed since")
 
 
-def run_install(args: argparse.Namespace) -> int:
+def _install(args: argparse.Namespace) -> int:
     """Failure: see `installer.plan_install` and `installer.install`; nothing is half-written."""
     from edge_runtime.install import edits as installer
     from edge_runtime.install import service, virtual_mic
@@ -72,7 +70,7 @@ def run_install(args: argparse.Namespace) -> int:
     return DONE
 
 
-def run_uninstall(args: argparse.Namespace) -> int:
+def _uninstall(args: argparse.Namespace) -> int:
     """Failure: nothing is installed, or something was changed since."""
     from edge_runtime.install import edits as installer
 
@@ -114,3 +112,7 @@ def _agreed(args: argparse.Namespace, edits: Sequence[Edit], next_step: str) -> 
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Failure("nothing was changed")
     return True
+
+
+INSTALL: Final = Command("install", "set up a virtual microphone or a service", _install_arguments, _install)
+UNINSTALL: Final = Command("uninstall", "take back what install did", _uninstall_arguments, _uninstall)

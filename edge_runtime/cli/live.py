@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime import command
+from edge_runtime.cli import options
+from edge_runtime.command import Command
 
 _FORMATS: Final = ("FLOAT_LE", "S32_LE", "S24_LE", "S24_3LE", "S16_LE")
 
 
-def add_live(parser: argparse.ArgumentParser) -> None:
-    """Options of `live`, the model's left out."""
+def _live_arguments(parser: argparse.ArgumentParser) -> None:
+    options.engine(parser)
     parser.add_argument("--capture", default="default", metavar="DEV", help="ALSA device; default: default")
     parser.add_argument("--playback", default="default", metavar="DEV", help="ALSA device; default: default")
     parser.add_argument("--rate", type=_whole(4000, 192_000), metavar="HZ", help="of both devices; default: 16000")
@@ -56,7 +58,7 @@ def _add_socket(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--socket", metavar="PATH", help=text)
 
 
-def run_live(args: argparse.Namespace) -> int:
+def _live(args: argparse.Namespace) -> int:
     """Denoise from one device to another until told to stop."""
     from dataclasses import replace
 
@@ -115,15 +117,14 @@ def _socket_path(given: str | None) -> Path | None:
         return None
 
 
-def add_ctl(parser: argparse.ArgumentParser) -> None:
-    """Options of `ctl`."""
+def _ctl_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("status", "set", "bypass", "reset"))
     parser.add_argument("value", nargs="?", choices=("on", "off", "toggle"), help="of bypass; default: toggle")
     _add_controls(parser)
     _add_socket(parser, "of the stream; default: in the user's run-time folder")
 
 
-def run_ctl(args: argparse.Namespace) -> int:
+def _ctl(args: argparse.Namespace) -> int:
     """One message to a running stream."""
     from edge_runtime.live.control_socket import ask, default_path
     from edge_runtime.live.view import plain_line
@@ -168,3 +169,7 @@ def _number(low: float, high: float) -> Any:
 
 def _or_off(parse: Any, off: float) -> Any:
     return lambda text: off if text == "off" else parse(text)
+
+
+LIVE: Final = Command("live", "denoise from one sound device to another", _live_arguments, _live)
+CTL: Final = Command("ctl", "ask or steer a running `live`", _ctl_arguments, _ctl)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -348,37 +347,3 @@ def make_manifest(
         checkpoint=Checkpoint(name=source.name, sha256=source.sha256),
         built_with=built_with(),
     )
-
-
-def summary(built: Built, elapsed_s: float) -> list[str]:
-    """What was made, in a few lines."""
-    report = built.report
-    sizes = ", ".join(f"{name} {f['bytes'] / 1024:.0f} KB" for name, f in report["files"].items())
-    shares = ", ".join(f"{c['int8_share']:.0%} of the MACs in {engine}" for engine, c in report["coverage"].items())
-    return [
-        f"{built.folder}: {report['board']}, recipe {report['recipe']}, in {elapsed_s:.0f} s",
-        f"files:    {sizes}",
-        f"int8:     {f'{shares}, as the runtimes execute them' if shares else 'as planned, bit for bit'}",
-        *(f"{engine + ':':<9} {_by_kind(c['nodes'])}" for engine, c in report["coverage"].items()),
-        *(
-            f"tensorrt: {t['golden_snr_db']:.1f} dB to float in ONNX Runtime; TensorRT itself was not run"
-            for t in [report.get("tensorrt")]
-            if t
-        ),
-    ]
-
-
-def _by_kind(nodes: list[dict[str, Any]]) -> str:
-    """How many nodes of each kind that multiplies run in int8, and which stay float."""
-    counts = Counter((n["executed"], n["kind"]) for n in nodes if n["macs"] or n["kind"] == "leaky_relu")
-    parts = [
-        f"{precision} " + ", ".join(f"{n} {kind}" for (p, kind), n in sorted(counts.items()) if p == precision)
-        for precision in ("int8", "mixed", "float")
-        if any(p == precision for p, _ in counts)
-    ]
-    return "; ".join(parts)
-
-
-def worst(report: dict[str, Any], n: int = 8) -> list[dict[str, Any]]:
-    """The values that cost the output most when rounded alone."""
-    return sorted(report["accuracy"], key=lambda row: row["isolated_output_sqnr_db"])[:n]

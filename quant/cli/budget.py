@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime import command
+from edge_runtime.command import Command
 from edge_runtime.errors import Failure
 from quant.audit import gates
 from quant.cli.output import print_json, print_table, show
@@ -14,11 +15,8 @@ from quant.cli.output import print_json, print_table, show
 if TYPE_CHECKING:
     from quant.audit.frame_time import Estimate
 
-SUMMARY: Final = "count parameters, MACs and memory against a board and limits, or two networks against each other"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `quant budget` takes."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="BOARD", help="a board of `quant boards`, or a .toml file; default: none")
     parser.add_argument("--checkpoint", type=Path, metavar="F", help="default: the published network, without weights")
     plan = "plan by a recipe, or a .toml file; default: float, or a .trained file's own"
@@ -34,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=sorted(gates.FORMATS), help="print the verdict for a CI job instead")
 
 
-def run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     """Count, print, and fail when over budget."""
     limits = {g.name: getattr(args, g.name) for g in gates.GATES if getattr(args, g.name) is not None}
     if args.format and not (limits or args.target):
@@ -107,3 +105,11 @@ def _compare(args: argparse.Namespace, limits: dict[str, float]) -> int:
 
 def _verdict(args: argparse.Namespace, counted: dict[str, Any], name: str) -> None:
     print(gates.FORMATS[args.format](counted, name))
+
+
+BUDGET: Final = Command(
+    "budget",
+    "count parameters, MACs and memory against a board and limits, or two networks against each other",
+    _arguments,
+    _run,
+)

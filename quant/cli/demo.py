@@ -27,6 +27,7 @@ from edge_runtime.manifest import Artifact
 from edge_runtime.stft import SAMPLE_RATE_HZ
 from quant.build import stages
 from quant.cli.bench import PRECISIONS, times
+from quant.cli.build import summary
 from quant.inputs import assets
 from quant.quality.metrics import DEFAULT_METRICS, score
 
@@ -64,7 +65,7 @@ def _demo(args: argparse.Namespace) -> int:
     _say("denoising and measuring")
     clip = noisy_recording(args.out)
     results = judge(open_artifact(built.folder), args.out)
-    print("\n".join([*stages.summary(built, elapsed_s), *_heard(clip), *table(results), *_next(built, args.out)]))
+    print("\n".join([*summary(built, elapsed_s), *_heard(clip), *table(results), *_next(built, args.out)]))
     return command.DONE
 
 

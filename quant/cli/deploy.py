@@ -15,13 +15,11 @@ from quant.cli.output import print_json, print_table, say
 if TYPE_CHECKING:
     from quant.deploy.release import Settings
 
-SUMMARY: Final = "put an artifact and the runtime on a board over ssh, proven there before it becomes current"
 EXTRAS: Final = ("onnx", "litert", "tflite", "alsa")
 _MAX_PORT: Final = 65_535
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `quant deploy`."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", metavar="USER@BOARD", help="as for ssh")
     parser.add_argument("--target", metavar="BOARD", help="a board of `quant boards`, or a .toml file")
     parser.add_argument("--model", type=Path, metavar="DIR", help="default: build/BOARD, built if it is not there")
@@ -54,7 +52,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     """Deploy, roll back, or say how it would be done."""
     from quant.deploy import release
 
@@ -122,4 +120,9 @@ def _in_words(step: dict[str, Any]) -> str:
     return ", ".join(f"{key}: {value}" for key, value in detail.items() if value not in (None, []))
 
 
-COMMAND: Final = Command("deploy", SUMMARY, add_arguments, run)
+DEPLOY: Final = Command(
+    "deploy",
+    "put an artifact and the runtime on a board over ssh, proven there before it becomes current",
+    _arguments,
+    _run,
+)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime import command
+from edge_runtime.command import Command
 from edge_runtime.errors import Failure
 from quant.cli.output import print_json, print_table, say
 
@@ -15,13 +16,11 @@ if TYPE_CHECKING:
     from quant.quality.robustness import Verdict
     from quant.quality.summary import Summary
 
-SUMMARY: Final = "measure speech quality through the engines, clip by clip, or their robustness"
 _ONLY_PAIRS: Final = ("metrics", "against", "by", "rows")
 _ONLY_SUITE: Final = ("speech", "noise")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `quant eval`."""
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help="made by `quant build`")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -50,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     """Measure and print."""
     _refuse(args, _ONLY_SUITE if args.suite is None else _ONLY_PAIRS, "--suite" if args.suite is None else "--pairs")
     if args.jobs == 0 or args.jobs < -1:
@@ -141,3 +140,8 @@ def _verdict_cells(verdict: Verdict) -> tuple[str, ...]:
     measured = "failed" if verdict.value is None else f"{verdict.value:.1f} {unit}"
     bound = f"{sign} {verdict.bound:g} {unit}"
     return verdict.system, verdict.stimulus, verdict.quantity, measured, bound, "ok" if verdict.ok else "BREACH"
+
+
+EVAL: Final = Command(
+    "eval", "measure speech quality through the engines, clip by clip, or their robustness", _arguments, _run
+)

@@ -1,4 +1,4 @@
-"""`quant keygen | sign | bundle | unpack`: parses, calls once, prints."""
+"""`quant verify | keygen | sign | bundle | unpack`: parses, calls once, prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,35 @@ from typing import Final
 
 from edge_runtime import command
 from edge_runtime.command import Command
-from quant.cli.output import print_json
+from quant.cli.output import print_json, print_table
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+    signer = "public key that must have signed it; then nothing may lie there that the manifest does not name"
+    parser.add_argument("--key", type=Path, metavar="PUB", help=signer)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from edge_runtime.engines import golden
+    from edge_runtime.manifest import open_artifact
+    from quant.artifact import signing
+
+    artifact = open_artifact(args.directory)
+    artifact.check_all()
+    if args.key is not None:
+        artifact.check_whole()
+    signed = signing.verify(args.directory, args.key) if args.key or signing.is_signed(args.directory) else None
+    rows = golden.check_golden(artifact)
+    if args.json:
+        table = [golden.to_dict(row) for row in rows]
+        seal = {"signature": signed and signed._asdict(), "unnamed_files": artifact.unnamed_files()}
+        print_json({"directory": str(args.directory), "golden": table, **seal})
+    else:
+        print(f"{len(artifact.manifest.files)} files are as built{signing.describe(signed)}")
+        print_table(("engine", "precision", "SNR dB", "floor dB", ""), [golden.cells(row) for row in rows])
+    golden.judge(artifact, rows)
+    return command.DONE
 
 
 def _add_keygen(parser: argparse.ArgumentParser) -> None:
@@ -81,9 +109,12 @@ def _unpack(args: argparse.Namespace) -> int:
     return command.DONE
 
 
-COMMANDS: Final = (
-    Command("keygen", "make a pair of ed25519 keys to sign artifacts with", _add_keygen, _keygen),
-    Command("sign", "sign an artifact folder or a bundle", _add_sign, _sign),
-    Command("bundle", "pack an artifact, wheels and units into one file, always the same bytes", _add_bundle, _bundle),
-    Command("unpack", "check every byte of a bundle and unpack it", _add_unpack, _unpack),
+VERIFY: Final = Command(
+    "verify", "check an artifact's files and run its golden vectors through every engine", _verify_arguments, _verify
 )
+KEYGEN: Final = Command("keygen", "make a pair of ed25519 keys to sign artifacts with", _add_keygen, _keygen)
+SIGN: Final = Command("sign", "sign an artifact folder or a bundle", _add_sign, _sign)
+BUNDLE: Final = Command(
+    "bundle", "pack an artifact, wheels and units into one file, always the same bytes", _add_bundle, _bundle
+)
+UNPACK: Final = Command("unpack", "check every byte of a bundle and unpack it", _add_unpack, _unpack)

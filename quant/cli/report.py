@@ -1,4 +1,4 @@
-"""`quant report`: parses, remakes the page once, prints."""
+"""`quant report | card | view`: parses, calls once, prints."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime import command
-from quant.cli.output import print_json, print_table
+from edge_runtime.command import Command
+from edge_runtime.errors import Failure
+from quant.cli.output import print_json, print_table, say
 
-SUMMARY: Final = "make an artifact's report again with measurements taken in, or against an older artifact"
+VIEWERS: Final = ("netron", "model-explorer")
+_DEFAULT_PORT: Final = 8080
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `quant report`."""
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
     parser.add_argument("--bench", type=Path, nargs="+", default=[], metavar="F", help="of `edge-denoise bench --json`")
     rows = "of `quant eval --pairs --json`, or its --rows (.csv)"
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", type=Path, metavar="OLD", help=against)
 
 
-def run(args: argparse.Namespace) -> int:
+def _report(args: argparse.Namespace) -> int:
     """Remake, print the verdict, and fail on regressions."""
     from quant.report import regressions, remake
 
@@ -34,13 +36,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found)
     else:
-        _print(args.directory, found)
+        _print_report(args.directory, found)
     if args.against is not None:
         regressions.refuse_regressions(found["history"], args.directory)
     return command.DONE
 
 
-def _print(directory: Path, found: dict[str, Any]) -> None:
+def _print_report(directory: Path, found: dict[str, Any]) -> None:
     print(directory / "report.html")
     print_table(("question", "", "answer"), [(j["question"], j["status"], j["answer"]) for j in found["verdict"]])
     if found["history"]:
@@ -56,3 +58,70 @@ def _print(directory: Path, found: dict[str, Any]) -> None:
             for c in found["history"]["changes"]
         ]
         print_table(("figure", "then", "now", "change", "allowed", ""), rows)
+
+
+def _card_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+    parser.add_argument("--eval", type=Path, metavar="FILE", help="what `quant eval DIR --json` printed")
+    parser.add_argument("--dataset", default="", metavar="NAME", help="what the pairs of --eval are, in words")
+    place = "default: DIR/README.md, and the manifest is made to agree"
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=place)
+
+
+def _card(args: argparse.Namespace) -> int:
+    from edge_runtime.files.sound_file import written_whole
+    from edge_runtime.manifest import open_artifact
+    from quant.report import card
+
+    if args.dataset and args.eval is None:
+        raise Failure("goes with --eval", where="--dataset", remedy="leave it out")
+    artifact = open_artifact(args.directory)
+    rows = card.read_rows(args.eval) if args.eval is not None else []
+    text = card.render(artifact.manifest, card.read_report(artifact), rows, args.dataset)
+    out = args.out or artifact.path(card.FILE)
+    if args.out is None:
+        card.write(artifact, text)
+    else:
+        with written_whole(args.out) as part:
+            part.write_text(text, "utf-8")
+    if args.json:
+        return print_json({"card": str(out), "n_systems": len(rows)})
+    print(f"{out}: {len(rows)} systems measured")
+    return command.DONE
+
+
+def _view_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+    parser.add_argument("--engine", choices=("onnx", "tflite"), default="tflite", help="default: tflite")
+    parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="default: int8")
+    parser.add_argument("--viewer", choices=VIEWERS, help="default: the first that is installed")
+    parser.add_argument("--port", type=int, default=_DEFAULT_PORT, metavar="N", help=f"default: {_DEFAULT_PORT}")
+    parser.add_argument("--no-browser", action="store_true", help="serve only, open no browser")
+
+
+def _view(args: argparse.Namespace) -> int:
+    from edge_runtime.manifest import open_artifact
+    from quant.cli import viewer as view
+
+    artifact = open_artifact(args.directory)
+    entry = artifact.model(args.engine, args.precision)
+    artifact.check(entry.file)
+    viewer = view.choose(args.viewer)
+    path = artifact.path(entry.file)
+    if args.json:
+        print_json({"file": str(path), "viewer": viewer.package, "url": f"http://{view.LOCALHOST}:{args.port}"})
+    say(f"{path} at http://{view.LOCALHOST}:{args.port}; Ctrl-C ends it")
+    viewer.show(path, args.port, not args.no_browser)
+    return command.DONE
+
+
+REPORT: Final = Command(
+    "report",
+    "make an artifact's report again with measurements taken in, or against an older artifact",
+    _report_arguments,
+    _report,
+)
+CARD: Final = Command(
+    "card", "write an artifact's model card, with what an evaluation measured", _card_arguments, _card
+)
+VIEW: Final = Command("view", "show the graph of a model in Netron or Model Explorer", _view_arguments, _view)

@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_runtime import command
+from edge_runtime.command import Command
 from quant.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from quant.training.runs import Job
 
-QAT: Final = "train a checkpoint under 8-bit rounding, into a file to build from"
-TRAIN: Final = "train the float network, from a checkpoint or from scratch"
 
-
-def add_qat_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `quant qat` takes."""
+def _qat_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--share-teacher",
         type=float,
@@ -39,8 +36,7 @@ def add_qat_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
 
 
-def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `quant train` takes."""
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-scratch", action="store_true", help="start from random weights, not a checkpoint")
     parser.add_argument(
         "--set",
@@ -78,14 +74,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
 
 
-def run_qat(args: argparse.Namespace) -> int:
+def _qat(args: argparse.Namespace) -> int:
     """Train, and say where the result is."""
     from quant.training.runs import qat
 
     return _done(args, qat(replace(_job(args), recipe=args.recipe, blend=args.blend), say))
 
 
-def run_train(args: argparse.Namespace) -> int:
+def _train(args: argparse.Namespace) -> int:
     """Train the float network, and say where the checkpoint is."""
     from quant.network import sizes
     from quant.training.runs import train
@@ -130,3 +126,7 @@ def _done(args: argparse.Namespace, path: Path) -> int:
         return print_json({"out": str(path), "history": history})
     print(f"{path}: compile it with `quant build --target BOARD --checkpoint {path}`")
     return command.DONE
+
+
+QAT: Final = Command("qat", "train a checkpoint under 8-bit rounding, into a file to build from", _qat_arguments, _qat)
+TRAIN: Final = Command("train", "train the float network, from a checkpoint or from scratch", _train_arguments, _train)

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 from toy_artifact import toy
 
-from edge_runtime import Denoiser, bench_all
+from edge_runtime import Denoiser, bench
 from edge_runtime.cli import main
+from edge_runtime.cli.bench import compared_lines
 from edge_runtime.engines import choice, choose
 from edge_runtime.machine import conditions
 
@@ -129,10 +130,10 @@ def test_bench_measures_all_and_auto_follows(tmp_path: Path, capfd: pytest.Captu
 def test_an_engine_that_dies_is_a_row(monkeypatch: pytest.MonkeyPatch):
     good = {"engine": "onnx", "precision": "int8", "hop_us": dict.fromkeys(("p50", "p95", "p99", "max", "mean"), 9.0)}
     good |= {"frame_us": {"p50": 8.0}, "load_ms": 1.0, "rss_bytes": 2**20}
-    monkeypatch.setattr(bench_all, "_apart", lambda _a, e, _p, _n: (good, "") if e == "onnx" else (None, "died"))
-    figures = bench_all.bench_all(toy(), ("int8",))
+    monkeypatch.setattr(bench, "_apart", lambda _a, e, _p, _n: (good, "") if e == "onnx" else (None, "died"))
+    figures = bench.bench_all(toy(), ("int8",))
     assert figures["failed"] == [{"engine": "tflite", "precision": "int8", "error": "died"}]
-    assert "tflite int8 failed: died" in bench_all.lines(figures)
+    assert "tflite int8 failed: died" in compared_lines(figures)
 
 
 def test_conditions_read_what_linux_offers(tmp_path: Path):

@@ -21,6 +21,7 @@ from quant import cli
 from quant.artifact import folder as artifact
 from quant.build import stages
 from quant.build.stages import Built, Settings
+from quant.cli.build import summary, worst
 from quant.int8 import recipe
 
 FILES = {
@@ -100,10 +101,10 @@ def test_the_report_is_the_one_in_the_folder(built: Built) -> None:
 
 
 def test_the_summary_is_a_few_lines(built: Built) -> None:
-    lines = stages.summary(built, 12.3)
+    lines = summary(built, 12.3)
     assert 3 <= len(lines) <= 8
     assert str(built.folder) in lines[0]
-    assert len(stages.worst(built.report)) == 8
+    assert len(worst(built.report)) == 8
 
 
 # --- the same inputs, the same bytes ------------------------------------------------------------------------------

@@ -1,0 +1,210 @@
+"""`quant plan | build | ablate`: parses, calls once, prints."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edge_runtime import command
+from edge_runtime.command import Command
+from quant.cli.options import TARGET_HELP, corpora, network, sounds, target
+from quant.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from quant.build.stages import Built
+
+
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
+    own = f"{TARGET_HELP}; default: host, for the plan is every board's"
+    parser.add_argument("--target", default="host", metavar="BOARD", help=own)
+    network(parser)
+    corpora(parser)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from quant.build import stages
+
+    settings = stages.Settings(args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges)
+    table = stages.plan(settings, say)
+    if args.json:
+        return print_json(table)
+    print_table(("value", "kind", "type", "scale", "zero", "range"), [_plan_row(row) for row in table])
+    return command.DONE
+
+
+def _plan_row(row: dict[str, Any]) -> tuple[str, ...]:
+    if row["type"] == "float":
+        return row["tap"], row["kind"], "float", "", "", ""
+    if row["kind"] == "weight":
+        scales = row["scales"]
+        return row["tap"], "weight", "int8", f"{min(scales):.2e} .. {max(scales):.2e}", "0", f"{len(scales)} channels"
+    return (
+        row["tap"],
+        row["kind"],
+        "int8",
+        f"{row['scale']:.3e}",
+        str(row["zero_point"]),
+        f"{row['low']:.3g} .. {row['high']:.3g}",
+    )
+
+
+def _build_arguments(parser: argparse.ArgumentParser) -> None:
+    target(parser)
+    network(parser)
+    corpora(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: build/BOARD")
+    parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
+    parser.add_argument(
+        "--max-pesq-drop",
+        type=_pesq_drop,
+        metavar="X",
+        help="search for the recipe: int8 where PESQ"
+        " stays within X of float; the settings of --recipe hold, its rules do not",
+    )
+    parser.add_argument("--no-report", action="store_true", help="leave report.html out; `quant report` makes it later")
+    parser.add_argument(
+        "--search-state",
+        type=Path,
+        metavar="F",
+        help="journal of the search, to go on from; default:"
+        " in the cache, one for each checkpoint, corpora and settings",
+    )
+    own = "`official`: write the ONNX models also with the four inputs of the official one, for sherpa-onnx and others"
+    jetson = "`tensorrt`: write the 8-bit ONNX model also by TensorRT's rules (symmetric, explicit), for Jetson boards"
+    parser.add_argument("--qdq", choices=("own", "tensorrt"), default="own", help=jetson)
+    parser.add_argument("--io", choices=("own", "official"), default="own", help=own)
+
+
+def _pesq_drop(text: str) -> float:
+    """A finite number from 0."""
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+
+
+def _build(args: argparse.Namespace) -> int:
+    from quant.build import stages
+
+    settings = stages.Settings(
+        args.target,
+        args.checkpoint,
+        args.speech,
+        args.noise,
+        args.recipe,
+        args.ranges,
+        args.out,
+        args.force,
+        args.max_pesq_drop,
+        args.search_state,
+        args.io == "official",
+        not args.no_report,
+        args.qdq == "tensorrt",
+    )
+    start = time.monotonic()
+    built = stages.build(settings, say)
+    if args.json:
+        return print_json({"out": str(built.folder), **built.report})
+    for line in summary(built, time.monotonic() - start):
+        print(line)
+    if built.report["search"]:
+        columns = ("step", "raised", "to", "MACs", "int8 MACs", "ΔPESQ (95 %)", "at most lost", "SNR to float dB")
+        print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report["search"]["path"])])
+    print_table(
+        ("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"),
+        [
+            (
+                row["tap"],
+                f"{row['isolated_sqnr_db']:.1f}",
+                f"{row['isolated_output_sqnr_db']:.1f}",
+                f"{row['cumulative_sqnr_db']:.1f}",
+                f"{row['cumulative_cosine']:.4f}",
+            )
+            for row in worst(built.report)
+        ],
+    )
+    return command.DONE
+
+
+def _step_cells(number: int, step: dict[str, Any]) -> tuple[str, ...]:
+    what = (step["group"], step["precision"], f"{step['macs']:,}") if number else ("everything int8", "", "")
+    figures = f"{step['int8_share']:.0%}", _paired_pesq(step), f"{step['lost']:.4f}", f"{step['snr_db']:.1f}"
+    return str(number), *what, *figures
+
+
+def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
+    network(parser, "the pulled official weights")
+    sounds(parser)
+
+
+def _ablate(args: argparse.Namespace) -> int:
+    from quant.build import stages
+    from quant.search import ablation
+
+    settings = stages.Settings("host", args.checkpoint, args.speech, args.noise, args.recipe)
+    rows = [row.to_dict() for row in ablation.ablate(settings, say)]
+    if args.json:
+        return print_json(rows)
+    columns = ("technique", "SNR to float dB", "PESQ to float", "ΔPESQ (95 %)", "ΔSI-SDR dB")
+    print_table(columns, [_ablation_cells(row) for row in rows])
+    return command.DONE
+
+
+def _ablation_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    figures = f"{row['snr_db']:.1f}", f"{row['fidelity']:.3f}", _paired_pesq(row), f"{row['d_si_sdr']:+.2f}"
+    return row["what"], *figures
+
+
+def _paired_pesq(row: dict[str, Any]) -> str:
+    return f"{row['d_pesq']:+.4f} ({row['d_pesq_low']:+.4f} .. {row['d_pesq_high']:+.4f})"
+
+
+def summary(built: Built, elapsed_s: float) -> list[str]:
+    """What was made, in a few lines."""
+    report = built.report
+    sizes = ", ".join(f"{name} {f['bytes'] / 1024:.0f} KB" for name, f in report["files"].items())
+    shares = ", ".join(f"{c['int8_share']:.0%} of the MACs in {engine}" for engine, c in report["coverage"].items())
+    return [
+        f"{built.folder}: {report['board']}, recipe {report['recipe']}, in {elapsed_s:.0f} s",
+        f"files:    {sizes}",
+        f"int8:     {f'{shares}, as the runtimes execute them' if shares else 'as planned, bit for bit'}",
+        *(f"{engine + ':':<9} {_by_kind(c['nodes'])}" for engine, c in report["coverage"].items()),
+        *(
+            f"tensorrt: {t['golden_snr_db']:.1f} dB to float in ONNX Runtime; TensorRT itself was not run"
+            for t in [report.get("tensorrt")]
+            if t
+        ),
+    ]
+
+
+def _by_kind(nodes: list[dict[str, Any]]) -> str:
+    """How many nodes of each kind that multiplies run in int8, and which stay float."""
+    counts = Counter((n["executed"], n["kind"]) for n in nodes if n["macs"] or n["kind"] == "leaky_relu")
+    parts = [
+        f"{precision} " + ", ".join(f"{n} {kind}" for (p, kind), n in sorted(counts.items()) if p == precision)
+        for precision in ("int8", "mixed", "float")
+        if any(p == precision for p, _ in counts)
+    ]
+    return "; ".join(parts)
+
+
+def worst(report: dict[str, Any], n: int = 8) -> list[dict[str, Any]]:
+    """The values that cost the output most when rounded alone."""
+    return sorted(report["accuracy"], key=lambda row: row["isolated_output_sqnr_db"])[:n]
+
+
+PLAN: Final = Command("plan", "show the precision and the grid of every value", _plan_arguments, _plan)
+BUILD: Final = Command(
+    "build", "quantize a checkpoint and write the artifact folder of a board", _build_arguments, _build
+)
+ABLATE: Final = Command(
+    "ablate",
+    "measure what each post-training technique gains on a checkpoint, alone and together",
+    _ablate_arguments,
+    _ablate,
+)

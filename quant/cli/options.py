@@ -1,0 +1,34 @@
+"""Options that several commands of `quant` share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+TARGET_HELP: Final = "a board of `quant boards`, or a .toml file"
+_WEIGHTS_HELP: Final = "the trained default, or with --recipe the pulled weights"
+
+
+def nothing(parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", required=True, metavar="BOARD", help=TARGET_HELP)
+
+
+def network(parser: argparse.ArgumentParser, default: str = _WEIGHTS_HELP) -> None:
+    parser.add_argument("--checkpoint", type=Path, metavar="F", help=f"default: {default}")
+    own = "calibrate by a recipe, or a .toml file; default: static for a checkpoint, its own for a .trained file"
+    parser.add_argument("--recipe", metavar="R", help=own)
+
+
+def sounds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech; default: pulled once")
+    parser.add_argument("--noise", type=Path, metavar="DIR", help="noise; default: pulled once")
+
+
+def corpora(parser: argparse.ArgumentParser) -> None:
+    sounds(parser)
+    parser.add_argument("--ranges", type=Path, metavar="F", help="ranges.json of an earlier build")
