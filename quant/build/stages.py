@@ -30,8 +30,8 @@ from quant.audit.memory import plan_memory
 from quant.build import other_software
 from quant.emit.emitted import Emitted
 from quant.emit.native import c_project
-from quant.emit.native import emitter as emit_native
 from quant.emit.native import limits as native_limits
+from quant.emit.native.emitter import emit_native
 from quant.emit.onnx import emitter as emit_onnx
 from quant.emit.tflite import emitter as emit_tflite
 from quant.inputs import assets
@@ -249,8 +249,8 @@ def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
 def emit_engine(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
     """The weights of the native engine alone."""
     return {
-        "model.native": emit_native.emit(quantized.graph, quantized.plan),
-        "model.fp32.native": emit_native.emit(graph),
+        "model.native": emit_native(quantized.graph, quantized.plan),
+        "model.fp32.native": emit_native(graph),
     }
 
 
