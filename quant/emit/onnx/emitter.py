@@ -25,7 +25,7 @@ INT8_KINDS = frozenset({"conv", "leaky_relu", "slice", "interleave", "shuffle", 
 Layout = Literal["maps", "rows"]
 
 
-def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
+def emit_onnx(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
     file = OnnxEmitter(graph, plan).run()

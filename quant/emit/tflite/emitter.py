@@ -24,7 +24,7 @@ from quant.network.gru_weights import merged, merged_scales
 ERB_BLOCKS = 4  # with the copied bands as many as one fast CONCATENATION takes
 
 
-def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
+def emit_tflite(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
     emitter = _Emitter(graph, plan)
