@@ -1,4 +1,4 @@
-"""Model files for other software: the official signature (`official_io`), TensorRT (`emit_tensorrt`)."""
+"""Model files for other software: the official signature, TensorRT."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from edge_runtime.engines import onnx as onnx_engine
 from edge_runtime.engines.golden import snr_db, stream
 from edge_runtime.manifest import ModelEntry
 from quant.emit.emitted import Emitted
-from quant.emit.onnx import official as official_io
-from quant.emit.onnx import tensorrt as emit_tensorrt
 from quant.emit.onnx import tensorrt_rules
+from quant.emit.onnx.official import emit_official
+from quant.emit.onnx.tensorrt import emit_tensorrt
 from quant.network.graph import Array, Graph
 from quant.ptq.quantize import Quantized
 
@@ -22,10 +22,10 @@ def emit(graph: Graph, quantized: Quantized, *, official: bool, tensorrt: bool) 
     """Files by name. Raises ValueError where TensorRT's rules would be broken."""
     models: dict[str, Emitted] = {}
     if official:
-        models["model.official.onnx"] = official_io.emit(quantized.graph, quantized.plan)
-        models["model.official.fp32.onnx"] = official_io.emit(graph)
+        models["model.official.onnx"] = emit_official(quantized.graph, quantized.plan)
+        models["model.official.fp32.onnx"] = emit_official(graph)
     if tensorrt:
-        models[TENSORRT_FILE] = emit_tensorrt.emit(quantized.graph, quantized.plan)
+        models[TENSORRT_FILE] = emit_tensorrt(quantized.graph, quantized.plan)
         if breaches := tensorrt_rules.violations(models[TENSORRT_FILE].data):
             raise ValueError(f"{TENSORRT_FILE} breaks {len(breaches)} rules: {breaches[0]}")
     return models

@@ -29,10 +29,10 @@ from quant.audit.memory import plan_memory
 from quant.build import other_software
 from quant.emit.emitted import Emitted
 from quant.emit.native import c_project
-from quant.emit.native import emitter as emit_native
 from quant.emit.native import limits as native_limits
-from quant.emit.onnx import emitter as emit_onnx
-from quant.emit.tflite import emitter as emit_tflite
+from quant.emit.native.emitter import emit_native
+from quant.emit.onnx.emitter import emit_onnx
+from quant.emit.tflite.emitter import emit_tflite
 from quant.inputs import assets
 from quant.inputs.source import DEFAULT_RECIPE, Source, open_sounds, open_source
 from quant.int8 import recipe
@@ -237,10 +237,10 @@ def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
 def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
     """Every model file, int8 and float."""
     return {
-        "model.onnx": emit_onnx.emit(quantized.graph, quantized.plan),
-        "model.fp32.onnx": emit_onnx.emit(graph),
-        "model.tflite": emit_tflite.emit(quantized.graph, quantized.plan),
-        "model.fp32.tflite": emit_tflite.emit(graph),
+        "model.onnx": emit_onnx(quantized.graph, quantized.plan),
+        "model.fp32.onnx": emit_onnx(graph),
+        "model.tflite": emit_tflite(quantized.graph, quantized.plan),
+        "model.fp32.tflite": emit_tflite(graph),
         **emit_engine(graph, quantized),
     }
 
@@ -248,8 +248,8 @@ def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
 def emit_engine(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
     """The weights of the native engine alone."""
     return {
-        "model.native": emit_native.emit(quantized.graph, quantized.plan),
-        "model.fp32.native": emit_native.emit(graph),
+        "model.native": emit_native(quantized.graph, quantized.plan),
+        "model.fp32.native": emit_native(graph),
     }
 
 

@@ -33,7 +33,7 @@ def fake_quantize_bias(bias: Tensor, units: Tensor) -> Tensor:
 
 
 def to_half(values: Tensor) -> Tensor:
-    """The same numbers as `exact.to_half`, on a tensor."""
+    """The same numbers as `exact_float.to_half`, on a tensor."""
     half = values.half().float()
     return torch.where(half.abs() < torch.finfo(torch.float16).tiny, 0.0, half)
 

@@ -1,8 +1,8 @@
 """The integer reference: NumPy runs one frame of the plan, obvious and slow, and judges every emitter.
 
 8-bit values are held as int8; products are summed exactly in integers; every result is rounded once, to nearest with
-ties to even, from a float32 (`qparams.requantize`). Float nodes compute in float32 in the stated order of `exact`, so
-that C code can be held to every bit. What it will not do: be fast, batch, or differentiate.
+ties to even, from a float32 (`qparams.requantize`). Float nodes compute in float32 in the stated order of
+`exact_float`, so that C code can be held to every bit. What it will not do: be fast, batch, or differentiate.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from quant.int8.qparams import (
     requantize,
     requantize_sum,
 )
-from quant.network import gru_weights
 from quant.network.graph import Graph, Node
-from quant.network.gru_weights import GruWeights
+from quant.network.gru_weights import GruWeights, merged, merged_scales
 
 Values = NDArray[Any]  # float32 or, on a grid, int8
 Tap = Callable[[str, Values], None]
@@ -74,9 +73,6 @@ class Reference:
             values[node.name] = run(node, *ins)
             tap(node.name, values[node.name])
         return np.ascontiguousarray(values[self.graph.output].T)
-
-    def _as_float(self, name: str, value: Values) -> Values:
-        return dequantize(value, self.plan.grids[name]) if value.dtype == np.int8 else value
 
     # --- float nodes --------------------------------------------------------------------------------------------
 
@@ -246,10 +242,7 @@ def _look_up(table: Values, values: Values) -> Values:
 
 
 def _gru_layer(graph: Graph, plan: Plan, node: Node) -> _GruFloat | _GruInt8:
-    if node.kind == "gru":
-        weights = gru_weights.merged(graph, node)
-    else:
-        weights = gru_weights.side_by_side(gru_weights.directions(graph, node))
+    weights = merged(graph, node)
     if not plan.reads_int8(node):
         return _GruFloat(weights)
     return (_GruInt8 if plan.is_int8(node) else _GruMixed)(weights, plan, node)
@@ -283,12 +276,7 @@ class _GruInt8:
 
     def __init__(self, w: GruWeights, plan: Plan, node: Node) -> None:
         self.w, self.plan, self.node = w, plan, node
-        self.scales = {
-            role: gru_weights.merged_scales(
-                [plan.weight_scales[node.params[role][g]] for g in gru_weights.scale_order(node)]
-            )
-            for role in ("weight_ih", "weight_hh")
-        }
+        self.scales = merged_scales(node, plan.weight_scales)
         self.integers = {
             "weight_ih": quantize_weight(w.w_ih, self.scales["weight_ih"]),
             "weight_hh": quantize_weight(w.w_hh, self.scales["weight_hh"]),

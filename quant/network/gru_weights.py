@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,14 +25,29 @@ class GruWeights(NamedTuple):
 
 
 def merged(graph: Graph, node: Node) -> GruWeights:
-    """The groups of a `gru` node as one layer."""
-    return _merge(graph, node, range(node.attrs.get("groups", 1)))
+    """All groups of a node as one layer; of a `bigru`, the forward groups before the backward ones."""
+    return _merge(graph, node, group_order(node))
 
 
 def directions(graph: Graph, node: Node) -> tuple[GruWeights, GruWeights]:
     """The forward and the backward layer of a `bigru` node, groups merged in each."""
-    n = 2 * node.attrs["groups"]
-    return _merge(graph, node, range(0, n, 2)), _merge(graph, node, range(1, n, 2))
+    order = group_order(node)
+    half = len(order) // 2
+    return _merge(graph, node, order[:half]), _merge(graph, node, order[half:])
+
+
+def merged_scales(node: Node, weight_scales: Mapping[str, Array]) -> dict[str, Array]:
+    """By role of a weight: one scale a row, as the rows of `merged` lie; `weight_scales` by parameter."""
+    order = group_order(node)
+    return {role: _by_gate([weight_scales[node.params[role][g]] for g in order]) for role in ("weight_ih", "weight_hh")}
+
+
+def group_order(node: Node) -> Sequence[int]:
+    """The groups of a node's parameters in the order in which `merged` lays them."""
+    groups = node.attrs.get("groups", 1)
+    if node.kind == "gru":
+        return range(groups)
+    return [2 * g + d for d in (0, 1) for g in range(groups)]
 
 
 def channel_order(node: Node, hidden: int) -> list[int]:
@@ -56,37 +71,21 @@ def block_diagonal(*blocks: Array) -> Array:
     return out
 
 
-def side_by_side(layers: tuple[GruWeights, ...]) -> GruWeights:
+def _merge(graph: Graph, node: Node, groups: Sequence[int]) -> GruWeights:
     """Independent GRUs as one: inputs, units and gates stand beside each other."""
 
-    def matrices(role: str) -> Array:
-        gates = [np.split(getattr(layer, role), 3) for layer in layers]
+    def arrays(role: str) -> list[Array]:
+        return [graph.params[node.params[role][g]] for g in groups]
+
+    def matrix(role: str) -> Array:
+        gates = [np.split(weight, 3) for weight in arrays(role)]
         return np.concatenate([block_diagonal(*(g[k] for g in gates)) for k in range(3)])
 
-    def vectors(role: str) -> Array:
-        gates = [np.split(getattr(layer, role), 3) for layer in layers]
-        return np.concatenate([g[k] for k in range(3) for g in gates])
-
-    return GruWeights(matrices("w_ih"), matrices("w_hh"), vectors("b_ih"), vectors("b_hh"))
+    weights, biases = map(matrix, ("weight_ih", "weight_hh")), map(arrays, ("bias_ih", "bias_hh"))
+    return GruWeights(*weights, *map(_by_gate, biases))
 
 
-def merged_scales(groups: Sequence[Array]) -> Array:
-    """One scale a row, as the rows of merged matrices lie: r of every group, then z, then n."""
-    gates = [np.split(scales, 3) for scales in groups]
+def _by_gate(groups: Sequence[Array]) -> Array:
+    """Rows (r, z, n) of each group -> r of every group, then z, then n."""
+    gates = [np.split(rows, 3) for rows in groups]
     return np.concatenate([g[k] for k in range(3) for g in gates])
-
-
-def scale_order(node: Node) -> Sequence[int]:
-    """The groups of a node's parameters in the order in which `merged` or `side_by_side(directions)` lays them."""
-    groups = node.attrs.get("groups", 1)
-    if node.kind == "gru":
-        return range(groups)
-    return [2 * g + d for d in (0, 1) for g in range(groups)]
-
-
-def _merge(graph: Graph, node: Node, groups: range) -> GruWeights:
-    layers = tuple(
-        GruWeights(*(graph.params[node.params[role][g]] for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
-        for g in groups
-    )
-    return side_by_side(layers)

@@ -122,7 +122,7 @@ def _multiplied(graph: Graph, node: Node) -> Iterator[tuple[str, str, Columns]]:
     if node.kind == "conv":
         yield node.inputs[0], node.param("weight"), lambda x: _conv_gram(graph, node, x)
         return
-    groups, order = node.attrs.get("groups", 1), gru_weights.scale_order(node)
+    groups, order = node.attrs.get("groups", 1), gru_weights.group_order(node)
     for place, index in enumerate(order):
         w_ih, w_hh = node.params["weight_ih"][index], node.params["weight_hh"][index]
         yield node.inputs[0], w_ih, _part(index * groups // len(order), graph.params[w_ih].shape[1], 1)

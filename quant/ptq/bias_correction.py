@@ -78,11 +78,11 @@ def _along_channels(node: Node, vector: Tensor) -> Tensor:
 
 
 def _shift(params: dict[str, Array], node: Node, by: Array) -> None:
-    """Add `by` to the bias; a GRU's lies gate by gate over all groups and directions (`gru.scale_order`)."""
+    """Add `by` to the bias; a GRU's lies gate by gate over all groups and directions (`gru_weights.group_order`)."""
     if node.kind == "conv":
         params[node.param("bias")] = params[node.param("bias")] + by
         return
-    order = gru_weights.scale_order(node)
+    order = gru_weights.group_order(node)
     parts = by.reshape(3, len(order), -1)
     for place, group in enumerate(order):
         name = node.params["bias_ih"][group]

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from calibration.mixing import Mix
 from quant.build import stages
-from quant.emit.tflite import emitter as emit_tflite
+from quant.emit.tflite.emitter import emit_tflite
 from quant.inputs.source import DEFAULT_RECIPE
 from quant.int8 import recipe
 from quant.int8.recipe import RECURRENT, Precision, Recipe
@@ -96,11 +96,11 @@ def ablate(settings: stages.Settings, progress: Progress) -> Iterator[Row]:
     sounds = stages.corpora(settings, progress)
     calibration = CalibrationSet.make(*sounds, Mix())
     progress("listening to the float model")
-    heard = validation.listen(emit_tflite.emit(graph), *sounds)
+    heard = validation.listen(emit_tflite(graph), *sounds)
     todo, start = variants(chosen), time.monotonic()
     for number, (what, variant) in enumerate(todo.items()):
         left_s = (time.monotonic() - start) / number * (len(todo) - number) if number else 0.0
         progress(f"{number + 1} of {len(todo)}: {what}" + (f", about {left_s:.0f} s left" if number else ""))
         made = quantize.quantize(graph, variant, calibration, source.sha256)
-        (score,) = validation.score([emit_tflite.emit(made.graph, made.plan)], heard, what)
+        (score,) = validation.score([emit_tflite(made.graph, made.plan)], heard, what)
         yield Row(what, score)

@@ -21,7 +21,7 @@ from calibration.corpus import Corpus
 from edge_runtime.errors import Failure
 from quant.audit.counts import count
 from quant.emit.emitted import Emitted
-from quant.emit.tflite import emitter as emit_tflite
+from quant.emit.tflite.emitter import emit_tflite
 from quant.int8.plan import make_plan, prepare
 from quant.int8.recipe import Recipe
 from quant.network.graph import Graph
@@ -121,7 +121,7 @@ class Bench:
         name = f"built {_named(levels)}"
         if name not in self.journal.scores:
             made = quantize.quantize(self.graph, self.recipe(levels), self.calibration, self.checkpoint_sha256)
-            (found,) = validation.score([emit_tflite.emit(made.graph, made.plan)], self.heard, "as built", JUDGES_BY)
+            (found,) = validation.score([emit_tflite(made.graph, made.plan)], self.heard, "as built", JUDGES_BY)
             self.journal.add(name, found)
         return self.journal.scores[name]
 
@@ -129,7 +129,7 @@ class Bench:
         recipe = self.recipe(levels)
         ranges = self.tails.ranges(recipe)
         graph, precision = prepare(migrate_scales(self.graph, quantize.peaks_of(ranges)), recipe)
-        return emit_tflite.emit(graph, make_plan(graph, precision, ranges))
+        return emit_tflite(graph, make_plan(graph, precision, ranges))
 
 
 def _named(levels: Levels) -> str:
@@ -153,7 +153,7 @@ def search(
     """
     journal = Journal(state, journal_key(base, calibration, checkpoint_sha256))
     progress("search: listening to the float model")
-    heard = validation.listen(emit_tflite.emit(graph), *corpora)
+    heard = validation.listen(emit_tflite(graph), *corpora)
     progress("search: observing all values")
     provenance = calibration.provenance(base, checkpoint_sha256)
     seen = tails.observe(graph, base, calibration.noisy, calibration.mix.warmup_samples, provenance)

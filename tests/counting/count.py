@@ -127,17 +127,17 @@ def speech(artifact: Path) -> np.ndarray:
 
 def steps_of(precision: str) -> list[tuple[str, str]]:
     """(node, kernel) of every step of a hop of the default model."""
-    from quant.emit.native import emitter as emit_native
+    from quant.emit.native.emitter import Lowering
     from quant.inputs.source import open_source
     from quant.ptq import quantize
 
     source = open_source(None, None)
     assert source.ranges is not None
     if precision == "fp32":
-        lowering = emit_native.Lowering(source.graph, None)
+        lowering = Lowering(source.graph, None)
     else:
         quantized = quantize.requantize(source.graph, source.recipe, source.ranges)
-        lowering = emit_native.Lowering(quantized.graph, quantized.plan)
+        lowering = Lowering(quantized.graph, quantized.plan)
     lowering.run()
     return [("analysis", "analysis"), *((op.node, op.kind) for op in lowering.file.ops), ("synthesis", "synthesis")]
 

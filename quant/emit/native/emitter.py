@@ -11,50 +11,32 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quant.emit.emitted import Emitted
-from quant.emit.native import gru as native_gru
-from quant.emit.native import limits as native_limits
-from quant.emit.native.file import (
-    ADD_AFTER,
-    FLOAT_OUT,
-    HALF,
-    LEAKY_AFTER,
-    MOST_BIAS,
-    PLANE,
-    DType,
-    NativeFile,
-    Op,
-    View,
-)
+from quant.emit.native import gru, limits
+from quant.emit.native.arrays import depth_floats, depth_integers, floats, halves, integers
+from quant.emit.native.file import ADD_AFTER, FLOAT_OUT, HALF, LEAKY_AFTER, PLANE, DType, View
+from quant.emit.native.parts import Parts
 from quant.int8 import exact_float
 from quant.int8.plan import Plan, uses_once
-from quant.int8.qparams import QParams, multiplier, quantize_bias, quantize_weight
-from quant.network.graph import Array, Graph, Node
-
-FLOAT_PLAN = Plan({}, {}, {})
+from quant.int8.qparams import QParams, multiplier
+from quant.network.graph import Graph, Node
 
 
-def emit(graph: Graph, plan: Plan | None = None) -> Emitted:
+def emit_native(graph: Graph, plan: Plan | None = None) -> Emitted:
     """The weights of the native engine; without a plan the float ones.
 
     Raises ValueError for a graph that the engine has no operation for, Failure for one beyond its limits.
     """
-    native_limits.require(graph)
-    lowering = Lowering(graph, plan)
-    return lowering.run()
+    limits.require(graph)
+    return Lowering(graph, plan).run()
 
 
-class Lowering:
-    """One method a node kind. `values`: the view of each value, as it is stored; `floats`: 8-bit ones in float."""
+class Lowering(Parts):
+    """One method a node kind."""
 
     def __init__(self, graph: Graph, plan: Plan | None) -> None:
-        self.graph, self.plan = graph, plan or FLOAT_PLAN
-        self.half = plan is not None  # exactly what `ptq.halved` rounded
-        self.file = NativeFile("fp32" if plan is None else "int8")
-        self.values: dict[str, View] = {}
-        self.floats: dict[str, View] = {}
+        super().__init__(graph, plan)
         self.periods = [1]
 
     def run(self) -> Emitted:
@@ -67,55 +49,6 @@ class Lowering:
                 getattr(self, node.kind)(node)
         data = self.file.to_bytes(self.spectrum, self.values[self.graph.output], math.lcm(*self.periods))
         return Emitted(data, (), self.file.constant_bytes, tuple(op.node for op in self.file.ops))
-
-    # --- what the methods share ---------------------------------------------------------------------------------
-
-    def op(self, kind: str, node: Node, n_rows: int, **parts: Any) -> Op:
-        return self.file.op(kind, node.name, n_rows, **parts)
-
-    def new(self, node: Node, *, int8: bool = False) -> View:
-        """Memory for the value of a node."""
-        shape = self.graph.shapes[node.name]
-        view = self.file.value(shape.bands, shape.channels, "int8" if int8 else "float32")
-        self.values[node.name] = view
-        return view
-
-    def grid(self, name: str) -> QParams:
-        return self.plan.grids[name]
-
-    def is_int8(self, name: str) -> bool:
-        return self.plan.precision.get(name) == "int8"
-
-    def read(self, node: Node, i: int = 0) -> View:
-        """An input as the node computes with it: as stored, or in float."""
-        name = node.inputs[i]
-        if not self.is_int8(name) or self.plan.reads_int8(node):
-            return self.values[name]
-        if name not in self.floats:
-            x, q = self.values[name], self.grid(name)
-            y = self.file.value(x.n_rows, x.n_columns, "float32")
-            flat = rectangle(x, y)
-            self.file.op("dequantize", name, x=x, y=y, x_zp=q.zero_point, f0=q.scale, **flat)
-            self.floats[name] = y
-        return self.floats[name]
-
-    def array(self, node: Node, role: str) -> Array:
-        return self.graph.params[node.param(role)]
-
-    def only_reader(self, name: str, *kinds: str) -> Node | None:
-        """The node that alone reads the value, if it is of one of the kinds and of the same precision."""
-        readers = self.graph.consumers(name)
-        if len(readers) != 1 or readers[0].kind not in kinds or name == self.graph.output:
-            return None
-        return readers[0] if self.is_int8(readers[0].name) == self.is_int8(name) else None
-
-    def elementwise(self, node: Node, kind: str, **numbers: Any) -> None:
-        """An operation on one or two values of the same shape."""
-        int8 = self.plan.is_int8(node)
-        xs = [self.read(node, i) for i in range(len(node.inputs))]
-        y = self.new(node, int8=int8)
-        parts: dict[str, Any] = {"x": xs[0], "y": y} | ({"x2": xs[1]} if len(xs) == 2 else {})
-        self.file.op(kind, node.name, **rectangle(*parts.values()), **parts, **numbers)
 
     # --- spectrum and bands -------------------------------------------------------------------------------------
 
@@ -160,7 +93,7 @@ class Lowering:
     def conv(self, node: Node) -> None:
         a = node.attrs
         weight, x = self.array(node, "weight"), self.read(node)
-        with_halo(x, a["pad"])
+        x.ask_halo(a["pad"])
         depthwise = a["groups"] == x.n_columns == len(weight) > 1
         if weight.shape[2] > 1 and not depthwise:
             raise ValueError(f"{node.name}: the native engine has no convolution over time that is not depthwise")
@@ -237,12 +170,6 @@ class Lowering:
                 **{**numbers, **pieces, "stride": a["stride"], "pad": a["pad"]},
             )
 
-    def product(self, node: Node, x: View, y: View, arrays: dict[str, Any], **numbers: Any) -> None:
-        """A convolution operation from arrays of `integers` or `floats`."""
-        kind = "conv_i8" if x.buffer.dtype == "int8" else "conv"
-        numbers["flags"] = numbers.get("flags", 0) | arrays.pop("flags", 0)
-        self.op(kind, node, y.n_rows, x=x, y=y, **arrays, **numbers)
-
     def weights(self, node: Node, rows: slice) -> dict[str, Any]:
         """Arrays of some output channels."""
         weight, bias = self.array(node, "weight")[rows], self.array(node, "bias")[rows]
@@ -257,41 +184,22 @@ class Lowering:
             raise ValueError(f"{node.name}: the native engine has no such depthwise convolution")
         a = node.attrs
         weight, bias = self.array(node, "weight"), self.array(node, "bias")
-        taps, pad = weight.shape[2:], a["pad"]
-        int8 = self.plan.is_int8(node)
+        int8, taps = self.plan.is_int8(node), weight.shape[2:]
         state = None
         if taps[0] > 1:
             n_frames = (taps[0] - 1) * a["dilation"]
-            state = self.file.state(n_frames, (x.n_rows + 2 * pad) * x.n_columns, "int8" if int8 else "float32")
+            state = self.file.state(n_frames, (x.n_rows + 2 * a["pad"]) * x.n_columns, "int8" if int8 else "float32")
             self.periods.append(n_frames)
-        arrays: dict[str, NDArray[Any]]
         if int8:
             scales, q = self.plan.weight_scales[node.param("weight")], self.grid(node.inputs[0])
-            w = quantize_weight(weight, scales)
-            arrays = {
-                "weight": w[:, 0].transpose(1, 2, 0),
-                "bias": folded_bias(node.name, bias, w, scales, q),
-                "scale": multiplier(np.float64(q.scale) * scales, self.grid(node.name)),
-            }
+            arrays = depth_integers(node.name, weight, bias, scales, q, self.grid(node.name))
             numbers |= {"x_zp": q.zero_point}
         else:
-            arrays = {"weight": weight[:, 0].transpose(1, 2, 0), "bias": bias}
-        self.op(
-            "depth_i8" if int8 else "depth",
-            node,
-            y.n_rows,
-            x=x,
-            y=y,
-            state=state,
-            **{k: np.ascontiguousarray(v) for k, v in arrays.items()},
-            n_in=x.n_columns,
-            n_out=x.n_columns,
-            time_taps=taps[0],
-            taps=taps[1],
-            dilation=a["dilation"],
-            pad=pad,
-            **numbers,
-        )
+            arrays = depth_floats(weight, bias)
+        numbers |= {"time_taps": taps[0], "taps": taps[1], "dilation": a["dilation"], "pad": a["pad"]}
+        columns = {"n_in": x.n_columns, "n_out": x.n_columns}
+        kind = "depth_i8" if int8 else "depth"
+        self.op(kind, node, y.n_rows, x=x, y=y, state=state, **arrays, **columns, **numbers)
 
     # --- element by element -------------------------------------------------------------------------------------
 
@@ -319,9 +227,7 @@ class Lowering:
         self.elementwise(node, "leaky_i8", x_zp=q.zero_point, **self.slopes(node, q))
 
     def quantize(self, node: Node) -> None:
-        q, x = self.grid(node.name), self.values[node.inputs[0]]
-        y = self.new(node, int8=True)
-        self.file.op("quantize", node.name, x=x, y=y, f0=q.inverse, y_zp=q.zero_point, **rectangle(x, y))
+        self.values[node.name] = self.quantized(node.name, self.values[node.inputs[0]], self.grid(node.name))
 
     def sigmoid(self, node: Node) -> None:
         self.elementwise(node, "sigmoid")
@@ -334,16 +240,6 @@ class Lowering:
             self.elementwise(node, "add")
             return
         self.elementwise(node, "add_i8", **self.zero_points(node), **self.rescaled(node))
-
-    def zero_points(self, node: Node) -> dict[str, int]:
-        """Of both inputs and the result."""
-        a, b = (self.grid(name).zero_point for name in node.inputs)
-        return {"x_zp": a, "x2_zp": b, "y_zp": self.grid(node.name).zero_point}
-
-    def rescaled(self, node: Node) -> dict[str, Any]:
-        """Multipliers that take each input to the grid of the result."""
-        target = self.grid(node.name)
-        return {f"f{i}": multiplier(self.grid(name).scale, target) for i, name in enumerate(node.inputs)}
 
     def gate(self, node: Node) -> None:
         x, gates = self.read(node), self.read(node, 1)
@@ -389,68 +285,7 @@ class Lowering:
         self.op("layer_norm", node, x.n_rows, x=x, x2=x2, y=y, **arrays, **numbers)
 
     def gru(self, node: Node) -> None:
-        native_gru.over_time(self, node)
+        gru.over_time(self, node)
 
     def bigru(self, node: Node) -> None:
-        native_gru.over_bands(self, node)
-
-
-def with_halo(x: View, n_rows: int) -> None:
-    """Rows of zeros that a convolution needs around its input."""
-    if n_rows and x.row != x.buffer.row:
-        raise ValueError("a convolution over bands reads rows that lie in pieces")
-    x.buffer.halo = max(x.buffer.halo, n_rows)
-
-
-def rectangle(*views: View) -> dict[str, int]:
-    """Rows and columns of an element-wise operation: one long row if everything lies together."""
-    x = views[0]
-    if all(v.row == v.n_columns for v in views):
-        n = x.n_rows * x.n_columns
-        return {"n_rows": 1, "n_out": n, "x_row": n, "x2_row": n, "y_row": n}
-    return {"n_rows": x.n_rows, "n_out": x.n_columns}
-
-
-def halves(values: Array, half: bool) -> NDArray[Any]:
-    """As stored: two bytes a number, or four."""
-    return values.astype("<f2" if half else "<f4")
-
-
-def floats(weight: Array, bias: Array, *, half: bool = False) -> dict[str, Any]:
-    """(out, in, tap) -> arrays of `conv`: [tap][in][out], outputs padded to fours."""
-    n_out, n_in, taps = weight.shape
-    pad = -n_out % 4
-    laid = np.pad(weight, ((0, pad), (0, 0), (0, 0))).transpose(2, 1, 0)
-    return {
-        "weight": np.ascontiguousarray(halves(laid, half)),
-        "bias": np.pad(bias, (0, pad)),
-        "n_in": n_in,
-        "n_out": n_out,
-        "taps": taps,
-        **({"flags": HALF} if half else {}),
-    }
-
-
-def integers(name: str, weight: Array, bias: Array, scales: Array, source: QParams, target: QParams) -> dict[str, Any]:
-    """(out, in, tap) -> arrays of `conv_i8`: [tap][in / 4][out][in % 4], inputs and outputs padded to fours."""
-    n_out, n_in, taps = weight.shape
-    pad, pad_in = -n_out % 4, -n_in % 4
-    w = quantize_weight(weight, scales)
-    laid = np.pad(w, ((0, pad), (0, pad_in), (0, 0))).reshape(n_out + pad, -1, 4, taps).transpose(3, 1, 0, 2)
-    return {
-        "weight": np.ascontiguousarray(laid),
-        "bias": np.pad(folded_bias(name, bias, w, scales, source), (0, pad)),
-        "scale": np.pad(multiplier(np.float64(source.scale) * scales, target), (0, pad)),
-        "n_in": n_in,
-        "n_out": n_out,
-        "taps": taps,
-    }
-
-
-def folded_bias(name: str, bias: Array, w: NDArray[np.int8], scales: Array, source: QParams) -> NDArray[np.int32]:
-    """The bias in steps of the accumulator, and what the zero point of the input adds."""
-    sums = w.reshape(len(w), -1).sum(1, dtype=np.int64)
-    folded = quantize_bias(bias, source.scale, scales).astype(np.int64) - source.zero_point * sums
-    if np.abs(folded).max() > MOST_BIAS:
-        raise ValueError(f"{name}: a bias of {np.abs(folded).max()} steps leaves no room for its products")
-    return folded.astype(np.int32)
+        gru.over_bands(self, node)

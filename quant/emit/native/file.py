@@ -84,6 +84,12 @@ class View:
         """Some of the columns."""
         return View(self.buffer, self.n_rows, stop - start, self.row, self.start + start)
 
+    def ask_halo(self, n_rows: int) -> None:
+        """Rows of zeros that a convolution needs around its input."""
+        if n_rows and self.row != self.buffer.row:
+            raise ValueError("a convolution over bands reads rows that lie in pieces")
+        self.buffer.halo = max(self.buffer.halo, n_rows)
+
     @property
     def at(self) -> int:
         """Offset in bytes, once buffers are placed."""

@@ -8,20 +8,19 @@ directions at once. Gates of a row lie as (reset, update, new), for a bidirectio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.emit.native import emitter as emit_native
+from quant.emit.native.arrays import floats, folded_bias, halves, integers
 from quant.emit.native.file import FLOAT_OUT, HALF, View
+from quant.emit.native.parts import Parts
 from quant.int8.plan import GRU_ROLES
 from quant.int8.qparams import QParams, multiplier, quantize_weight
 from quant.int8.reference import sigmoid_table, tanh_table
 from quant.network.graph import Array, Node
-
-if TYPE_CHECKING:
-    from quant.emit.native.emitter import Lowering
+from quant.network.gru_weights import group_order, merged_scales
 
 # The fields of ed_gru_grids, in order.
 GRIDS = (
@@ -30,106 +29,100 @@ GRIDS = (
 )  # fmt: skip
 
 
-def over_time(low: Lowering, node: Node) -> None:
+def over_time(parts: Parts, node: Node) -> None:
     """A `gru` node; its value is its state."""
     assert node.state is not None
-    x, precision, n_groups = low.read(node), _precision(low, node), node.attrs.get("groups", 1)
-    shape = low.graph.shapes[node.name]
-    h = low.file.state(shape.bands, shape.channels, "int8" if precision == "int8" else "float32")
-    past = h
-    if precision == "mixed":
-        q = _grid(low, node, "state")
-        past = low.file.value(h.n_rows, h.n_columns, "int8")
-        numbers = emit_native.rectangle(h, past)
-        low.file.op("quantize", node.name, x=h, y=past, f0=q.inverse, y_zp=q.zero_point, **numbers)
+    x, precision, n_groups = parts.read(node), _precision(parts, node), node.attrs.get("groups", 1)
+    shape = parts.graph.shapes[node.name]
+    h = parts.file.state(shape.bands, shape.channels, "int8" if precision == "int8" else "float32")
+    past = parts.quantized(node.name, h, _grid(parts, node, "state")) if precision == "mixed" else h
     gates = [
-        low.file.value(shape.bands, 3 * shape.channels, "int8" if precision == "int8" else "float32") for _ in range(2)
+        parts.file.value(shape.bands, 3 * shape.channels, "int8" if precision == "int8" else "float32")
+        for _ in range(2)
     ]
     for g in range(n_groups):
         for source, made, role in ((x, gates[0], "x"), (past, gates[1], "h")):
             n_in, n_out = source.n_columns // n_groups, shape.channels // n_groups
             out = made.columns(g * n_out, made.n_columns)
             numbers = {"seg": n_out, "seg_row": shape.channels}
-            _product(low, node, source.columns(g * n_in, (g + 1) * n_in), out, role, [g], **numbers)
+            _product(parts, node, source.columns(g * n_in, (g + 1) * n_in), out, role, [g], **numbers)
     kind = "gru_cell_i8" if precision == "int8" else "gru_cell"
-    arrays = {"scale": _cell_grids(low, node), "table": _tables(low, node)} if precision == "int8" else {}
-    low.op(kind, node, shape.bands, x=gates[0], x2=gates[1], state=h, n_out=shape.channels, **arrays)
-    low.values[node.name] = h
+    arrays = {"scale": _cell_grids(parts, node), "table": _tables(parts, node)} if precision == "int8" else {}
+    parts.op(kind, node, shape.bands, x=gates[0], x2=gates[1], state=h, n_out=shape.channels, **arrays)
+    parts.values[node.name] = h
 
 
-def over_bands(low: Lowering, node: Node) -> None:
+def over_bands(parts: Parts, node: Node) -> None:
     """A `bigru` node, its units sorted: all forward ones, then all backward ones."""
     if not node.attrs.get("sorted"):
         raise ValueError(f"{node.name}: the native engine wants the units of both directions apart")
-    x, precision, n_groups = low.read(node), _precision(low, node), node.attrs["groups"]
-    shape = low.graph.shapes[node.name]
+    x, precision, n_groups = parts.read(node), _precision(parts, node), node.attrs["groups"]
+    shape = parts.graph.shapes[node.name]
     int8, n_units = precision == "int8", shape.channels // 2 // n_groups
-    gates = low.file.value(shape.bands, 3 * shape.channels, "int8" if int8 else "float32")
+    gates = parts.file.value(shape.bands, 3 * shape.channels, "int8" if int8 else "float32")
     n_in = x.n_columns // n_groups
     for g in range(n_groups):
         out = gates.columns(g * n_units, gates.n_columns)
         numbers = {"seg": n_units, "seg_row": shape.channels // 2}
-        _product(low, node, x.columns(g * n_in, (g + 1) * n_in), out, "x", [2 * g, 2 * g + 1], **numbers)
-    arrays, numbers = _recurrence(low, node, precision)
-    y = low.new(node, int8=int8)
+        _product(parts, node, x.columns(g * n_in, (g + 1) * n_in), out, "x", [2 * g, 2 * g + 1], **numbers)
+    arrays, numbers = _recurrence(parts, node, precision)
+    y = parts.new(node, int8=int8)
     kind = {"int8": "bigru_i8", "mixed": "bigru_mixed", "float": "bigru"}[precision]
-    low.op(kind, node, shape.bands, x=gates, y=y, n_in=n_units, n_out=shape.channels, **arrays, **numbers)
+    parts.op(kind, node, shape.bands, x=gates, y=y, n_in=n_units, n_out=shape.channels, **arrays, **numbers)
 
 
-def _precision(low: Lowering, node: Node) -> str:
-    return low.plan.precision.get(node.name, "float")
+def _precision(parts: Parts, node: Node) -> str:
+    return parts.plan.precision.get(node.name, "float")
 
 
-def _grid(low: Lowering, node: Node, role: str) -> QParams:
-    return low.grid(f"{node.name}.{role}" if role else node.name)
+def _grid(parts: Parts, node: Node, role: str) -> QParams:
+    return parts.grid(f"{node.name}.{role}" if role else node.name)
 
 
-def _params(low: Lowering, node: Node, role: str, groups: list[int]) -> Array:
-    return np.concatenate([low.graph.params[node.params[role][g]] for g in groups])
+def _params(parts: Parts, node: Node, role: str, groups: list[int]) -> Array:
+    return np.concatenate([parts.graph.params[node.params[role][g]] for g in groups])
 
 
-def _scales(low: Lowering, node: Node, role: str, groups: list[int]) -> Array:
-    return np.concatenate([low.plan.weight_scales[node.params[role][g]] for g in groups])
+def _scales(parts: Parts, node: Node, role: str, groups: list[int]) -> Array:
+    return np.concatenate([parts.plan.weight_scales[node.params[role][g]] for g in groups])
 
 
-def _product(low: Lowering, node: Node, x: View, y: View, role: str, groups: list[int], **numbers: Any) -> None:
+def _product(parts: Parts, node: Node, x: View, y: View, role: str, groups: list[int], **numbers: Any) -> None:
     """W x + b of some groups that read the same columns: `role` x (of the input) or h (of the state)."""
     suffix = "ih" if role == "x" else "hh"
-    weight, bias = (_params(low, node, f"{kind}_{suffix}", groups) for kind in ("weight", "bias"))
-    if not low.plan.reads_int8(node):
-        arrays = emit_native.floats(weight[:, :, None], bias, half=low.half)
+    weight, bias = (_params(parts, node, f"{kind}_{suffix}", groups) for kind in ("weight", "bias"))
+    if not parts.plan.reads_int8(node):
+        arrays = floats(weight[:, :, None], bias, half=parts.half)
     else:
-        mixed = _precision(low, node) == "mixed"
-        source = low.grid(node.inputs[0]) if role == "x" else _grid(low, node, "state" if mixed else "")
-        target, scales = _grid(low, node, f"gates_{role}"), _scales(low, node, f"weight_{suffix}", groups)
-        arrays = emit_native.integers(node.name, weight[:, :, None], bias, scales, source, target)
+        mixed = _precision(parts, node) == "mixed"
+        source = parts.grid(node.inputs[0]) if role == "x" else _grid(parts, node, "state" if mixed else "")
+        target, scales = _grid(parts, node, f"gates_{role}"), _scales(parts, node, f"weight_{suffix}", groups)
+        arrays = integers(node.name, weight[:, :, None], bias, scales, source, target)
         numbers |= {"y_zp": target.zero_point} | ({"flags": FLOAT_OUT, "f2": target.scale} if mixed else {})
-    low.product(node, x, y, arrays, **numbers)
+    parts.product(node, x, y, arrays, **numbers)
 
 
-def _recurrence(low: Lowering, node: Node, precision: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def _recurrence(parts: Parts, node: Node, precision: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays and numbers of the operation that runs over the bands."""
-    order = [2 * g + d for d in (0, 1) for g in range(node.attrs["groups"])]
-    weights = [low.graph.params[node.params["weight_hh"][g]] for g in order]
-    biases = _by_gate([low.graph.params[node.params["bias_hh"][g]] for g in order])
+    order = group_order(node)
+    laid = _by_gate([parts.graph.params[node.params["weight_hh"][g]] for g in order])  # (gate, unit, k)
+    biases = _by_gate([parts.graph.params[node.params["bias_hh"][g]] for g in order])
     if precision == "float":
-        laid = _by_gate(weights)  # (gate, unit, k)
-        arrays = {"weight": emit_native.halves(np.ascontiguousarray(laid.transpose(0, 2, 1)), low.half), "bias": biases}
-        return arrays, {"flags": HALF} if low.half else {}
+        arrays = {"weight": halves(np.ascontiguousarray(laid.transpose(0, 2, 1)), parts.half), "bias": biases}
+        return arrays, {"flags": HALF} if parts.half else {}
     mixed = precision == "mixed"
-    state, target = _grid(low, node, "state" if mixed else ""), _grid(low, node, "gates_h")
-    scales = [low.plan.weight_scales[node.params["weight_hh"][g]] for g in order]
-    w = _by_gate([quantize_weight(weight, s) for weight, s in zip(weights, scales, strict=True)])
-    rows, s = w.reshape(-1, w.shape[2]), _by_gate(scales).ravel()
+    state, target = _grid(parts, node, "state" if mixed else ""), _grid(parts, node, "gates_h")
+    scales = merged_scales(node, parts.plan.weight_scales)["weight_hh"]
+    w = quantize_weight(laid.reshape(len(scales), -1), scales)
     arrays = {
         "weight": w,
-        "bias": emit_native.folded_bias(node.name, biases.ravel(), rows, s, state),
-        "scale": multiplier(np.float64(state.scale) * s, target),
+        "bias": folded_bias(node.name, biases.ravel(), w, scales, state),
+        "scale": multiplier(np.float64(state.scale) * scales, target),
     }
     if mixed:
         return arrays, {"f0": state.inverse, "x2_zp": state.zero_point, "f1": target.scale, "y_zp": target.zero_point}
-    arrays |= {"scale": np.concatenate([arrays["scale"], _cell_grids(low, node)]), "table": _tables(low, node)}
-    return arrays, {"y_zp": _grid(low, node, "").zero_point}
+    arrays |= {"scale": np.concatenate([arrays["scale"], _cell_grids(parts, node)]), "table": _tables(parts, node)}
+    return arrays, {"y_zp": _grid(parts, node, "").zero_point}
 
 
 def _by_gate(groups: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -138,16 +131,17 @@ def _by_gate(groups: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.ascontiguousarray(np.concatenate(split, 1))
 
 
-def _tables(low: Lowering, node: Node) -> NDArray[np.int8]:
-    sums = (_grid(low, node, role) for role in ("reset_update_sum", "reset_update", "new_sum", "new"))
-    a, b, c, d = sums
-    return np.concatenate([sigmoid_table(a, b), tanh_table(c, d)])
+def _tables(parts: Parts, node: Node) -> NDArray[np.int8]:
+    gate_sum, gate, new_sum, new = (
+        _grid(parts, node, role) for role in ("reset_update_sum", "reset_update", "new_sum", "new")
+    )
+    return np.concatenate([sigmoid_table(gate_sum, gate), tanh_table(new_sum, new)])
 
 
-def _cell_grids(low: Lowering, node: Node) -> Array:
+def _cell_grids(parts: Parts, node: Node) -> Array:
     """ed_gru_grids: what `reference._GruInt8` rounds with."""
-    q = {role: _grid(low, node, role) for role in GRU_ROLES}
-    h = _grid(low, node, "")
+    q = {role: _grid(parts, node, role) for role in GRU_ROLES}
+    h = _grid(parts, node, "")
     gate = np.float64(q["reset_update"].scale)
     numbers = {
         "gates_x_zp": q["gates_x"].zero_point,

@@ -18,15 +18,14 @@ from quant.emit.emitted import Emitted
 from quant.emit.onnx.file import OnnxFile
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams, quantize_bias, quantize_weight
-from quant.network import gru_weights as gru
 from quant.network.graph import Array, Graph, Node
-from quant.network.gru_weights import GruWeights
+from quant.network.gru_weights import GruWeights, directions, merged
 
 INT8_KINDS = frozenset({"conv", "leaky_relu", "slice", "interleave", "shuffle", "add", "gate", "quantize"})
 Layout = Literal["maps", "rows"]
 
 
-def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
+def emit_onnx(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
     file = OnnxEmitter(graph, plan).run()
@@ -288,7 +287,7 @@ class OnnxEmitter:
         """One step over time, a batch of bands."""
         assert node.state is not None
         (x,) = self.operands(node, "rows")
-        s, w = node.state, gru.merged(self.graph, node)
+        s, w = node.state, merged(self.graph, node)
         source = self.by_name[node.inputs[0]]
         if source.kind == "quantize":  # read in float all the same
             source = self.by_name[source.inputs[0]]
@@ -311,7 +310,7 @@ class OnnxEmitter:
     def bigru(self, node: Node) -> None:
         """A sequence of bands in both directions; the output lies as (forward units, backward units)."""
         (x,) = self.operands(node, "rows")
-        layers = gru.directions(self.graph, node)
+        layers = directions(self.graph, node)
         y = self.file.op(
             "GRU",
             [self.file.op("Unsqueeze", [x, self.file.ints(1)]), *self.gru_weights(layers)],

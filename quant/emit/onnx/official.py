@@ -24,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime.manifest import StateEntry
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant.emit.emitted import Emitted
-from quant.emit.onnx import emitter as emit_onnx
+from quant.emit.onnx.emitter import emit_onnx
 from quant.int8.plan import Plan
 from quant.network.graph import Graph, Node
 
@@ -66,9 +66,9 @@ def caches(graph: Graph) -> Caches:
     return found
 
 
-def emit(graph: Graph, plan: Plan | None = None) -> Emitted:
-    """The ONNX model of `emit_onnx.emit` with the official signature and metadata."""
-    emitted = emit_onnx.emit(graph, plan, "GTCRN, one frame, official signature")
+def emit_official(graph: Graph, plan: Plan | None = None) -> Emitted:
+    """The ONNX model of `emit_onnx` with the official signature and metadata."""
+    emitted = emit_onnx(graph, plan, "GTCRN, one frame, official signature")
     model, found = onnx.load_from_string(emitted.data), caches(graph)
     wrapped = _Wrapper(found, {state.name: state for state in emitted.states})
     wrapped.read()

@@ -24,8 +24,8 @@ LIMIT: Final = 127  # steps to either side
 DESCRIPTION: Final = "GTCRN, one frame, explicit symmetric QDQ"
 
 
-def emit(graph: Graph, plan: Plan) -> Emitted:
-    """The streaming model with the signature of `emit_onnx.emit`; every state float32."""
+def emit_tensorrt(graph: Graph, plan: Plan) -> Emitted:
+    """The streaming model with the signature of `emit_onnx`; every state float32."""
     file = _TensorRtEmitter(graph, plan).run()
     return Emitted(file.to_bytes(DESCRIPTION), tuple(file.states), file.constant_bytes)
 

@@ -17,15 +17,14 @@ from quant.emit.tflite.gru import GruCell
 from quant.emit.tflite.ops import BANDS, CHANNELS, TfliteOps, as_grid, as_qparams
 from quant.int8.plan import GRU_ROLES, Plan
 from quant.int8.qparams import QParams
-from quant.network import gru_weights
 from quant.network.erb import band_blocks
 from quant.network.graph import Array, Graph, Node, State
-from quant.network.gru_weights import GruWeights
+from quant.network.gru_weights import merged, merged_scales
 
 ERB_BLOCKS = 4  # with the copied bands as many as one fast CONCATENATION takes
 
 
-def emit(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
+def emit_tflite(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
     emitter = _Emitter(graph, plan)
@@ -242,7 +241,7 @@ class _Emitter:
         """One step over time, every band at once."""
         assert node.state is not None
         (x,) = self.inputs(node)
-        cell = self.cell(node, gru_weights.merged(self.graph, node))
+        cell = self.cell(node)
         q = cell.q("")
         h = self.state_in(node.state, as_grid(q) if q else None)
         self.output(node, cell.step(*cell.gates_x(x), h, self.state_out(h, node.state)))
@@ -250,8 +249,7 @@ class _Emitter:
     def bigru(self, node: Node) -> None:
         """A chain over the bands: step i computes band i forward and band n-1-i backward."""
         (x,) = self.inputs(node)
-        forward, backward = gru_weights.directions(self.graph, node)
-        cell = self.cell(node, gru_weights.side_by_side((forward, backward)))
+        cell = self.cell(node)
         both = self.ops.concat([x, self.ops.reverse(x)], CHANNELS)
         steps = zip(*(self.ops.rows(gates) for gates in cell.gates_x(both)), strict=True)
         h: Tensor | None = None
@@ -259,24 +257,19 @@ class _Emitter:
         for reset_update, new in steps:
             h = cell.step(reset_update, new, h)
             ys.append(h)
-        hidden = forward.hidden
+        hidden = cell.w.hidden // 2
         ahead = self.ops.slice_axis(self.ops.concat(ys, BANDS), CHANNELS, 0, hidden)
         back = self.ops.slice_axis(self.ops.concat(ys[::-1], BANDS), CHANNELS, hidden, 2 * hidden)
         self.output(node, self.ops.concat([ahead, back], CHANNELS))
 
-    def cell(self, node: Node, weights: GruWeights) -> GruCell:
-        """The cell of a merged layer, with its grids and weight scales if it is an 8-bit node."""
+    def cell(self, node: Node) -> GruCell:
+        """The cell of the merged layer, with its grids and weight scales if it is an 8-bit node."""
+        weights = merged(self.graph, node)
         if self.plan is None or not self.plan.reads_int8(node):
             return GruCell(self.ops, weights, None, {})
         taps = {"": node.name} | {role: f"{node.name}.{role}" for role in GRU_ROLES}
         grids = {role: self.plan.grids[tap] for role, tap in taps.items() if tap in self.plan.grids}
-        scales = {
-            role: gru_weights.merged_scales(
-                [self.plan.weight_scales[node.params[role][g]] for g in gru_weights.scale_order(node)]
-            )
-            for role in ("weight_ih", "weight_hh")
-        }
-        return GruCell(self.ops, weights, scales, grids)
+        return GruCell(self.ops, weights, merged_scales(node, self.plan.weight_scales), grids)
 
 
 def _dense(weight: Array, groups: int) -> Array:

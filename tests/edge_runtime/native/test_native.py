@@ -12,7 +12,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.native import Stream, isas
 from edge_runtime.stft import HOP_SAMPLES, N_BINS, Analysis, Float32Array, Synthesis
-from quant.emit.native import emitter as emit_native
+from quant.emit.native.emitter import emit_native
 from quant.int8.reference import Reference
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
@@ -33,12 +33,12 @@ def opened(model: bytes, precision: str = "int8", isa: str | None = None):
 
 @pytest.fixture(scope="module")
 def int8(quantized: Quantized) -> bytes:
-    return emit_native.emit(quantized.graph, quantized.plan).data
+    return emit_native(quantized.graph, quantized.plan).data
 
 
 @pytest.fixture(scope="module")
 def fp32(graph: Graph) -> bytes:
-    return emit_native.emit(graph).data
+    return emit_native(graph).data
 
 
 def streamed(engine, frames: Float32Array) -> Float32Array:
@@ -107,7 +107,7 @@ def test_portable_is_the_reference_on_special_input(int8: bytes, quantized: Quan
 
 def test_everything_in_8_bits_is_the_reference_too(everything: Quantized, spectra: Float32Array) -> None:
     """Kernels that the default recipe leaves idle: 8-bit sums, gates, first convolution, mask, states."""
-    model = emit_native.emit(everything.graph, everything.plan).data
+    model = emit_native(everything.graph, everything.plan).data
     reference, frames = Reference(everything.graph, everything.plan), spectra[60:100]
     wanted = np.stack([reference.step(frame) for frame in frames])
     for isa in ISAS:

@@ -12,7 +12,7 @@ import pytest
 from c_programs import NO_VECTORS, SANITIZED, compiled, output
 
 from edge_runtime.stft import Float32Array
-from quant.emit.native import emitter as emit_native
+from quant.emit.native.emitter import emit_native
 from quant.int8.reference import Reference
 from quant.network.graph import Graph
 from quant.ptq.quantize import Quantized
@@ -35,8 +35,8 @@ def test_every_kernel_is_the_portable_one(check: Path, seed: int) -> None:
 def test_whole_hops_are_clean_under_sanitizers(
     check: Path, quantized: Quantized, graph: Graph, tmp_path: Path, signal: str
 ) -> None:
-    (tmp_path / "int8").write_bytes(emit_native.emit(quantized.graph, quantized.plan).data)
-    (tmp_path / "fp32").write_bytes(emit_native.emit(graph).data)
+    (tmp_path / "int8").write_bytes(emit_native(quantized.graph, quantized.plan).data)
+    (tmp_path / "fp32").write_bytes(emit_native(graph).data)
     for isa in output(check, "isas").split():
         for precision in ("int8", "fp32"):
             assert "hops" in output(check, "hops", tmp_path / precision, isa, 6, signal)
@@ -44,7 +44,7 @@ def test_whole_hops_are_clean_under_sanitizers(
 
 def test_weights_and_audio_are_fuzzed(quantized: Quantized, tmp_path: Path) -> None:
     """A few seconds of mutated weights; what is accepted runs on garbage without leaving its memory."""
-    (tmp_path / "int8").write_bytes(emit_native.emit(quantized.graph, quantized.plan).data)
+    (tmp_path / "int8").write_bytes(emit_native(quantized.graph, quantized.plan).data)
     fuzz = compiled(tmp_path / "fuzz", "fuzz.c", "-DSTANDALONE", *SANITIZED)
     output(fuzz, 4, tmp_path / "int8")
 
@@ -104,7 +104,7 @@ def replayed(
 ) -> tuple[Path, Path]:
     """int8 weights, and 3 s of speech with what the integer reference makes of it."""
     folder = tmp_path_factory.mktemp("replay")
-    (folder / "int8").write_bytes(emit_native.emit(quantized.graph, quantized.plan).data)
+    (folder / "int8").write_bytes(emit_native(quantized.graph, quantized.plan).data)
     reference = Reference(quantized.graph, quantized.plan)
     enhanced = np.stack([reference.step(frame) for frame in spectra_3_s])
     frames = np.concatenate([spectra_3_s.reshape(-1, 514), enhanced.reshape(-1, 514)], 1)

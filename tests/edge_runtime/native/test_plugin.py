@@ -21,7 +21,7 @@ from edge_runtime.engines import native
 from edge_runtime.files.any_rate import AnyRateDenoiser
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.stft import Float32Array
-from quant.emit.native import emitter as emit_native
+from quant.emit.native.emitter import emit_native
 from quant.ptq.quantize import Quantized
 
 LIBRARY = find_spec("edge_runtime.native.ladspa_edge_denoise")
@@ -34,7 +34,7 @@ MODEL = ModelEntry(file="model.native", states=(), golden_snr_floor_db=0.0)
 
 @pytest.fixture(scope="module")
 def weights(quantized: Quantized) -> bytes:
-    return emit_native.emit(quantized.graph, quantized.plan).data
+    return emit_native(quantized.graph, quantized.plan).data
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from rigs.pipewire import Graph, end
 
 from edge_runtime.cli import main
 from edge_runtime.stft import Float32Array
-from quant.emit.native import emitter as emit_native
+from quant.emit.native.emitter import emit_native
 from quant.ptq.quantize import Quantized
 
 pytestmark = pytest.mark.skipif(
@@ -42,7 +42,7 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module")
 def home(quantized: Quantized, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hosts")
-    model = write_native(folder / "model", emit_native.emit(quantized.graph, quantized.plan).data)
+    model = write_native(folder / "model", emit_native(quantized.graph, quantized.plan).data)
     install = ["install", "--virtual-mic", "--model", str(model), "--root", str(folder / "home"), "--yes"]
     assert main([*install, "--source", "fakemic", "--alsa-source", "card"]) == 0
     return folder / "home"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from places import ROOT, TESTS
 
-from quant.emit.native import emitter as emit_native
+from quant.emit.native.emitter import emit_native
 from quant.network.graph import Graph
 from quant.ptq.quantize import Quantized
 
@@ -64,7 +64,7 @@ def test_a_hop_costs_the_same_whatever_it_hears(
     """Instructions of every hop, counted on an emulated core: no signal, denormal or not finite, has a slow path."""
     if shutil.which(f"qemu-{core.arch}") is None or shutil.which(core.compiler) is None:
         pytest.skip("needs Debian's qemu-user 7.2 and gcc-aarch64-linux-gnu")
-    blobs = {"int8": emit_native.emit(quantized.graph, quantized.plan).data, "fp32": emit_native.emit(graph).data}
+    blobs = {"int8": emit_native(quantized.graph, quantized.plan).data, "fp32": emit_native(graph).data}
     plugin, program = count.compile_plugin(tmp_path), count.compile_hops(tmp_path, core)
     for precision, blob in blobs.items():
         weights = tmp_path / precision
@@ -126,7 +126,7 @@ def native_artifact(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> P
     from edge_runtime.manifest import FileEntry, Manifest, ModelEntry, dump
 
     folder = write_toy(tmp_path_factory.mktemp("start"))
-    data = emit_native.emit(graph).data
+    data = emit_native(graph).data
     (folder / "model.native").write_bytes(data)
     manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
     entry = ModelEntry(file="model.native", states=(), golden_snr_floor_db=100)

@@ -7,7 +7,7 @@ import pytest
 
 from quant.audit import counts
 from quant.audit.memory import Memory, plan_memory
-from quant.emit.native import emitter as emit_native
+from quant.emit.native.emitter import emit_native
 from quant.emit.native.file import HEADER
 from quant.inputs.source import open_source
 from quant.int8.plan import Plan
@@ -23,7 +23,7 @@ SIZES = (
 
 def native_arena_bytes(graph: Graph, plan: Plan | None) -> int:
     """What the engine's own file asks for: `n_scratch_bytes` of `ed_describe`."""
-    data = emit_native.emit(graph, plan).data
+    data = emit_native(graph, plan).data
     return int(np.frombuffer(data[: HEADER.itemsize], HEADER)["n_arena_bytes"][0])
 
 

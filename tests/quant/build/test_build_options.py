@@ -17,7 +17,8 @@ from quant.audit import compare
 from quant.build import stages
 from quant.build.stages import Settings
 from quant.cli import main
-from quant.emit.onnx import official, tensorrt_rules
+from quant.emit.onnx import tensorrt_rules
+from quant.emit.onnx.official import emit_official
 from quant.inputs import checkpoint, source, trained
 from quant.network.gtcrn import Config
 from quant.training import runs, trainer
@@ -73,7 +74,7 @@ def test_the_others_are_what_they_are_without_them(folder: Path, tmp_path: Path)
 
 def test_they_keep_their_rules(folder: Path) -> None:
     found = source.open_source(None, None)
-    assert (folder / "model.official.fp32.onnx").read_bytes() == official.emit(found.graph).data
+    assert (folder / "model.official.fp32.onnx").read_bytes() == emit_official(found.graph).data
     assert tensorrt_rules.violations((folder / "model.tensorrt.onnx").read_bytes()) == []
 
 

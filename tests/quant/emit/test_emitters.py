@@ -34,8 +34,8 @@ from edge_runtime.quiet import quiet_stderr
 from edge_runtime.stft import Float32Array
 from quant.audit import coverage
 from quant.emit.emitted import UINT8_SHIFT, Emitted
-from quant.emit.onnx import emitter as emit_onnx
-from quant.emit.tflite import emitter as emit_tflite
+from quant.emit.onnx.emitter import emit_onnx
+from quant.emit.tflite.emitter import emit_tflite
 from quant.int8.plan import GRU_ROLES, Plan
 from quant.int8.qparams import QParams, quantize, quantize_bias, quantize_weight, requantize
 from quant.int8.reference import Reference
@@ -48,7 +48,7 @@ Array = NDArray[Any]
 
 
 def emitted(runtime: str, graph: Graph, plan: Plan | None = None) -> Emitted:
-    return (emit_onnx if runtime == "onnx" else emit_tflite).emit(graph, plan)
+    return (emit_onnx if runtime == "onnx" else emit_tflite)(graph, plan)
 
 
 def interpreter(data: bytes, *, builtin: bool) -> Any:
@@ -371,7 +371,7 @@ def test_every_8_bit_operator_is_in_its_class(
 
 
 def test_tflite_writes_the_grids_of_the_plan(quantized: Quantized) -> None:
-    model = emit_tflite.emit(quantized.graph, quantized.plan)
+    model = emit_tflite(quantized.graph, quantized.plan)
     graph = schema.ModelT.InitFromPackedBuf(model.data, 0).subgraphs[0]
     held = defaultdict[str, set[tuple[float, int]]](set)
     for op, node in zip(graph.operators, model.op_nodes, strict=True):
@@ -385,7 +385,7 @@ def test_tflite_writes_the_grids_of_the_plan(quantized: Quantized) -> None:
 
 
 def test_onnx_writes_the_grids_of_the_plan(quantized: Quantized) -> None:
-    proto = onnx.load_from_string(emit_onnx.emit(quantized.graph, quantized.plan).data)
+    proto = onnx.load_from_string(emit_onnx(quantized.graph, quantized.plan).data)
     constants = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
     rounded = {n.input[0]: n for n in proto.graph.node if n.op_type == "QuantizeLinear"}
     for node in quantized.graph.nodes:
@@ -409,7 +409,7 @@ def planned_numbers(quantized: Quantized, node: Node) -> tuple[list[float], list
 
 
 def test_tflite_holds_the_integers_and_slopes_of_the_plan(everything: Quantized) -> None:
-    model = emit_tflite.emit(everything.graph, everything.plan)
+    model = emit_tflite(everything.graph, everything.plan)
     parsed = schema.ModelT.InitFromPackedBuf(model.data, 0)
     tensors, checked = parsed.subgraphs[0].tensors, set()
 
@@ -430,7 +430,7 @@ def test_tflite_holds_the_integers_and_slopes_of_the_plan(everything: Quantized)
 
 
 def test_onnx_holds_the_integers_and_slopes_of_the_plan(everything: Quantized) -> None:
-    proto = onnx.load_from_string(emit_onnx.emit(everything.graph, everything.plan).data)
+    proto = onnx.load_from_string(emit_onnx(everything.graph, everything.plan).data)
     constants = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
     by_name = {n.name: n for n in proto.graph.node}
     source = {n.output[0]: n.input[0] for n in proto.graph.node if n.op_type == "DequantizeLinear"}
@@ -443,7 +443,7 @@ def test_onnx_holds_the_integers_and_slopes_of_the_plan(everything: Quantized) -
 
 
 def test_a_tflite_state_has_one_grid_in_and_out(quantized: Quantized) -> None:
-    run = interpreter(emit_tflite.emit(quantized.graph, quantized.plan).data, builtin=True)
+    run = interpreter(emit_tflite(quantized.graph, quantized.plan).data, builtin=True)
     ins, outs = ({d["name"]: d for d in side} for side in (run.get_input_details(), run.get_output_details()))
     for name in ins.keys() - {"spectrum"}:
         for key in ("dtype", "quantization"):
@@ -489,15 +489,15 @@ import hashlib, sys
 from calibration.mixing import Mix
 from calibration.ranges import Provenance, Ranges, TapRange
 from quant.audit import counts
-from quant.emit.onnx import emitter as emit_onnx
-from quant.emit.tflite import emitter as emit_tflite
+from quant.emit.onnx.emitter import emit_onnx
+from quant.emit.tflite.emitter import emit_tflite
 from quant.int8 import plan, recipe
 from quant.network import passes
 graph, precision = plan.prepare(passes.streaming_graph(counts.blank()), recipe.load("static"))
 taps = dict.fromkeys(plan.int8_taps(graph, precision), TapRange(-1, 1, 1, -1, 1))
 made = plan.make_plan(graph, precision, Ranges(taps, Provenance("min_max", Mix(), "", "", "")))
-for emitter in (emit_onnx, emit_tflite):
-    print(hashlib.sha256(emitter.emit(graph, made).data).hexdigest())
+for emit in (emit_onnx, emit_tflite, emit_native):
+    print(hashlib.sha256(emit(graph, made).data).hexdigest())
 """
 
 
@@ -515,7 +515,7 @@ def test_another_process_writes_the_same_bytes() -> None:
 
 
 def test_onnx_runtime_executes_every_8_bit_convolution_in_8_bits(quantized: Quantized) -> None:
-    audit = coverage.audit_onnx(quantized.graph, quantized.plan, emit_onnx.emit(quantized.graph, quantized.plan))
+    audit = coverage.audit_onnx(quantized.graph, quantized.plan, emit_onnx(quantized.graph, quantized.plan))
     rows = [row for row in audit.rows if row.planned == "int8"]
     assert {row.executed for row in rows if row.kind == "conv"} == {"int8"}
     assert {row.executed for row in rows if row.kind in ("gru", "bigru")} == {"float"}, "it has no 8-bit GRU"
@@ -524,12 +524,12 @@ def test_onnx_runtime_executes_every_8_bit_convolution_in_8_bits(quantized: Quan
 
 
 def test_onnx_runtime_executes_8_bit_sums_and_gates_in_8_bits(everything: Quantized) -> None:
-    audit = coverage.audit_onnx(everything.graph, everything.plan, emit_onnx.emit(everything.graph, everything.plan))
+    audit = coverage.audit_onnx(everything.graph, everything.plan, emit_onnx(everything.graph, everything.plan))
     assert {row.executed for row in audit.rows if row.kind in ("add", "gate", "conv")} == {"int8"}
 
 
 def test_tflite_executes_all_that_is_planned(quantized: Quantized) -> None:
-    audit = coverage.audit_tflite(quantized.graph, quantized.plan, emit_tflite.emit(quantized.graph, quantized.plan))
+    audit = coverage.audit_tflite(quantized.graph, quantized.plan, emit_tflite(quantized.graph, quantized.plan))
     for row in audit.rows:
         assert row.executed == ("moved" if row.kind == "quantize" else row.planned), row.node
     assert audit.share == pytest.approx(0.8158, abs=0.0005)
@@ -543,7 +543,7 @@ def test_a_float_file_may_not_count_as_8_bit(
     audit: Callable[..., coverage.Coverage], graph: Graph, quantized: Quantized
 ) -> None:
     """The audit reads the runtime, not the plan: a float file under an 8-bit plan has a share of zero."""
-    float_file = (emit_onnx if audit is coverage.audit_onnx else emit_tflite).emit(graph)
+    float_file = (emit_onnx if audit is coverage.audit_onnx else emit_tflite)(graph)
     found = audit(quantized.graph, quantized.plan, float_file)
     assert found.share == 0
     assert all(row.executed != "int8" for row in found.rows)

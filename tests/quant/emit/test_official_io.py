@@ -20,8 +20,8 @@ from edge_runtime.engines.onnx import open_model
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.stft import Float32Array
 from quant.audit import counts
-from quant.emit.onnx import emitter as emit_onnx
-from quant.emit.onnx import official as official_io
+from quant.emit.onnx.emitter import emit_onnx
+from quant.emit.onnx.official import emit_official
 from quant.inputs import assets
 from quant.int8.plan import Plan
 from quant.network import sizes
@@ -67,23 +67,23 @@ def ports(model: bytes | str) -> list[tuple[str, list[int], str]]:
 
 def test_names_shapes_and_order_are_the_official_ones(precise: tuple[str, Graph, Plan | None]) -> None:
     _, graph, plan = precise
-    assert ports(official_io.emit(graph, plan).data) == ports(str(assets.weights()))
+    assert ports(emit_official(graph, plan).data) == ports(str(assets.weights()))
 
 
 def test_outputs_are_bit_for_bit_those_of_our_signature(
     precise: tuple[str, Graph, Plan | None], spectra_3_s: Float32Array
 ) -> None:
     precision, graph, plan = precise
-    own = emit_onnx.emit(graph, plan)
+    own = emit_onnx(graph, plan)
     entry = ModelEntry(file="own", states=own.states, golden_snr_floor_db=0)
     wanted = stream(open_model(own.data, entry, precision, 1), spectra_3_s)
-    session = Session(official_io.emit(graph, plan).data)
+    session = Session(emit_official(graph, plan).data)
     np.testing.assert_array_equal(np.stack([session.step(frame) for frame in spectra_3_s]), wanted)
 
 
 def test_caches_are_those_of_the_official_model(graph: Graph, spectra_3_s: Float32Array) -> None:
     """In float a stream can be handed over in the middle, in both directions."""
-    official, ours = Session(str(assets.weights())), Session(official_io.emit(graph).data)
+    official, ours = Session(str(assets.weights())), Session(emit_official(graph).data)
     for frame in spectra_3_s[:60]:
         wanted, found = official.step(frame), ours.step(frame)
     assert snr_db(wanted, found) >= OFFICIAL_FLOOR_DB
@@ -104,7 +104,7 @@ def test_caches_are_those_of_the_official_model(graph: Graph, spectra_3_s: Float
     ],
 )
 def test_metadata_tells_hosts_the_shapes(line: str, conv: str, tra: str, inter: str) -> None:
-    data = official_io.emit(streaming_graph(counts.blank(sizes.parse_line(line)))).data
+    data = emit_official(streaming_graph(counts.blank(sizes.parse_line(line)))).data
     found = {p.key: p.value for p in onnx.load_from_string(data).metadata_props}
     assert (found["conv_cache_shape"], found["tra_cache_shape"], found["inter_cache_shape"]) == (conv, tra, inter)
     geometry = {"sample_rate": "16000", "n_fft": "512", "hop_length": "256", "window_length": "512"}
@@ -143,14 +143,14 @@ def agreement_db(model: bytes, samples: Float32Array, folder: Path, packages: Pa
 def test_sherpa_onnx_streams_it(precise: tuple[str, Graph, Plan | None], mixture: Float32Array, tmp_path: Path) -> None:
     shipped, (precision, graph, plan) = shipped_onnxruntime(), precise
     same = onnxruntime.__version__.startswith(f"{shipped}.")
-    found = agreement_db(official_io.emit(graph, plan).data, mixture[:64_000], tmp_path)
+    found = agreement_db(emit_official(graph, plan).data, mixture[:64_000], tmp_path)
     assert found >= (SHERPA_FLOOR_DB if same or precision == "fp32" else OTHER_RUNTIME_FLOOR_DB)
 
 
 def test_sherpa_onnx_streams_networks_of_other_sizes(mixture: Float32Array, tmp_path: Path) -> None:
     shipped_onnxruntime()
     config = sizes.parse_line("channels=12,dpgrnn=1,dilations=1,4")
-    model = official_io.emit(streaming_graph(gtcrn(initial_params(1, config), config))).data
+    model = emit_official(streaming_graph(gtcrn(initial_params(1, config), config))).data
     assert agreement_db(model, mixture[:32_000], tmp_path) >= SHERPA_FLOOR_DB
 
 
@@ -163,4 +163,4 @@ def test_in_the_onnxruntime_that_sherpa_onnx_ships_both_are_the_same(
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(packages)]
     if subprocess.run([*pip, f"onnxruntime=={shipped}.*"], capture_output=True, check=False).returncode:
         pytest.skip(f"no onnxruntime {shipped} to be had")
-    assert agreement_db(official_io.emit(graph, plan).data, mixture, tmp_path, packages) >= SHERPA_FLOOR_DB
+    assert agreement_db(emit_official(graph, plan).data, mixture, tmp_path, packages) >= SHERPA_FLOOR_DB

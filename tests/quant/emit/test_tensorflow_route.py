@@ -15,10 +15,9 @@ from edge_runtime.engines.tflite import open_model
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
-from quant.emit.tflite import emitter as emit_tflite
-from quant.network import gru_weights
+from quant.emit.tflite.emitter import emit_tflite
 from quant.network.graph import Graph, Node
-from quant.network.gru_weights import GruWeights
+from quant.network.gru_weights import GruWeights, merged
 
 pytestmark = pytest.mark.slow
 tf = pytest.importorskip("tensorflow")
@@ -110,12 +109,12 @@ class TensorflowGraph:
 
     def gru(self, node: Node, x: Any) -> Any:
         assert node.state is not None
-        h = step(gru_weights.merged(self.graph, node), x[0, 0], self.states[node.state.name][0, 0])[None, None]
+        h = step(merged(self.graph, node), x[0, 0], self.states[node.state.name][0, 0])[None, None]
         self.made[f"{node.state.name}_out"] = h
         return h
 
     def bigru(self, node: Node, x: Any) -> Any:
-        w = gru_weights.side_by_side(gru_weights.directions(self.graph, node))
+        w = merged(self.graph, node)
         both = tf.concat([x, x[:, :, ::-1]], 3)[0, 0]
         h, ys = tf.zeros((1, w.hidden)), []
         for band in range(both.shape[0]):
@@ -167,7 +166,7 @@ def streamed(data: bytes, frames: Float32Array) -> Float32Array:
 
 @pytest.fixture(scope="module")
 def ours(graph: Graph) -> Emitted:
-    return emit_tflite.emit(graph)
+    return emit_tflite(graph)
 
 
 def test_our_writer_and_tensorflows_converter_agree(graph: Graph, ours: Emitted, spectra_3_s: Float32Array) -> None:

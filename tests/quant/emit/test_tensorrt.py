@@ -17,9 +17,9 @@ from edge_runtime.engines.golden import snr_db, stream
 from edge_runtime.engines.onnx import open_model
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.stft import Float32Array
-from quant.emit.onnx import emitter as emit_onnx
-from quant.emit.onnx import tensorrt, tensorrt_rules
-from quant.emit.onnx.tensorrt_rules import violations
+from quant.emit.onnx.emitter import emit_onnx
+from quant.emit.onnx.tensorrt import emit_tensorrt, symmetric
+from quant.emit.onnx.tensorrt_rules import LAYERS, violations
 from quant.int8.qparams import choose_qparams
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
@@ -32,35 +32,35 @@ FLOAT_FLOOR_DB = 26
 
 @pytest.fixture(scope="module")
 def model(quantized: Quantized) -> bytes:
-    return tensorrt.emit(quantized.graph, quantized.plan).data
+    return emit_tensorrt(quantized.graph, quantized.plan).data
 
 
 def test_every_rule_is_kept(model: bytes, everything: Quantized) -> None:
     assert violations(model) == []
-    assert violations(tensorrt.emit(everything.graph, everything.plan).data) == []
+    assert violations(emit_tensorrt(everything.graph, everything.plan).data) == []
 
 
 def test_our_ordinary_8_bit_model_breaks_them(quantized: Quantized) -> None:
     """So the rules find what there is to find: unsigned values, integer biases, 8-bit states, moves in 8 bits."""
-    found = {breach.split(":")[0] for breach in violations(emit_onnx.emit(quantized.graph, quantized.plan).data)}
+    found = {breach.split(":")[0] for breach in violations(emit_onnx(quantized.graph, quantized.plan).data)}
     assert {"zero point", "pair", "layer", "port"} <= found
 
 
 def test_a_float_model_has_nothing_to_break(graph: Graph) -> None:
-    assert violations(emit_onnx.emit(graph).data) == []
+    assert violations(emit_onnx(graph).data) == []
 
 
 def test_as_many_convolutions_are_8_bit_as_planned(quantized: Quantized, model: bytes) -> None:
     planned = [n.name for n in quantized.graph.nodes if n.kind == "conv" and quantized.plan.is_int8(n)]
     made = onnx.load_from_string(model).graph
     dequantized = {out for n in made.node if n.op_type == "DequantizeLinear" for out in n.output}
-    found = [n.name for n in made.node if n.op_type in tensorrt_rules.LAYERS and n.input[1] in dequantized]
+    found = [n.name for n in made.node if n.op_type in LAYERS and n.input[1] in dequantized]
     assert found == planned
     assert len(found) > 20
 
 
 def test_numbers_stay_near_float(quantized: Quantized, graph: Graph, spectra_3_s: Float32Array) -> None:
-    emitted = tensorrt.emit(quantized.graph, quantized.plan)
+    emitted = emit_tensorrt(quantized.graph, quantized.plan)
     engine = open_model(emitted.data, ModelEntry(file="x", states=emitted.states, golden_snr_floor_db=0), "int8", 1)
     with torch.no_grad():
         y, _ = FloatModel(graph)(torch.from_numpy(spectra_3_s).permute(2, 0, 1)[None].contiguous())
@@ -70,7 +70,7 @@ def test_numbers_stay_near_float(quantized: Quantized, graph: Graph, spectra_3_s
 @given(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3))
 def test_a_symmetric_grid_holds_what_the_other_held(a: float, b: float) -> None:
     q = choose_qparams(min(a, b), max(a, b))
-    wide = tensorrt.symmetric(q)
+    wide = symmetric(q)
     assert wide.zero_point == 0
     assert wide.high >= max(-q.low, q.high) * (1 - 1e-6)
 

@@ -12,8 +12,8 @@ import pytest
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from quant.emit.emitted import UINT8_SHIFT, Emitted
-from quant.emit.onnx import emitter as emit_onnx
-from quant.emit.tflite import emitter as emit_tflite
+from quant.emit.onnx.emitter import emit_onnx
+from quant.emit.tflite.emitter import emit_tflite
 from quant.int8 import recipe
 from quant.int8.plan import (
     GRU_FIXED,
@@ -201,10 +201,10 @@ def test_recurrent_states_use_the_whole_range_of_tanh(quantized: Quantized) -> N
     # The six convolutions over time; ONNX Runtime has no 8-bit GRU, whatever the plan says.
     ("recipe", "emit", "dtype", "shift", "n_int8"),
     [
-        ("static", emit_onnx.emit, "uint8", UINT8_SHIFT, 6),
-        ("static", emit_tflite.emit, "int8", 0, 6),
-        ("everything", emit_onnx.emit, "uint8", UINT8_SHIFT, 6),
-        ("everything", emit_tflite.emit, "int8", 0, 14),
+        ("static", emit_onnx, "uint8", UINT8_SHIFT, 6),
+        ("static", emit_tflite, "int8", 0, 6),
+        ("everything", emit_onnx, "uint8", UINT8_SHIFT, 6),
+        ("everything", emit_tflite, "int8", 0, 14),
     ],
 )
 def test_a_state_lies_on_the_grid_of_the_value_it_carries(

@@ -15,9 +15,9 @@ from edge_runtime.engines.tflite import open_model as open_tflite
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry
 from quant.audit import counts
-from quant.emit.native import emitter as emit_native
-from quant.emit.onnx import emitter as emit_onnx
-from quant.emit.tflite import emitter as emit_tflite
+from quant.emit.native.emitter import emit_native
+from quant.emit.onnx.emitter import emit_onnx
+from quant.emit.tflite.emitter import emit_tflite
 from quant.inputs import checkpoint, source, trained
 from quant.int8 import recipe
 from quant.int8.reference import Reference
@@ -100,10 +100,10 @@ def test_every_engine_runs_it(line: str) -> None:
     graph = streaming_graph(network)
     frames = np.random.default_rng(0).standard_normal((24, 257, 2)).astype(np.float32)
     wanted = through(FloatModel(network), frames)
-    for emitter, opened in ENGINES.values():
-        model = emitter.emit(graph)
+    for emit, opened in ENGINES.values():
+        model = emit(graph)
         engine = opened(model.data, ModelEntry(file="x", states=model.states, golden_snr_floor_db=0), "fp32", 1)
-        assert snr_db(wanted, stream(engine, frames)) >= FP32_FLOOR_DB, emitter.__name__
+        assert snr_db(wanted, stream(engine, frames)) >= FP32_FLOOR_DB, emit.__name__
 
 
 def through(model: FloatModel, frames: np.ndarray) -> np.ndarray:
@@ -121,7 +121,7 @@ def test_8_bits_in_native_are_the_integer_reference(line: str, calibration: Cali
     frames = np.random.default_rng(0).standard_normal((24, 257, 2)).astype(np.float32)
     reference = Reference(quantized.graph, quantized.plan)
     wanted = np.stack([reference.step(frame) for frame in frames]).astype(np.float32)
-    model = emit_native.emit(quantized.graph, quantized.plan)
+    model = emit_native(quantized.graph, quantized.plan)
     engine = open_native(model.data, ModelEntry(file="x", states=(), golden_snr_floor_db=0), "int8", 1)
     np.testing.assert_array_equal(stream(engine, frames), wanted)
 
@@ -138,10 +138,10 @@ def test_8_bits_in_native_are_the_integer_reference(line: str, calibration: Cali
 def test_what_the_native_engine_cannot_run_is_refused_before_it_is_written(config: Config, words: str | None) -> None:
     graph = streaming_graph(counts.blank(config))
     if words is None:
-        open_native(emit_native.emit(graph).data, ModelEntry(file="x", states=(), golden_snr_floor_db=0), "fp32", 1)
+        open_native(emit_native(graph).data, ModelEntry(file="x", states=(), golden_snr_floor_db=0), "fp32", 1)
         return
     with pytest.raises(Failure, match="too much for the native engine") as caught:
-        emit_native.emit(graph)
+        emit_native(graph)
     assert words in str(caught.value)
 
 

@@ -14,8 +14,8 @@ from msgspec.structs import replace as replaced
 
 from calibration.observers import Histogram
 from edge_runtime.stft import Float32Array
-from quant.emit.onnx import emitter as emit_onnx
-from quant.emit.tflite import emitter as emit_tflite
+from quant.emit.onnx.emitter import emit_onnx
+from quant.emit.tflite.emitter import emit_tflite
 from quant.int8 import recipe
 from quant.int8.fake_quantize import plan_tap
 from quant.int8.plan import make_plan
@@ -228,12 +228,12 @@ def test_a_recipe_s_technique_reaches_the_models_and_the_same_inputs_give_the_sa
     plain = recipe.load("static")
     made = [quantize.quantize(graph, SETTINGS[name](plain), few, "0" * 64) for _ in range(2)]
     without = quantize.quantize(graph, plain, few, "0" * 64)
-    for emit in (emit_onnx.emit, emit_tflite.emit):
+    for emit in (emit_onnx, emit_tflite):
         first, second, other = (emit(q.graph, q.plan).data for q in (*made, without))
         assert first == second
         assert first != other
     chosen = SETTINGS[name](plain)
     again = quantize.refine(quantize.requantize(graph, chosen, made[0].ranges, "0" * 64), chosen, few)
-    assert emit_tflite.emit(again.graph, again.plan).data == emit_tflite.emit(made[0].graph, made[0].plan).data
+    assert emit_tflite(again.graph, again.plan).data == emit_tflite(made[0].graph, made[0].plan).data
     for tap, r in made[0].ranges.values.items():
         assert made[0].plan.grids[tap] == choose_qparams(r.low, r.high), "the ranges kept are those planned with"

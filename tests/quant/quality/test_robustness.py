@@ -14,8 +14,8 @@ from calibration.corpus import Corpus
 from calibration.mixing import measure_level_dbfs, measure_snr_db
 from edge_runtime.errors import Failure
 from quant.cli import main
-from quant.emit.onnx import emitter as emit_onnx
-from quant.emit.tflite import emitter as emit_tflite
+from quant.emit.onnx.emitter import emit_onnx
+from quant.emit.tflite.emitter import emit_tflite
 from quant.inputs import assets
 from quant.network.graph import Graph
 from quant.ptq.quantize import Quantized
@@ -147,7 +147,7 @@ def test_a_row_that_fails_is_named_and_the_rest_goes_on(inputs):
 
 # --- real models --------------------------------------------------------------------------------------------------
 
-EMITTERS = {"onnx": emit_onnx.emit, "tflite": emit_tflite.emit}
+EMITTERS = {"onnx": emit_onnx, "tflite": emit_tflite}
 
 
 def compared(engine: str, graph: Graph, quantized: Quantized) -> list[tuple[System, System]]:

@@ -18,7 +18,7 @@ from calibration.ranges import Provenance
 from edge_runtime.errors import Failure
 from quant.build import stages
 from quant.build.stages import Settings
-from quant.emit.tflite import emitter as emit_tflite
+from quant.emit.tflite.emitter import emit_tflite
 from quant.int8 import recipe
 from quant.int8.recipe import QUANTIZABLE, RECURRENT, Recipe, Rule, assign
 from quant.network.graph import Graph
@@ -244,11 +244,11 @@ def test_keys_tell_searches_apart() -> None:
 
 @pytest.fixture(scope="module")
 def heard(graph: Graph, pulled: tuple[Corpus, Corpus]) -> tuple[Heard, ...]:
-    return validation.listen(emit_tflite.emit(graph), *pulled, TINY)
+    return validation.listen(emit_tflite(graph), *pulled, TINY)
 
 
 def test_float_against_itself_loses_nothing(graph: Graph, heard: tuple[Heard, ...]) -> None:
-    (score,) = validation.score([emit_tflite.emit(graph)], heard)
+    (score,) = validation.score([emit_tflite(graph)], heard)
     assert score.mean("d_pesq") == score.mean("d_si_sdr") == 0
     assert score.mean("fidelity") == pytest.approx(4.644, abs=1e-3)
     assert score.mean("snr_db") > 100
@@ -256,7 +256,7 @@ def test_float_against_itself_loses_nothing(graph: Graph, heard: tuple[Heard, ..
 
 
 def test_models_are_scored_in_order_and_alike_alone(graph: Graph, heard: tuple[Heard, ...], quantized: object) -> None:
-    models = [emit_tflite.emit(graph), emit_tflite.emit(quantized.graph, quantized.plan)]
+    models = [emit_tflite(graph), emit_tflite(quantized.graph, quantized.plan)]
     both = list(validation.score(models, heard, figures=("snr_db",)))
     alone = [next(iter(validation.score([model], heard, figures=("snr_db",)))) for model in models]
     assert both == alone

@@ -1,0 +1,74 @@
+"""Weights and biases as the arrays that the engine's operations read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quant.emit.native.file import HALF, MOST_BIAS
+from quant.int8.qparams import QParams, multiplier, quantize_bias, quantize_weight
+from quant.network.graph import Array
+
+
+def halves(values: Array, half: bool) -> NDArray[Any]:
+    """As stored: two bytes a number, or four."""
+    return values.astype("<f2" if half else "<f4")
+
+
+def floats(weight: Array, bias: Array, *, half: bool = False) -> dict[str, Any]:
+    """(out, in, tap) -> arrays of `conv`: [tap][in][out], outputs padded to fours."""
+    n_out, n_in, taps = weight.shape
+    pad = -n_out % 4
+    laid = np.pad(weight, ((0, pad), (0, 0), (0, 0))).transpose(2, 1, 0)
+    return {
+        "weight": np.ascontiguousarray(halves(laid, half)),
+        "bias": np.pad(bias, (0, pad)),
+        "n_in": n_in,
+        "n_out": n_out,
+        "taps": taps,
+        **({"flags": HALF} if half else {}),
+    }
+
+
+def integers(name: str, weight: Array, bias: Array, scales: Array, source: QParams, target: QParams) -> dict[str, Any]:
+    """(out, in, tap) -> arrays of `conv_i8`: [tap][in / 4][out][in % 4], inputs and outputs padded to fours."""
+    n_out, n_in, taps = weight.shape
+    pad, pad_in = -n_out % 4, -n_in % 4
+    w = quantize_weight(weight, scales)
+    laid = np.pad(w, ((0, pad), (0, pad_in), (0, 0))).reshape(n_out + pad, -1, 4, taps).transpose(3, 1, 0, 2)
+    return {
+        "weight": np.ascontiguousarray(laid),
+        "bias": np.pad(folded_bias(name, bias, w, scales, source), (0, pad)),
+        "scale": np.pad(multiplier(np.float64(source.scale) * scales, target), (0, pad)),
+        "n_in": n_in,
+        "n_out": n_out,
+        "taps": taps,
+    }
+
+
+def depth_floats(weight: Array, bias: Array) -> dict[str, NDArray[Any]]:
+    """(channel, 1, time, band) -> arrays of `depth`: [time][band][channel]."""
+    return {"weight": np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0)), "bias": np.ascontiguousarray(bias)}
+
+
+def depth_integers(
+    name: str, weight: Array, bias: Array, scales: Array, source: QParams, target: QParams
+) -> dict[str, NDArray[Any]]:
+    """The same for `depth_i8`."""
+    w = quantize_weight(weight, scales)
+    return {
+        "weight": np.ascontiguousarray(w[:, 0].transpose(1, 2, 0)),
+        "bias": folded_bias(name, bias, w, scales, source),
+        "scale": multiplier(np.float64(source.scale) * scales, target),
+    }
+
+
+def folded_bias(name: str, bias: Array, w: NDArray[np.int8], scales: Array, source: QParams) -> NDArray[np.int32]:
+    """The bias in steps of the accumulator, and what the zero point of the input adds."""
+    sums = w.reshape(len(w), -1).sum(1, dtype=np.int64)
+    folded = quantize_bias(bias, source.scale, scales).astype(np.int64) - source.zero_point * sums
+    if np.abs(folded).max() > MOST_BIAS:
+        raise ValueError(f"{name}: a bias of {np.abs(folded).max()} steps leaves no room for its products")
+    return folded.astype(np.int32)

@@ -1,0 +1,99 @@
+"""What every lowering of a node needs: the graph and its plan, the file so far, and where each value lies in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quant.emit.native.file import NativeFile, Op, View
+from quant.int8.plan import Plan
+from quant.int8.qparams import QParams, multiplier
+from quant.network.graph import Array, Graph, Node
+
+FLOAT_PLAN = Plan({}, {}, {})
+
+
+class Parts:
+    """A program so far. `values`: the view of each value, as it is stored; `floats`: 8-bit ones read in float."""
+
+    def __init__(self, graph: Graph, plan: Plan | None) -> None:
+        self.graph, self.plan = graph, plan or FLOAT_PLAN
+        self.half = plan is not None  # exactly what `ptq.halved` rounded
+        self.file = NativeFile("fp32" if plan is None else "int8")
+        self.values: dict[str, View] = {}
+        self.floats: dict[str, View] = {}
+
+    def op(self, kind: str, node: Node, n_rows: int, **parts: Any) -> Op:
+        return self.file.op(kind, node.name, n_rows, **parts)
+
+    def new(self, node: Node, *, int8: bool = False) -> View:
+        """Memory for the value of a node."""
+        shape = self.graph.shapes[node.name]
+        view = self.file.value(shape.bands, shape.channels, "int8" if int8 else "float32")
+        self.values[node.name] = view
+        return view
+
+    def grid(self, name: str) -> QParams:
+        return self.plan.grids[name]
+
+    def is_int8(self, name: str) -> bool:
+        return self.plan.precision.get(name) == "int8"
+
+    def read(self, node: Node, i: int = 0) -> View:
+        """An input as the node computes with it: as stored, or in float."""
+        name = node.inputs[i]
+        if not self.is_int8(name) or self.plan.reads_int8(node):
+            return self.values[name]
+        if name not in self.floats:
+            x, q = self.values[name], self.grid(name)
+            y = self.floats[name] = self.file.value(x.n_rows, x.n_columns, "float32")
+            self.file.op("dequantize", name, x=x, y=y, x_zp=q.zero_point, f0=q.scale, **rectangle(x, y))
+        return self.floats[name]
+
+    def quantized(self, name: str, x: View, q: QParams) -> View:
+        """A float value on a grid."""
+        y = self.file.value(x.n_rows, x.n_columns, "int8")
+        self.file.op("quantize", name, x=x, y=y, f0=q.inverse, y_zp=q.zero_point, **rectangle(x, y))
+        return y
+
+    def array(self, node: Node, role: str) -> Array:
+        return self.graph.params[node.param(role)]
+
+    def only_reader(self, name: str, *kinds: str) -> Node | None:
+        """The node that alone reads the value, if it is of one of the kinds and of the same precision."""
+        readers = self.graph.consumers(name)
+        if len(readers) != 1 or readers[0].kind not in kinds or name == self.graph.output:
+            return None
+        return readers[0] if self.is_int8(readers[0].name) == self.is_int8(name) else None
+
+    def elementwise(self, node: Node, kind: str, **numbers: Any) -> None:
+        """An operation on one or two values of the same shape."""
+        int8 = self.plan.is_int8(node)
+        xs = [self.read(node, i) for i in range(len(node.inputs))]
+        y = self.new(node, int8=int8)
+        parts: dict[str, Any] = {"x": xs[0], "y": y} | ({"x2": xs[1]} if len(xs) == 2 else {})
+        self.file.op(kind, node.name, **rectangle(*parts.values()), **parts, **numbers)
+
+    def product(self, node: Node, x: View, y: View, arrays: dict[str, Any], **numbers: Any) -> None:
+        """A convolution operation from arrays of `integers` or `floats`."""
+        kind = "conv_i8" if x.buffer.dtype == "int8" else "conv"
+        numbers["flags"] = numbers.get("flags", 0) | arrays.pop("flags", 0)
+        self.op(kind, node, y.n_rows, x=x, y=y, **arrays, **numbers)
+
+    def zero_points(self, node: Node) -> dict[str, int]:
+        """Of both inputs and the result."""
+        a, b = (self.grid(name).zero_point for name in node.inputs)
+        return {"x_zp": a, "x2_zp": b, "y_zp": self.grid(node.name).zero_point}
+
+    def rescaled(self, node: Node) -> dict[str, Any]:
+        """Multipliers that take each input to the grid of the result."""
+        target = self.grid(node.name)
+        return {f"f{i}": multiplier(self.grid(name).scale, target) for i, name in enumerate(node.inputs)}
+
+
+def rectangle(*views: View) -> dict[str, int]:
+    """Rows and columns of an element-wise operation: one long row if everything lies together."""
+    x = views[0]
+    if all(v.row == v.n_columns for v in views):
+        n = x.n_rows * x.n_columns
+        return {"n_rows": 1, "n_out": n, "x_row": n, "x2_row": n, "y_row": n}
+    return {"n_rows": x.n_rows, "n_out": x.n_columns}
