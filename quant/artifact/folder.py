@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, FileEntry, Manifest, digest_line, dump
-from quant.network.graph import Array
+from edge_runtime.stft import Float32Array
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # a date in an archive would change its hash
 
@@ -80,7 +80,7 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
+def npz_bytes(arrays: Mapping[str, Float32Array]) -> bytes:
     """A compressed .npz without dates in it."""
     return zip_bytes({f"{name}.npy": npy_bytes(values) for name, values in arrays.items()})
 

@@ -22,7 +22,7 @@ from calibration.mixing import Mix
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import Checkpoint, Manifest, ModelEntry
-from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array
 from quant.artifact import folder as artifact
 from quant.artifact import sbom
 from quant.audit import accuracy, budget, coverage
@@ -40,7 +40,7 @@ from quant.int8 import recipe
 from quant.int8.plan import plan_table
 from quant.int8.reference import Reference
 from quant.network.float_model import FloatModel
-from quant.network.graph import Array, Graph
+from quant.network.graph import Graph
 from quant.network.spectra import analyse
 from quant.ptq import quantize
 from quant.ptq.quantize import CalibrationSet, Quantized
@@ -259,7 +259,7 @@ def sizes(models: dict[str, Emitted]) -> dict[str, dict[str, int]]:
     return {name: {"bytes": len(e.data), "constant_bytes": e.constant_bytes} for name, e in models.items()}
 
 
-def golden_vectors(graph: Graph, quantized: Quantized, noisy: Array) -> dict[str, Array]:
+def golden_vectors(graph: Graph, quantized: Quantized, noisy: Float32Array) -> dict[str, Float32Array]:
     """Two seconds of the first clip of `noisy` (clips, samples) through the float model and the integer reference."""
     spectrum = analyse(noisy[0, :GOLDEN_SAMPLES])
     with torch.no_grad():
@@ -277,7 +277,7 @@ def make_report(
     board: Board,
     source: Source,
     quantized: Quantized,
-    noisy: Array,
+    noisy: Float32Array,
     models: dict[str, Emitted],
 ) -> dict[str, Any]:
     """Budget, coverage, plan and accuracy on `noisy` (clips, samples), as JSON types."""

@@ -7,16 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quant.network.graph import Array, Graph, Node
+from edge_runtime.stft import Float32Array
+from quant.network.graph import Graph, Node
 
 
 class GruWeights(NamedTuple):
     """One GRU of `hidden` units, gates stacked in the order r, z, n: (3 * hidden, inputs), (3 * hidden, hidden)."""
 
-    w_ih: Array
-    w_hh: Array
-    b_ih: Array
-    b_hh: Array
+    w_ih: Float32Array
+    w_hh: Float32Array
+    b_ih: Float32Array
+    b_hh: Float32Array
 
     @property
     def hidden(self) -> int:
@@ -45,7 +46,7 @@ def channel_order(node: Node, hidden: int) -> list[int]:
     return [d * hidden + g * size + i for g in range(groups) for d in (0, 1) for i in range(size)]
 
 
-def block_diagonal(*blocks: Array) -> Array:
+def block_diagonal(*blocks: Float32Array) -> Float32Array:
     """Matrices along the diagonal, zeros elsewhere."""
     rows, columns = sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)
     out = np.zeros((rows, columns), blocks[0].dtype)
@@ -59,18 +60,18 @@ def block_diagonal(*blocks: Array) -> Array:
 def side_by_side(layers: tuple[GruWeights, ...]) -> GruWeights:
     """Independent GRUs as one: inputs, units and gates stand beside each other."""
 
-    def matrices(role: str) -> Array:
+    def matrices(role: str) -> Float32Array:
         gates = [np.split(getattr(layer, role), 3) for layer in layers]
         return np.concatenate([block_diagonal(*(g[k] for g in gates)) for k in range(3)])
 
-    def vectors(role: str) -> Array:
+    def vectors(role: str) -> Float32Array:
         gates = [np.split(getattr(layer, role), 3) for layer in layers]
         return np.concatenate([g[k] for k in range(3) for g in gates])
 
     return GruWeights(matrices("w_ih"), matrices("w_hh"), vectors("b_ih"), vectors("b_hh"))
 
 
-def merged_scales(groups: Sequence[Array]) -> Array:
+def merged_scales(groups: Sequence[Float32Array]) -> Float32Array:
     """One scale a row, as the rows of merged matrices lie: r of every group, then z, then n."""
     gates = [np.split(scales, 3) for scales in groups]
     return np.concatenate([g[k] for k in range(3) for g in gates])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
 from quant.emit.native import gru as native_gru
 from quant.emit.native import limits as native_limits
@@ -31,7 +32,7 @@ from quant.emit.native.file import (
 from quant.int8 import exact_float
 from quant.int8.plan import Plan, uses_once
 from quant.int8.qparams import QParams, multiplier, quantize_bias, quantize_weight
-from quant.network.graph import Array, Graph, Node
+from quant.network.graph import Graph, Node
 
 FLOAT_PLAN = Plan({}, {}, {})
 
@@ -99,7 +100,7 @@ class Lowering:
             self.floats[name] = y
         return self.floats[name]
 
-    def array(self, node: Node, role: str) -> Array:
+    def array(self, node: Node, role: str) -> Float32Array:
         return self.graph.params[node.param(role)]
 
     def only_reader(self, name: str, *kinds: str) -> Node | None:
@@ -411,12 +412,12 @@ def rectangle(*views: View) -> dict[str, int]:
     return {"n_rows": x.n_rows, "n_out": x.n_columns}
 
 
-def halves(values: Array, half: bool) -> NDArray[Any]:
+def halves(values: Float32Array, half: bool) -> NDArray[Any]:
     """As stored: two bytes a number, or four."""
     return values.astype("<f2" if half else "<f4")
 
 
-def floats(weight: Array, bias: Array, *, half: bool = False) -> dict[str, Any]:
+def floats(weight: Float32Array, bias: Float32Array, *, half: bool = False) -> dict[str, Any]:
     """(out, in, tap) -> arrays of `conv`: [tap][in][out], outputs padded to fours."""
     n_out, n_in, taps = weight.shape
     pad = -n_out % 4
@@ -431,7 +432,9 @@ def floats(weight: Array, bias: Array, *, half: bool = False) -> dict[str, Any]:
     }
 
 
-def integers(name: str, weight: Array, bias: Array, scales: Array, source: QParams, target: QParams) -> dict[str, Any]:
+def integers(
+    name: str, weight: Float32Array, bias: Float32Array, scales: Float32Array, source: QParams, target: QParams
+) -> dict[str, Any]:
     """(out, in, tap) -> arrays of `conv_i8`: [tap][in / 4][out][in % 4], inputs and outputs padded to fours."""
     n_out, n_in, taps = weight.shape
     pad, pad_in = -n_out % 4, -n_in % 4
@@ -447,7 +450,9 @@ def integers(name: str, weight: Array, bias: Array, scales: Array, source: QPara
     }
 
 
-def folded_bias(name: str, bias: Array, w: NDArray[np.int8], scales: Array, source: QParams) -> NDArray[np.int32]:
+def folded_bias(
+    name: str, bias: Float32Array, w: NDArray[np.int8], scales: Float32Array, source: QParams
+) -> NDArray[np.int32]:
     """The bias in steps of the accumulator, and what the zero point of the input adds."""
     sums = w.reshape(len(w), -1).sum(1, dtype=np.int64)
     folded = quantize_bias(bias, source.scale, scales).astype(np.int64) - source.zero_point * sums

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.stft import Float32Array
 from quant.emit.native import emitter as emit_native
 from quant.emit.native.file import FLOAT_OUT, HALF, View
 from quant.int8.plan import GRU_ROLES
 from quant.int8.qparams import QParams, multiplier, quantize_weight
 from quant.int8.reference import sigmoid_table, tanh_table
-from quant.network.graph import Array, Node
+from quant.network.graph import Node
 
 if TYPE_CHECKING:
     from quant.emit.native.emitter import Lowering
@@ -84,11 +85,11 @@ def _grid(low: Lowering, node: Node, role: str) -> QParams:
     return low.grid(f"{node.name}.{role}" if role else node.name)
 
 
-def _params(low: Lowering, node: Node, role: str, groups: list[int]) -> Array:
+def _params(low: Lowering, node: Node, role: str, groups: list[int]) -> Float32Array:
     return np.concatenate([low.graph.params[node.params[role][g]] for g in groups])
 
 
-def _scales(low: Lowering, node: Node, role: str, groups: list[int]) -> Array:
+def _scales(low: Lowering, node: Node, role: str, groups: list[int]) -> Float32Array:
     return np.concatenate([low.plan.weight_scales[node.params[role][g]] for g in groups])
 
 
@@ -144,7 +145,7 @@ def _tables(low: Lowering, node: Node) -> NDArray[np.int8]:
     return np.concatenate([sigmoid_table(a, b), tanh_table(c, d)])
 
 
-def _cell_grids(low: Lowering, node: Node) -> Array:
+def _cell_grids(low: Lowering, node: Node) -> Float32Array:
     """ed_gru_grids: what `reference._GruInt8` rounds with."""
     q = {role: _grid(low, node, role) for role in GRU_ROLES}
     h = _grid(low, node, "")

@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime.manifest import StateEntry
+from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted, state_entry
 from quant.emit.tflite.file import Tensor, TensorGrid
 from quant.emit.tflite.gru import GruCell
@@ -19,7 +20,7 @@ from quant.int8.plan import GRU_ROLES, Plan
 from quant.int8.qparams import QParams
 from quant.network import gru_weights
 from quant.network.erb import band_blocks
-from quant.network.graph import Array, Graph, Node, State
+from quant.network.graph import Graph, Node, State
 from quant.network.gru_weights import GruWeights
 
 ERB_BLOCKS = 4  # with the copied bands as many as one fast CONCATENATION takes
@@ -279,7 +280,7 @@ class _Emitter:
         return GruCell(self.ops, weights, scales, grids)
 
 
-def _dense(weight: Array, groups: int) -> Array:
+def _dense(weight: Float32Array, groups: int) -> Float32Array:
     """A grouped kernel (out, in/groups, t, b) as a dense one with zeros: TFLite's fast kernels know no groups."""
     if groups == 1:
         return weight
