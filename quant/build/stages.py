@@ -25,6 +25,7 @@ from edge_runtime.manifest import Checkpoint, Manifest, ModelEntry
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array
 from quant.artifact import folder as artifact
 from quant.artifact import sbom
+from quant.artifact.stable_bytes import file_entry, json_bytes, npz_bytes
 from quant.audit import accuracy, budget, coverage
 from quant.audit.memory import plan_memory
 from quant.build import other_software
@@ -141,14 +142,14 @@ def build(settings: Settings, progress: Progress) -> Built:
         clips = [golden_clip(golden, remake.GOLDEN_SOURCE)]
         whole = remake.complete(figures, board, clips)
         files = {name: emitted.data for name, emitted in (models | more).items()} | {
-            "golden.npz": artifact.npz_bytes(golden),
-            "plan.json": artifact.json_bytes(whole["plan"]),
+            "golden.npz": npz_bytes(golden),
+            "plan.json": json_bytes(whole["plan"]),
             "ranges.json": ranges_json,
             "recipe.toml": recipe.to_toml(source.recipe).encode(),
             **remake.pages(whole, board, clips, html=settings.html),
         }
         checkpoint = Checkpoint(name=source.name, sha256=source.sha256)
-        entries = {name: artifact.file_entry(data) for name, data in files.items()}
+        entries = {name: file_entry(data) for name, data in files.items()}
         files |= {sbom.FILE: sbom.make(board.name, checkpoint, entries)}
         if board.bare:
             progress("writing C sources and their vectors")
@@ -344,7 +345,7 @@ def make_manifest(
             for engine in ("native", "onnx", "tflite")
             if f"model.{engine}" in models
         },
-        files={name: artifact.file_entry(data) for name, data in sorted(files.items())},
+        files={name: file_entry(data) for name, data in sorted(files.items())},
         checkpoint=Checkpoint(name=source.name, sha256=source.sha256),
         built_with=built_with(),
     )

@@ -28,7 +28,7 @@ from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.files.sound_file import written_whole
 from edge_runtime.stft import Float32Array
-from quant.artifact.folder import npy_bytes, zip_bytes
+from quant.artifact.stable_bytes import npy_bytes, zip_bytes
 from quant.audit import counts
 from quant.int8.recipe import Recipe
 from quant.network import sizes

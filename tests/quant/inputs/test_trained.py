@@ -12,7 +12,7 @@ import pytest
 
 from edge_runtime.errors import Failure
 from edge_runtime.stft import Float32Array
-from quant.artifact.folder import npy_bytes, zip_bytes
+from quant.artifact.stable_bytes import npy_bytes, zip_bytes
 from quant.build import stages
 from quant.build.stages import Settings
 from quant.inputs import source, trained
