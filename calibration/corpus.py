@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 import soxr
 
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import quiet_stderr
-from edge_runtime.stft import SAMPLE_RATE_HZ
+from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 SHORTEST_S = 5.0
-
-Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Corpus:
             raise Failure(shortage, where=root, remedy=f"at least {SHORTEST_S:.0f} s are needed")
         return cls(root, names, duration_s)
 
-    def read(self, name: str) -> Samples:
+    def read(self, name: str) -> Float32Array:
         """One recording -> (n,) float32 mono at 16 kHz; channels are averaged, a DC offset stays.
 
         Fails, naming the file, when it cannot be decoded or holds NaN or infinity.

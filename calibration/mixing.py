@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calibration.corpus import Corpus, Samples
+from calibration.corpus import Corpus
 from edge_runtime.errors import Failure
-from edge_runtime.stft import SAMPLE_RATE_HZ
+from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 
 Kind = Literal["mixed", "clean", "noise"]
 Signal = npt.NDArray[np.float64]
@@ -73,8 +73,8 @@ class Clip:
     was drawn where the peak would have passed 1. Joined utterances are named "a+b"; an absent part is "".
     """
 
-    noisy: Samples
-    clean: Samples
+    noisy: Float32Array
+    clean: Float32Array
     kind: Kind
     snr_db: float
     level_dbfs: float

@@ -1,27 +1,16 @@
-"""The artifact folder, written whole or not at all; the same inputs give the same bytes."""
+"""The artifact folder, written whole or not at all."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
 import shutil
 import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, FileEntry, Manifest, digest_line, dump
-from quant.network.graph import Array
-
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # a date in an archive would change its hash
+from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, Manifest, digest_line, dump
 
 
 def refuse_to_clobber(out: Path, force: bool) -> None:
@@ -73,34 +62,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def json_bytes(value: Any) -> bytes:
-    """JSON that does not depend on the order of keys."""
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
-    """A compressed .npz without dates in it."""
-    return zip_bytes({f"{name}.npy": npy_bytes(values) for name, values in arrays.items()})
-
-
-def npy_bytes(values: NDArray[Any]) -> bytes:
-    """An array as a .npy file."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(values), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def zip_bytes(members: Mapping[str, bytes]) -> bytes:
-    """A compressed archive of `members` in the order of their names, without dates in it."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(members):
-            archive.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), members[name], zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
-
-
-def file_entry(data: bytes) -> FileEntry:
-    """Size and SHA-256."""
-    return FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge_runtime.stft import Float32Array
 from quant.int8.fake_quantize import fake_quantize, plan_tap
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams
 from quant.network.float_model import GRU_TAPS, FloatModel, identity
-from quant.network.graph import Array, Graph
+from quant.network.graph import Graph
 from quant.network.spectra import analyse
 
 SILENCE_DB = 200.0  # reported when nothing differs
@@ -73,12 +74,12 @@ def sqnr_db(reference: Tensor, value: Tensor) -> float:
     return SILENCE_DB if noise == 0 else float(10 * np.log10(max(signal, 1e-30) / noise))
 
 
-def measure(graph: Graph, plan: Plan, clips: Array) -> list[TapAccuracy]:
+def measure(graph: Graph, plan: Plan, clips: Float32Array) -> list[TapAccuracy]:
     """Every tap on clips (n_clips, samples), worst cumulative SQNR first."""
     return study(graph, plan, clips)[0]
 
 
-def study(graph: Graph, plan: Plan, clips: Array) -> tuple[list[TapAccuracy], list[TapHistogram]]:
+def study(graph: Graph, plan: Plan, clips: Float32Array) -> tuple[list[TapAccuracy], list[TapHistogram]]:
     """As `measure`, and the histograms of the 8-bit values that cost the output most when rounded alone."""
     spectra = torch.from_numpy(analyse(clips))
     model = FloatModel(graph).eval()

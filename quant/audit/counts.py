@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
+from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array
 from quant.network.erb import merging_matrix
-from quant.network.graph import Array, Graph, Node, Shape
+from quant.network.graph import Graph, Node, Shape
 from quant.network.gtcrn import Config, gtcrn, param_shapes
 
 FRAMES_PER_S = SAMPLE_RATE_HZ / HOP_SAMPLES
@@ -152,12 +152,12 @@ def _count_node(graph: Graph, node: Node, precision: Mapping[str, str], activati
     )
 
 
-def _parameters(graph: Graph, node: Node) -> Iterator[tuple[str, Array]]:
+def _parameters(graph: Graph, node: Node) -> Iterator[tuple[str, Float32Array]]:
     """(role, array) of every parameter of a node, all groups and directions."""
     return ((role, graph.params[name]) for role, names in node.params.items() for name in names)
 
 
-def _stored_bytes(role: str, array: Array, int8: bool) -> int:
+def _stored_bytes(role: str, array: Float32Array, int8: bool) -> int:
     """An int8 weight comes with one scale an output channel, and an int32 bias."""
     if not int8:
         return array.size * FLOAT_BYTES
@@ -199,10 +199,10 @@ def _elements(graph: Graph, name: str) -> int:
 
 # --- MACs of one frame, by kind -----------------------------------------------------------------------------
 
-Weighing = Callable[[Array], int]  # how many numbers of a weight multiply: all, or those that are not zero
+Weighing = Callable[[Float32Array], int]  # how many numbers of a weight multiply: all, or those that are not zero
 
 
-def _nonzero(weight: Array) -> int:
+def _nonzero(weight: Float32Array) -> int:
     return int(np.count_nonzero(weight))
 
 

@@ -8,11 +8,12 @@ from typing import Final
 from edge_runtime.engines import onnx as onnx_engine
 from edge_runtime.engines.golden import snr_db, stream
 from edge_runtime.manifest import ModelEntry
+from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
 from quant.emit.onnx import tensorrt_rules
 from quant.emit.onnx.official import emit_official
 from quant.emit.onnx.tensorrt import emit_tensorrt
-from quant.network.graph import Array, Graph
+from quant.network.graph import Graph
 from quant.ptq.quantize import Quantized
 
 TENSORRT_FILE: Final = "model.tensorrt.onnx"
@@ -31,7 +32,7 @@ def emit(graph: Graph, quantized: Quantized, *, official: bool, tensorrt: bool) 
     return models
 
 
-def tensorrt_report(models: Mapping[str, Emitted], golden: Mapping[str, Array]) -> dict[str, dict[str, float]]:
+def tensorrt_report(models: Mapping[str, Emitted], golden: Mapping[str, Float32Array]) -> dict[str, dict[str, float]]:
     """How near its numbers are to float on the golden vectors, in ONNX Runtime; nothing without such a file."""
     if TENSORRT_FILE not in models:
         return {}

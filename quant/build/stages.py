@@ -21,9 +21,10 @@ from calibration.mixing import Mix
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import Checkpoint, Manifest, ModelEntry
-from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array
 from quant.artifact import folder as artifact
 from quant.artifact import sbom
+from quant.artifact.stable_bytes import file_entry, json_bytes, npz_bytes
 from quant.audit import accuracy, budget, coverage
 from quant.audit.memory import plan_memory
 from quant.build import other_software
@@ -39,7 +40,7 @@ from quant.int8 import recipe
 from quant.int8.plan import plan_table
 from quant.int8.reference import Reference
 from quant.network.float_model import FloatModel
-from quant.network.graph import Array, Graph
+from quant.network.graph import Graph
 from quant.network.spectra import analyse
 from quant.ptq import quantize
 from quant.ptq.quantize import CalibrationSet, Quantized
@@ -140,14 +141,14 @@ def build(settings: Settings, progress: Progress) -> Built:
         clips = [golden_clip(golden, remake.GOLDEN_SOURCE)]
         whole = remake.complete(figures, board, clips)
         files = {name: emitted.data for name, emitted in (models | more).items()} | {
-            "golden.npz": artifact.npz_bytes(golden),
-            "plan.json": artifact.json_bytes(whole["plan"]),
+            "golden.npz": npz_bytes(golden),
+            "plan.json": json_bytes(whole["plan"]),
             "ranges.json": ranges_json,
             "recipe.toml": recipe.to_toml(source.recipe).encode(),
             **remake.pages(whole, board, clips, html=settings.html),
         }
         checkpoint = Checkpoint(name=source.name, sha256=source.sha256)
-        entries = {name: artifact.file_entry(data) for name, data in files.items()}
+        entries = {name: file_entry(data) for name, data in files.items()}
         files |= {sbom.FILE: sbom.make(board.name, checkpoint, entries)}
         if board.bare:
             progress("writing C sources and their vectors")
@@ -258,7 +259,7 @@ def sizes(models: dict[str, Emitted]) -> dict[str, dict[str, int]]:
     return {name: {"bytes": len(e.data), "constant_bytes": e.constant_bytes} for name, e in models.items()}
 
 
-def golden_vectors(graph: Graph, quantized: Quantized, noisy: Array) -> dict[str, Array]:
+def golden_vectors(graph: Graph, quantized: Quantized, noisy: Float32Array) -> dict[str, Float32Array]:
     """Two seconds of the first clip of `noisy` (clips, samples) through the float model and the integer reference."""
     spectrum = analyse(noisy[0, :GOLDEN_SAMPLES])
     with torch.no_grad():
@@ -276,7 +277,7 @@ def make_report(
     board: Board,
     source: Source,
     quantized: Quantized,
-    noisy: Array,
+    noisy: Float32Array,
     models: dict[str, Emitted],
 ) -> dict[str, Any]:
     """Budget, coverage, plan and accuracy on `noisy` (clips, samples), as JSON types."""
@@ -343,7 +344,7 @@ def make_manifest(
             for engine in ("native", "onnx", "tflite")
             if f"model.{engine}" in models
         },
-        files={name: artifact.file_entry(data) for name, data in sorted(files.items())},
+        files={name: file_entry(data) for name, data in sorted(files.items())},
         checkpoint=Checkpoint(name=source.name, sha256=source.sha256),
         built_with=built_with(),
     )

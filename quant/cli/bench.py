@@ -25,10 +25,9 @@ from edge_runtime import command, open_artifact
 from edge_runtime.engines import ENGINES, open_engine
 from edge_runtime.engines.golden import load_golden
 from edge_runtime.machine import this_machine
-from edge_runtime.stft import N_BINS, SAMPLE_RATE_HZ
+from edge_runtime.stft import N_BINS, SAMPLE_RATE_HZ, Float32Array
 from quant.build import stages
 from quant.inputs import assets
-from quant.network.graph import Array
 from quant.quality.evaluate import comparisons, evaluate
 from quant.quality.metrics import DEFAULT_METRICS
 from quant.quality.pairs import Pair, find_pairs
@@ -129,7 +128,7 @@ def times(artifact: Path) -> list[dict[str, Any]]:
     """Frame times in microseconds, the engines taking turns with the official streaming model."""
     opened = open_artifact(artifact)
     frames = load_golden(opened)["spectrum"]
-    steps: dict[str, Callable[[Array], None]] = {"official": _official(assets.weights())}
+    steps: dict[str, Callable[[Float32Array], None]] = {"official": _official(assets.weights())}
     for engine in ENGINES:
         for precision in PRECISIONS:
             steps[f"{engine} {precision}"] = _step(open_engine(opened, engine, precision))
@@ -152,12 +151,12 @@ def times(artifact: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _step(engine: Any) -> Callable[[Array], None]:
+def _step(engine: Any) -> Callable[[Float32Array], None]:
     enhanced = np.zeros((N_BINS, 2), np.float32)
     return lambda spectrum: engine.step(spectrum, enhanced)
 
 
-def _official(path: Path) -> Callable[[Array], None]:
+def _official(path: Path) -> Callable[[Float32Array], None]:
     """The official streaming ONNX as its own script runs it, on one thread."""
     import onnxruntime
 
@@ -167,7 +166,7 @@ def _official(path: Path) -> Callable[[Array], None]:
     names = [i.name for i in session.get_inputs()]
     states = [np.zeros(i.shape, np.float32) for i in session.get_inputs()[1:]]
 
-    def step(spectrum: Array) -> None:
+    def step(spectrum: Float32Array) -> None:
         states[:] = session.run(None, dict(zip(names, [spectrum[None, :, None], *states], strict=True)))[1:]
 
     return step

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.errors import Failure
+from edge_runtime.stft import Float32Array
 from quant.network import sizes
-from quant.network.graph import Array
 from quant.network.gtcrn import Config, param_shapes
 
 IGNORED = "num_batches_tracked"
@@ -32,7 +32,7 @@ class Checkpoint:
 
     name: str
     sha256: str
-    params: Mapping[str, Array]
+    params: Mapping[str, Float32Array]
     config: Config = field(default_factory=Config)
 
 
@@ -51,7 +51,7 @@ def load(path: str | Path) -> Checkpoint:
     return Checkpoint(path.name, hashlib.sha256(data).hexdigest(), params, config)
 
 
-def _check(path: Path, params: Mapping[str, Array], config: Config) -> None:
+def _check(path: Path, params: Mapping[str, Float32Array], config: Config) -> None:
     wanted = param_shapes(config)
     missing = [k for k in wanted if k not in params]
     unexpected = [k for k in params if k not in wanted]
@@ -71,7 +71,7 @@ def _check(path: Path, params: Mapping[str, Array], config: Config) -> None:
         raise Failure(f"{bad[0]} is negative", where=path, remedy="this checkpoint is damaged; get it again")
 
 
-def _read_torch(path: Path, data: bytes) -> tuple[dict[str, Array], Config]:
+def _read_torch(path: Path, data: bytes) -> tuple[dict[str, Float32Array], Config]:
     import io
 
     import torch
@@ -101,7 +101,7 @@ def _read_torch(path: Path, data: bytes) -> tuple[dict[str, Array], Config]:
     return params, sizes.of_params(params) or sizes.PUBLISHED
 
 
-def _read_onnx(path: Path, data: bytes) -> tuple[dict[str, Array], Config]:
+def _read_onnx(path: Path, data: bytes) -> tuple[dict[str, Float32Array], Config]:
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -115,7 +115,7 @@ def _read_onnx(path: Path, data: bytes) -> tuple[dict[str, Array], Config]:
         raise Failure("an ONNX model, but not the official streaming GTCRN", where=path, remedy=REMEDY) from None
 
 
-def _onnx_params(graph: Any) -> Iterator[tuple[str, Array]]:
+def _onnx_params(graph: Any) -> Iterator[tuple[str, Float32Array]]:
     """Parameters of the official streaming ONNX by the order of its nodes: the exporter renamed most of them.
 
     Where the exporter folded BatchNorm into a convolution, an identity BatchNorm stands beside it.
@@ -154,12 +154,12 @@ def _onnx_params(graph: Any) -> Iterator[tuple[str, Array]]:
             yield from _gru_params(base, next(nodes["GRU"]), arrays)
 
 
-def _identity_bn(shape: tuple[int, ...]) -> list[Array]:
+def _identity_bn(shape: tuple[int, ...]) -> list[Float32Array]:
     one, zero = np.ones(shape, np.float32), np.zeros(shape, np.float32)
     return [one, zero, zero, one - np.float32(1e-5)]
 
 
-def _gru_params(base: str, node: Any, arrays: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+def _gru_params(base: str, node: Any, arrays: Mapping[str, Float32Array]) -> Iterator[tuple[str, Float32Array]]:
     """ONNX keeps gates as z, r, n and both biases in one array; PyTorch as r, z, n and apart."""
     w_ih, w_hh, biases = (arrays[i] for i in node.input[1:4])
     for direction, suffix in zip(range(len(w_ih)), ("", "_reverse"), strict=False):

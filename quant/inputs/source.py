@@ -15,11 +15,12 @@ from pathlib import Path
 from calibration.corpus import Corpus
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
+from edge_runtime.stft import Float32Array
 from quant.audit.counts import blank
 from quant.inputs import assets, checkpoint, trained
 from quant.int8 import recipe
 from quant.int8.recipe import Recipe
-from quant.network.graph import Array, Graph
+from quant.network.graph import Graph
 from quant.network.gtcrn import Config, gtcrn
 from quant.network.passes import streaming_graph
 
@@ -37,7 +38,7 @@ class Source:
     graph: Graph
     recipe: Recipe
     ranges: Ranges | None = None
-    noisy: Array | None = None
+    noisy: Float32Array | None = None
     attribution: str = ""  # whose weights and sounds a trained file is made from
 
 

@@ -27,11 +27,12 @@ from numpy.typing import NDArray
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.files.sound_file import written_whole
-from quant.artifact.folder import npy_bytes, zip_bytes
+from edge_runtime.stft import Float32Array
+from quant.artifact.stable_bytes import npy_bytes, zip_bytes
 from quant.audit import counts
 from quant.int8.recipe import Recipe
 from quant.network import sizes
-from quant.network.graph import Array, Graph
+from quant.network.graph import Graph
 from quant.network.gtcrn import Config
 from quant.network.passes import streaming_graph
 
@@ -69,12 +70,12 @@ class Trained:
     config: Config
 
     @property
-    def noisy(self) -> Array:
+    def noisy(self) -> Float32Array:
         """The excerpt as (clips, samples) float32."""
         return self.excerpt.astype(np.float32) / np.float32(32768)
 
 
-def save(path: Path, graph: Graph, header: Header, excerpt: Array) -> None:
+def save(path: Path, graph: Graph, header: Header, excerpt: Float32Array) -> None:
     """Write the file whole or not at all. Failure: the folder cannot be written to."""
     arrays: dict[str, Any] = {**graph.params, EXCERPT: np.rint(excerpt * 32767).astype(np.int16)}
     members = {f"{name}.npy": npy_bytes(values) for name, values in arrays.items()}
@@ -109,12 +110,12 @@ def load(path: Path) -> Trained:
     return Trained(path.name, hashlib.sha256(data).hexdigest(), graph, header, excerpt, config)
 
 
-def with_weights(params: Mapping[str, Array], slopes: Mapping[str, float]) -> Graph:
+def with_weights(params: Mapping[str, Float32Array], slopes: Mapping[str, float]) -> Graph:
     """The streaming graph of the published network with these weights."""
     return _filled(streaming_graph(counts.blank()), params, slopes)
 
 
-def _filled(graph: Graph, params: Mapping[str, Array], slopes: Mapping[str, float]) -> Graph:
+def _filled(graph: Graph, params: Mapping[str, Float32Array], slopes: Mapping[str, float]) -> Graph:
     nodes = [replace(n, attrs={**n.attrs, "slope": slopes[n.name]}) if n.name in slopes else n for n in graph.nodes]
     return graph.rewritten(nodes, params=dict(params))
 
@@ -124,7 +125,7 @@ def slopes_of(graph: Graph) -> dict[str, float]:
     return {n.name: float(n.attrs["slope"]) for n in graph.nodes if n.kind == "leaky_relu"}
 
 
-def _check(path: Path, arrays: Mapping[str, Array], header: Header, excerpt: NDArray[Any], blank: Graph) -> None:
+def _check(path: Path, arrays: Mapping[str, Float32Array], header: Header, excerpt: NDArray[Any], blank: Graph) -> None:
     """Failure unless all is there and fits the network of these sizes, whose streaming graph is `blank`."""
     wanted = {name: values.shape for name, values in blank.params.items()}
     found = {name: values.shape for name, values in arrays.items()}

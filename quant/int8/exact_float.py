@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.network.graph import Array
+from edge_runtime.stft import Float32Array
 
 N_LANES = 16
 
@@ -36,26 +36,26 @@ TANH_Q = np.array([1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e
 HALF = np.float32(0.5)
 
 
-def tanh(x: Array) -> Array:
+def tanh(x: Float32Array) -> Float32Array:
     """Hyperbolic tangent; Horner's rule, then one division."""
     x = np.minimum(np.maximum(x, -TANH_LIMIT), TANH_LIMIT)
     s = x * x
     return x * _horner(TANH_P, s) / _horner(TANH_Q, s)
 
 
-def sigmoid(x: Array) -> Array:
+def sigmoid(x: Float32Array) -> Float32Array:
     """tanh(x / 2) / 2 + 1 / 2."""
     return tanh(x * HALF) * HALF + HALF
 
 
-def _horner(coefficients: Array, s: Array) -> Array:
+def _horner(coefficients: Float32Array, s: Float32Array) -> Float32Array:
     y = np.full_like(s, coefficients[0])
     for c in coefficients[1:]:
         y = y * s + c
     return y
 
 
-def convolve(x: Array, weight: Array, bias: Array, attrs: Mapping[str, Any]) -> Array:
+def convolve(x: Float32Array, weight: Float32Array, bias: Float32Array, attrs: Mapping[str, Any]) -> Float32Array:
     """(time taps, channels, bands) by (out, in/groups, time, band) -> (out, bands): the last frame of a convolution."""
     n_out, per_group, kt, kf = weight.shape
     stride, pad = attrs["stride"], attrs["pad"]
@@ -71,7 +71,7 @@ def convolve(x: Array, weight: Array, bias: Array, attrs: Mapping[str, Any]) -> 
     return y
 
 
-def linear(x: Array, weight: Array, bias: Array) -> Array:
+def linear(x: Float32Array, weight: Float32Array, bias: Float32Array) -> Float32Array:
     """(rows, in) by (out, in) -> (rows, out); over inputs in order. Weights that are zero add nothing."""
     y = np.broadcast_to(bias, (len(x), len(bias)))
     for k in range(weight.shape[1]):
@@ -79,7 +79,7 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:
     return y
 
 
-def edge_bands(x: Array, source: Array, weight: Array) -> Array:
+def edge_bands(x: Float32Array, source: Float32Array, weight: Float32Array) -> Float32Array:
     """(out, bands) with weight[0] @ source's first band added to the first band, weight[1] to the last; in order."""
     y = x.copy()
     for end, w in zip((0, -1), weight, strict=True):
@@ -88,7 +88,7 @@ def edge_bands(x: Array, source: Array, weight: Array) -> Array:
     return y
 
 
-def sparse_bands(x: Array, weight: Array) -> Array:
+def sparse_bands(x: Float32Array, weight: Float32Array) -> Float32Array:
     """(channels, bands) by (out, bands) -> (channels, out); over each row's run of nonzero weights, in order."""
     starts, lengths = runs(weight)
     y = np.zeros((len(x), len(weight)), np.float32)
@@ -99,14 +99,14 @@ def sparse_bands(x: Array, weight: Array) -> Array:
     return y
 
 
-def runs(weight: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def runs(weight: Float32Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the nonzero weights of each row start, and how many numbers there are up to the last of them."""
     used = weight != 0
     starts = used.argmax(1)
     return starts, np.where(used.any(1), weight.shape[1] - used[:, ::-1].argmax(1) - starts, 0)
 
 
-def lane_sum(x: Array) -> np.float32:
+def lane_sum(x: Float32Array) -> np.float32:
     """Everything in (channels, bands): lane i takes elements i, i + 16, ... of (bands, channels); then by halves."""
     flat = x.T.ravel()
     lanes = np.zeros((-(-flat.size // N_LANES), N_LANES), np.float32)
@@ -119,7 +119,7 @@ def lane_sum(x: Array) -> np.float32:
     return total[0]
 
 
-def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
+def layer_norm(x: Float32Array, weight: Float32Array, bias: Float32Array, eps: float) -> Float32Array:
     """Over channels and bands together; one square root and one division for all of them."""
     n = np.float32(x.size)
     centred = x - lane_sum(x) / n
@@ -127,7 +127,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     return centred * gain * weight.T + bias.T
 
 
-def mean_square(x: Array) -> Array:
+def mean_square(x: Float32Array) -> Float32Array:
     """(channels, bands) -> (channels, 1); over bands in order."""
     total = x[:, :1] * x[:, :1]
     for band in range(1, x.shape[1]):
@@ -135,7 +135,7 @@ def mean_square(x: Array) -> Array:
     return total / np.float32(x.shape[1])
 
 
-def to_half(values: Array) -> Array:
+def to_half(values: Float32Array) -> Float32Array:
     """The nearest numbers that half precision holds without denormals: it stores them in two bytes."""
     half = values.astype(np.float16)
     return np.where(np.abs(half) < np.finfo(np.float16).tiny, np.float16(0), half).astype(np.float32)

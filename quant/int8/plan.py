@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from calibration.ranges import Ranges
+from edge_runtime.stft import Float32Array
 from quant.int8.qparams import SIGMOID, UNIT, QParams, choose_qparams, choose_weight_scales
 from quant.int8.recipe import FOLLOWERS, RECURRENT, Precision, Recipe, assign
-from quant.network.graph import Array, Graph, Node
+from quant.network.graph import Graph, Node
 
 SAME_GRID = frozenset({"slice", "interleave"})  # moves values, so cannot change their grid
 GRU_FIXED = {"state": UNIT, "reset_update": SIGMOID, "new": UNIT}
@@ -29,7 +30,7 @@ class Plan:
 
     precision: Mapping[str, Precision]
     grids: Mapping[str, QParams]
-    weight_scales: Mapping[str, Array]
+    weight_scales: Mapping[str, Float32Array]
 
     def is_int8(self, node: Node) -> bool:
         """Whether the node computes in 8 bits."""
@@ -76,7 +77,7 @@ def int8_taps(graph: Graph, precision: Mapping[str, Precision]) -> list[str]:
 def make_plan(graph: Graph, precision: Mapping[str, Precision], ranges: Ranges) -> Plan:
     """Choose a grid for each 8-bit value of a prepared graph, and scales for each 8-bit weight."""
     grids: dict[str, QParams] = {}
-    scales: dict[str, Array] = {}
+    scales: dict[str, Float32Array] = {}
     for node in graph.nodes:
         if precision[node.name] == "float":
             continue
@@ -104,7 +105,7 @@ def _gru_grids(node: Node, ranges: Ranges, *, mixed: bool) -> dict[str, QParams]
     return grids | {f"{node.name}.{role}".removesuffix("."): q for role, q in fixed.items()}
 
 
-def _gru_scales(graph: Graph, node: Node) -> dict[str, Array]:
+def _gru_scales(graph: Graph, node: Node) -> dict[str, Float32Array]:
     """One scale for each row of each gate matrix."""
     return {
         name: choose_weight_scales(graph.params[name])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.network.graph import Array
+from edge_runtime.stft import Float32Array
 
 WEIGHT_LIMIT = 127  # weights use -127..127, symmetric, as TFLite asks for
 
@@ -61,17 +61,17 @@ def choose_qparams(low: float, high: float) -> QParams:
     return QParams(scale, zero_point)
 
 
-def quantize(values: Array, q: QParams) -> NDArray[np.int8]:
+def quantize(values: Float32Array, q: QParams) -> NDArray[np.int8]:
     """Real values onto the grid, saturating."""
     return _on_grid(np.asarray(values, np.float32) * q.inverse, q)
 
 
-def dequantize(values: NDArray[np.int8], q: QParams) -> Array:
+def dequantize(values: NDArray[np.int8], q: QParams) -> Float32Array:
     """Grid points as real values."""
     return (values.astype(np.float32) - np.float32(q.zero_point)) * np.float32(q.scale)
 
 
-def fake_quantize(values: Array, q: QParams) -> Array:
+def fake_quantize(values: Float32Array, q: QParams) -> Float32Array:
     """Real values rounded to the grid: dequantize(quantize(values))."""
     return dequantize(quantize(values, q), q)
 
@@ -92,28 +92,28 @@ def requantize_sum(a: NDArray[Any], a_unit: float, b: NDArray[Any], b_unit: floa
     return _on_grid(scaled, q)
 
 
-def _on_grid(steps: Array, q: QParams) -> NDArray[np.int8]:
+def _on_grid(steps: Float32Array, q: QParams) -> NDArray[np.int8]:
     return np.clip(np.rint(steps) + q.zero_point, -128, 127).astype(np.int8)
 
 
-def choose_weight_scales(weight: Array) -> Array:
+def choose_weight_scales(weight: Float32Array) -> Float32Array:
     """One symmetric scale for each output channel (axis 0) of a weight."""
     peaks = np.abs(weight.reshape(weight.shape[0], -1)).max(1)
     return np.maximum(peaks / WEIGHT_LIMIT, 1e-12).astype(np.float32)
 
 
-def quantize_weight(weight: Array, scales: Array) -> NDArray[np.int8]:
+def quantize_weight(weight: Float32Array, scales: Float32Array) -> NDArray[np.int8]:
     """Weights onto -127..127, one scale for each output channel (axis 0)."""
     shaped = scales.reshape(-1, *([1] * (weight.ndim - 1)))
     return np.clip(np.rint(weight / shaped), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
 
 
-def dequantize_weight(weight: NDArray[np.int8], scales: Array) -> Array:
+def dequantize_weight(weight: NDArray[np.int8], scales: Float32Array) -> Float32Array:
     """Integer weights as real values."""
     return weight.astype(np.float32) * scales.reshape(-1, *([1] * (weight.ndim - 1)))
 
 
-def quantize_bias(bias: Array, input_scale: float, weight_scales: Array) -> NDArray[np.int32]:
+def quantize_bias(bias: Float32Array, input_scale: float, weight_scales: Float32Array) -> NDArray[np.int32]:
     """Biases in units of the accumulator, input scale x weight scale."""
     unit = np.float64(input_scale) * weight_scales.astype(np.float64)
     return np.clip(np.rint(bias / unit), -(2**31), 2**31 - 1).astype(np.int32)

@@ -10,13 +10,12 @@ from functools import cache
 
 import numpy as np
 
-from edge_runtime.stft import SAMPLE_RATE_HZ, WINDOW_SAMPLES
-from quant.network.graph import Array
+from edge_runtime.stft import SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array
 
 Block = tuple[slice, slice]  # rows (outputs) and columns (inputs) of a matrix
 
 
-def merging_matrix(n_low_bins: int, n_high_bands: int) -> Array:
+def merging_matrix(n_low_bins: int, n_high_bands: int) -> Float32Array:
     """(n_high_bands, bins above the low ones): each row one triangle; every bin's weights add up to one.
 
     Its transpose splits bands into bins again. Raises ValueError where two bands would share a corner.
@@ -34,7 +33,7 @@ def merging_matrix(n_low_bins: int, n_high_bands: int) -> Array:
     return np.asarray(rows, np.float32)
 
 
-def band_blocks(weight: Array, n_blocks: int) -> list[Block]:
+def band_blocks(weight: Float32Array, n_blocks: int) -> list[Block]:
     """The `n_blocks` or fewer blocks of consecutive rows that hold every non-zero of `weight` in the fewest numbers."""
     spans = [np.flatnonzero(row) for row in weight]
     ends = [(int(s[0]), int(s[-1]) + 1) if len(s) else (0, 1) for s in spans]

@@ -11,10 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float32]
+from edge_runtime.stft import Float32Array
 
 
 class Shape(NamedTuple):
@@ -86,7 +83,7 @@ class Graph:
     inputs: Mapping[str, Shape]
     nodes: tuple[Node, ...]
     shapes: Mapping[str, Shape]
-    params: Mapping[str, Array]
+    params: Mapping[str, Float32Array]
     output: str
 
     def __post_init__(self) -> None:
@@ -118,7 +115,7 @@ class Graph:
         """The nodes that read `name`."""
         return [n for n in self.nodes if name in n.inputs]
 
-    def arrays(self, node: Node) -> dict[str, Array]:
+    def arrays(self, node: Node) -> dict[str, Float32Array]:
         """The parameters of a node by role; a role with several groups is left out (see `groups`)."""
         return {role: self.params[names[0]] for role, names in node.params.items() if len(names) == 1}
 
@@ -126,7 +123,7 @@ class Graph:
         self,
         nodes: Iterable[Node],
         shapes: Mapping[str, Shape] | None = None,
-        params: Mapping[str, Array] | None = None,
+        params: Mapping[str, Float32Array] | None = None,
     ) -> Graph:
         """A checked copy with other nodes; unused parameters and shapes are dropped."""
         kept = tuple(nodes)

@@ -7,16 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quant.network.graph import Array, Graph, Node
+from edge_runtime.stft import Float32Array
+from quant.network.graph import Graph, Node
 
 
 class GruWeights(NamedTuple):
     """One GRU of `hidden` units, gates stacked in the order r, z, n: (3 * hidden, inputs), (3 * hidden, hidden)."""
 
-    w_ih: Array
-    w_hh: Array
-    b_ih: Array
-    b_hh: Array
+    w_ih: Float32Array
+    w_hh: Float32Array
+    b_ih: Float32Array
+    b_hh: Float32Array
 
     @property
     def hidden(self) -> int:
@@ -36,7 +37,7 @@ def directions(graph: Graph, node: Node) -> tuple[GruWeights, GruWeights]:
     return _merge(graph, node, order[:half]), _merge(graph, node, order[half:])
 
 
-def merged_scales(node: Node, weight_scales: Mapping[str, Array]) -> dict[str, Array]:
+def merged_scales(node: Node, weight_scales: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
     """By role of a weight: one scale a row, as the rows of `merged` lie; `weight_scales` by parameter."""
     order = group_order(node)
     return {role: _by_gate([weight_scales[node.params[role][g]] for g in order]) for role in ("weight_ih", "weight_hh")}
@@ -60,7 +61,7 @@ def channel_order(node: Node, hidden: int) -> list[int]:
     return [d * hidden + g * size + i for g in range(groups) for d in (0, 1) for i in range(size)]
 
 
-def block_diagonal(*blocks: Array) -> Array:
+def block_diagonal(*blocks: Float32Array) -> Float32Array:
     """Matrices along the diagonal, zeros elsewhere."""
     rows, columns = sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)
     out = np.zeros((rows, columns), blocks[0].dtype)
@@ -74,10 +75,10 @@ def block_diagonal(*blocks: Array) -> Array:
 def _merge(graph: Graph, node: Node, groups: Sequence[int]) -> GruWeights:
     """Independent GRUs as one: inputs, units and gates stand beside each other."""
 
-    def arrays(role: str) -> list[Array]:
+    def arrays(role: str) -> list[Float32Array]:
         return [graph.params[node.params[role][g]] for g in groups]
 
-    def matrix(role: str) -> Array:
+    def matrix(role: str) -> Float32Array:
         gates = [np.split(weight, 3) for weight in arrays(role)]
         return np.concatenate([block_diagonal(*(g[k] for g in gates)) for k in range(3)])
 
@@ -85,7 +86,7 @@ def _merge(graph: Graph, node: Node, groups: Sequence[int]) -> GruWeights:
     return GruWeights(*weights, *map(_by_gate, biases))
 
 
-def _by_gate(groups: Sequence[Array]) -> Array:
+def _by_gate(groups: Sequence[Float32Array]) -> Float32Array:
     """Rows (r, z, n) of each group -> r of every group, then z, then n."""
     gates = [np.split(rows, 3) for rows in groups]
     return np.concatenate([g[k] for k in range(3) for g in gates])

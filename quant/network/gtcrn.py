@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from quant.network.graph import KINDS, Array, Graph, Node, Shape, State
+from edge_runtime.stft import Float32Array
+from quant.network.graph import KINDS, Graph, Node, Shape, State
 
 SPECTRUM = "spectrum"
 N_BINS = 257
@@ -201,7 +202,7 @@ class _Builder:
         return self.add("add", f"{prefix}.{which}_out", (x, y), shape)
 
 
-def gtcrn(params: Mapping[str, Array], config: Config | None = None) -> Graph:
+def gtcrn(params: Mapping[str, Float32Array], config: Config | None = None) -> Graph:
     """The streaming graph with a checkpoint's parameters (name -> array, see `quant.inputs.checkpoint.load`)."""
     b = _network(config or Config())
     wanted = param_shapes(config)

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from quant.network.graph import Array, Graph, Node, Shape
+from edge_runtime.stft import Float32Array
+from quant.network.graph import Graph, Node, Shape
 from quant.network.gru_weights import channel_order
 from quant.network.gtcrn import KERNELS
 
@@ -113,14 +114,14 @@ def deconv_to_conv(graph: Graph) -> Graph:
     return graph.rewritten(nodes, shapes, params)
 
 
-def _grouped_transpose(weight: Array, groups: int) -> Array:
+def _grouped_transpose(weight: Float32Array, groups: int) -> Float32Array:
     """(in, out/groups, t, b) -> (out, in/groups, t, b)."""
     n_in, per_group, kt, kf = weight.shape
     grouped = weight.reshape(groups, n_in // groups, per_group, kt, kf).transpose(0, 2, 1, 3, 4)
     return grouped.reshape(groups * per_group, n_in // groups, kt, kf)
 
 
-def _phases(flipped: Array, bias: Array, groups: int) -> tuple[Array, Array]:
+def _phases(flipped: Float32Array, bias: Float32Array, groups: int) -> tuple[Float32Array, Float32Array]:
     """Split a stride-2 kernel of 3 or 5 bands (flipped, padded by half of it) into its even and odd phase, each over 3
     inputs.
 
@@ -182,13 +183,13 @@ def fuse_neighbours(graph: Graph) -> Graph:
     return graph.rewritten(nodes, shapes, params)
 
 
-def _by_neighbour(weight: Array) -> Array:
+def _by_neighbour(weight: Float32Array) -> Float32Array:
     """(out, 3 * in, 1, k) -> (out, in, neighbour, k); neighbour 0 is the band below."""
     n_out, n_in, _, k = weight.shape
     return weight.reshape(n_out, n_in // 3, 3, k)
 
 
-def _joined_taps(taps: Array) -> Array:
+def _joined_taps(taps: Float32Array) -> Float32Array:
     """(out, in, neighbour, k) -> (out, in, 1, k + 2): neighbour n of band b is band b + n - 1."""
     joined = np.zeros((*taps.shape[:2], 1, taps.shape[-1] + 2), np.float64)
     for n in range(3):
@@ -196,7 +197,7 @@ def _joined_taps(taps: Array) -> Array:
     return joined.astype(np.float32)
 
 
-def _edge_taps(taps: Array, pad: int) -> Array | None:
+def _edge_taps(taps: Float32Array, pad: int) -> Float32Array | None:
     """(2, out, in): what the first band of the input must add to the first of the output, and the last to the last.
 
     SFE's band -1 has one neighbour inside, band 0; only the first output reaches it when the stride is no less than the

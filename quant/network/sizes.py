@@ -12,8 +12,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from edge_runtime.errors import Failure
+from edge_runtime.stft import Float32Array
 from quant.network.erb import merging_matrix
-from quant.network.graph import Array
 from quant.network.gtcrn import N_BINS, Config
 
 NAMES = {
@@ -90,7 +90,7 @@ def from_dict(stored: Any, where: object) -> Config:
     return make(numbers)
 
 
-def of_params(params: Mapping[str, Array]) -> Config | None:
+def of_params(params: Mapping[str, Float32Array]) -> Config | None:
     """The network that parameters with official names belong to; None where their shapes are of no GTCRN, or where
     another number of GT-conv blocks than three leaves the dilations unknown."""
     try:
@@ -112,7 +112,7 @@ def of_params(params: Mapping[str, Array]) -> Config | None:
         return None
 
 
-def _count(params: Mapping[str, Array], before: str, after: str, first: int) -> int:
+def _count(params: Mapping[str, Float32Array], before: str, after: str, first: int) -> int:
     n = 0
     while f"{before}{first + n}{after}" in params:
         n += 1

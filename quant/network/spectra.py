@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, sqrt_hann
-from quant.network.graph import Array
+from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, Float32Array, sqrt_hann
 
 
-def analyse(samples: Array) -> Array:
+def analyse(samples: Float32Array) -> Float32Array:
     """(..., n) samples -> (..., 2, frames, 257): what a stream sees from its start, padded to whole hops."""
     n = samples.shape[-1]
     before, after = WINDOW_SAMPLES - HOP_SAMPLES, -n % HOP_SAMPLES

@@ -22,20 +22,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from edge_runtime.stft import Float32Array
 from quant.int8.fake_quantize import plan_tap
 from quant.int8.plan import Plan
 from quant.int8.qparams import WEIGHT_LIMIT, dequantize_weight
 from quant.int8.recipe import RECURRENT
 from quant.network import gru_weights
 from quant.network.float_model import FloatModel
-from quant.network.graph import Array, Graph, Node
+from quant.network.graph import Graph, Node
 from quant.network.spectra import analyse
 
 Reals = NDArray[np.float64]
 ON_A_STEP = 1e-3  # what lies so close to a step stays: above all the largest weight of a row, which sets its scale
 
 
-def round_weights(graph: Graph, plan: Plan, clips: Array) -> Graph:
+def round_weights(graph: Graph, plan: Plan, clips: Float32Array) -> Graph:
     """The graph with weights on their grids; `clips` is (n_clips, samples)."""
     params = dict(graph.params)
     for name, grams in input_grams(graph, plan, clips).items():
@@ -44,7 +45,7 @@ def round_weights(graph: Graph, plan: Plan, clips: Array) -> Graph:
     return replace(graph, params=params)
 
 
-def choose_rounding(weight: Array, scales: Array, grams: Reals) -> NDArray[np.int8]:
+def choose_rounding(weight: Float32Array, scales: Float32Array, grams: Reals) -> NDArray[np.int8]:
     """Integers on -127..127 for a weight (outputs, ...), one scale an output, grams (groups, inputs, inputs)."""
     rows = weight.reshape(len(weight), -1).astype(np.float64) / scales[:, None]
     per_group = len(rows) // len(grams)
@@ -71,7 +72,7 @@ def _descend(row: Reals, gram: Reals) -> Reals:
         up[[i, j]] = ~up[[i, j]]
 
 
-def input_grams(graph: Graph, plan: Plan, clips: Array) -> dict[str, Reals]:
+def input_grams(graph: Graph, plan: Plan, clips: Float32Array) -> dict[str, Reals]:
     """Weight -> (groups, inputs, inputs) Gram matrices of what it multiplies, everything before it rounded."""
     spectra, model = torch.from_numpy(analyse(clips)), FloatModel(graph).eval()
     rounded, wanted = plan_tap(graph, plan), _wanted(graph, plan)

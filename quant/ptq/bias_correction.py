@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge_runtime.stft import Float32Array
 from quant.int8.fake_quantize import plan_tap
 from quant.int8.plan import Plan
 from quant.int8.recipe import RECURRENT
 from quant.network import gru_weights
 from quant.network.float_model import FloatModel, identity
-from quant.network.graph import Array, Graph, Node
+from quant.network.graph import Graph, Node
 from quant.network.spectra import analyse
 
 
-def correct_biases(graph: Graph, plan: Plan, clips: Array) -> Graph:
+def correct_biases(graph: Graph, plan: Plan, clips: Float32Array) -> Graph:
     """The graph with corrected biases; `clips` is (n_clips, samples).
 
     Layers are corrected in execution order, each on the values that the corrected layers before it make: the
@@ -77,7 +78,7 @@ def _along_channels(node: Node, vector: Tensor) -> Tensor:
     return vector if node.kind in RECURRENT else vector[:, None, None]
 
 
-def _shift(params: dict[str, Array], node: Node, by: Array) -> None:
+def _shift(params: dict[str, Float32Array], node: Node, by: Float32Array) -> None:
     """Add `by` to the bias; a GRU's lies gate by gate over all groups and directions (`gru_weights.group_order`)."""
     if node.kind == "conv":
         params[node.param("bias")] = params[node.param("bias")] + by

@@ -10,14 +10,14 @@ import torch
 from calibration.observers import OBSERVERS, ChannelMax, Histogram, Observer, Percentile
 from calibration.ranges import Provenance, Ranges, TapRange
 from edge_runtime.errors import Failure
-from edge_runtime.stft import HOP_SAMPLES
+from edge_runtime.stft import HOP_SAMPLES, Float32Array
 from quant.int8.recipe import Recipe
 from quant.network.float_model import FloatModel, Tap
-from quant.network.graph import Array, Graph
+from quant.network.graph import Graph
 from quant.network.spectra import analyse
 
 
-def run_tapped(graph: Graph, clips: Array, warmup_samples: int, tap: Tap) -> None:
+def run_tapped(graph: Graph, clips: Float32Array, warmup_samples: int, tap: Tap) -> None:
     """Run clips (n_clips, samples) through the float model; `tap` sees the frames after the warm-up.
 
     Every clip starts from a reset state and carries it to its end.
@@ -29,7 +29,7 @@ def run_tapped(graph: Graph, clips: Array, warmup_samples: int, tap: Tap) -> Non
         model(spectra[:, :, start:], states, tap)
 
 
-def observe(graph: Graph, taps: Iterable[str], clips: Array, warmup_samples: int) -> dict[str, Histogram]:
+def observe(graph: Graph, taps: Iterable[str], clips: Float32Array, warmup_samples: int) -> dict[str, Histogram]:
     """A histogram of each tap."""
     histograms = {tap: Histogram() for tap in taps}
 
@@ -46,8 +46,8 @@ def observe(graph: Graph, taps: Iterable[str], clips: Array, warmup_samples: int
 
 
 def observe_channels(
-    graph: Graph, taps: Sequence[str], clips: Array, warmup_samples: int, percentile: float
-) -> dict[str, Array]:
+    graph: Graph, taps: Sequence[str], clips: Float32Array, warmup_samples: int, percentile: float
+) -> dict[str, Float32Array]:
     """The peak magnitude of each channel of each tap: what `percentile` % of its values do not exceed."""
     observers = {tap: ChannelMax() for tap in taps}
 
@@ -61,7 +61,7 @@ def observe_channels(
 
 
 def choose_ranges(
-    histograms: Mapping[str, Histogram], recipe: Recipe, provenance: Provenance, peaks: Mapping[str, Array]
+    histograms: Mapping[str, Histogram], recipe: Recipe, provenance: Provenance, peaks: Mapping[str, Float32Array]
 ) -> Ranges:
     """What the recipe's observer chooses for 8 bits; the channel peaks behind a scale migration are kept with it."""
 

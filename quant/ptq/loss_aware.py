@@ -3,7 +3,7 @@
 Candidates are percentiles around the recipe's, up to the extremes. The loss is the distance of compressed spectra
 (`compressed_distance`) to float on calibration clips with only this tap rounded. (With everything else of the plan
 rounded too, as it will be, the choice was measured to be worse: what one range does drowns in what the other roundings
-happen to do, see docs/design/quantization.md.) One batch holds a copy of the clips for each candidate. What it changes: the
+happen to do.) One batch holds a copy of the clips for each candidate. What it changes: the
 ranges, hence the grids. No weight, no bias.
 """
 
@@ -17,10 +17,11 @@ from torch import Tensor
 
 from calibration.observers import Histogram, Percentile
 from calibration.ranges import TapRange
+from edge_runtime.stft import Float32Array
 from quant.int8.fake_quantize import fake_quantize
 from quant.int8.qparams import QParams, choose_qparams
 from quant.network.float_model import FloatModel
-from quant.network.graph import Array, Graph
+from quant.network.graph import Graph
 from quant.network.spectra import analyse
 from quant.training.losses import compressed
 
@@ -36,7 +37,7 @@ def candidates(histogram: Histogram, percentile: float) -> list[TapRange]:
     return [r for i, r in enumerate(ranges) if r not in ranges[:i]]
 
 
-def choose(graph: Graph, options: Mapping[str, Sequence[TapRange]], clips: Array) -> dict[str, TapRange]:
+def choose(graph: Graph, options: Mapping[str, Sequence[TapRange]], clips: Float32Array) -> dict[str, TapRange]:
     """The best option of each tap, on clips (n_clips, samples)."""
     spectra, model = torch.from_numpy(analyse(clips)), FloatModel(graph).eval()
     chosen: dict[str, TapRange] = {}

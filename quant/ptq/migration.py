@@ -14,7 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from quant.network.graph import Array, Graph, Node
+from edge_runtime.stft import Float32Array
+from quant.network.graph import Graph, Node
 
 FREE_OUTPUT = frozenset({"conv", "layer_norm"})
 ABSORBS_INPUT = frozenset({"conv", "gru", "bigru"})
@@ -44,7 +45,7 @@ class _Classes:
             self.parent[a] = b
 
 
-def migrate_scales(graph: Graph, peaks: Mapping[str, Array]) -> Graph:
+def migrate_scales(graph: Graph, peaks: Mapping[str, Float32Array]) -> Graph:
     """The same network with its channels rescaled.
 
     `peaks`: value name -> (channels,) peak magnitudes of the values that will be stored in 8 bits.
@@ -56,7 +57,7 @@ def migrate_scales(graph: Graph, peaks: Mapping[str, Array]) -> Graph:
     return replace(graph, params=params)
 
 
-def choose_factors(graph: Graph, peaks: Mapping[str, Array]) -> dict[str, Array]:
+def choose_factors(graph: Graph, peaks: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
     """The factor of every channel of every value."""
     classes = _Classes()
     for name in graph.inputs:
@@ -117,7 +118,7 @@ def _constraints(graph: Graph, node: Node) -> list[tuple[Channel, Channel | None
     return [(c, None) for c in (*fixed_out, *fixed_in)]
 
 
-def _absorb(node: Node, params: dict[str, Array], factors: Mapping[str, Array]) -> None:
+def _absorb(node: Node, params: dict[str, Float32Array], factors: Mapping[str, Float32Array]) -> None:
     """Divide the columns by the factors of the input, multiply the rows by those of the output."""
     made = factors[node.name]
     if node.kind == "conv":

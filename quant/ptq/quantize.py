@@ -12,10 +12,11 @@ from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from calibration.ranges import Provenance, Ranges
 from edge_runtime.errors import Failure
+from edge_runtime.stft import Float32Array
 from quant.int8 import exact_float
 from quant.int8.plan import Plan, int8_taps, make_plan, prepare, uses_once
 from quant.int8.recipe import RECURRENT, Precision, Recipe
-from quant.network.graph import Array, Graph
+from quant.network.graph import Graph
 from quant.ptq import adaptive_rounding, bias_correction, calibrate, loss_aware
 from quant.ptq.migration import migrate_scales
 
@@ -37,12 +38,12 @@ class CalibrationSet:
         return cls(tuple(mixtures(speech, noise, mix)), mix, speech.fingerprint(), noise.fingerprint())
 
     @property
-    def noisy(self) -> Array:
+    def noisy(self) -> Float32Array:
         """(n_clips, samples) what the network hears."""
         return np.stack([clip.noisy for clip in self.clips])
 
     @property
-    def excerpt(self) -> Array:
+    def excerpt(self) -> Float32Array:
         """The same, speech in noise first: what golden vectors and the accuracy report are made of."""
         return np.stack([clip.noisy for clip in sorted(self.clips, key=lambda clip: clip.kind != "mixed")])
 
@@ -63,7 +64,7 @@ class Quantized:
 def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoint_sha256: str) -> Quantized:
     """Measure channel peaks and ranges on the float graph, plan, then `refine`."""
     noisy, warmup = calibration.noisy, calibration.mix.warmup_samples
-    peaks: dict[str, Array] = {}
+    peaks: dict[str, Float32Array] = {}
     if recipe.migrate_scales:
         peaks = calibrate.observe_channels(
             graph, migrated_values(graph, recipe), noisy, warmup, recipe.migration_percentile
@@ -124,7 +125,7 @@ def halved_names(graph: Graph, precision: Mapping[str, Precision]) -> frozenset[
     return frozenset(name for node in kept for role in node.params.values() for name in role)
 
 
-def peaks_of(ranges: Ranges) -> dict[str, Array]:
+def peaks_of(ranges: Ranges) -> dict[str, Float32Array]:
     """The channel peaks behind the ranges' scale migration."""
     return {name: np.asarray(values, np.float32) for name, values in ranges.channel_peaks.items()}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_runtime.errors import Failure
 from edge_runtime.files.sound_file import written_whole
-from quant.network.graph import Array
+from edge_runtime.stft import Float32Array
 from quant.quality import parallel
 from quant.quality.metrics import score
 from quant.quality.pairs import Pair, snr_and_groups
@@ -68,7 +68,9 @@ def score_pair(pair: Pair, systems: Sequence[tuple[str, bytes]], metrics: Sequen
     return rows
 
 
-def _scores(opener: bytes | None, clean: Array, noisy: Array, metrics: Sequence[str]) -> tuple[dict[str, float], str]:
+def _scores(
+    opener: bytes | None, clean: Float32Array, noisy: Float32Array, metrics: Sequence[str]
+) -> tuple[dict[str, float], str]:
     try:
         return score(metrics, clean, noisy if opener is None else parallel.opened(opener)(noisy)), ""
     except Failure as failure:

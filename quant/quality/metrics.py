@@ -16,8 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from edge_runtime.errors import Failure
-from edge_runtime.stft import SAMPLE_RATE_HZ
-from quant.network.graph import Array
+from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 
 DEFAULT_METRICS: Final = ("pesq", "stoi", "sisdr")
 
@@ -35,28 +34,28 @@ class Metric(NamedTuple):
     """`measure` takes (clean, enhanced), each (n,) at 16 kHz, and returns one value a column."""
 
     columns: tuple[str, ...]
-    measure: Callable[[Array, Array], tuple[float, ...]]
+    measure: Callable[[Float32Array, Float32Array], tuple[float, ...]]
     package: str = "numpy"
 
 
-def pesq_wb(clean: Array, enhanced: Array) -> float:
+def pesq_wb(clean: Float32Array, enhanced: Float32Array) -> float:
     """PESQ wide-band, MOS-LQO."""
     from pesq import pesq
 
     return float(pesq(SAMPLE_RATE_HZ, clean, enhanced, "wb"))
 
 
-def _pesq(clean: Array, enhanced: Array) -> tuple[float]:
+def _pesq(clean: Float32Array, enhanced: Float32Array) -> tuple[float]:
     return (pesq_wb(clean, enhanced),)
 
 
-def _stoi(clean: Array, enhanced: Array) -> tuple[float]:
+def _stoi(clean: Float32Array, enhanced: Float32Array) -> tuple[float]:
     from pystoi import stoi
 
     return (float(stoi(clean, enhanced, SAMPLE_RATE_HZ)),)
 
 
-def _estoi(clean: Array, enhanced: Array) -> tuple[float]:
+def _estoi(clean: Float32Array, enhanced: Float32Array) -> tuple[float]:
     """pystoi adds a last bit of noise from NumPy's global generator: drawn alike here, so that a clip scores alike."""
     from pystoi import stoi
 
@@ -68,7 +67,7 @@ def _estoi(clean: Array, enhanced: Array) -> tuple[float]:
         np.random.set_state(before)  # noqa: NPY002  given back as it was
 
 
-def si_sdr_db(clean: Array, enhanced: Array) -> float:
+def si_sdr_db(clean: Float32Array, enhanced: Float32Array) -> float:
     """Scale-invariant signal to distortion ratio; NaN where one of them is silent."""
     clean, enhanced = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (clean, enhanced))
     power = float((clean * clean).sum())
@@ -80,11 +79,11 @@ def si_sdr_db(clean: Array, enhanced: Array) -> float:
     return float(10 * np.log10(heard / rest)) if heard > 0 else float("nan")
 
 
-def _si_sdr(clean: Array, enhanced: Array) -> tuple[float]:
+def _si_sdr(clean: Float32Array, enhanced: Float32Array) -> tuple[float]:
     return (si_sdr_db(clean, enhanced),)
 
 
-def _dnsmos(clean: Array, enhanced: Array) -> tuple[float, ...]:
+def _dnsmos(clean: Float32Array, enhanced: Float32Array) -> tuple[float, ...]:
     """What `speechmos.dnsmos.run` returns, from the network in its wheel.
 
     Its own code is not run: it imports librosa and so numba, half a gigabyte and 13 s, for a fourth score (P.808) that
@@ -99,7 +98,7 @@ def _dnsmos(clean: Array, enhanced: Array) -> tuple[float, ...]:
     return tuple(float(np.polyval(p, raw[:, i].astype(np.float64)).mean()) for i, p in DNSMOS_SCALES.values())
 
 
-def _dnsmos_windows(heard: Array, n_window: int) -> list[Array]:
+def _dnsmos_windows(heard: Float32Array, n_window: int) -> list[Float32Array]:
     """Windows of 9.01 s, one a second; like speechmos', one that its arithmetic makes a sample short is left out."""
     n_windows = int(np.floor(len(heard) / SAMPLE_RATE_HZ) - DNSMOS_WINDOW_S) + 1
     ends = [int((i + DNSMOS_WINDOW_S) * SAMPLE_RATE_HZ) for i in range(n_windows)]
@@ -135,7 +134,7 @@ def columns(names: Sequence[str]) -> list[str]:
     return [column for name in names for column in METRICS[name].columns]
 
 
-def score(names: Sequence[str], clean: Array, enhanced: Array) -> dict[str, float]:
+def score(names: Sequence[str], clean: Float32Array, enhanced: Float32Array) -> dict[str, float]:
     """Column -> value of each metric. Failure: a value is not finite; libraries raise their own kinds for silence."""
     values: dict[str, float] = {}
     for name in names:

@@ -20,8 +20,7 @@ import soundfile as sf
 
 from calibration.mixing import measure_snr_db
 from edge_runtime.errors import Failure
-from edge_runtime.stft import SAMPLE_RATE_HZ
-from quant.network.graph import Array
+from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 
 AUDIO_SUFFIXES: Final = (".flac", ".wav")
 MANIFEST: Final = "manifest.csv"
@@ -41,7 +40,7 @@ class Pair:
     snr_db: float | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
 
-    def read(self) -> tuple[Array, Array]:
+    def read(self) -> tuple[Float32Array, Float32Array]:
         """(clean, noisy) samples. Failure: unreadable, or another rate, channel count or length."""
         sounds = []
         for path in (self.clean, self.noisy):
@@ -104,7 +103,7 @@ def _known(row: Mapping[str, str], folder: Path) -> tuple[float | None, dict[str
         raise Failure(f"{row['file']} has SNR {told!r}, no number", where=folder / MANIFEST) from None
 
 
-def snr_db_of(clean: Array, noisy: Array) -> float:
+def snr_db_of(clean: Float32Array, noisy: Float32Array) -> float:
     """The SNR of a pair: +inf without noise, -inf without speech."""
     noise = noisy - clean
     if not noise.any():
@@ -125,7 +124,7 @@ def groupings(pairs: Sequence[Pair]) -> list[str]:
     return [SNR, *(column for column in GROUP_COLUMNS if column in found)]
 
 
-def snr_and_groups(pair: Pair, clean: Array, noisy: Array) -> tuple[float, dict[str, str]]:
+def snr_and_groups(pair: Pair, clean: Float32Array, noisy: Float32Array) -> tuple[float, dict[str, str]]:
     """SNR told or measured, and every group of the pair, that of its SNR too."""
     snr_db = snr_db_of(clean, noisy) if pair.snr_db is None else pair.snr_db
     return snr_db, {SNR: snr_group(snr_db), **pair.groups}

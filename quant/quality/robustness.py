@@ -16,9 +16,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from edge_runtime.errors import Failure
-from edge_runtime.stft import SAMPLE_RATE_HZ
+from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 from quant.inputs.source import open_sounds
-from quant.network.graph import Array
 from quant.quality import parallel
 from quant.quality.metrics import si_sdr_db
 from quant.quality.stimuli import DRIFT_MINUTES, Material, Stimulus, stimuli, ten_minutes
@@ -31,41 +30,41 @@ AUDIBLE_DB: Final = -40.0  # below the input; what is quieter than that in the o
 class Quantity(NamedTuple):
     """`measure` takes the input and what float and int8 made of it, from the first sample that is judged."""
 
-    measure: Callable[[Stimulus, Array, Array], float]
+    measure: Callable[[Stimulus, Float32Array, Float32Array], float]
     unit: str
     is_upper: bool  # a bound from above
 
 
-def level_dbfs(sound: Array) -> float:
+def level_dbfs(sound: Float32Array) -> float:
     """RMS without the mean, which nobody hears; SILENT_DBFS at least."""
     power = float(np.var(sound, dtype=np.float64))
     return max(SILENT_DBFS, 10 * float(np.log10(max(power, 1e-30))))
 
 
-def _difference(stimulus: Stimulus, exact: Array, rough: Array) -> float:
+def _difference(stimulus: Stimulus, exact: Float32Array, rough: Float32Array) -> float:
     return level_dbfs(rough - exact) - level_dbfs(stimulus.noisy)
 
 
-def _si_sdr_change(stimulus: Stimulus, exact: Array, rough: Array) -> float:
+def _si_sdr_change(stimulus: Stimulus, exact: Float32Array, rough: Float32Array) -> float:
     if stimulus.clean is None:
         raise ValueError(f"{stimulus.name} has no clean speech")
     return si_sdr_db(stimulus.clean, rough) - si_sdr_db(stimulus.clean, exact)
 
 
-def _attenuation_change(stimulus: Stimulus, exact: Array, rough: Array) -> float:
+def _attenuation_change(stimulus: Stimulus, exact: Float32Array, rough: Float32Array) -> float:
     floor = level_dbfs(stimulus.noisy) + AUDIBLE_DB
     return abs(max(level_dbfs(rough), floor) - max(level_dbfs(exact), floor))
 
 
-def _output_level(stimulus: Stimulus, exact: Array, rough: Array) -> float:
+def _output_level(stimulus: Stimulus, exact: Float32Array, rough: Float32Array) -> float:
     return level_dbfs(rough)
 
 
-def _fidelity(stimulus: Stimulus, exact: Array, rough: Array) -> float:
+def _fidelity(stimulus: Stimulus, exact: Float32Array, rough: Float32Array) -> float:
     return si_sdr_db(stimulus.noisy, rough)
 
 
-def _drift(stimulus: Stimulus, exact: Array, rough: Array) -> float:
+def _drift(stimulus: Stimulus, exact: Float32Array, rough: Float32Array) -> float:
     minute = len(exact) // DRIFT_MINUTES
     first, last = (level_dbfs((rough - exact)[cut]) for cut in (slice(minute), slice(-minute, None)))
     return last - first

@@ -14,8 +14,7 @@ import numpy as np
 
 from calibration.corpus import Corpus
 from calibration.mixing import Mix, measure_level_dbfs, mixtures
-from edge_runtime.stft import SAMPLE_RATE_HZ
-from quant.network.graph import Array
+from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 
 LEVEL_DBFS, SNR_DB = -25.0, 10.0  # where nothing else is said
 LEVELS_DBFS: Final = (-60, -50, -40, -30, -20, -10, 0)
@@ -32,8 +31,8 @@ class Stimulus:
     """One input (n,) at 16 kHz; `clean` (n,) is the speech in it; only samples from `start` on are judged."""
 
     name: str
-    noisy: Array
-    clean: Array | None = None
+    noisy: Float32Array
+    clean: Float32Array | None = None
     start: int = 0
 
     def from_start(self) -> Stimulus:
@@ -45,10 +44,10 @@ class Stimulus:
 class Parts(NamedTuple):
     """Speech and noise (n,) whose sum has an SNR of SNR_DB."""
 
-    speech: Array
-    noise: Array
+    speech: Float32Array
+    noise: Float32Array
 
-    def mixed(self, snr_db: float = SNR_DB, level_dbfs: float = LEVEL_DBFS) -> tuple[Array, Array]:
+    def mixed(self, snr_db: float = SNR_DB, level_dbfs: float = LEVEL_DBFS) -> tuple[Float32Array, Float32Array]:
         """(noisy, clean) of another SNR and level."""
         noisy = self.speech + _gain(SNR_DB - snr_db) * self.noise
         gain = _gain(level_dbfs - measure_level_dbfs(noisy))
@@ -69,7 +68,7 @@ class Material:
         """Four clips end to end."""
         return self._cut(4, self.clip_s)
 
-    def minute(self, index: int) -> Array:
+    def minute(self, index: int) -> Float32Array:
         """One minute of noisy speech, others for each index."""
         return replace(self, seed=self.seed + 1 + index)._cut(5, self.minute_s / 5).mixed()[0]
 
@@ -84,7 +83,7 @@ def _gain(db: float) -> np.float32:
     return np.float32(10 ** (db / 20))
 
 
-def _at_level(sound: Array, level_dbfs: float = LEVEL_DBFS) -> Array:
+def _at_level(sound: Float32Array, level_dbfs: float = LEVEL_DBFS) -> Float32Array:
     return _gain(level_dbfs - measure_level_dbfs(sound)) * sound
 
 
@@ -114,7 +113,7 @@ def _silent(n: int, seed: int) -> Iterator[Stimulus]:
         yield Stimulus(f"tone {tone_hz} Hz", (0.1 * np.sin(2 * np.pi * tone_hz * t)).astype(np.float32))
 
 
-def _upset(noisy: Array, clean: Array) -> Iterator[Stimulus]:
+def _upset(noisy: Float32Array, clean: Float32Array) -> Iterator[Stimulus]:
     """Noisy speech with something wrong."""
     n = len(noisy)
     yield Stimulus("clipped at full scale", np.clip(_gain(18) * noisy, -1, 1), clean)
@@ -127,7 +126,7 @@ def _upset(noisy: Array, clean: Array) -> Iterator[Stimulus]:
     yield Stimulus("cut from -10 dBFS to silence", np.concatenate([loud, np.zeros(n // 4, np.float32)]), None, after)
 
 
-def _impulses(n: int) -> Array:
+def _impulses(n: int) -> Float32Array:
     """One sample of full scale, twice a second."""
     impulses = np.zeros(n, np.float32)
     impulses[SAMPLE_RATE_HZ // 4 :: SAMPLE_RATE_HZ // 2] = 1

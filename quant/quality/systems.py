@@ -20,13 +20,13 @@ from edge_runtime.denoiser import Denoiser
 from edge_runtime.engines import available, open_model
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import MANIFEST_FILE, Artifact, ModelEntry, open_artifact
+from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
-from quant.network.graph import Array
 
 NOISY: Final = "noisy"  # the label of the recording itself
 FLOAT: Final = "fp32"
 
-Enhance = Callable[[Array], Array]
+Enhance = Callable[[Float32Array], Float32Array]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Model:
         return partial(_streamed, Denoiser(open_model(self.data, self.entry, self.engine, self.precision)))
 
 
-def _streamed(denoiser: Denoiser, noisy: Array) -> Array:
+def _streamed(denoiser: Denoiser, noisy: Float32Array) -> Float32Array:
     denoiser.reset()  # an earlier recording may have failed midway
     return np.concatenate([denoiser.feed(noisy), denoiser.flush()])
 

@@ -18,6 +18,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.files.sound_file import written_whole
 from edge_runtime.manifest import Artifact, Manifest
 from quant.artifact import folder, signing
+from quant.artifact.stable_bytes import file_entry
 from quant.inputs import assets, trained
 
 FILE: Final = "README.md"
@@ -118,7 +119,7 @@ def write(opened: Artifact, text: str) -> None:
     if signing.is_signed(opened.directory):
         raise Failure("is signed", where=opened.directory, remedy="write the card first, then sign; or give -o")
     data = text.encode()
-    files = dict(opened.manifest.files) | {FILE: folder.file_entry(data)}
+    files = dict(opened.manifest.files) | {FILE: file_entry(data)}
     with written_whole(opened.path(FILE)) as part:
         part.write_bytes(data)
     folder.write_manifest(opened.directory, msgspec.structs.replace(opened.manifest, files=dict(sorted(files.items()))))

@@ -18,8 +18,7 @@ from edge_runtime.engines import available
 from edge_runtime.engines.golden import snr_db
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import Artifact
-from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Synthesis, sqrt_hann
-from quant.network.graph import Array
+from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array, Synthesis, sqrt_hann
 from quant.quality.systems import Model
 
 PLAYED_DBFS: Final = -26.0  # RMS of every player: ITU-T P.56's usual level
@@ -35,7 +34,7 @@ class Clip:
 
     name: str
     source: str
-    signals: Mapping[str, Array]
+    signals: Mapping[str, Float32Array]
 
     @property
     def gains(self) -> dict[str, float]:
@@ -69,14 +68,14 @@ class Clip:
         sf.write(buffer, played, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
         return buffer.getvalue()
 
-    def spectrogram(self, role: str) -> Array:
+    def spectrogram(self, role: str) -> Float32Array:
         """(257, frames) as it is played, 0 (FLOOR_DB below the clip's loudest) to 1, the highest bin first."""
         powers = {r: _power_db(self.signals[r] * self.gains[r]) for r in (role, "noisy")}
         top = float(powers["noisy"].max())
         return np.clip((powers[role] - top + FLOOR_DB) / FLOOR_DB, 0, 1)[::-1].astype(np.float32)
 
 
-def golden_clip(golden: Mapping[str, Array], source: str) -> Clip:
+def golden_clip(golden: Mapping[str, Float32Array], source: str) -> Clip:
     """The clip behind the golden vectors, by the float model and the integer reference."""
     signals = {
         role: _synthesis(golden[key])
@@ -111,7 +110,7 @@ def _engine(artifact: Artifact) -> str:
     )
 
 
-def _read(path: Path) -> Array:
+def _read(path: Path) -> Float32Array:
     """At most MOST_SECONDS, mono, at 16 kHz. Failure: unreadable or silent."""
     import soxr
 
@@ -129,16 +128,16 @@ def _read(path: Path) -> Array:
     return mono
 
 
-def _synthesis(frames: Array) -> Array:
+def _synthesis(frames: Float32Array) -> Float32Array:
     """(frames, 257, 2) -> samples."""
-    synthesis, hop, out = Synthesis(), np.empty(HOP_SAMPLES, np.float32), list[Array]()
+    synthesis, hop, out = Synthesis(), np.empty(HOP_SAMPLES, np.float32), list[Float32Array]()
     for frame in frames:
         synthesis.push(np.ascontiguousarray(frame), hop)
         out.append(hop.copy())
     return np.concatenate(out)
 
 
-def _power_db(signal: Array) -> Array:
+def _power_db(signal: Float32Array) -> Float32Array:
     """(257, frames) in dB."""
     padded = np.pad(signal, (0, max(0, WINDOW_SAMPLES - len(signal))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[:: HOP_SAMPLES // 2]
@@ -146,7 +145,7 @@ def _power_db(signal: Array) -> Array:
     return np.asarray(10 * np.log10(power.T + 1e-9), np.float32)
 
 
-def _level(signal: Array) -> float:
+def _level(signal: Float32Array) -> float:
     return float(np.sqrt(np.mean(signal.astype(np.float64) ** 2)))
 
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from boards import Board
-from quant.network.graph import Array
+from edge_runtime.stft import Float32Array
 from quant.report.verdict import HOP_MS
 
 # Colours that no picture means, each replaced by a variable of the page.
@@ -247,7 +247,7 @@ def _estimate_bar(e: Mapping[str, Any], board: Board) -> Bar:
     return f"{e['engine']} {e['precision']}\nestimate, {board.name}", e["low_ms"], e["high_ms"], None
 
 
-def spectrogram_png(values: Array) -> str:
+def spectrogram_png(values: Float32Array) -> str:
     """(bins, frames) of 0 to 1 -> data URI."""
     from matplotlib.image import imsave
 

@@ -20,6 +20,7 @@ from boards import Board
 from edge_runtime.engines.golden import load_golden
 from edge_runtime.manifest import Artifact, open_artifact
 from quant.artifact import folder
+from quant.artifact.stable_bytes import file_entry, json_bytes
 from quant.audit import frame_time
 from quant.report import measured, regressions, schema, verdict
 from quant.report.clips import Clip, golden_clip, user_clip
@@ -50,13 +51,13 @@ def complete(report: dict[str, Any], board: Board, clips: Sequence[Clip]) -> dic
     } | report
     whole |= {"format": schema.FORMAT, "version": schema.VERSION, "estimates": _estimates(board)}
     whole |= {"clips": [clip.to_dict() for clip in clips], "target": boards.to_dict(board)}
-    whole = msgspec.json.decode(folder.json_bytes(whole))  # in the order of the file, so that a remake draws the same
+    whole = msgspec.json.decode(json_bytes(whole))  # in the order of the file, so that a remake draws the same
     return whole | {"verdict": verdict.judge(whole, board)}
 
 
 def pages(whole: dict[str, Any], board: Board, clips: Sequence[Clip], *, html: bool = True) -> dict[str, bytes]:
     """File name -> bytes."""
-    files = {JSON_FILE: folder.json_bytes(whole)}
+    files = {JSON_FILE: json_bytes(whole)}
     if html:
         from quant.report import page  # draws, and what draws is slow to import
 
@@ -89,7 +90,7 @@ def remake(directory: Path, taken: Taken) -> dict[str, Any]:
 def _write(opened: Artifact, files: dict[str, bytes]) -> None:
     """A copy of the folder with these files takes its place, so that manifest and files always agree."""
     manifest = opened.manifest
-    entries = {name: folder.file_entry(data) for name, data in files.items()}
+    entries = {name: file_entry(data) for name, data in files.items()}
     renewed = msgspec.structs.replace(manifest, files=dict(sorted((dict(manifest.files) | entries).items())))
     with folder.folder(opened.directory) as part:
         shutil.copytree(opened.directory, part, dirs_exist_ok=True)

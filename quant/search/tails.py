@@ -17,9 +17,10 @@ from torch import Tensor
 
 from calibration.observers import SMALLEST_PEAK, Histogram, Percentile
 from calibration.ranges import Provenance, Ranges, TapRange
+from edge_runtime.stft import Float32Array
 from quant.int8.plan import ENTRANCE, GRU_RANGED, int8_taps, prepare
 from quant.int8.recipe import RECURRENT, Recipe
-from quant.network.graph import Array, Graph
+from quant.network.graph import Graph
 from quant.ptq import calibrate
 from quant.ptq.migration import choose_factors, migrate_scales
 from quant.ptq.quantize import migrated_values
@@ -29,8 +30,8 @@ from quant.ptq.quantize import migrated_values
 class Extremes:
     """`lows`, `highs` (channels, k): the k smallest and largest values of each channel; `n` values in all."""
 
-    lows: Array
-    highs: Array
+    lows: Float32Array
+    highs: Float32Array
     n: int
 
     @classmethod
@@ -41,7 +42,7 @@ class Extremes:
         highs, lows = channels.topk(k).values, -(-channels).topk(k).values
         return cls(lows.numpy(), highs.numpy(), value.numel())
 
-    def range(self, factors: Array, percentile: float) -> TapRange:
+    def range(self, factors: Float32Array, percentile: float) -> TapRange:
         """What `percentile` % of the values lie below, and above, with the channels multiplied by `factors`."""
         k = _rank(self.n, percentile)
         ends = [np.sort((x * factors[:, None]).ravel()) for x in (self.lows, self.highs)]
@@ -61,7 +62,7 @@ class Tails:
 
     graph: Graph
     percentile: float
-    peaks: Mapping[str, Array]
+    peaks: Mapping[str, Float32Array]
     extremes: Mapping[str, Extremes]
     inside: Mapping[str, TapRange]  # of GRUs, whose insides are never rescaled
     provenance: Provenance
@@ -79,7 +80,7 @@ class Tails:
         return Ranges(values, self.provenance, {name: tuple(p.tolist()) for name, p in peaks.items()})
 
 
-def observe(graph: Graph, recipe: Recipe, clips: Array, warmup_samples: int, provenance: Provenance) -> Tails:
+def observe(graph: Graph, recipe: Recipe, clips: Float32Array, warmup_samples: int, provenance: Provenance) -> Tails:
     """One pass over clips (n_clips, samples) for the extremes, one for the channel peaks."""
     recurrent = [n.name for n in graph.nodes if n.kind in RECURRENT]
     inside = {f"{name}.{role}": Histogram() for name in recurrent for role in GRU_RANGED}

@@ -24,8 +24,8 @@ import numpy as np
 from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from edge_runtime.errors import Failure
+from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
-from quant.network.graph import Array
 from quant.quality import parallel
 from quant.quality.metrics import pesq_wb, si_sdr_db
 from quant.quality.summary import bootstrap
@@ -42,9 +42,9 @@ SILENCE = 1e-20  # energy of a difference that is none
 class Heard:
     """A validation clip, and what the float model makes of it."""
 
-    noisy: Array
-    clean: Array
-    enhanced: Array
+    noisy: Float32Array
+    clean: Float32Array
+    enhanced: Float32Array
     pesq: float
     si_sdr_db: float
 
@@ -120,7 +120,7 @@ def _listen(model: Emitted, clips: Sequence[Clip]) -> list[Heard | None]:
     return [_heard(clip, enhance(clip.noisy)) for clip in clips]
 
 
-def _heard(clip: Clip, enhanced: Array) -> Heard | None:
+def _heard(clip: Clip, enhanced: Float32Array) -> Heard | None:
     found = _pesq(clip.clean, enhanced, 0.0)
     return Heard(clip.noisy, clip.clean, enhanced, found, _si_sdr_db(clip.clean, enhanced)) if found else None
 
@@ -131,17 +131,17 @@ def _score(model: Emitted, heard: Sequence[Heard], figures: Sequence[str]) -> li
     return [tuple(FIGURES[name](h, sound) for name in figures) for h, sound in zip(heard, sounds, strict=True)]
 
 
-def _si_sdr_db(clean: Array, sound: Array) -> float:
+def _si_sdr_db(clean: Float32Array, sound: Float32Array) -> float:
     """SI-SDR; of silence, which has none, that of a sound without a trace of the clean one."""
     return max(si_sdr_db(clean, sound), NO_TRACE_DB) if np.any(sound) else NO_TRACE_DB
 
 
-def _snr_db(h: Heard, sound: Array) -> float:
+def _snr_db(h: Heard, sound: Float32Array) -> float:
     energy, lost = float((h.enhanced**2).sum()), float(((h.enhanced - sound) ** 2).sum())
     return 10 * float(np.log10(max(energy, SILENCE) / max(lost, SILENCE)))
 
 
-def _pesq(reference: Array, sound: Array, otherwise: float) -> float:
+def _pesq(reference: Float32Array, sound: Float32Array, otherwise: float) -> float:
     """PESQ-WB; `otherwise` where it finds no speech."""
     from pesq import PesqError
 
@@ -151,7 +151,7 @@ def _pesq(reference: Array, sound: Array, otherwise: float) -> float:
         return otherwise
 
 
-FIGURES: dict[str, Callable[[Heard, Array], float]] = {
+FIGURES: dict[str, Callable[[Heard, Float32Array], float]] = {
     "d_pesq": lambda h, sound: _pesq(h.clean, sound, WORST_PESQ) - h.pesq,
     "d_si_sdr": lambda h, sound: _si_sdr_db(h.clean, sound) - h.si_sdr_db,
     "fidelity": lambda h, sound: _pesq(h.enhanced, sound, WORST_PESQ),

@@ -17,7 +17,7 @@ import torch
 
 from calibration.mixing import Mix
 from edge_runtime.errors import Failure
-from edge_runtime.stft import SAMPLE_RATE_HZ
+from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 from quant.inputs import assets, checkpoint, trained
 from quant.inputs.source import open_sounds
 from quant.int8 import recipe
@@ -25,7 +25,6 @@ from quant.network import passes
 from quant.network import sizes as variant
 from quant.network.erb import merging_matrix
 from quant.network.float_model import FloatModel
-from quant.network.graph import Array
 from quant.network.gtcrn import Config, gtcrn, param_shapes
 from quant.ptq import quantize
 from quant.training import trainer as training
@@ -119,7 +118,7 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
     return path
 
 
-def initial_params(seed: int, config: Config | None = None) -> dict[str, Array]:
+def initial_params(seed: int, config: Config | None = None) -> dict[str, Float32Array]:
     """Weights to start from: PyTorch's own defaults (uniform within 1 / sqrt(fan-in)), and the ERB matrices."""
     config = config or Config()
     rng = np.random.default_rng(seed)
@@ -129,7 +128,9 @@ def initial_params(seed: int, config: Config | None = None) -> dict[str, Array]:
     return {name: fixed.get(name, _initial(name, shape, shapes, rng)) for name, shape in shapes.items()}
 
 
-def _initial(name: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]], rng: np.random.Generator) -> Array:
+def _initial(
+    name: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]], rng: np.random.Generator
+) -> Float32Array:
     layer, role = name.rsplit(".", 1)
     if role in ("running_mean", "running_var"):
         return np.full(shape, float(role == "running_var"), np.float32)
@@ -176,7 +177,7 @@ def _run(
     return trainer.run(progress, keeps_last=job.keeps_last)
 
 
-def _excerpt(held_out: Sounds) -> Array:
+def _excerpt(held_out: Sounds) -> Float32Array:
     """(clips, samples) noisy speech for golden vectors."""
     mix = replace(
         held_out.mix,

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.stft import Float32Array
 from quant.emit.native.file import HALF, MOST_BIAS
 from quant.int8.qparams import QParams, multiplier, quantize_bias, quantize_weight
-from quant.network.graph import Array
 
 
-def halves(values: Array, half: bool) -> NDArray[Any]:
+def halves(values: Float32Array, half: bool) -> NDArray[Any]:
     """As stored: two bytes a number, or four."""
     return values.astype("<f2" if half else "<f4")
 
 
-def floats(weight: Array, bias: Array, *, half: bool = False) -> dict[str, Any]:
+def floats(weight: Float32Array, bias: Float32Array, *, half: bool = False) -> dict[str, Any]:
     """(out, in, tap) -> arrays of `conv`: [tap][in][out], outputs padded to fours."""
     n_out, n_in, taps = weight.shape
     pad = -n_out % 4
@@ -32,7 +32,9 @@ def floats(weight: Array, bias: Array, *, half: bool = False) -> dict[str, Any]:
     }
 
 
-def integers(name: str, weight: Array, bias: Array, scales: Array, source: QParams, target: QParams) -> dict[str, Any]:
+def integers(
+    name: str, weight: Float32Array, bias: Float32Array, scales: Float32Array, source: QParams, target: QParams
+) -> dict[str, Any]:
     """(out, in, tap) -> arrays of `conv_i8`: [tap][in / 4][out][in % 4], inputs and outputs padded to fours."""
     n_out, n_in, taps = weight.shape
     pad, pad_in = -n_out % 4, -n_in % 4
@@ -48,13 +50,13 @@ def integers(name: str, weight: Array, bias: Array, scales: Array, source: QPara
     }
 
 
-def depth_floats(weight: Array, bias: Array) -> dict[str, NDArray[Any]]:
+def depth_floats(weight: Float32Array, bias: Float32Array) -> dict[str, NDArray[Any]]:
     """(channel, 1, time, band) -> arrays of `depth`: [time][band][channel]."""
     return {"weight": np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0)), "bias": np.ascontiguousarray(bias)}
 
 
 def depth_integers(
-    name: str, weight: Array, bias: Array, scales: Array, source: QParams, target: QParams
+    name: str, weight: Float32Array, bias: Float32Array, scales: Float32Array, source: QParams, target: QParams
 ) -> dict[str, NDArray[Any]]:
     """The same for `depth_i8`."""
     w = quantize_weight(weight, scales)
@@ -65,7 +67,9 @@ def depth_integers(
     }
 
 
-def folded_bias(name: str, bias: Array, w: NDArray[np.int8], scales: Array, source: QParams) -> NDArray[np.int32]:
+def folded_bias(
+    name: str, bias: Float32Array, w: NDArray[np.int8], scales: Float32Array, source: QParams
+) -> NDArray[np.int32]:
     """The bias in steps of the accumulator, and what the zero point of the input adds."""
     sums = w.reshape(len(w), -1).sum(1, dtype=np.int64)
     folded = quantize_bias(bias, source.scale, scales).astype(np.int64) - source.zero_point * sums

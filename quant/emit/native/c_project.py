@@ -19,7 +19,6 @@ from edge_runtime.manifest import ModelEntry
 from edge_runtime.stft import HOP_SAMPLES, Float32Array
 from quant.emit.emitted import Emitted
 from quant.emit.native.file import HEADER
-from quant.network.graph import Array
 
 N_FRAMES = 16  # beyond the longest history of the network, 10 frames
 N_HOPS = 62  # 1 s
@@ -115,7 +114,7 @@ ${clean}
 
 
 def files(
-    models: Mapping[str, Emitted], golden: Mapping[str, Array], noisy: Array, names: Mapping[str, str]
+    models: Mapping[str, Emitted], golden: Mapping[str, Float32Array], noisy: Float32Array, names: Mapping[str, str]
 ) -> dict[str, bytes]:
     """The C files of a folder by name. `noisy`: (samples,) for the hops; `names`: version, checkpoint and recipe.
 
@@ -175,7 +174,7 @@ def weights(data: bytes, precision: str) -> bytes:
     return WEIGHTS.substitute(precision=precision, n=len(data) // 4, words=words(np.frombuffer(data, "<u4"))).encode()
 
 
-def vectors(spectrum: Array, enhanced: Array, noisy: NDArray[np.int16], clean: Float32Array) -> bytes:
+def vectors(spectrum: Float32Array, enhanced: Float32Array, noisy: NDArray[np.int16], clean: Float32Array) -> bytes:
     """test_vectors_*.c; zeros of either sign are equal, so the sign of a zero is dropped."""
     signless = clean + np.float32(0)
     crc32 = np.array([zlib.crc32(hop.astype("<f4").tobytes()) for hop in signless], "<u4")
@@ -188,12 +187,12 @@ def vectors(spectrum: Array, enhanced: Array, noisy: NDArray[np.int16], clean: F
     ).encode()
 
 
-def int16(samples: Array) -> NDArray[np.int16]:
+def int16(samples: Float32Array) -> NDArray[np.int16]:
     """Rounded and limited."""
     return np.clip(np.round(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def bits(values: Array) -> NDArray[np.uint32]:
+def bits(values: Float32Array) -> NDArray[np.uint32]:
     """Of float32 numbers."""
     return np.ascontiguousarray(values, "<f4").view("<u4").reshape(-1)
 

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.stft import Float32Array
 from quant.emit.native.arrays import floats, folded_bias, halves, integers
 from quant.emit.native.file import FLOAT_OUT, HALF, View
 from quant.emit.native.parts import Parts
 from quant.int8.plan import GRU_ROLES
 from quant.int8.qparams import QParams, multiplier, quantize_weight
 from quant.int8.reference import sigmoid_table, tanh_table
-from quant.network.graph import Array, Node
+from quant.network.graph import Node
 from quant.network.gru_weights import group_order, merged_scales
 
 # The fields of ed_gru_grids, in order.
@@ -79,11 +80,11 @@ def _grid(parts: Parts, node: Node, role: str) -> QParams:
     return parts.grid(f"{node.name}.{role}" if role else node.name)
 
 
-def _params(parts: Parts, node: Node, role: str, groups: list[int]) -> Array:
+def _params(parts: Parts, node: Node, role: str, groups: list[int]) -> Float32Array:
     return np.concatenate([parts.graph.params[node.params[role][g]] for g in groups])
 
 
-def _scales(parts: Parts, node: Node, role: str, groups: list[int]) -> Array:
+def _scales(parts: Parts, node: Node, role: str, groups: list[int]) -> Float32Array:
     return np.concatenate([parts.plan.weight_scales[node.params[role][g]] for g in groups])
 
 
@@ -138,7 +139,7 @@ def _tables(parts: Parts, node: Node) -> NDArray[np.int8]:
     return np.concatenate([sigmoid_table(gate_sum, gate), tanh_table(new_sum, new)])
 
 
-def _cell_grids(parts: Parts, node: Node) -> Array:
+def _cell_grids(parts: Parts, node: Node) -> Float32Array:
     """ed_gru_grids: what `reference._GruInt8` rounds with."""
     q = {role: _grid(parts, node, role) for role in GRU_ROLES}
     h = _grid(parts, node, "")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge_runtime.stft import Float32Array
 from quant.emit.native.file import NativeFile, Op, View
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams, multiplier
-from quant.network.graph import Array, Graph, Node
+from quant.network.graph import Graph, Node
 
 FLOAT_PLAN = Plan({}, {}, {})
 
@@ -55,7 +56,7 @@ class Parts:
         self.file.op("quantize", name, x=x, y=y, f0=q.inverse, y_zp=q.zero_point, **rectangle(x, y))
         return y
 
-    def array(self, node: Node, role: str) -> Array:
+    def array(self, node: Node, role: str) -> Float32Array:
         return self.graph.params[node.param(role)]
 
     def only_reader(self, name: str, *kinds: str) -> Node | None:

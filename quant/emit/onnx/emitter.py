@@ -14,11 +14,12 @@ from typing import Literal
 import numpy as np
 from onnx import helper
 
+from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
 from quant.emit.onnx.file import OnnxFile
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams, quantize_bias, quantize_weight
-from quant.network.graph import Array, Graph, Node
+from quant.network.graph import Graph, Node
 from quant.network.gru_weights import GruWeights, directions, merged
 
 INT8_KINDS = frozenset({"conv", "leaky_relu", "slice", "interleave", "shuffle", "add", "gate", "quantize"})
@@ -172,7 +173,7 @@ class OnnxEmitter:
         weight, bias = self.weights(node, self.graph.params[node.param("weight")][:, :, 0, 0].T, 1)
         self.write(node, self.file.op("Gemm", [x, weight, bias], bears=node.name), "rows")
 
-    def weights(self, node: Node, weight: Array, axis: int) -> tuple[str, str]:
+    def weights(self, node: Node, weight: Float32Array, axis: int) -> tuple[str, str]:
         """Weight (outputs along `axis`) and bias: constants, or integers behind DequantizeLinear."""
         bias = self.graph.params[node.param("bias")]
         if self.plan is None or not self.is_int8(node):
@@ -325,7 +326,7 @@ class OnnxEmitter:
     def gru_weights(self, layers: Sequence[GruWeights]) -> list[str]:
         """W, R and B of an ONNX GRU: a direction a row, gates in the order z, r, n."""
 
-        def zrn(values: Array) -> Array:
+        def zrn(values: Float32Array) -> Float32Array:
             r, z, n = np.split(values, 3)
             return np.concatenate([z, r, n])
 

@@ -14,11 +14,12 @@ from typing import Final
 
 import numpy as np
 
+from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
 from quant.emit.onnx.emitter import Layout, OnnxEmitter
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams, quantize_weight
-from quant.network.graph import Array, Graph, Node
+from quant.network.graph import Graph, Node
 
 LIMIT: Final = 127  # steps to either side
 DESCRIPTION: Final = "GTCRN, one frame, explicit symmetric QDQ"
@@ -62,7 +63,7 @@ class _TensorRtEmitter(OnnxEmitter):
             self.pairs[key] = self.file.op("DequantizeLinear", [self.file.op("QuantizeLinear", [value, *grid]), *grid])
         return self.pairs[key]
 
-    def weights(self, node: Node, weight: Array, axis: int) -> tuple[str, str]:
+    def weights(self, node: Node, weight: Float32Array, axis: int) -> tuple[str, str]:
         if not self.is_quantized(node):
             return super().weights(node, weight, axis)
         scales = self.symmetric.weight_scales[node.param("weight")]

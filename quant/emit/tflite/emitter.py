@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime.manifest import StateEntry
+from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted, state_entry
 from quant.emit.tflite.file import Tensor, TensorGrid
 from quant.emit.tflite.gru import GruCell
@@ -18,7 +19,7 @@ from quant.emit.tflite.ops import BANDS, CHANNELS, TfliteOps, as_grid, as_qparam
 from quant.int8.plan import GRU_ROLES, Plan
 from quant.int8.qparams import QParams
 from quant.network.erb import band_blocks
-from quant.network.graph import Array, Graph, Node, State
+from quant.network.graph import Graph, Node, State
 from quant.network.gru_weights import merged, merged_scales
 
 ERB_BLOCKS = 4  # with the copied bands as many as one fast CONCATENATION takes
@@ -272,7 +273,7 @@ class _Emitter:
         return GruCell(self.ops, weights, merged_scales(node, self.plan.weight_scales), grids)
 
 
-def _dense(weight: Array, groups: int) -> Array:
+def _dense(weight: Float32Array, groups: int) -> Float32Array:
     """A grouped kernel (out, in/groups, t, b) as a dense one with zeros: TFLite's fast kernels know no groups."""
     if groups == 1:
         return weight

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edge_runtime.stft import Float32Array
 from quant.emit.tflite.file import Tensor
 from quant.emit.tflite.ops import CHANNELS, TfliteOps, as_grid
 from quant.int8.qparams import UNIT, QParams, dequantize, quantize
-from quant.network.graph import Array
 from quant.network.gru_weights import GruWeights
 
 
@@ -18,7 +18,7 @@ class GruCell:
     """A GRU cell: r and z together, n apart, because r gates the recurrent part of n."""
 
     def __init__(
-        self, ops: TfliteOps, w: GruWeights, scales: Mapping[str, Array] | None, grids: Mapping[str, QParams]
+        self, ops: TfliteOps, w: GruWeights, scales: Mapping[str, Float32Array] | None, grids: Mapping[str, QParams]
     ) -> None:
         self.ops, self.w, self.scales, self.grids = ops, w, scales, grids
 
@@ -41,7 +41,9 @@ class GruCell:
         )
         return first, second
 
-    def gate(self, x: Tensor, weight: Array, bias: Array, q: QParams | None, scales: Array | None) -> Tensor:
+    def gate(
+        self, x: Tensor, weight: Float32Array, bias: Float32Array, q: QParams | None, scales: Float32Array | None
+    ) -> Tensor:
         y = self.ops.filter(x, weight[:, None, None], bias, q, scales=scales)
         return self.ops.convert(y, None) if self.mixed else y
 
@@ -60,7 +62,7 @@ class GruCell:
         first, second = (self.bias(self.w.b_hh[None, None, None, part]) for part in self.parts())
         return first, second
 
-    def bias(self, values: Array) -> Tensor:
+    def bias(self, values: Float32Array) -> Tensor:
         q = self.q("gates_h")
         if q is None:
             return self.ops.constant(values)

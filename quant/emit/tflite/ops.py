@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edge_runtime.stft import Float32Array
 from quant.emit.tflite.file import Tensor, TensorGrid, TfliteFile
 from quant.int8.qparams import WEIGHT_LIMIT, QParams, quantize_bias, quantize_weight
-from quant.network.graph import Array
 
 BANDS, CHANNELS = 2, 3  # the axes of a band-major tensor (1, frames, bands, channels)
 MOST_CONCATENATED = 5
@@ -132,7 +132,7 @@ class TfliteOps(TfliteFile):
         self.op("MEAN", [x, self.ints(axes)], [out], options)
         return out
 
-    def product(self, x: Tensor, weight: Array) -> Tensor:
+    def product(self, x: Tensor, weight: Float32Array) -> Tensor:
         """weight (out, in) times the last axis, in float."""
         options = schema.FullyConnectedOptionsT()
         options.keepNumDims = True
@@ -147,14 +147,14 @@ class TfliteOps(TfliteFile):
     def filter(
         self,
         x: Tensor,
-        weight: Array,
-        bias: Array,
+        weight: Float32Array,
+        bias: Float32Array,
         q: QParams | None,
         *,
         stride: int = 1,
         dilation: int = 1,
         depthwise: bool = False,
-        scales: Array | None = None,
+        scales: Float32Array | None = None,
     ) -> Tensor:
         """A convolution: weight (out, time, band, in), or (1, time, band, out) when depthwise.
 
@@ -175,7 +175,13 @@ class TfliteOps(TfliteFile):
         return out
 
     def weights(
-        self, x: Tensor, weight: Array, bias: Array, scales: Array | None, axis: int, q: QParams | None
+        self,
+        x: Tensor,
+        weight: Float32Array,
+        bias: Float32Array,
+        scales: Float32Array | None,
+        axis: int,
+        q: QParams | None,
     ) -> tuple[Tensor, Tensor]:
         """Weight and bias tensors: integers for an 8-bit node, float otherwise."""
         if q is None or scales is None:

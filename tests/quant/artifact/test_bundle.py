@@ -23,8 +23,9 @@ import edge_runtime
 from edge_runtime.errors import Failure
 from edge_runtime.install import bundle
 from quant.artifact import bundle as contents
-from quant.artifact import folder as artifact
 from quant.artifact import signing
+from quant.artifact.folder import write_manifest
+from quant.artifact.stable_bytes import file_entry
 from quant.cli import main
 
 MEMBERS = {"__main__.py": b"print()", "artifact/a.bin": bytes(range(256)), "wheels/b-1.0+x.whl": b""}
@@ -34,7 +35,7 @@ MEMBERS = {"__main__.py": b"print()", "artifact/a.bin": bytes(range(256)), "whee
 def folder(tmp_path: Path) -> Path:
     """The toy artifact with its digest."""
     copy = Path(shutil.copytree(toy().directory, tmp_path / "artifact"))
-    artifact.write_manifest(copy, toy().manifest)
+    write_manifest(copy, toy().manifest)
     return copy
 
 
@@ -74,7 +75,7 @@ def zipped(*members: tuple[str | zipfile.ZipInfo, bytes], compression: int = zip
     """A zip as another program might write it, with an index that agrees."""
     files = {(m if isinstance(m, str) else m.filename): data for m, data in members}
     index = json.loads(zipfile.ZipFile(io.BytesIO(bundle.pack({}))).read(bundle.INDEX))
-    index["files"] = {n: {"bytes": len(d), "sha256": artifact.file_entry(d).sha256} for n, d in files.items()}
+    index["files"] = {n: {"bytes": len(d), "sha256": file_entry(d).sha256} for n, d in files.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for member, data in ((plain(bundle.INDEX), json.dumps(index).encode()), *members):

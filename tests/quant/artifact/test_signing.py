@@ -13,8 +13,9 @@ from toy_artifact import toy
 
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, SIGNATURE_FILE, SIGNER_FILE, digest_line, open_artifact
-from quant.artifact import folder as artifact
 from quant.artifact import signing
+from quant.artifact.folder import write_manifest
+from quant.artifact.stable_bytes import file_entry
 from quant.cli import main
 
 WHOLE_BYTES, STRIDE_BYTES = 256, 509  # every byte of files up to this; else every so manieth, a prime
@@ -33,7 +34,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def signed(keys: Path, tmp_path: Path) -> Path:
     """The toy artifact with its digest, signed with `mine`."""
     folder = Path(shutil.copytree(toy().directory, tmp_path / "artifact"))
-    artifact.write_manifest(folder, toy().manifest)
+    write_manifest(folder, toy().manifest)
     signing.sign(folder, keys / "mine")
     return folder
 
@@ -95,7 +96,7 @@ def forge(folder: Path) -> None:
 
 
 def vars_of(path: Path) -> dict[str, object]:
-    entry = artifact.file_entry(path.read_bytes())
+    entry = file_entry(path.read_bytes())
     return {"bytes": entry.bytes, "sha256": entry.sha256}
 
 

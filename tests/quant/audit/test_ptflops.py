@@ -175,7 +175,7 @@ def terms(graph: Graph, *kinds: str) -> int:
 
 
 def named_differences(graph: Graph, backend: str) -> dict[str, int]:
-    """What today's ptflops counts beyond the published convention of 0.7, or lacks, as docs/design/counting.md says it."""
+    """What today's ptflops counts beyond the published convention of 0.7, or lacks, as docs/design/counting.md says."""
 
     def elements(node: Node) -> int:
         shape = graph.shapes[node.name]

@@ -22,8 +22,9 @@ from toy_artifact import manifest, toy
 import boards
 from edge_runtime.errors import Failure
 from edge_runtime.install.receive import ID_CHARACTERS
-from quant.artifact import folder as artifact
 from quant.artifact import signing
+from quant.artifact.folder import write_manifest
+from quant.artifact.stable_bytes import npz_bytes
 from quant.cli import main
 from quant.deploy import board_python, release
 from quant.deploy.board_python import BoardPython
@@ -38,7 +39,7 @@ needs_sshd = pytest.mark.skipif(
 def model(folder: Path, **changes: object) -> Path:
     """The toy artifact with its digest."""
     copy = Path(shutil.copytree(toy().directory, folder))
-    artifact.write_manifest(copy, msgspec.structs.replace(toy().manifest, **changes))
+    write_manifest(copy, msgspec.structs.replace(toy().manifest, **changes))
     return copy
 
 
@@ -84,8 +85,8 @@ def desk(tmp_path: Path) -> Path:
 def breach(folder: Path) -> None:
     """Golden vectors that no engine reaches, in an artifact that is whole."""
     arrays = dict(np.load(folder / "golden.npz"))
-    (folder / "golden.npz").write_bytes(artifact.npz_bytes(arrays | {"enhanced_int8": 2 * arrays["enhanced_int8"]}))
-    artifact.write_manifest(folder, manifest(folder))
+    (folder / "golden.npz").write_bytes(npz_bytes(arrays | {"enhanced_int8": 2 * arrays["enhanced_int8"]}))
+    write_manifest(folder, manifest(folder))
 
 
 def command(board: Board, desk: Path, name: str, *more: str) -> list[str]:

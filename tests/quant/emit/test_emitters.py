@@ -489,6 +489,7 @@ import hashlib, sys
 from calibration.mixing import Mix
 from calibration.ranges import Provenance, Ranges, TapRange
 from quant.audit import counts
+from quant.emit.native.emitter import emit_native
 from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
 from quant.int8 import plan, recipe

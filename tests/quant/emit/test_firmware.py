@@ -164,7 +164,7 @@ def test_on_an_emulated_armv6(copy: Path) -> None:
 @pytest.mark.qemu
 @pytest.mark.parametrize("core", ["m7", "m55"])
 def test_on_an_emulated_microcontroller(folder: Path, core: str) -> None:
-    """Cortex-M with an FPU, no operating system: bit for bit, and the sizes that docs/guide/microcontroller.md tells."""
+    """Cortex-M with an FPU, no operating system: bit for bit, and the sizes that the guide tells."""
     if not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"):
         pytest.skip("needs Debian's gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm")
     done = subprocess.run([CORTEX_M, folder, core], capture_output=True, text=True, timeout=600)

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import Failure
-from quant.artifact.folder import npy_bytes, zip_bytes
+from edge_runtime.stft import Float32Array
+from quant.artifact.stable_bytes import npy_bytes, zip_bytes
 from quant.build import stages
 from quant.build.stages import Settings
 from quant.inputs import source, trained
 from quant.inputs.trained import Header, Trained
 from quant.int8 import recipe
-from quant.network.graph import Array
 from quant.ptq.quantize import Quantized, requantize
 
 
@@ -40,18 +40,18 @@ def header(quantized: Quantized) -> Header:
 
 
 @pytest.fixture(scope="module")
-def noisy(mixture: Array) -> Array:
+def noisy(mixture: Float32Array) -> Float32Array:
     return np.stack([mixture[:16_000], mixture[16_000:32_000]])
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory, quantized: Quantized, header: Header, noisy: Array) -> Path:
+def saved(tmp_path_factory: pytest.TempPathFactory, quantized: Quantized, header: Header, noisy: Float32Array) -> Path:
     path = tmp_path_factory.mktemp("trained") / "model.trained"
     trained.save(path, quantized.graph, header, noisy)
     return path
 
 
-def test_what_is_saved_loads(saved: Path, quantized: Quantized, header: Header, noisy: Array) -> None:
+def test_what_is_saved_loads(saved: Path, quantized: Quantized, header: Header, noisy: Float32Array) -> None:
     found = trained.load(saved)
     assert found.header == header
     np.testing.assert_allclose(found.noisy, noisy, atol=1 / 32768 + 1e-4)
@@ -68,7 +68,7 @@ def test_its_plan_is_the_one_it_was_saved_with(saved: Path, quantized: Quantized
 
 
 def test_equal_results_are_equal_bytes(
-    tmp_path: Path, saved: Path, quantized: Quantized, header: Header, noisy: Array
+    tmp_path: Path, saved: Path, quantized: Quantized, header: Header, noisy: Float32Array
 ) -> None:
     trained.save(tmp_path / "again.trained", quantized.graph, header, noisy)
     assert (tmp_path / "again.trained").read_bytes() == saved.read_bytes()

@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edge_runtime.stft import Float32Array
 from quant.int8 import fake_quantize as fake
 from quant.int8.qparams import (
     SIGMOID,
@@ -24,7 +25,6 @@ from quant.int8.qparams import (
     quantize_bias,
     quantize_weight,
 )
-from quant.network.graph import Array
 
 LAWS = settings(max_examples=200, deadline=None)
 ALL_INT8 = np.arange(-128, 128).astype(np.int8)
@@ -35,7 +35,7 @@ grids = st.builds(QParams, scales, st.integers(-128, 127))
 ends = st.floats(-1e4, 1e4, width=32)
 
 
-def values_of(magnitude: float) -> st.SearchStrategy[Array]:
+def values_of(magnitude: float) -> st.SearchStrategy[Float32Array]:
     """Arrays with ties, zeros and values far beyond any grid."""
     return hnp.arrays(
         np.float32, hnp.array_shapes(max_dims=2, max_side=40), elements=st.floats(-magnitude, magnitude, width=32)
@@ -47,13 +47,13 @@ def values_of(magnitude: float) -> st.SearchStrategy[Array]:
 
 @given(values_of(2.0**18), grids)
 @LAWS
-def test_fake_quantize_is_dequantize_of_quantize(values: Array, q: QParams) -> None:
+def test_fake_quantize_is_dequantize_of_quantize(values: Float32Array, q: QParams) -> None:
     np.testing.assert_array_equal(fake_quantize(values, q), dequantize(quantize(values, q), q))
 
 
 @given(values_of(2.0**18), grids)
 @LAWS
-def test_torch_rounds_as_numpy_does(values: Array, q: QParams) -> None:
+def test_torch_rounds_as_numpy_does(values: Float32Array, q: QParams) -> None:
     found = fake.fake_quantize(torch.from_numpy(values), q).numpy()
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, fake_quantize(values, q))
@@ -78,7 +78,7 @@ def test_every_grid_point_is_kept(q: QParams) -> None:
 
 @given(values_of(2.0**18), grids)
 @LAWS
-def test_rounding_twice_is_rounding_once(values: Array, q: QParams) -> None:
+def test_rounding_twice_is_rounding_once(values: Float32Array, q: QParams) -> None:
     once = fake_quantize(values, q)
     np.testing.assert_array_equal(fake_quantize(once, q), once)
 
@@ -108,7 +108,7 @@ def test_beyond_the_range_it_saturates(distance: float, q: QParams) -> None:
 
 @given(values_of(2.0**18), grids)
 @LAWS
-def test_order_is_kept(values: Array, q: QParams) -> None:
+def test_order_is_kept(values: Float32Array, q: QParams) -> None:
     ordered = quantize(np.sort(values.ravel()), q)
     assert (np.diff(ordered.astype(int)) >= 0).all()
 
@@ -172,7 +172,7 @@ weights = hnp.arrays(
 
 @given(weights)
 @LAWS
-def test_weights_use_the_whole_symmetric_grid(weight: Array) -> None:
+def test_weights_use_the_whole_symmetric_grid(weight: Float32Array) -> None:
     scale = choose_weight_scales(weight)
     integers = quantize_weight(weight, scale)
     peaks = np.abs(integers.astype(int)).reshape(len(weight), -1).max(1)
@@ -184,7 +184,7 @@ def test_weights_use_the_whole_symmetric_grid(weight: Array) -> None:
 
 @given(weights)
 @LAWS
-def test_weights_lose_at_most_half_a_step(weight: Array) -> None:
+def test_weights_lose_at_most_half_a_step(weight: Float32Array) -> None:
     scale = choose_weight_scales(weight)
     error = np.abs(dequantize_weight(quantize_weight(weight, scale), scale) - weight)
     assert (error <= scale[:, None, None] * (0.5 + 128 * ULP)).all()
@@ -192,7 +192,7 @@ def test_weights_lose_at_most_half_a_step(weight: Array) -> None:
 
 @given(weights)
 @LAWS
-def test_torch_rounds_weights_as_numpy_does(weight: Array) -> None:
+def test_torch_rounds_weights_as_numpy_does(weight: Float32Array) -> None:
     scale = choose_weight_scales(weight)
     found = fake.fake_quantize_weight(torch.from_numpy(weight), torch.from_numpy(scale)).numpy()
     np.testing.assert_array_equal(found, dequantize_weight(quantize_weight(weight, scale), scale))
@@ -205,7 +205,7 @@ def test_a_dead_channel_has_a_scale_and_no_weights() -> None:
 
 @given(hnp.arrays(np.float32, 4, elements=st.floats(-10, 10, width=32)), st.floats(2.0**-10, 1, width=32))
 @LAWS
-def test_a_bias_loses_at_most_half_an_accumulator_unit(bias: Array, input_scale: float) -> None:
+def test_a_bias_loses_at_most_half_an_accumulator_unit(bias: Float32Array, input_scale: float) -> None:
     scale = np.array([1e-4, 1e-3, 1e-2, 1e-1], np.float32)
     unit = np.float64(input_scale) * scale.astype(np.float64)
     assert (np.abs(quantize_bias(bias, input_scale, scale) * unit - bias) <= unit / 2 * (1 + 1e-9)).all()

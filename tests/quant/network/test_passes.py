@@ -12,9 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_runtime.stft import Float32Array
 from quant.inputs.checkpoint import Checkpoint
 from quant.network.float_model import FloatModel
-from quant.network.graph import KINDS, Array, Graph, Node, Shape
+from quant.network.graph import KINDS, Graph, Node, Shape
 from quant.network.gtcrn import Config, gtcrn, param_shapes
 from quant.network.passes import PASSES, fold_batch_norm, streaming_graph
 
@@ -36,7 +37,7 @@ def _no_grad() -> Iterator[None]:
         yield
 
 
-def random_params(seed: int, config: Config | None = None) -> dict[str, Array]:
+def random_params(seed: int, config: Config | None = None) -> dict[str, Float32Array]:
     """Normal weights at half the gain that keeps unit scale, positive variances, slopes of either sign.
 
     At the full gain a few networks in a hundred amplify float32's own rounding above the bound.

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from edge_runtime.stft import Float32Array
 from quant.int8.recipe import Recipe, Rule, load
 from quant.network.float_model import FloatModel
-from quant.network.graph import Array, Graph, Node
+from quant.network.graph import Graph, Node
 from quant.ptq.migration import ABSORBS_INPUT, FREE_OUTPUT, LARGEST, choose_factors, migrate_scales
 from quant.ptq.quantize import migrated_values
 
@@ -27,7 +28,7 @@ def _no_grad() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def frames(spectra: Array) -> torch.Tensor:
+def frames(spectra: Float32Array) -> torch.Tensor:
     """(1, 2, 40, 257) of the mixture."""
     return torch.from_numpy(spectra[60:100]).permute(2, 0, 1)[None].contiguous()
 
@@ -37,7 +38,7 @@ def static() -> Recipe:
     return load("static")
 
 
-def random_peaks(graph: Graph, seed: int, decades: float) -> dict[str, Array]:
+def random_peaks(graph: Graph, seed: int, decades: float) -> dict[str, Float32Array]:
     """Positive peaks of every 8-bit value, spread over `decades` on both sides of one."""
     rng = np.random.default_rng(seed)
     return {
@@ -46,9 +47,9 @@ def random_peaks(graph: Graph, seed: int, decades: float) -> dict[str, Array]:
     }
 
 
-def channel_peaks(graph: Graph, frames: torch.Tensor) -> dict[str, Array]:
+def channel_peaks(graph: Graph, frames: torch.Tensor) -> dict[str, Float32Array]:
     """(channels,) largest magnitude of every value of the float model."""
-    peaks: dict[str, Array] = {}
+    peaks: dict[str, Float32Array] = {}
 
     def tap(name: str, value: torch.Tensor) -> torch.Tensor:
         if name in graph.shapes and value.dim() == 4:
@@ -92,7 +93,7 @@ def test_migration_evens_the_channels(graph: Graph, frames: torch.Tensor) -> Non
     before = channel_peaks(graph, frames)
     after = channel_peaks(migrate_scales(graph, {name: before[name] for name in values}), frames)
 
-    def spread(peaks: dict[str, Array]) -> float:
+    def spread(peaks: dict[str, Float32Array]) -> float:
         return float(np.median([peaks[name].max() / np.median(peaks[name]) for name in values]))
 
     assert spread(after) < 1.5 < spread(before)
@@ -135,7 +136,7 @@ def test_a_dead_channel_stays_finite(graph: Graph, frames: torch.Tensor) -> None
 # --- the factors ------------------------------------------------------------------------------------------------
 
 
-def agreement(node: Node, factors: dict[str, Array]) -> list[tuple[Array, Array]]:
+def agreement(node: Node, factors: dict[str, Float32Array]) -> list[tuple[Float32Array, Float32Array]]:
     """Pairs of factors that must be equal for the node to keep its function."""
     out, ins = factors[node.name], [factors[name] for name in node.inputs]
     one = np.ones_like

@@ -12,8 +12,9 @@ from toy_artifact import toy
 
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, Checkpoint, FileEntry, digest_line, open_artifact
-from quant.artifact import folder as artifact
 from quant.artifact import sbom, signing
+from quant.artifact.folder import write_manifest
+from quant.artifact.stable_bytes import file_entry, json_bytes
 from quant.cli import main
 from quant.cli import viewer as view
 from quant.inputs import assets, trained
@@ -52,10 +53,10 @@ def folder(tmp_path: Path) -> Path:
     copy.mkdir()
     for path in toy().directory.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
-    (copy / "report.json").write_bytes(artifact.json_bytes(REPORT))
+    (copy / "report.json").write_bytes(json_bytes(REPORT))
     index = toy().manifest
-    entry = artifact.file_entry((copy / "report.json").read_bytes())
-    artifact.write_manifest(copy, msgspec.structs.replace(index, files={**index.files, "report.json": entry}))
+    entry = file_entry((copy / "report.json").read_bytes())
+    write_manifest(copy, msgspec.structs.replace(index, files={**index.files, "report.json": entry}))
     return copy
 
 
@@ -127,7 +128,7 @@ def test_whose_weights_these_are():
     def origin(sha256: str) -> card.Origin:
         return card.origin_of(msgspec.structs.replace(toy().manifest, checkpoint=Checkpoint(name="x", sha256=sha256)))
 
-    default = origin(artifact.file_entry(trained.embedded().read_bytes()).sha256)
+    default = origin(file_entry(trained.embedded().read_bytes()).sha256)
     assert default.licence == "mit"
     assert "CC BY 4.0" in default.data
     (weights,) = (asset for asset in assets.pinned() if asset.kind == "weights")
