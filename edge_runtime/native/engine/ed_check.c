@@ -111,6 +111,7 @@ ED_SELDOM static int convolution(const ed_bounds *b, int64_t element)
     int64_t columns = (op->n_out - 1) / op->seg * (int64_t)op->seg_row + (op->n_out - 1) % op->seg + 1;
     int64_t n = element == 1 ? op->taps * padded(op->n_in) * n_out : op->taps * (int64_t)op->n_in * n_out;
     if (op->pad >= op->taps || op->taps * (int64_t)op->n_in > MOST) return 0;
+    if (op->seg < op->n_out && op->seg_row < op->seg) return 0; /* else the last piece ends last: `columns` */
     if (!rows(b->n_memory, op->x, -op->pad, last, op->x_row, element == 1 ? padded(op->n_in) : op->n_in, element))
         return 0;
     if (!makes(b, op->n_rows, columns, ed_makes_i8(op) ? 1 : 4)) return 0;

@@ -1,0 +1,43 @@
+"""Programs of the native engine written by hand: single operations in a memory and weights of known sizes."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from quant.native_file import FORMAT, HASHED_FROM, HEADER, KINDS, MAGIC, OP, PLANE, SLACK
+
+PLANES_BYTES = 2 * PLANE * 4
+ARENA_BYTES, STATE_BYTES = 1 << 16, 1 << 13
+DATA_BYTES = 1 << 12  # arrays of weights, from DATA on
+X, X2, Y, GATES = PLANES_BYTES, 1 << 13, 1 << 14, 1 << 15  # offsets of values in the arena, beyond the spectrum
+ONES = {"n_rows", "n_out", "n_in", "seg", "taps", "stride", "time_taps", "dilation"}  # fields that are 1 if not given
+
+
+def program(*ops: dict[str, Any], data: bytes = bytes(DATA_BYTES), **header: int) -> bytes:
+    """Weights of these operations, `kind` by name, and arrays that all lie at `data_at(ops)`; the hash is right."""
+    records = np.zeros(len(ops), OP)
+    for record, op in zip(records, ops, strict=True):
+        for name in ONES:
+            record[name] = 1
+        for name, value in ({"state": ARENA_BYTES, "seg": op.get("n_out", 1)} | op).items():
+            record[name] = KINDS.index(value) if name == "kind" else value
+    body = records.tobytes() + data + bytes(SLACK)
+    fields = {
+        "magic": MAGIC, "format": FORMAT, "n_bytes": HEADER.itemsize + len(body), "precision": 1, "n_ops": len(ops),
+        "ops": HEADER.itemsize, "n_arena_bytes": ARENA_BYTES, "n_state_bytes": STATE_BYTES, "period": 1,
+    }  # fmt: skip
+    head = np.zeros(1, HEADER)
+    for name, number in (fields | header).items():
+        head[name] = number
+    hashed = head.tobytes()[HASHED_FROM:] + body
+    if "crc32" not in header:
+        head["crc32"] = zlib.crc32(hashed)
+    return head.tobytes()[:HASHED_FROM] + hashed
+
+
+def data_at(n_ops: int = 1) -> int:
+    """Where the arrays begin, in bytes into the weights."""
+    return HEADER.itemsize + n_ops * OP.itemsize
