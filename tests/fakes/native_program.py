@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from quant.native_file import FORMAT, HASHED_FROM, HEADER, KINDS, MAGIC, OP, PLANE, SLACK
+from quant.emit.native.file import FORMAT, HASHED_FROM, HEADER, KINDS, MAGIC, OP, PLANE, SLACK
 
 PLANES_BYTES = 2 * PLANE * 4
 ARENA_BYTES, STATE_BYTES = 1 << 16, 1 << 13
