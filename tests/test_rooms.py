@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,16 +75,17 @@ HELP = {"quant": "quant.cli", "edge-denoise": "edge_runtime.cli"}
 
 @pytest.mark.parametrize("program", HELP)
 def test_help_is_quick(program: str) -> None:
-    """The best of five: a busy machine is not the program's fault."""
-    elapsed_s = []
+    """Processor time, which a busy machine does not stretch much; the best of five."""
+    taken_s = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run = subprocess.run(
             [sys.executable, "-m", HELP[program], "--help"], capture_output=True, text=True, check=True
         )
-        elapsed_s.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert run.stdout.startswith(f"usage: {program} ")
-    assert min(elapsed_s) <= HELP_LIMIT_S
+    assert min(taken_s) <= HELP_LIMIT_S
 
 
 @pytest.mark.parametrize("program", HELP)
