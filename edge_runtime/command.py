@@ -1,20 +1,32 @@
 """What every command line of this project does alike: one-line errors, exit status, quiet interruption.
 
-0 done    1 failed    2 usage    130 interrupted    141 nobody reads the output any more
+0 done    1 failed    2 usage    129 hung up    130 interrupted    141 nobody reads the output any more    143 ended
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import NamedTuple, NoReturn
 
 from edge_runtime.errors import Failure
 
 DONE, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM, or SIGHUP of a terminal that was closed: what is half-written goes, as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,21 +73,45 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None, prog: str) 
     argv = sys.argv[1:] if argv is None else argv
     _print_any_file_name()
     try:
-        status = _parse_and_call(parser, argv)
-        sys.stdout.flush()
+        with _ends_are_raised():
+            status = _parse_and_call(parser, argv)
+            sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return _status_of(stop)
     except BrokenPipeError:
         _forget_stdout()
         return BROKEN_PIPE
     except Exception as error:
-        if _was_interrupted(error):
-            return INTERRUPTED
+        if stopped := _interruption(error):
+            return _status_of(stopped)
         if "--debug" in argv:
             traceback.print_exc()
         print(f"{prog}: error: {_one_line(error)}", file=sys.stderr)
         return FAILED
+
+
+@contextmanager
+def _ends_are_raised() -> Iterator[None]:
+    """SIGTERM and SIGHUP become `Ended`, unless they are ignored, as under nohup, or handled already."""
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    for number in numbers:
+        signal.signal(number, _raise_ended)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _raise_ended(number: int, _: FrameType | None) -> None:
+    raise Ended(number)
+
+
+def _status_of(stop: KeyboardInterrupt) -> int:
+    return stop.status if isinstance(stop, Ended) else INTERRUPTED
 
 
 def _parse_and_call(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
@@ -86,11 +122,11 @@ def _parse_and_call(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int
     return int(args.run(args))
 
 
-def _was_interrupted(error: BaseException | None) -> bool:
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
     """Ctrl-C while a native module loads comes wrapped in that module's ImportError."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__
-    return error is not None
+    return error
 
 
 def _one_line(error: Exception) -> str:

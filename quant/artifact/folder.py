@@ -2,53 +2,88 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
 
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, Manifest, digest_line, dump
+from edge_runtime.manifest import (
+    DIGEST_FILE,
+    MANIFEST_FILE,
+    SEALS,
+    SIGNATURE_FILE,
+    SIGNER_FILE,
+    Artifact,
+    FileName,
+    Manifest,
+    digest_line,
+    dump,
+    open_artifact,
+)
+from edge_runtime.whole_folder import linked, whole_folder
+from quant.artifact.stable_bytes import file_entry
+
+NO_CONTENT: Final = ("lost+found",)  # a new file system is empty with it
 
 
-def refuse_to_clobber(out: Path, force: bool) -> None:
-    """Failure unless `out` may be written: it is absent, empty, or an artifact and `force` was given."""
-    if not out.exists():
-        return
+class _Mark(msgspec.Struct):
+    """What makes a folder an artifact, of this version or another."""
+
+    format: Literal["edge-denoise"]
+    files: dict[FileName, Any]
+
+
+def replaceable(out: Path, force: bool) -> set[str]:
+    """The files of the artifact in `out`, none if it is empty. Failure: it is neither, or `force` was not given."""
     if not out.is_dir():
         raise Failure("is a file, not a folder", where=out, remedy="name another folder with --out")
-    if not any(out.iterdir()):
-        return
     if not (out / MANIFEST_FILE).is_file():
-        raise Failure("holds other files and no artifact", where=out, remedy="name another folder with --out")
+        if any(path.name not in NO_CONTENT and not path.name.startswith(".") for path in out.iterdir()):
+            raise Failure("holds other files and no artifact", where=out, remedy="name another folder with --out")
+        return set()
+    names = _named(out)
     if not force:
         raise Failure("holds an artifact already", where=out, remedy="give --force to replace it, or another --out")
+    return names
 
 
-@contextmanager
-def folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place when the block ends well; else nothing is left."""
-    made = [parent for parent in out.absolute().parents if not parent.exists()]
+def folder(out: Path, force: bool) -> AbstractContextManager[Path]:
+    """A folder that takes the place of `out` when the block ends well; files there that no manifest lists stay."""
+    return whole_folder(out, partial(replaceable, force=force))
+
+
+def renew(opened: Artifact, files: Mapping[str, bytes]) -> None:
+    """Put these files into an artifact, and a manifest that agrees. Failure: signed, or changed since it was opened."""
+    if any(opened.path(name).exists() for name in (SIGNATURE_FILE, SIGNER_FILE)):
+        remedy = f"do this first, then sign; or take {SIGNATURE_FILE} and {SIGNER_FILE} out, and sign again"
+        raise Failure("is signed", where=opened.directory, remedy=remedy)
+
+    def as_opened(out: Path) -> set[str]:
+        if open_artifact(out).manifest != opened.manifest:
+            raise Failure("was changed by another run meanwhile, and is kept", where=out, remedy="run this again")
+        return _named(out)
+
+    entries = {**opened.manifest.files, **{name: file_entry(data) for name, data in files.items()}}
+    with whole_folder(opened.directory, as_opened) as part:
+        for name in opened.manifest.files.keys() - files.keys():
+            linked(opened.path(name), part / name)
+        for name, data in files.items():
+            (part / name).write_bytes(data)
+        write_manifest(part, msgspec.structs.replace(opened.manifest, files=dict(sorted(entries.items()))))
+
+
+def _named(out: Path) -> set[str]:
+    """What an artifact consists of. Failure: this is none."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise Failure(
-            f"cannot be written ({error.strerror})", where=out, remedy="name another folder with --out"
-        ) from None
-    try:
-        part.chmod(0o777 & ~_umask())
-        yield part
-        if out.exists():
-            shutil.rmtree(out)
-        part.replace(out)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        for parent in made:
-            parent.rmdir()
-        raise
+        mark = msgspec.json.decode((out / MANIFEST_FILE).read_bytes(), type=_Mark)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        what = f"holds a {MANIFEST_FILE} that is not of an artifact, or is damaged"
+        raise Failure(what, where=out, remedy="name another folder, or remove this one yourself") from None
+    return {*mark.files, MANIFEST_FILE, *SEALS}
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
@@ -56,9 +91,3 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     text = dump(manifest)
     (directory / MANIFEST_FILE).write_bytes(text)
     (directory / DIGEST_FILE).write_bytes(digest_line(text))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

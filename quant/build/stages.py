@@ -102,12 +102,11 @@ class Built:
 
 def build(settings: Settings, progress: Progress) -> Built:
     """Everything, in order; raises Failure for anything the user can mend, and then leaves nothing behind."""
-    artifact.refuse_to_clobber(settings.folder, settings.force)
     board = boards.load(settings.target)
     if settings.max_pesq_drop is not None:
         validation.require_metrics()
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
-    with artifact.folder(settings.folder) as part:
+    with artifact.folder(settings.folder, settings.force) as part:
         source = read(settings, progress)
         native_limits.require(source.graph)
         sounds = corpora(settings, progress) if _needs_sounds(settings, source) else None

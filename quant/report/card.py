@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from edge_runtime.errors import Failure
-from edge_runtime.files.sound_file import written_whole
 from edge_runtime.manifest import Artifact, Manifest
-from quant.artifact import folder, signing
-from quant.artifact.stable_bytes import file_entry
+from quant.artifact import folder
 from quant.inputs import assets, trained
 
 FILE: Final = "README.md"
@@ -115,14 +111,8 @@ def render(manifest: Manifest, report: Mapping[str, Any], rows: Sequence[Row] = 
 
 
 def write(opened: Artifact, text: str) -> None:
-    """Replace the card of an artifact, and make its manifest agree. Failure: it is signed."""
-    if signing.is_signed(opened.directory):
-        raise Failure("is signed", where=opened.directory, remedy="write the card first, then sign; or give -o")
-    data = text.encode()
-    files = dict(opened.manifest.files) | {FILE: file_entry(data)}
-    with written_whole(opened.path(FILE)) as part:
-        part.write_bytes(data)
-    folder.write_manifest(opened.directory, msgspec.structs.replace(opened.manifest, files=dict(sorted(files.items()))))
+    """Replace the card of an artifact, and make its manifest agree. Failure: it is signed, or was changed meanwhile."""
+    folder.renew(opened, {FILE: text.encode()})
 
 
 def read_report(opened: Artifact) -> dict[str, Any]:

@@ -7,7 +7,6 @@ remake(DIR, Taken(...))                          `quant report`: into DIR, with 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ import msgspec
 import boards
 from boards import Board
 from edge_runtime.engines.golden import load_golden
-from edge_runtime.manifest import Artifact, open_artifact
+from edge_runtime.manifest import open_artifact
 from quant.artifact import folder
-from quant.artifact.stable_bytes import file_entry, json_bytes
+from quant.artifact.stable_bytes import json_bytes
 from quant.audit import frame_time
 from quant.report import measured, regressions, schema, verdict
 from quant.report.clips import Clip, golden_clip, user_clip
@@ -83,20 +82,8 @@ def remake(directory: Path, taken: Taken) -> dict[str, Any]:
         found["history"] = regressions.compare(older, found, taken.against.resolve().name)
     clips = [golden_clip(load_golden(opened), GOLDEN_SOURCE), *(user_clip(opened, text) for text in taken.clips)]
     whole = complete(found, board, clips)
-    _write(opened, pages(whole, board, clips))
+    folder.renew(opened, pages(whole, board, clips))
     return whole
-
-
-def _write(opened: Artifact, files: dict[str, bytes]) -> None:
-    """A copy of the folder with these files takes its place, so that manifest and files always agree."""
-    manifest = opened.manifest
-    entries = {name: file_entry(data) for name, data in files.items()}
-    renewed = msgspec.structs.replace(manifest, files=dict(sorted((dict(manifest.files) | entries).items())))
-    with folder.folder(opened.directory) as part:
-        shutil.copytree(opened.directory, part, dirs_exist_ok=True)
-        for name, data in files.items():
-            (part / name).write_bytes(data)
-        folder.write_manifest(part, renewed)
 
 
 def _estimates(board: Board) -> list[dict[str, Any]]:

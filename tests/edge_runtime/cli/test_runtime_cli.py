@@ -260,17 +260,27 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
     assert "bench" in done.stdout
 
 
-def test_ctrl_c_leaves_nothing_half_written(desk):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+def test_whatever_ends_it_leaves_nothing_half_written(desk, number, status):
     soundfile.write("hour.wav", np.zeros(3600 * 16000, np.int16), 16000)
     running = process(*file("hour.wav"))
     deadline_s = time.monotonic() + 20
     while not list(Path("out").iterdir()) and time.monotonic() < deadline_s:
         time.sleep(0.01)
     assert [path.suffix for path in Path("out").iterdir()] == [".part"]
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     assert running.communicate(timeout=20) == ("", "")
-    assert running.returncode == 130
+    assert running.returncode == status
     assert not list(Path("out").iterdir())
+
+
+def test_under_nohup_a_hang_up_does_not_end_it(desk):
+    running = process(*file(), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    running.send_signal(signal.SIGHUP)
+    assert running.communicate(timeout=20)[1] == ""
+    assert running.returncode == 0
 
 
 def test_ctrl_c_while_an_engine_loads_is_no_error(desk, capfd, monkeypatch):

@@ -16,7 +16,7 @@ from places import ROOT
 from calibration.mixing import Mix
 from edge_runtime.engines.golden import check_golden
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, open_artifact
+from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, SEALS, open_artifact
 from quant import cli
 from quant.artifact import folder as artifact
 from quant.build import stages
@@ -141,25 +141,34 @@ def hold(folder: Path, *names: str) -> Path:
     return folder
 
 
+def hold_artifact(folder: Path, *names: str) -> Path:
+    """A folder with our mark, and the files that it lists."""
+    hold(folder, *names)
+    (folder / MANIFEST_FILE).write_bytes(artifact.json_bytes({"format": "edge-denoise", "files": dict.fromkeys(names)}))
+    return folder
+
+
 def test_only_an_artifact_is_ever_replaced_and_only_by_force(tmp_path: Path) -> None:
     occupied = (tmp_path / "file").write_text("")
     assert occupied == 0
+    hold(tmp_path / "app", MANIFEST_FILE)  # a browser's extension has one, too
     rows = [
-        # what lies at --out, force -> words of the refusal, or None
-        (tmp_path / "absent", False, None),
-        (hold(tmp_path / "empty"), False, None),
-        (hold(tmp_path / "artifact", MANIFEST_FILE), True, None),
+        # what lies at --out, force -> words of the refusal, or the names that may be replaced
+        (hold(tmp_path / "empty"), False, set()),
+        (hold(tmp_path / "fresh disk", "lost+found", ".keep"), False, set()),
+        (hold_artifact(tmp_path / "artifact", "model.onnx"), True, {"model.onnx", MANIFEST_FILE, *SEALS}),
         (tmp_path / "artifact", False, "holds an artifact already; give --force"),
         (hold(tmp_path / "thesis", "thesis.tex"), False, "holds other files and no artifact"),
         (tmp_path / "thesis", True, "holds other files and no artifact"),
+        (tmp_path / "app", True, "holds a manifest.json that is not of an artifact, or is damaged"),
         (tmp_path / "file", True, "is a file, not a folder"),
     ]
-    for out, force, words in rows:
-        if words is None:
-            artifact.refuse_to_clobber(out, force)
+    for out, force, expected in rows:
+        if isinstance(expected, set):
+            assert artifact.replaceable(out, force) == expected
         else:
-            with pytest.raises(Failure, match=words):
-                artifact.refuse_to_clobber(out, force)
+            with pytest.raises(Failure, match=expected):
+                artifact.replaceable(out, force)
 
 
 def test_a_refused_build_does_no_work(tmp_path: Path) -> None:
@@ -170,13 +179,23 @@ def test_a_refused_build_does_no_work(tmp_path: Path) -> None:
     assert (tmp_path / "thesis" / "thesis.tex").read_text() == "{}"
 
 
-def test_force_replaces_the_whole_folder(tmp_path: Path) -> None:
-    out = hold(tmp_path / "out", MANIFEST_FILE, "old.onnx")
-    with artifact.folder(out) as part:
+def test_force_replaces_the_artifact_and_keeps_the_users_files(tmp_path: Path) -> None:
+    out = hold_artifact(tmp_path / "out", "old.onnx")
+    (out / "notes.txt").write_text("mine")
+    with artifact.folder(out, force=True) as part:
         (part / "new.onnx").write_text("new")
         assert (out / "old.onnx").exists(), "the old one stays until the new one is whole"
-    assert [path.name for path in out.iterdir()] == ["new.onnx"]
+    assert sorted(path.name for path in out.iterdir()) == ["new.onnx", "notes.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_of_two_builds_into_one_folder_the_second_is_told(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with artifact.folder(out, force=False) as part:
+        (part / "model.onnx").write_text("first")
+        with pytest.raises(Failure, match="is being written by another run"):
+            stages.build(Settings("rpi4", out=out), silent)
+    assert (out / "model.onnx").read_text() == "first"
 
 
 # --- what fails leaves nothing --------------------------------------------------------------------------------------
@@ -199,7 +218,7 @@ def test_an_interrupted_build_keeps_the_artifact_it_would_replace(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stages, "make_manifest", interrupt)
-    out, ranges = hold(tmp_path / "rpi4", MANIFEST_FILE), built.folder / "ranges.json"
+    out, ranges = hold_artifact(tmp_path / "rpi4"), built.folder / "ranges.json"
     with pytest.raises(KeyboardInterrupt):
         stages.build(Settings("rpi4", ranges=ranges, out=out, force=True, html=False), silent)
     assert [path.name for path in tmp_path.iterdir()] == ["rpi4"]

@@ -120,7 +120,7 @@ def test_what_no_card_is_made_of(folder, tmp_path, capfd):
         assert message in line
     signing.sign(folder, tmp_path / "key")
     assert main(["card", str(folder)]) == 1
-    assert "is signed; write the card first, then sign" in capfd.readouterr().err
+    assert "is signed; do this first, then sign" in capfd.readouterr().err
     assert (folder / DIGEST_FILE).read_bytes() == digest_line((folder / "manifest.json").read_bytes())
 
 

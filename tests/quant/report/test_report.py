@@ -24,6 +24,8 @@ from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, digest_line, open_artifact
 from quant import cli
+from quant.artifact import folder as artifact_folder
+from quant.artifact import signing
 from quant.build import stages
 from quant.build.stages import Settings
 from quant.report import measured, page, regressions, remake, schema, verdict
@@ -162,6 +164,35 @@ def test_remaking_without_anything_gives_the_same_bytes(mine: Path, folder: Path
     remake.remake(mine, remake.Taken())
     for path in folder.iterdir():
         assert (mine / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_it_is_remade_in_the_folder_where_the_user_stands(
+    mine: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mine / "notes.txt").write_text("mine")
+    monkeypatch.chdir(mine)
+    remake.remake(Path("."), remake.Taken())
+    assert {p.name: p.read_bytes() for p in Path().iterdir()} == {
+        "notes.txt": b"mine", **{p.name: p.read_bytes() for p in folder.iterdir()}
+    }  # fmt: skip
+    assert [path.name for path in mine.parent.iterdir()] == [mine.name]
+
+
+def test_a_signed_artifact_is_not_made_unsigned(mine: Path, tmp_path: Path) -> None:
+    signing.keygen(tmp_path / "key")
+    signing.sign(mine, tmp_path / "key")
+    with pytest.raises(Failure, match="is signed; do this first, then sign"):
+        remake.remake(mine, remake.Taken())
+    signing.verify(mine, tmp_path / "key.pub")
+
+
+def test_what_another_run_changed_meanwhile_is_kept(mine: Path) -> None:
+    opened = open_artifact(mine)
+    remake.remake(mine, remake.Taken([written(mine.parent / "bench.json", bench_row(engine="native"))]))
+    before = {path.name: path.read_bytes() for path in mine.iterdir()}
+    with pytest.raises(Failure, match="was changed by another run meanwhile, and is kept"):
+        artifact_folder.renew(opened, {"report.json": b"{}"})
+    assert {path.name: path.read_bytes() for path in mine.iterdir()} == before
 
 
 def test_measurements_are_kept_and_the_manifest_agrees(mine: Path, tmp_path: Path) -> None:
