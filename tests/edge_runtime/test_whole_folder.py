@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from places import ROOT
+from places import ROOT, TESTS
 
 from edge_runtime import whole_folder as module
 from edge_runtime.errors import Failure
@@ -140,7 +140,7 @@ def as_nobody(top: Path, out: Path, body: str) -> subprocess.CompletedProcess[st
     for path in (out, *out.rglob("*")):
         os.chown(path, 65534, 65534)
     here = Path(__file__).parent
-    script = f"import os, sys; sys.path[:0] = {[str(here), str(ROOT)]}; import test_whole_folder"
+    script = f"import os, sys; sys.path[:0] = {[str(here), str(TESTS / 'fakes'), str(ROOT)]}; import test_whole_folder"
     script += f"; os.setuid(65534); {body}"
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
 
