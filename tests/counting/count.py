@@ -34,7 +34,8 @@ PROJECT = HERE.parents[1]
 CORTEX_M = PROJECT / "tests" / "edge_runtime" / "native" / "cortex_m" / "run.sh"
 OUT = PROJECT / "quant" / "audit" / "instructions.json"
 N_HOPS = 40
-N_APART = 20  # hops counted by operation
+N_APART = 20  # of them, counted by operation
+EACH_STEP = "-DED_AFTER_STEP=count_mark"
 # What start-up costs is in both; it varies by a percent, which for the small native hops must be spread over more.
 N_PYTHON_HOPS = {"native": (20, 2020), "onnx": (20, 120), "tflite": (20, 220)}
 CLASSES = ("simd_fp", "load_store", "branch", "integer")
@@ -59,14 +60,6 @@ CORES = (
 FILES = {"int8": "model.native", "fp32": "model.fp32.native"}
 
 
-class Counts(NamedTuple):
-    """Instructions: of each whole hop (n_hops, 5); of each step of a hop (N_APART, n_ops + 2, 5). The five are the
-    sum, then CLASSES."""
-
-    hops: np.ndarray
-    steps: np.ndarray
-
-
 def setup_flags() -> list[str]:
     """FLAGS of setup.py, without running it."""
     tree = ast.parse((PROJECT / "setup.py").read_text())
@@ -80,12 +73,13 @@ def compile_plugin(folder: Path) -> Path:
     return plugin
 
 
-def compile_hops(folder: Path, core: Core) -> Path:
-    program = folder / f"hops-{core.arch}"
+def compile_hops(folder: Path, core: Core, *defines: str) -> Path:
+    """The engine and its driver; with EACH_STEP the engine marks its steps."""
+    program = folder / f"{'steps' if defines else 'hops'}-{core.arch}"
     if not program.exists():
-        sources = [HERE / "hops.c", *(s for s in engine_sources() if not s.endswith("ed_engine.c"))]
-        flags = [*setup_flags(), "-std=gnu11", "-static", *INCLUDES, *core.flags]
-        subprocess.run([core.compiler, *flags, *map(str, sources), "-o", str(program), "-lm"], check=True)
+        sources = [str(HERE / "hops.c"), *engine_sources()]
+        flags = [*setup_flags(), "-std=gnu11", "-static", *INCLUDES, *core.flags, *defines]
+        subprocess.run([core.compiler, *flags, *sources, "-o", str(program), "-lm"], check=True)
     return program
 
 
@@ -99,19 +93,15 @@ def emulate(plugin: Path, core: Core, *command: object, options: tuple[str, ...]
     return [[int(n) for n in words[1:]] for words in lines if words and words[0] in ("mark", "total")]
 
 
-def count_hops(plugin: Path, program: Path, core: Core, weights: Path, samples: np.ndarray, n_apart: int) -> Counts:
-    """Run whole hops of `samples`, then `n_apart` of them step by step."""
+def count_hops(plugin: Path, program: Path, core: Core, weights: Path, samples: np.ndarray) -> np.ndarray:
+    """Instructions between marks, (n_hops, marks a hop, 5): a hop's steps, or the whole of it. Of the five, the first
+    is the sum, then CLASSES."""
     with tempfile.NamedTemporaryFile() as file:
         samples.astype("<f4").tofile(file.name)
-        marks = np.array(emulate(plugin, core, program, weights, core.isa, file.name, n_apart))
+        marks = np.array(emulate(plugin, core, program, weights, core.isa, file.name))
     spent = np.diff(marks, axis=0)
     cost, spent = spent[0], spent[1:-1]
-    n_hops = len(samples) // 256
-    hops, apart = spent[:n_hops] - cost, spent[n_hops:]
-    if n_apart == 0:
-        return Counts(hops, apart[:0])
-    n_steps = len(apart) // n_apart
-    return Counts(hops, apart.reshape(n_apart, n_steps, 5)[:, 1:] - cost)  # the first: between two hops
+    return (spent - cost).reshape(len(samples) // 256, -1, 5)
 
 
 def speech(artifact: Path) -> np.ndarray:
@@ -145,25 +135,24 @@ def steps_of(precision: str) -> list[tuple[str, str]]:
 def native_rows(artifact: Path, plugin: Path, folder: Path) -> Iterator[dict[str, Any]]:
     samples = speech(artifact)
     for core in CORES:
-        program = compile_hops(folder, core)
+        program, apart = compile_hops(folder, core), compile_hops(folder, core, EACH_STEP)
         for precision, name in FILES.items():
-            counts = count_hops(plugin, program, core, artifact / name, samples, N_APART)
-            steps = steps_of(precision)
-            by_step = counts.steps[:, :, 0].mean(0)
-            assert len(steps) == len(by_step), (len(steps), len(by_step))
+            hops = count_hops(plugin, program, core, artifact / name, samples)[:, 0]
+            by_step = count_hops(plugin, apart, core, artifact / name, samples[: N_APART * 256])[:, :, 0].mean(0)
             row: dict[str, Any] = {
                 "core": core.name,
                 "isa": core.isa,
                 "engine": "libedge_denoise",
                 "precision": precision,
-                "n_instructions": round(float(counts.hops[:, 0].mean())),
-                "n_min": int(counts.hops[:, 0].min()),
-                "n_max": int(counts.hops[:, 0].max()),
+                "n_instructions": round(float(hops[:, 0].mean())),
+                "n_min": int(hops[:, 0].min()),
+                "n_max": int(hops[:, 0].max()),
             }
             if core.arch == "aarch64":
-                mean = counts.hops.mean(0)
+                mean = hops.mean(0)
                 row["by_class"] = {name: round(float(mean[i + 1])) for i, name in enumerate(CLASSES)}
-            row["steps"] = [[*step, round(float(n))] for step, n in zip(steps, by_step, strict=True)]
+            steps = zip(steps_of(precision), by_step, strict=True)
+            row["steps"] = [[*step, round(float(n))] for step, n in steps]
             print(f"{core.name} {core.isa} {precision}: {row['n_instructions']:,}", file=sys.stderr)
             yield row
 

@@ -1,15 +1,14 @@
-/* Hops of the native engine with a mark around each, then around each operation of some, for icount.c to count.
+/* Hops of the native engine with a mark after each, for icount.c to count.
  *
- *     hops WEIGHTS ISA SAMPLES N_APART
+ *     hops WEIGHTS ISA SAMPLES
  *
- * SAMPLES: float32, whole hops. Marks: one before the first hop, one after each; then for each of the first N_APART
- * hops, again from the start of the stream, one before it, after its analysis, after each operation, after synthesis.
- * A mark costs instructions of its own: two in a row, at the very start, tell how many.
+ * SAMPLES: float32, whole hops. A mark costs instructions of its own: two in a row, at the very start, tell how many.
+ * Compiled with -DED_AFTER_STEP=count_mark, the engine sets one after each of its steps, too: analysis, operations.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ed_engine.c" /* its steps are static */
+#include "edge_denoise.h"
 
 __attribute__((noinline)) void count_mark(void)
 {
@@ -29,54 +28,15 @@ static void *whole_file(const char *path, size_t *n_bytes)
     return data;
 }
 
-/* ed_process and run, with a mark after every step. */
-static void process_apart(const ed_state *s, const float *in, float *out)
-{
-    const ed_op *op = ops_of(s), *end = op + s->header->n_ops;
-    ed_audio *audio = audio_of(s);
-    ed_args a;
-    memset(&a, 0, sizeof a);
-    count_mark();
-    memcpy(audio->recent, audio->recent + ED_HOP_SAMPLES, ED_HOP_SAMPLES * sizeof *in);
-    repair(in, audio->recent + ED_HOP_SAMPLES);
-    a.x = audio->recent;
-    a.y = s->memory + s->header->spectrum;
-    kernel_of(s, ED_ANALYSIS)(&a);
-    count_mark();
-    a.frame = audio->frame;
-    for (; op < end; op++) {
-        a.op = op;
-        a.x = s->memory + op->x;
-        a.x2 = s->memory + op->x2;
-        a.y = s->memory + op->y;
-        a.weight = s->weights + op->weight;
-        a.bias = op->kind == ED_GATE_SHUFFLE ? s->memory + op->bias : s->weights + op->bias;
-        a.scale = s->weights + op->scale;
-        a.table = s->weights + op->table;
-        a.state = s->memory + op->state;
-        kernel_of(s, op->kind)(&a);
-        fill_halo(op, a.y);
-        count_mark();
-    }
-    audio->frame = (a.frame + 1) % s->header->period;
-    a.x = s->memory + s->header->enhanced;
-    a.y = out;
-    a.state = audio->tail;
-    kernel_of(s, ED_SYNTHESIS)(&a);
-    count_mark();
-}
-
 int main(int argc, char **argv)
 {
     size_t n_weights, n_sample_bytes, n_state, n_hops, k;
-    int n_apart;
     void *weights, *state;
     const float *samples;
     float out[ED_HOP_SAMPLES], sum = 0;
-    if (argc != 5) return fputs("usage: hops WEIGHTS ISA SAMPLES N_APART\n", stderr), 2;
+    if (argc != 4) return fputs("usage: hops WEIGHTS ISA SAMPLES\n", stderr), 2;
     weights = whole_file(argv[1], &n_weights);
     samples = whole_file(argv[3], &n_sample_bytes);
-    n_apart = atoi(argv[4]);
     if (weights == NULL || samples == NULL) return fputs("hops: a file cannot be read\n", stderr), 1;
     if (ed_size(weights, n_weights, &n_state) != ED_OK) return fputs("hops: not weights\n", stderr), 1;
     state = aligned_alloc(64, (n_state + 63) / 64 * 64);
@@ -89,8 +49,6 @@ int main(int argc, char **argv)
         count_mark();
         sum += out[0];
     }
-    ed_reset(state);
-    for (k = 0; k < n_hops && k < (size_t)n_apart; k++) process_apart(state, samples + k * ED_HOP_SAMPLES, out);
     printf("%zu hops, %g\n", n_hops, (double)sum);
     return 0;
 }

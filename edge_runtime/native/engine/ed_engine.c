@@ -5,6 +5,13 @@
 #include "ed_check.h"
 #include "ed_program.h"
 
+/* Called after each step of a hop but the last: a count of instructions names a function (tests/counting). */
+#ifdef ED_AFTER_STEP
+void ED_AFTER_STEP(void);
+#else
+#define ED_AFTER_STEP() ((void)0)
+#endif
+
 /* Audio history and the frame counter, behind the states of the network. */
 typedef struct {
     uint32_t frame, reserved[3];
@@ -117,6 +124,7 @@ static void run(const ed_state *s)
         a.state = s->memory + op->state;
         kernel_of(s, op->kind)(&a);
         fill_halo(op, a.y);
+        ED_AFTER_STEP();
     }
     audio_of(s)->frame = (a.frame + 1) % s->header->period;
 }
@@ -165,6 +173,7 @@ uint32_t ed_process(void *state, const float in[ED_HOP_SAMPLES], float out[ED_HO
     a.x = audio->recent;
     a.y = s->memory + s->header->spectrum;
     kernel_of(s, ED_ANALYSIS)(&a);
+    ED_AFTER_STEP();
     run(s);
     a.x = s->memory + s->header->enhanced;
     a.y = out;

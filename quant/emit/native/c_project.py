@@ -141,8 +141,8 @@ def files(
 
 def fixed() -> dict[str, bytes]:
     """Sources of the engine, Makefile, self-test, licence."""
-    engine = resources.files("edge_runtime") / "native"
-    folders = (engine / "engine", engine / "kernels", engine / "ladspa")
+    native_folder = resources.files("edge_runtime") / "native"
+    folders = (native_folder / "engine", native_folder / "kernels")
     sources = [f for folder in folders for f in folder.iterdir() if f.name.endswith((".c", ".h", ".inc"))]
     firmware = (resources.files(__package__) / "firmware").iterdir()
     return {f.name: f.read_bytes() for f in (*sources, *firmware)}

@@ -26,27 +26,30 @@ INT8_KINDS = frozenset({"conv", "leaky_relu", "slice", "interleave", "shuffle", 
 Layout = Literal["maps", "rows"]
 
 
-def emit_onnx(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
+def emit_onnx(graph: Graph, plan: Plan | None = None) -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
-    file = OnnxEmitter(graph, plan).run()
-    return Emitted(file.to_bytes(description), tuple(file.states), file.constant_bytes)
+    file = OnnxFile()
+    OnnxEmitter(graph, plan, file).run()
+    return Emitted(file.to_bytes("GTCRN, one frame"), tuple(file.states), file.constant_bytes)
 
 
 class OnnxEmitter:
-    def __init__(self, graph: Graph, plan: Plan | None) -> None:
-        self.graph, self.plan, self.file = graph, plan, OnnxFile()
+    """Writes the nodes of a graph into a file."""
+
+    def __init__(self, graph: Graph, plan: Plan | None, file: OnnxFile) -> None:
+        self.graph, self.plan, self.file = graph, plan, file
         self.made: dict[tuple[str, bool, Layout], str] = {}  # (value, as int8?, layout) -> name
         self.by_name = {n.name: n for n in graph.nodes}
 
-    def run(self) -> OnnxFile:
+    def run(self) -> None:
+        """Every node in order."""
         spectrum = self.file.input("spectrum", (1, 257, 1, 2))
         enhanced = self.file.output("enhanced", (1, 257, 1, 2))
         self.made["spectrum", False, "maps"] = self.file.op("Transpose", [spectrum], perm=[0, 3, 2, 1])
         for node in self.graph.nodes:
             getattr(self, node.kind)(node)
         self.file.op("Transpose", [self.read(self.graph.output)], perm=[0, 3, 2, 1], out=enhanced)
-        return self.file
 
     # --- values -------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class OnnxFile:
         """Weights, biases, scales and shapes."""
         return sum(len(constant.raw_data) for constant in self.constants.values())
 
-    def to_bytes(self, description: str) -> bytes:
+    def to_bytes(self, description: str, metadata: Mapping[str, str] | None = None) -> bytes:
         """The checked, serialized model."""
         graph = helper.make_graph(self.nodes, "gtcrn", self.inputs, self.outputs, list(self.constants.values()))
         model = helper.make_model(
@@ -42,6 +42,7 @@ class OnnxFile:
             producer_name="edge-denoise",
             doc_string=description,
         )
+        helper.set_model_props(model, dict(metadata or {}))
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
 

@@ -17,15 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
-from edge_runtime.manifest import StateEntry
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant.emit.emitted import Emitted
-from quant.emit.onnx.emitter import emit_onnx
+from quant.emit.onnx.emitter import OnnxEmitter
+from quant.emit.onnx.file import OnnxFile
 from quant.int8.plan import Plan
+from quant.int8.qparams import QParams
 from quant.network.graph import Graph, Node
 
 RENAMED: Final = {"spectrum": "mix", "enhanced": "enh"}
@@ -68,21 +67,11 @@ def caches(graph: Graph) -> Caches:
 
 def emit_official(graph: Graph, plan: Plan | None = None) -> Emitted:
     """The ONNX model of `emit_onnx` with the official signature and metadata."""
-    emitted = emit_onnx(graph, plan, "GTCRN, one frame, official signature")
-    model, found = onnx.load_from_string(emitted.data), caches(graph)
-    wrapped = _Wrapper(found, {state.name: state for state in emitted.states})
-    wrapped.read()
-    wrapped.write()
-    body = model.graph
-    _rename(body)
-    nodes = [*wrapped.before, *body.node, *wrapped.after]
-    inputs = [i for i in body.input if i.name == "mix"] + wrapped.ports("")
-    outputs = [o for o in body.output if o.name == "enh"] + wrapped.ports("_out")
-    made = helper.make_graph(nodes, "gtcrn", inputs, outputs, [*body.initializer, *wrapped.constants.values()])
-    model.graph.CopyFrom(made)
-    helper.set_model_props(model, metadata(found))
-    onnx.checker.check_model(model, full_check=True)
-    return Emitted(bytes(model.SerializeToString(deterministic=True)), (), emitted.constant_bytes)
+    found = caches(graph)
+    file = _OfficialFile(found)
+    OnnxEmitter(graph, plan, file).run()
+    file.write_caches()
+    return Emitted(file.to_bytes("GTCRN, one frame, official signature", metadata(found)), (), file.constant_bytes)
 
 
 def metadata(found: Caches) -> dict[str, str]:
@@ -105,95 +94,66 @@ def _state(node: Node) -> Any:
     return node.state
 
 
-def _rename(body: Any) -> None:
-    for node in body.node:
-        for names in (node.input, node.output):
-            names[:] = [RENAMED.get(name, name) for name in names]
-    for port in (*body.input, *body.output):
-        port.name = RENAMED.get(port.name, port.name)
+class _OfficialFile(OnnxFile):
+    """Its states are parts of the caches."""
 
+    def __init__(self, found: Caches) -> None:
+        super().__init__()
+        self.found = found
+        self.parts: dict[str, str] = {}  # state -> the float value of its part of a cache
+        self.grids: dict[str, QParams | None] = {}  # state -> its own grid, once the model reads it
 
-class _Wrapper:
-    """Operators before the body, which cut the caches into states, and behind it, which join them again."""
+    def input(self, name: str, shape: Sequence[int], kind: int = TensorProto.FLOAT) -> str:
+        """The spectrum; the caches come with it, split into states."""
+        made = super().input(RENAMED[name], shape, kind)
+        self.read_caches()
+        return made
 
-    def __init__(self, found: Caches, stored: dict[str, StateEntry]) -> None:
-        self.found, self.stored = found, stored
-        self.before: list[Any] = []
-        self.after: list[Any] = []
-        self.constants: dict[str, Any] = {}
+    def output(self, name: str, shape: Sequence[int], kind: int = TensorProto.FLOAT) -> str:
+        """The enhanced spectrum."""
+        return super().output(RENAMED[name], shape, kind)
 
-    def ports(self, suffix: str) -> list[Any]:
-        """The caches as inputs or outputs."""
-        shapes = self.found.shapes
-        return [helper.make_tensor_value_info(f"{c}{suffix}", TensorProto.FLOAT, shapes[c]) for c in CACHES]
+    def state_in(self, name: str, shape: Sequence[int], q: QParams | None) -> str:
+        """A part of a cache, quantized where the model keeps the state in 8 bits."""
+        self.grids[name] = q
+        return self.quantized(self.parts[name], q) if q else self.parts[name]
 
-    def read(self) -> None:
+    def state_out(self, name: str, shape: Sequence[int], q: QParams | None) -> str:
+        """What `write_caches` puts into a cache."""
+        return f"{name}_out"
+
+    def read_caches(self) -> None:
         """Caches -> states."""
-        shape = self.found.shapes["conv_cache"]
-        halves = ["conv_cache.encoder", "conv_cache.decoder"]
-        self._op(self.before, "Reshape", ["conv_cache", self._ints((2, *shape[2:]))], ["conv_cache.halves"])
-        self._op(self.before, "Split", ["conv_cache.halves", self._ints((1, 1))], halves, axis=0)
-        for half, nodes in zip(halves, self.found.convolutions, strict=True):
-            self._split(half, nodes, [_state(node).frames for node in nodes], 2)
-        for cache, nodes in self._recurrent():
-            rows = (len(nodes), _state(nodes[0]).bands, _state(nodes[0]).channels)
-            self._op(self.before, "Reshape", [cache, self._ints(rows)], [f"{cache}.rows"])
-            self._split(f"{cache}.rows", nodes, [1] * len(nodes), 0)
+        shapes = self.found.shapes
+        conv, *others = [OnnxFile.input(self, cache, shapes[cache]) for cache in CACHES]
+        halves = self.op("Reshape", [conv, self.ints(2, *shapes["conv_cache"][2:])])
+        sides = self.op("Split", [halves, self.ints(1, 1)], n_out=2, axis=0)
+        for side, nodes in zip(sides, self.found.convolutions, strict=True):
+            self._split(side, nodes, [_state(node).frames for node in nodes], 2)
+        for cache, nodes in zip(others, self._recurrent(), strict=True):
+            rows = self.ints(len(nodes), _state(nodes[0]).bands, _state(nodes[0]).channels)
+            self._split(self.op("Reshape", [cache, rows]), nodes, [1] * len(nodes), 0)
 
-    def write(self) -> None:
+    def write_caches(self) -> None:
         """States -> caches."""
-        halves = []
-        for half, nodes in zip(("encoder", "decoder"), self.found.convolutions, strict=True):
-            halves.append(f"conv_cache_out.{half}")
-            self._op(self.after, "Concat", self._dequantized(nodes), [halves[-1]], axis=2)
-        self._op(self.after, "Concat", halves, ["conv_cache_out.halves"], axis=0)
-        self._shaped("conv_cache_out.halves", "conv_cache")
-        for cache, nodes in self._recurrent():
-            self._op(self.after, "Concat", self._dequantized(nodes), [f"{cache}_out.rows"], axis=0)
-            self._shaped(f"{cache}_out.rows", cache)
+        sides = [self.op("Concat", self._floats(nodes), axis=2) for nodes in self.found.convolutions]
+        self._write("conv_cache", self.op("Concat", sides, axis=0))
+        for cache, nodes in zip(CACHES[1:], self._recurrent(), strict=True):
+            self._write(cache, self.op("Concat", self._floats(nodes), axis=0))
 
-    def _recurrent(self) -> tuple[tuple[str, tuple[Node, ...]], ...]:
-        return ("tra_cache", self.found.attention), ("inter_cache", self.found.recurrence)
+    def _recurrent(self) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+        return self.found.attention, self.found.recurrence
 
     def _split(self, source: str, nodes: Sequence[Node], sizes: Sequence[int], axis: int) -> None:
-        """Parts of a cache, quantized where the model keeps the state in 8 bits."""
+        parts = [source]
+        if len(nodes) > 1:
+            parts = self.op("Split", [source, self.ints(*sizes)], n_out=len(nodes), axis=axis)
+        self.parts |= {_state(node).name: part for node, part in zip(nodes, parts, strict=True)}
+
+    def _floats(self, nodes: Sequence[Node]) -> list[str]:
         names = [_state(node).name for node in nodes]
-        parts = [name if self.stored[name].scale is None else f"{name}.float" for name in names]
-        if len(parts) == 1:
-            self._op(self.before, "Identity", [source], parts)
-        else:
-            self._op(self.before, "Split", [source, self._ints(sizes)], parts, axis=axis)
-        for name, part in zip(names, parts, strict=True):
-            if part != name:
-                self._op(self.before, "QuantizeLinear", [part, *self._grid(self.stored[name])], [name])
+        return [self.dequantized(f"{n}_out", q) if (q := self.grids[n]) else f"{n}_out" for n in names]
 
-    def _dequantized(self, nodes: Sequence[Node]) -> list[str]:
-        """The states behind the body, in float."""
-        outs = []
-        for node in nodes:
-            name, out = _state(node).name, f"{_state(node).name}_out"
-            if self.stored[name].scale is not None:
-                self._op(self.after, "DequantizeLinear", [out, *self._grid(self.stored[name])], [f"{out}.float"])
-                out = f"{out}.float"
-            outs.append(out)
-        return outs
-
-    def _shaped(self, source: str, cache: str) -> None:
-        self._op(self.after, "Reshape", [source, self._ints(self.found.shapes[cache])], [f"{cache}_out"])
-
-    def _grid(self, state: StateEntry) -> tuple[str, str]:
-        return self._constant([state.scale], "float32", ()), self._constant([state.zero_point], state.dtype, ())
-
-    def _ints(self, values: Sequence[int]) -> str:
-        return self._constant(values, "int64", (len(values),))
-
-    def _constant(self, values: Sequence[Any], dtype: str, shape: tuple[int, ...]) -> str:
-        array = np.asarray(values, dtype).reshape(shape)
-        key = f"{dtype}{shape}{array.tobytes().hex()}"
-        if key not in self.constants:
-            self.constants[key] = numpy_helper.from_array(array, f"io{len(self.constants)}")
-        return str(self.constants[key].name)
-
-    def _op(self, where: list[Any], kind: str, inputs: Sequence[str], outs: Sequence[str], **attrs: Any) -> None:
-        name = f"io.{len(self.before) + len(self.after)}"
-        where.append(helper.make_node(kind, list(inputs), list(outs), name=name, **attrs))
+    def _write(self, cache: str, value: str) -> None:
+        shape = self.found.shapes[cache]
+        self.op("Reshape", [value, self.ints(*shape)], out=super().output(f"{cache}_out", shape))

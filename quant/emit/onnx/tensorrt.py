@@ -17,6 +17,7 @@ import numpy as np
 from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
 from quant.emit.onnx.emitter import Layout, OnnxEmitter
+from quant.emit.onnx.file import OnnxFile
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams, quantize_weight
 from quant.network.graph import Graph, Node
@@ -27,7 +28,8 @@ DESCRIPTION: Final = "GTCRN, one frame, explicit symmetric QDQ"
 
 def emit_tensorrt(graph: Graph, plan: Plan) -> Emitted:
     """The streaming model with the signature of `emit_onnx`; every state float32."""
-    file = _TensorRtEmitter(graph, plan).run()
+    file = OnnxFile()
+    _TensorRtEmitter(graph, plan, file).run()
     return Emitted(file.to_bytes(DESCRIPTION), tuple(file.states), file.constant_bytes)
 
 
@@ -39,8 +41,8 @@ def symmetric(q: QParams) -> QParams:
 class _TensorRtEmitter(OnnxEmitter):
     """The float emitter, with a pair in front of each convolution that the plan has in 8 bits."""
 
-    def __init__(self, graph: Graph, plan: Plan) -> None:
-        super().__init__(graph, None)
+    def __init__(self, graph: Graph, plan: Plan, file: OnnxFile) -> None:
+        super().__init__(graph, None, file)
         self.symmetric = plan
         self.pairs: dict[tuple[str, QParams], str] = {}
 

@@ -25,13 +25,13 @@ from quant.network.gru_weights import merged, merged_scales
 ERB_BLOCKS = 4  # with the copied bands as many as one fast CONCATENATION takes
 
 
-def emit_tflite(graph: Graph, plan: Plan | None = None, description: str = "GTCRN, one frame") -> Emitted:
+def emit_tflite(graph: Graph, plan: Plan | None = None) -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
     emitter = _Emitter(graph, plan)
     file = emitter.run()
     constant_bytes = sum(len(buffer) for buffer in file.buffers)
-    return Emitted(file.to_bytes(description), tuple(emitter.states), constant_bytes, tuple(emitter.op_nodes))
+    return Emitted(file.to_bytes("GTCRN, one frame"), tuple(emitter.states), constant_bytes, tuple(emitter.op_nodes))
 
 
 class _Emitter:

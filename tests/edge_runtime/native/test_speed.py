@@ -70,7 +70,7 @@ def test_a_hop_costs_the_same_whatever_it_hears(
         weights = tmp_path / precision
         weights.write_bytes(blob)
         taken = {
-            name: count.count_hops(plugin, program, core, weights, samples, 0).hops[:, 0]
+            name: count.count_hops(plugin, program, core, weights, samples)[:, 0, 0]
             for name, samples in signals(mixture).items()
         }
         low, high = min(hops.min() for hops in taken.values()), max(hops.max() for hops in taken.values())

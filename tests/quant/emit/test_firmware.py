@@ -93,6 +93,17 @@ def test_the_licence_is_this_projects(folder: Path) -> None:
     assert (folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
+def test_every_c_file_is_compiled_or_included(folder: Path) -> None:
+    asked = [
+        subprocess.run(["make", "-n", "SIMD=1", f"PRECISION={p}"], cwd=folder, capture_output=True, text=True)
+        for p in ("int8", "fp32")
+    ]
+    compiled = {name for done in asked for name in re.findall(r"\S+\.c\b", done.stdout)}
+    texts = {path.name: path.read_text() for path in folder.iterdir() if path.suffix in (".c", ".h", ".inc")}
+    included = {name for text in texts.values() for name in re.findall(r'#include "(.+)"', text)}
+    assert set(texts) == compiled | included
+
+
 def test_two_builds_are_equal(folder: Path, tmp_path: Path) -> None:
     again = stages.build(settings(tmp_path / "again"), lambda message: None).folder
     assert {f.name: f.read_bytes() for f in again.iterdir()} == {f.name: f.read_bytes() for f in folder.iterdir()}
