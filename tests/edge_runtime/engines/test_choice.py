@@ -208,7 +208,7 @@ def test_conditions_read_what_linux_offers(tmp_path: Path):
     assert figures == [81, "ondemand", 600, 1500]
     assert "81 degrees" in found["notes"][0]
     assert "ondemand" in found["notes"][1]
-    assert "under-voltage, throttled, under-voltage has occurred, throttling has occurred" in found["notes"][2]
+    assert "under-voltage, throttled; since it started under-voltage, throttled" in found["notes"][2]
 
 
 def test_conditions_of_a_machine_that_offers_nothing(tmp_path: Path):
