@@ -28,6 +28,7 @@ from edge_runtime.engines.interface import Engine
 from edge_runtime.errors import Failure
 from edge_runtime.machine import conditions, this_machine
 from edge_runtime.manifest import Artifact
+from edge_runtime.quiet import Progress, silent
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array, Synthesis
 
 N_FRAMES = 2000
@@ -127,7 +128,7 @@ def bench_all(
     artifact: Artifact,
     precisions: tuple[str, ...] = ("int8", "fp32"),
     n_threads: int = 1,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """`rows` as of `bench`, fastest hop first; `failed`: engine, precision, why. What `auto` takes follows from it.
 
