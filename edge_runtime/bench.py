@@ -21,12 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.denoiser import Denoiser
-from edge_runtime.engines import AUTO, ENGINES, Engine, available, open_engine
-from edge_runtime.engines.choice import remember
+from edge_runtime.engines import AUTO, ENGINES, available, open_engine
+from edge_runtime.engines.choice import Measured, remember
 from edge_runtime.engines.golden import load_golden
+from edge_runtime.engines.interface import Engine
 from edge_runtime.errors import Failure
 from edge_runtime.machine import conditions, this_machine
 from edge_runtime.manifest import Artifact
+from edge_runtime.quiet import Progress, silent
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array, Synthesis
 
 N_FRAMES = 2000
@@ -126,7 +128,7 @@ def bench_all(
     artifact: Artifact,
     precisions: tuple[str, ...] = ("int8", "fp32"),
     n_threads: int = 1,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """`rows` as of `bench`, fastest hop first; `failed`: engine, precision, why. What `auto` takes follows from it.
 
@@ -137,6 +139,8 @@ def bench_all(
     if not chosen:
         held = ", ".join(sorted(models))
         raise Failure("no engine of it is installed", where=artifact.directory, remedy=f"install one of: {held}")
+    for engine, precision in chosen:  # a damaged copy says nothing about the artifact
+        artifact.check(artifact.model(engine, precision).file)
     rows, failed = [], []
     for k, (engine, precision) in enumerate(chosen, 1):
         progress(f"measuring {engine} {precision}, {k} of {len(chosen)}")
@@ -148,7 +152,8 @@ def bench_all(
     if not rows:
         raise Failure(f"no engine ran: {failed[0]['error']}", where=artifact.directory)
     rows.sort(key=lambda row: row["hop_us"]["p50"])
-    kept = remember(artifact, rows)
+    hops = [Measured(row["engine"], row["precision"], n_threads, row["hop_us"]["p50"]) for row in rows]
+    kept = remember(artifact, [*hops, *(Measured(f["engine"], f["precision"], n_threads, None) for f in failed)])
     return {
         "rows": rows,
         "failed": failed,

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.engines import AUTO, Engine, HopEngine, choose, open_engine
+from edge_runtime.engines import AUTO, open_engine
+from edge_runtime.engines.interface import Engine, HopEngine
 from edge_runtime.manifest import Artifact, open_artifact
 from edge_runtime.stft import (
     HOP_SAMPLES,
@@ -41,12 +42,11 @@ class Denoiser:
     """One mono stream at 16 kHz through one engine, which it owns. Not for two threads at once.
 
     `n_nonfinite` and `n_limited` count the input samples repaired since it was made (see `repair`);
-    `engine_reason` says why `open` took the engine.
+    `engine_reason` says why the engine was taken.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.engine_reason = "as given"
         self._process = engine.process if isinstance(engine, HopEngine) else self._through_spectra
         self.n_nonfinite = 0
         self.n_limited = 0
@@ -64,10 +64,12 @@ class Denoiser:
         """A denoiser from an artifact or its folder. Failure: see `open_artifact` and `open_engine`."""
         if not isinstance(artifact, Artifact):
             artifact = open_artifact(artifact)
-        choice = choose(artifact, engine, precision)
-        denoiser = cls(open_engine(artifact, choice.engine, precision, n_threads))
-        denoiser.engine_reason = choice.reason
-        return denoiser
+        return cls(open_engine(artifact, engine, precision, n_threads))
+
+    @property
+    def engine_reason(self) -> str:
+        """As asked, as measured, as given: why this engine."""
+        return self.engine.reason
 
     def reset(self) -> None:
         """Forget the stream: every state back to its start, nothing owed."""

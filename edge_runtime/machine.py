@@ -1,24 +1,25 @@
-"""Which machine this is, for every figure that was measured on it."""
+"""Which machine this is and what holds it back, for every figure that was measured on it, and for the doctor.
+
+Paths are those of the kernel's Documentation/ABI, below a root that a test makes up.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
-HOT_C: Final = 75.0  # a Pi slows down from 80 on
-# Raspberry Pi documentation, vcgencmd get_throttled: now, and since the start
-THROTTLED: Final = {
-    0: "under-voltage",
-    1: "clock capped",
-    2: "throttled",
-    3: "near its temperature limit",
-    16: "under-voltage has occurred",
-    17: "the clock was capped",
-    18: "throttling has occurred",
-    19: "the temperature limit was reached",
-}
+ROOT: Final = Path("/")
+HOT_MC: Final = 75_000  # thousandths of a degree: a Pi slows down at 80 °C, and hard at 85 °C
+PROGRAM_LIMIT_S: Final = 5.0
+
+# https://www.raspberrypi.com/documentation/computers/os.html, get_throttled: what is, and 16 bits up what has been.
+THROTTLED: Final = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+HAS_BEEN_BIT: Final = 16
+
+Program = Callable[[Sequence[str]], str | None]  # a command -> its output, None where it does not run
 
 
 class Machine(TypedDict):
@@ -29,6 +30,17 @@ class Machine(TypedDict):
     n_cores: int
     os: str
     python: str
+
+
+def run_program(command: Sequence[str]) -> str | None:
+    """Its standard output; None when it is not installed, fails, or takes longer than 5 s."""
+    import subprocess  # a start to denoise need not wait for it
+
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_LIMIT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def this_machine() -> Machine:
@@ -42,70 +54,98 @@ def this_machine() -> Machine:
     )
 
 
-def conditions(root: Path = Path("/")) -> dict[str, Any]:
+def conditions(root: Path = ROOT) -> dict[str, Any]:
     """What may hold the processor back, as far as Linux tells: temperature_c, governor, clock_mhz and its maximum,
     throttled (the Pi firmware's word, hexadecimal); None where unknown. `notes` puts what matters in sentences.
     """
-    frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    zones = [_number(path) for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))]
-    heats = [heat for heat in zones if heat is not None]
-    clock, most = _number(frequency / "scaling_cur_freq"), _number(frequency / "cpuinfo_max_freq")
+    heat_mc = hottest_mc(root)
     found: dict[str, Any] = {
-        "temperature_c": round(max(heats) / 1e3, 1) if heats else None,
-        "governor": _text(frequency / "scaling_governor").strip() or None,
-        "clock_mhz": None if clock is None else clock // 1000,
-        "most_mhz": None if most is None else most // 1000,
-        "throttled": _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip() or _vcgencmd(),
+        "temperature_c": None if heat_mc is None else round(heat_mc / 1e3, 1),
+        "governor": ", ".join(governors(root)) or None,
+        "clock_mhz": _clock_mhz(root, "scaling_cur_freq"),
+        "most_mhz": _clock_mhz(root, "cpuinfo_max_freq"),
+        "throttled": firmware_word(root),
     }
     return found | {"notes": _notes(found)}
 
 
 def _notes(found: dict[str, Any]) -> list[str]:
     notes = []
-    if (found["temperature_c"] or 0) >= HOT_C:
+    if (found["temperature_c"] or 0) * 1e3 >= HOT_MC:
         notes.append(f"{found['temperature_c']:g} degrees C: the processor may slow down")
     if found["governor"] not in (None, "performance"):
         notes.append(f"the governor is {found['governor']}: a core that mostly waits may run below its highest clock")
+    now, before = firmware_says(found["throttled"] or "0")
+    said = [", ".join(now)] * bool(now) + [f"since it started {', '.join(before)}"] * bool(before)
+    return notes + [f"the firmware says: {'; '.join(said)}"] * bool(said)
+
+
+def hottest_mc(root: Path = ROOT) -> int | None:
+    """Of all sensors, in thousandths of a degree."""
+    heats = [_number(path) for path in root.glob("sys/class/thermal/thermal_zone*/temp")]
+    return max((heat for heat in heats if heat is not None), default=None)
+
+
+def governors(root: Path = ROOT) -> list[str]:
+    """What decides the clock of the cores, each once."""
+    paths = root.glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")
+    return sorted({text for path in paths if (text := read_text(path))})
+
+
+def firmware_word(root: Path = ROOT, program: Program = run_program) -> str | None:
+    """What a Raspberry Pi's firmware says of its power and heat, hexadecimal; None elsewhere."""
+    text = read_text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
+    text = text or (program(["vcgencmd", "get_throttled"]) or "").strip().removeprefix("throttled=")
     try:
-        word = int(found["throttled"] or "0", 16)
+        int(text, 16)
     except ValueError:
-        word = 0
-    said = [text for bit, text in THROTTLED.items() if word >> bit & 1]
-    return notes + [f"the firmware says: {', '.join(said)}"] * bool(said)
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path).strip()
-    return int(text) if text.lstrip("-").isdecimal() else None
-
-
-def _vcgencmd() -> str | None:
-    """`throttled=0x50000` without its name."""
-    import subprocess  # a start to denoise need not wait for it
-
-    try:
-        command = ["vcgencmd", "get_throttled"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip().removeprefix("throttled=") if done.returncode == 0 else None
+    return text
+
+
+def firmware_says(word: str) -> tuple[list[str], list[str]]:
+    """That word in words: now, and since the start."""
+    bits = int(word, 16)
+    now = [text for bit, text in THROTTLED.items() if bits >> bit & 1]
+    return now, [text for bit, text in THROTTLED.items() if bits >> bit + HAS_BEEN_BIT & 1]
 
 
 def cpu_name() -> str:
     """The board's name, or the processor's."""
-    return _device_tree_model() or _cpuinfo("model name") or platform.processor() or "unknown"
+    return named_processor() or platform.processor() or "unknown"
 
 
-def _device_tree_model() -> str:
-    return _text(Path("/proc/device-tree/model")).rstrip("\0")
+def named_processor(root: Path = ROOT) -> str:
+    """The same as Linux tells it; "" where it does not."""
+    board = read_text(root / "proc/device-tree/model")
+    return board or fields(read_text(root / "proc/cpuinfo")).get("model name", "")
 
 
-def _cpuinfo(key: str) -> str:
-    for line in _text(Path("/proc/cpuinfo")).splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return ""
+def fields(text: str) -> dict[str, str]:
+    """The first value of every `key: value`."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), value.strip())
+    return found
+
+
+def read_text(path: Path) -> str:
+    """The file's text without white space around it; "" when it cannot be read."""
+    try:
+        return path.read_text(errors="replace").strip(" \n\0")
+    except OSError:
+        return ""
+
+
+def _clock_mhz(root: Path, name: str) -> int | None:
+    khz = _number(root / "sys/devices/system/cpu/cpu0/cpufreq" / name)
+    return None if khz is None else khz // 1000
+
+
+def _number(path: Path) -> int | None:
+    text = read_text(path)
+    return int(text) if text.lstrip("-").isdecimal() else None
 
 
 def _os_name() -> str:
@@ -113,10 +153,3 @@ def _os_name() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return platform.platform()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

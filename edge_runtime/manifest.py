@@ -33,7 +33,7 @@ _REBUILD = "build it again with `quant build`"
 FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 StateType = Literal["float32", "int8", "uint8", "int16"]
-Precision = Literal["int8", "fp32"]
+ModelPrecision = Literal["int8", "fp32"]  # of a whole model; within it a recipe decides node by node
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     preferred_engine: str
     n_threads: Annotated[int, msgspec.Meta(ge=1)]
     recipe: str
-    models: Annotated[dict[str, dict[Precision, ModelEntry]], msgspec.Meta(min_length=1)]
+    models: Annotated[dict[str, dict[ModelPrecision, ModelEntry]], msgspec.Meta(min_length=1)]
     golden: FileName
     files: dict[FileName, FileEntry]
     checkpoint: Checkpoint

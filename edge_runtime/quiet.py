@@ -1,10 +1,19 @@
-"""Keep native libraries from writing to standard error; what matters comes back as an exception."""
+"""Who speaks while work goes on: progress goes to whom the caller names, what native libraries write to nobody.
+
+What matters of theirs comes back as an exception.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+Progress = Callable[[str], None]  # takes a line that says what is done now
+
+
+def silent(message: str) -> None:
+    """Progress that nobody reads."""
 
 
 @contextmanager

@@ -71,8 +71,11 @@ def compared_lines(figures: dict[str, Any]) -> list[str]:
         said.append(f"{name:<20}{times}{rest}")
     said += ["{engine} {precision} failed: {error}".format(**row) for row in figures["failed"]]
     best = ", ".join(f"{engine} for {precision}" for precision, engine in figures["fastest"].items() if engine)
-    kept = "and this is remembered" if figures["remembered"] else "but this could not be remembered"
-    return [*said, f"`--engine auto` takes {best}, {kept}" if figures["remembered"] else f"fastest: {best}, {kept}"]
+    if not figures["remembered"]:
+        return [*said, f"fastest: {best}, but this could not be remembered"]
+    n_threads = figures["rows"][0]["n_threads"]
+    threads = f" --threads {n_threads}" if n_threads > 1 else ""
+    return [*said, f"`--engine auto{threads}` takes {best}, and this is remembered"]
 
 
 def _verify(args: argparse.Namespace) -> int:

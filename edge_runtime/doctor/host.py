@@ -6,25 +6,12 @@ import os
 import platform
 import resource
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
-_PROGRAM_LIMIT_S: Final = 5.0
-
-
-def run_program(command: Sequence[str]) -> str | None:
-    """Its standard output; None when it is not installed, fails, or takes longer than 5 s."""
-    if shutil.which(command[0]) is None:
-        return None
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_LIMIT_S)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+from edge_runtime.machine import Program, read_text, run_program
 
 
 def _runtime_folder() -> Path:
@@ -41,7 +28,7 @@ class Host:
     n_cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     runtime_folder: Path = field(default_factory=_runtime_folder)
     limit: Callable[[int], tuple[int, int]] = resource.getrlimit
-    program: Callable[[Sequence[str]], str | None] = run_program
+    program: Program = run_program
     may_use: Callable[[Path], bool] = lambda path: os.access(path, os.R_OK | os.W_OK)
     free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
     now_s: Callable[[], float] = time.time  # since 1970
@@ -52,10 +39,7 @@ class Host:
 
     def text(self, name: str) -> str:
         """The file's text without white space around it; "" when it cannot be read."""
-        try:
-            return self.path(name).read_text(errors="replace").strip(" \n\0")
-        except OSError:
-            return ""
+        return read_text(self.path(name))
 
     def texts(self, pattern: str) -> dict[str, str]:
         """Name -> text of every readable file that matches, names as on the machine, sorted."""

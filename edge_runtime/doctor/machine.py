@@ -7,31 +7,28 @@ from typing import Final
 
 from edge_runtime.doctor.checks import Row, fail, ok, warn
 from edge_runtime.doctor.host import Host
+from edge_runtime.machine import HOT_MC, fields, firmware_says, firmware_word, governors, hottest_mc, named_processor
 
 # What kernels are chosen by (native/ed_isas.c), as /proc/cpuinfo names it.
 FEATURES: Final = {
     "neon": "NEON", "asimd": "NEON", "asimddp": "dot product", "i8mm": "int8 matrix product", "fphp": "half precision",
     "avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "AVX-512 VNNI",
 }  # fmt: skip
-HOT_MC: Final = 75_000  # thousandths of a degree: a Pi slows down at 80 °C, and hard at 85 °C
-TOO_HOT_MC: Final = 85_000
+TOO_HOT_MC: Final = 85_000  # thousandths of a degree
 MIN_FREE_MEMORY_KB: Final = 64 * 1024  # LiteRT with a model takes 60 MB, ONNX Runtime 90 MB, native 35 MB
 MIN_FREE_DISK_BYTES: Final = 200 * 10**6  # a minute and a half of two stereo sides at 48 kHz is 35 MB
 BUSY_LOAD: Final = 0.7  # of all cores, over the last minute
 STEADY_CLOCKS: Final = ("arch_sys_counter", "tsc", "kvm-clock", "arm_global", "timer", "acpi_pm", "hpet", "hyperv")
 
-# https://www.raspberrypi.com/documentation/computers/os.html, get_throttled: what is, and 16 bits up what has been.
-THROTTLED: Final = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
-HAS_BEEN_BIT: Final = 16
 _SUPPLY: Final = "use the board's own power supply and a short cable, and a heat sink or a fan"
 
 
 def processor(host: Host) -> list[Row]:
     """Which processor, and what it offers the kernels."""
-    cpuinfo = _fields(host.text("/proc/cpuinfo"))
+    cpuinfo = fields(host.text("/proc/cpuinfo"))
     words = f"{cpuinfo.get('Features', '')} {cpuinfo.get('flags', '')}".split()
     features = list(dict.fromkeys(name for word, name in FEATURES.items() if word in words))
-    name = host.text("/proc/device-tree/model") or cpuinfo.get("model name") or "processor of unknown name"
+    name = named_processor(host.root) or "processor of unknown name"
     found = f"{name}, {host.arch}, {host.n_cores} cores, {', '.join(features) or 'no vector instructions'}"
     if host.arch.startswith("arm") and not features:
         return [warn("processor", found, "every kernel is scalar here: see `edge-denoise bench` for its time a hop")]
@@ -40,12 +37,12 @@ def processor(host: Host) -> list[Row]:
 
 def governor(host: Host) -> list[Row]:
     """Whether the clock speed follows the work too slowly: a hop is over before `ondemand` notices it."""
-    governors = set(host.texts("/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor").values())
+    named = governors(host.root)
     drivers = set(host.texts("/sys/devices/system/cpu/cpu*/cpufreq/scaling_driver").values())
-    if not governors:
+    if not named:
         return [ok("governor", "the clock speed is not scaled here")]
-    found = f"{', '.join(sorted(governors))} ({', '.join(sorted(drivers)) or 'unknown driver'})"
-    if governors <= {"performance", "schedutil"} or drivers <= {"intel_pstate", "amd-pstate-epp"}:
+    found = f"{', '.join(named)} ({', '.join(sorted(drivers)) or 'unknown driver'})"
+    if set(named) <= {"performance", "schedutil"} or drivers <= {"intel_pstate", "amd-pstate-epp"}:
         return [ok("governor", found)]
     remedy = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
     return [warn("governor", found, f"the clock may lag behind the sound: `{remedy}`")]
@@ -53,28 +50,23 @@ def governor(host: Host) -> list[Row]:
 
 def temperature(host: Host) -> list[Row]:
     """The hottest sensor."""
-    texts = host.texts("/sys/class/thermal/thermal_zone*/temp").values()
-    sensors_mc = [int(text) for text in texts if text.lstrip("-").isdecimal()]
-    if not sensors_mc:
+    heat_mc = hottest_mc(host.root)
+    if heat_mc is None:
         return [ok("temperature", "no sensor here")]
-    hottest_mc = max(sensors_mc)
-    found = f"{hottest_mc / 1000:.0f} °C"
-    if hottest_mc >= TOO_HOT_MC:
+    found = f"{heat_mc / 1000:.0f} °C"
+    if heat_mc >= TOO_HOT_MC:
         return [fail("temperature", found, "it slows down now: a heat sink or a fan")]
-    if hottest_mc >= HOT_MC:
+    if heat_mc >= HOT_MC:
         return [warn("temperature", found, f"near {TOO_HOT_MC / 1000:.0f} °C it slows down: a heat sink or a fan")]
     return [ok("temperature", found)]
 
 
 def throttling(host: Host) -> list[Row]:
     """What a Raspberry Pi's firmware says about its power and heat, now and since it started."""
-    text = host.text("/sys/devices/platform/soc/soc:firmware/get_throttled")
-    text = text or (host.program(["vcgencmd", "get_throttled"]) or "").strip().rpartition("=")[2]
-    if not text:
+    word = firmware_word(host.root, host.program)
+    if word is None:
         return [ok("throttling", "not reported here")]
-    bits = int(text, 16)
-    now = [name for bit, name in THROTTLED.items() if bits >> bit & 1]
-    before = [name for bit, name in THROTTLED.items() if bits >> bit + HAS_BEEN_BIT & 1]
+    now, before = firmware_says(word)
     if now:
         return [fail("throttling", f"now: {', '.join(now)}", _SUPPLY)]
     if before:
@@ -94,7 +86,7 @@ def load(host: Host) -> list[Row]:
 
 def memory(host: Host) -> list[Row]:
     """What is free for the engine."""
-    available = _fields(host.text("/proc/meminfo")).get("MemAvailable", "").split()
+    available = fields(host.text("/proc/meminfo")).get("MemAvailable", "").split()
     if not available:
         return [ok("memory", "not reported here")]
     found = f"{int(available[0]) // 1024} MB free"
@@ -120,12 +112,3 @@ def clock(host: Host, package: Path) -> list[Row]:
     if host.now_s() < package.stat().st_mtime:
         return [warn("clock", "earlier than this package", "set it: `sudo timedatectl set-ntp true`")]
     return [ok("clock", f"clock source {source or 'unknown'}, time of day plausible")]
-
-
-def _fields(text: str) -> dict[str, str]:
-    """The first value of every `key: value`."""
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), value.strip())
-    return fields

@@ -1,24 +1,46 @@
-"""Which engine `auto` takes, and why: the fastest that `edge-denoise bench` measured here, else the board's.
+"""Which engines there are, which `auto` takes, and why: the board's, unless another was measured faster than it here.
 
-Measurements are kept in one small file of the user's cache folder, and hold only for the same processor, model files
-and installed engines. Nothing is measured at start. A file that is damaged or cannot be written is as none.
+Measurements of `edge-denoise bench` are kept in one small file of the user's cache folder, and hold only for the same
+processor, model files and installed engines, and as many threads. Each is kept until the same is measured again.
+Nothing is measured at start. A file that is damaged or cannot be written is as none.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from edge_runtime.errors import Failure
 from edge_runtime.hashing import sha256
-from edge_runtime.machine import cpu_name
 
 if TYPE_CHECKING:
     from edge_runtime.manifest import Artifact
 
+
+class _Kind(NamedTuple):
+    """How an engine is found: any one of `packages` will do; `extra` installs the first, None is compiled with us."""
+
+    module: str
+    packages: tuple[str, ...]
+    extra: str | None
+
+    def remedy(self, option: str = "") -> str:
+        """What brings the engine; `option` goes to pip."""
+        if self.extra is None:
+            return "install a C compiler (Debian: apt install gcc libc6-dev) and edge-denoise again"
+        return f"`pip install {option}'edge-denoise[{self.extra}]'`"
+
+
+ENGINES: Final = {
+    "native": _Kind("edge_runtime.engines.native", ("edge_runtime.native.libedge_denoise",), None),
+    "onnx": _Kind("edge_runtime.engines.onnx", ("onnxruntime",), "onnx"),
+    "tflite": _Kind("edge_runtime.engines.tflite", ("ai_edge_litert", "tflite_runtime", "tensorflow"), "litert"),
+}
+AUTO: Final = "auto"
 CACHE_FILE: Final = "engines.json"
 MOST_REMEMBERED: Final = 32  # artifacts; the oldest are forgotten first
 
@@ -30,27 +52,79 @@ class Choice(NamedTuple):
     reason: str
 
 
-def fastest_measured(artifact: Artifact, precision: str, usable: Iterable[str]) -> Choice | None:
-    """The fastest of `usable` that was measured here, or None when none was."""
-    taken = recall(artifact)
-    times_us = {name: taken[name, precision] for name in usable if (name, precision) in taken}
-    if not times_us:
+class Measured(NamedTuple):
+    """The median hop of one engine and precision; None where it did not run."""
+
+    engine: str
+    precision: str
+    n_threads: int
+    hop_us: float | None
+
+
+def available() -> list[str]:
+    """Engines whose package is installed; nothing heavy is imported."""
+    return [name for name, kind in ENGINES.items() if any(find_spec(package) for package in kind.packages)]
+
+
+def check_usable(name: str) -> None:
+    """Failure: no such engine, or its package is not installed."""
+    if name not in ENGINES:
+        raise Failure(f"unknown engine {name!r}", remedy=f"choose one of: {', '.join((AUTO, *ENGINES))}")
+    if name not in available():
+        raise _not_installed([name])
+
+
+def choose(artifact: Artifact, engine: str = AUTO, precision: str = "int8", n_threads: int = 1) -> Choice:
+    """The engine to open, and why: as asked; else the board's or what there is, or a faster one.
+
+    Failure: `auto` and nothing that could run the artifact is installed.
+    """
+    if engine != AUTO:
+        return Choice(engine, "as asked")
+    manifest = artifact.manifest
+    built = [name for name in ENGINES if precision in manifest.models.get(name, {})]
+    built.sort(key=lambda name: name != manifest.preferred_engine)
+    if not built:
+        return Choice(manifest.preferred_engine, "the board's")  # Artifact.model says what there is instead
+    usable = [name for name in built if name in available()]
+    if not usable:
+        raise _not_installed(built)
+    taken_us = {row.engine: row.hop_us for row in recall(artifact) if row[1:3] == (precision, n_threads)}
+    running = [name for name in usable if taken_us.get(name, 0) is not None] or usable
+    return _fastest(running, taken_us) or _unmeasured(running[0], manifest.preferred_engine)
+
+
+def _fastest(names: Sequence[str], taken_us: dict[str, float | None]) -> Choice | None:
+    """The fastest of `names` that were measured; None unless the first was, whom the others must beat."""
+    times_us = {name: us for name in names if (us := taken_us.get(name)) is not None}
+    if names[0] not in times_us:
         return None
-    name, *others = sorted(times_us, key=lambda name: times_us[name])
+    fastest, *others = sorted(times_us, key=times_us.__getitem__)
     than = ", ".join(f"{other} {times_us[other]:.0f}" for other in others)
-    return Choice(name, f"fastest measured here, {times_us[name]:.0f} us a hop{f' ({than})' if than else ''}")
+    return Choice(fastest, f"fastest measured here, {times_us[fastest]:.0f} us a hop{f' ({than})' if than else ''}")
 
 
-def remember(artifact: Artifact, rows: Iterable[Mapping[str, Any]], path: Path | None = None) -> Path | None:
-    """Keep the median hop of each row of a bench; the file, or None when it cannot be written."""
+def _unmeasured(name: str, preferred: str) -> Choice:
+    if name == preferred:
+        return Choice(name, "the board's, not measured here")
+    return Choice(name, f"the board's, {preferred}, does not run here or is not in the model")
+
+
+def _not_installed(names: list[str]) -> Failure:
+    packages = " or ".join(package for name in names for package in ENGINES[name].packages)
+    remedy = " or ".join(ENGINES[name].remedy() for name in names)
+    return Failure(f"the {' or '.join(names)} engine needs {packages}, not installed", remedy=remedy)
+
+
+def remember(artifact: Artifact, rows: Iterable[Measured], path: Path | None = None) -> Path | None:
+    """Keep the rows of a bench, each in the place of its like; the file, or None when it cannot be written."""
     import json
 
     path = path or cache_file()
-    medians = [[row["engine"], row["precision"], row["hop_us"]["p50"]] for row in rows]
     kept = _read(path)
     key = _key(artifact)
-    kept.pop(key, None)
-    kept[key] = medians  # last: the newest
+    by_like = {row[:3]: row for row in (*_rows(kept.pop(key, [])), *rows)}
+    kept[key] = list(by_like.values())  # last: the newest
     while len(kept) > MOST_REMEMBERED:
         del kept[next(iter(kept))]
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -64,14 +138,10 @@ def remember(artifact: Artifact, rows: Iterable[Mapping[str, Any]], path: Path |
     return path
 
 
-def recall(artifact: Artifact, path: Path | None = None) -> dict[tuple[str, str], float]:
-    """(engine, precision) -> median hop, us, of the last bench of this artifact on this machine."""
+def recall(artifact: Artifact, path: Path | None = None) -> list[Measured]:
+    """What benches of this artifact measured on this machine."""
     kept = _read(path or cache_file())
-    try:
-        rows = kept[_key(artifact)] if kept else []
-        return {(str(engine), str(precision)): float(us) for engine, precision, us in rows}
-    except (KeyError, TypeError, ValueError):
-        return {}
+    return _rows(kept.get(_key(artifact), [])) if kept else []
 
 
 def cache_file() -> Path:
@@ -82,6 +152,14 @@ def cache_file() -> Path:
         named = os.environ.get("XDG_CACHE_HOME", "")
         folder = Path(named) if Path(named).is_absolute() else Path(os.path.expanduser("~/.cache"))
     return folder / "edge-denoise" / CACHE_FILE
+
+
+def _rows(kept: Any) -> list[Measured]:
+    """As they were remembered; none of a file that something else wrote, or an earlier version."""
+    try:
+        return [Measured(str(e), str(p), int(n), None if us is None else float(us)) for e, p, n, us in kept]
+    except (TypeError, ValueError):
+        return []
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -97,7 +175,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _key(artifact: Artifact) -> str:
     """Another processor, another model file or another version of an engine is another key."""
-    from edge_runtime.engines import ENGINES
+    from edge_runtime.machine import cpu_name  # no `--help` waits for it
 
     manifest = artifact.manifest
     packages = [package for kind in ENGINES.values() for package in kind.packages]

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge_runtime.engines import ENGINES, Engine, available, open_engine
+from edge_runtime.engines import open_engine
+from edge_runtime.engines.choice import ENGINES, available
+from edge_runtime.engines.interface import Engine
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import N_BINS, Float32Array

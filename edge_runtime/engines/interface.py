@@ -1,4 +1,4 @@
-"""The interface every model file has, whatever the engine, and what an engine checks before its first frame.
+"""What every engine is, the interface every model file has, and what an engine checks before its first frame.
 
 in   spectrum (1, 257, 1, 2) float32     <state>      as the manifest says
 out  enhanced (1, 257, 1, 2) float32     <state>_out  same shape, dtype, scale and zero point as its input
@@ -6,20 +6,50 @@ out  enhanced (1, 257, 1, 2) float32     <state>_out  same shape, dtype, scale a
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry, StateEntry
-from edge_runtime.stft import N_BINS
+from edge_runtime.stft import N_BINS, Float32Array, Repairs
 
 SPECTRUM: Final = "spectrum"
 ENHANCED: Final = "enhanced"
 SPECTRUM_SHAPE: Final = (1, N_BINS, 1, 2)
+AS_GIVEN: Final = "as given"
 
 StateArray = npt.NDArray[np.generic]
+
+
+class Engine(Protocol):
+    """A loaded model with its states, ready for the next frame. One stream; not for two threads at once."""
+
+    name: str
+    precision: str
+    package: str  # name and version of what runs the model
+    reason: str  # why it was taken
+
+    def step(self, spectrum: Float32Array, enhanced: Float32Array) -> None:
+        """Enhance one frame, (257, 2) into (257, 2), float32 and C-contiguous, and advance the states."""
+
+    def reset(self) -> None:
+        """Every state back to its start."""
+
+    def states(self) -> dict[str, StateArray]:
+        """Copies of the current states as stored."""
+
+    def set_states(self, states: dict[str, StateArray]) -> None:
+        """Continue from `states`. ValueError: a name, shape or dtype is not the model's."""
+
+
+@runtime_checkable
+class HopEngine(Protocol):
+    """An engine that does the Fourier transforms too."""
+
+    def process(self, hop: Float32Array, hop_out: Float32Array) -> Repairs:
+        """One hop in, (256,), one hop out, (256,), LATENCY_SAMPLES behind; input repaired as `denoiser.repair` does."""
 
 
 class Port(NamedTuple):

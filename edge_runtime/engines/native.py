@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime.engines.interface import StateArray
+from edge_runtime.engines.interface import AS_GIVEN, StateArray
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.native import Stream
@@ -19,6 +19,7 @@ class NativeEngine:
     """One stream."""
 
     name = "native"
+    reason = AS_GIVEN
 
     def __init__(self, stream: Stream, entry: ModelEntry, precision: str) -> None:
         if stream.precision != precision:

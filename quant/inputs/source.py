@@ -8,13 +8,13 @@ nothing named            the trained default that comes with the project
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from calibration.corpus import Corpus
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
+from edge_runtime.quiet import Progress, silent
 from edge_runtime.stft import Float32Array
 from quant.audit.counts import blank
 from quant.inputs import assets, checkpoint, trained
@@ -42,9 +42,7 @@ class Source:
     attribution: str = ""  # whose weights and sounds a trained file is made from
 
 
-def open_source(
-    path: Path | None, recipe_name: str | None, progress: Callable[[str], None] = lambda message: None
-) -> Source:
+def open_source(path: Path | None, recipe_name: str | None, progress: Progress = silent) -> Source:
     """Read what was asked for. Failure: no such file, another network, a recipe that does not fit."""
     if path is None and recipe_name is None:
         path = trained.embedded()
@@ -69,7 +67,7 @@ def require_names(chosen: Recipe, config: Config) -> None:
 
 
 def open_sounds(
-    speech: Path | None, noise: Path | None, progress: Callable[[str], None] = assets.to_stderr
+    speech: Path | None, noise: Path | None, progress: Progress = assets.to_stderr
 ) -> tuple[Corpus, Corpus]:
     """Speech and noise: the user's, or the pulled ones. Failure: see `Corpus.open` and `assets.pull`."""
     found = Corpus.open(speech or assets.speech(progress=progress))

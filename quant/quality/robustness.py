@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from edge_runtime.errors import Failure
+from edge_runtime.quiet import Progress, silent
 from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 from quant.inputs.source import open_sounds
 from quant.quality import parallel
@@ -152,7 +153,7 @@ def study(
     *,
     n_jobs: int = -1,
     scheduler: str | None = None,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = silent,
 ) -> list[Verdict]:
     """Every row of every int8 model that has a float one beside it; sounds default to the pulled ones.
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from calibration.mixing import Mix
+from edge_runtime.quiet import Progress
 from quant.build import stages
 from quant.emit.tflite.emitter import emit_tflite
 from quant.inputs.source import DEFAULT_RECIPE
@@ -25,8 +26,6 @@ from quant.ptq import quantize
 from quant.ptq.quantize import CalibrationSet
 from quant.search import validation
 from quant.search.validation import Score
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from calibration.corpus import Corpus
 from edge_runtime.errors import Failure
+from edge_runtime.quiet import Progress
 from quant.audit.counts import count
 from quant.emit.emitted import Emitted
 from quant.emit.tflite.emitter import emit_tflite
@@ -41,7 +42,6 @@ LARGE_GAIN = 0.3  # of fidelity: it uncovers losses that it had covered, so ever
 ONE_SIDED_95 = 1.645  # standard errors
 DECIDES_BY = ("edge-denoise", "ai-edge-litert", "pesq", "torch", "numpy")
 
-Progress = Callable[[str], None]
 Levels = Mapping[Group, int]
 
 

@@ -6,7 +6,6 @@ train   the float network, from a checkpoint or from scratch -> model.tar, which
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 
 from calibration.mixing import Mix
 from edge_runtime.errors import Failure
+from edge_runtime.quiet import Progress
 from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 from quant.inputs import assets, checkpoint, trained
 from quant.inputs.source import open_sounds
@@ -39,8 +39,6 @@ EXCERPT_SEED = 2**40  # no step's
 CALIBRATION_MIX = Mix()
 TRAINING_MIX = Mix(n_clips=8, clip_ms=3000, warmup_ms=0)
 FROZEN_ROLES = frozenset({"running_mean", "running_var"})
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from edge_runtime.errors import Failure
 from edge_runtime.files.sound_file import written_whole
+from edge_runtime.quiet import Progress
 from quant.network.float_model import FloatModel
 from quant.training import losses
 from quant.training.data import Batch, Sounds, batches
@@ -157,7 +158,7 @@ class Trainer:
         self.step, self.history, self.best = last["step"], History(last["history"]), last["best"]
         return True
 
-    def run(self, progress: Callable[[str], None], *, keeps_last: bool = False) -> History:
+    def run(self, progress: Progress, *, keeps_last: bool = False) -> History:
         """Train to the end or until validation stops improving; afterwards the model holds the best weights, or those
         of the last step."""
         if not self.history.rows:
@@ -211,9 +212,7 @@ class Trainer:
         loss = share * losses.hybrid(enhanced, taught) + (1 - share) * losses.hybrid(enhanced, clean)
         return loss, _snr_db(enhanced, taught)
 
-    def _validate(
-        self, train_loss: float | None, progress: Callable[[str], None], began: float, n_done: int = 0
-    ) -> None:
+    def _validate(self, train_loss: float | None, progress: Progress, began: float, n_done: int = 0) -> None:
         """Measure, keep the best, and write the run so that it can be taken up from here."""
         if not self.me.leads:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import pytest
@@ -23,9 +24,8 @@ from toy_artifact import (
     write_toy,
 )
 
-from edge_runtime import engines
 from edge_runtime.denoiser import INPUT_LIMIT, Denoiser
-from edge_runtime.engines import open_engine
+from edge_runtime.engines import choice, open_engine
 from edge_runtime.engines.golden import check_golden, load_golden, stream
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import open_artifact
@@ -177,7 +177,7 @@ def installed(monkeypatch):
     """Pretend that only these packages are installed."""
 
     def only(*packages: str) -> None:
-        monkeypatch.setattr(engines, "find_spec", lambda name: name if name in packages else None)
+        monkeypatch.setattr(choice, "find_spec", lambda name: ModuleSpec(name, None) if name in packages else None)
 
     return only
 

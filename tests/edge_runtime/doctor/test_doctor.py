@@ -82,6 +82,7 @@ MACHINES = [
     ("temperature", {ZONE.format(0): "86000"}, {}, "fail", "86 °C", "heat sink"),
     ("temperature", {ZONE.format(0): "garbage"}, {}, "ok", "no sensor", ""),
     ("throttling", {}, {}, "ok", "not reported", ""),
+    ("throttling", {FIRMWARE: "?\n"}, {}, "ok", "not reported", ""),
     ("throttling", {FIRMWARE: "0\n"}, {}, "ok", "none since", ""),
     ("throttling", {FIRMWARE: "50000\n"}, {}, "warn", "under-voltage, throttled", "power supply"),
     ("throttling", {FIRMWARE: "50005"}, {}, "fail", "now: under-voltage, throttled", "power supply"),

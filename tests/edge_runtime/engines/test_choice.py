@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -24,9 +25,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "edge-denoise" / choice.CACHE_FILE
 
 
-def rows(onnx_us: float, tflite_us: float, precision: str = "int8") -> list[dict]:
-    times = {"onnx": onnx_us, "tflite": tflite_us}
-    return [{"engine": e, "precision": precision, "hop_us": {"p50": us}} for e, us in times.items()]
+def rows(
+    onnx_us: float | None, tflite_us: float | None, precision: str = "int8", n_threads: int = 1
+) -> list[choice.Measured]:
+    times_us = {"onnx": onnx_us, "tflite": tflite_us}
+    return [choice.Measured(engine, precision, n_threads, us) for engine, us in times_us.items()]
 
 
 def test_unmeasured_it_is_the_boards():
@@ -55,9 +58,61 @@ def test_a_precision_that_was_not_measured_is_the_boards():
     assert choose(toy(), precision="int8").engine == "tflite"
 
 
+def test_a_bench_of_one_precision_keeps_the_figures_of_the_other():
+    choice.remember(toy(), rows(100, 300))
+    choice.remember(toy(), rows(200, 150, "fp32"))
+    assert [choose(toy(), precision=p).engine for p in ("int8", "fp32")] == ["onnx", "tflite"]
+
+
+def test_a_bench_replaces_what_it_measured_before():
+    choice.remember(toy(), rows(100, 300))
+    choice.remember(toy(), rows(400, 300))
+    assert choose(toy()).engine == "tflite"
+    assert sorted(choice.recall(toy())) == sorted(rows(400, 300))
+
+
+def test_what_was_measured_with_more_threads_is_taken_with_as_many():
+    choice.remember(toy(), rows(100, 300, n_threads=4))
+    assert choose(toy()) == ("tflite", "the board's, not measured here")
+    assert choose(toy(), n_threads=4).engine == "onnx"
+    choice.remember(toy(), rows(500, 300))
+    assert [choose(toy(), n_threads=n).engine for n in (1, 4)] == ["tflite", "onnx"]
+    assert [Denoiser.open(toy(), n_threads=n).engine.name for n in (1, 4)] == ["tflite", "onnx"]
+
+
+@pytest.mark.parametrize(("onnx_us", "tflite_us", "engine"), [(100, None, "onnx"), (None, 300, "tflite")])
+def test_an_engine_that_did_not_run_is_not_taken(onnx_us: float | None, tflite_us: float | None, engine: str):
+    choice.remember(toy(), rows(onnx_us, tflite_us))
+    assert choose(toy()).engine == engine
+
+
+def test_an_engine_that_did_not_run_is_taken_once_it_does():
+    choice.remember(toy(), rows(100, None))
+    choice.remember(toy(), rows(100, 50))
+    assert choose(toy()).engine == "tflite"
+
+
+def test_none_beats_a_board_s_engine_that_was_not_measured():
+    choice.remember(toy(), rows(100, None)[:1])
+    assert choose(toy()) == ("tflite", "the board's, not measured here")
+
+
+def test_a_damaged_copy_is_refused_and_moves_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    copy = tmp_path / "copy"
+    shutil.copytree(toy().directory, copy)
+    model = copy / toy().model("tflite", "int8").file
+    model.write_bytes(bytes(model.stat().st_size))
+    assert main(["bench", "--model", str(copy)]) == 1
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"{model}: changed since the build" in err
+    assert choice.recall(toy()) == []
+    assert choose(toy()).engine == "tflite"
+
+
 def test_an_engine_that_is_not_installed_is_not_taken(monkeypatch: pytest.MonkeyPatch):
     choice.remember(toy(), rows(100, 300))
-    monkeypatch.setattr("edge_runtime.engines.available", lambda: ["tflite"])
+    monkeypatch.setattr("edge_runtime.engines.choice.available", lambda: ["tflite"])
     assert choose(toy()).engine == "tflite"
 
 
@@ -68,7 +123,7 @@ def other_model() -> object:
 
 
 CHANGES = {
-    "another processor": ("edge_runtime.engines.choice.cpu_name", lambda: "another"),
+    "another processor": ("edge_runtime.machine.cpu_name", lambda: "another"),
     "another version of an engine": ("edge_runtime.engines.choice._stamp", lambda package: f"{package} newer"),
 }
 
@@ -82,18 +137,18 @@ def test_what_was_measured_elsewhere_is_not_taken(change: str, monkeypatch: pyte
 
 def test_what_was_measured_of_another_model_is_not_taken():
     choice.remember(toy(), rows(100, 300))
-    assert choice.recall(other_model()) == {}
-    assert choice.recall(toy())["onnx", "int8"] == 100
+    assert choice.recall(other_model()) == []
+    assert choice.recall(toy()) == rows(100, 300)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'{"KEY": 3}', b'{"KEY": [["onnx", "int8", null]]}'])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'{"KEY": 3}', b'{"KEY": [["onnx", "int8", 3]]}'])
 def test_a_damaged_memory_is_none(cache: Path, text: bytes):
     cache.parent.mkdir(parents=True)
     cache.write_bytes(text.replace(b"KEY", choice._key(toy()).encode()))
-    assert choice.recall(toy()) == {}
+    assert choice.recall(toy()) == []
     assert choose(toy()).engine == "tflite"
     assert choice.remember(toy(), rows(1, 2)) == cache
-    assert choice.recall(toy())["onnx", "int8"] == 1
+    assert choice.recall(toy()) == rows(1, 2)
 
 
 def test_a_memory_that_cannot_be_written_is_no_failure(cache: Path):
@@ -129,11 +184,12 @@ def test_bench_measures_all_and_auto_follows(tmp_path: Path, capfd: pytest.Captu
 
 def test_an_engine_that_dies_is_a_row(monkeypatch: pytest.MonkeyPatch):
     good = {"engine": "onnx", "precision": "int8", "hop_us": dict.fromkeys(("p50", "p95", "p99", "max", "mean"), 9.0)}
-    good |= {"frame_us": {"p50": 8.0}, "load_ms": 1.0, "rss_bytes": 2**20}
+    good |= {"frame_us": {"p50": 8.0}, "load_ms": 1.0, "rss_bytes": 2**20, "n_threads": 1}
     monkeypatch.setattr(bench, "_apart", lambda _a, e, _p, _n: (good, "") if e == "onnx" else (None, "died"))
     figures = bench.bench_all(toy(), ("int8",))
     assert figures["failed"] == [{"engine": "tflite", "precision": "int8", "error": "died"}]
     assert "tflite int8 failed: died" in compared_lines(figures)
+    assert choose(toy()).engine == "onnx"
 
 
 def test_conditions_read_what_linux_offers(tmp_path: Path):
@@ -152,7 +208,7 @@ def test_conditions_read_what_linux_offers(tmp_path: Path):
     assert figures == [81, "ondemand", 600, 1500]
     assert "81 degrees" in found["notes"][0]
     assert "ondemand" in found["notes"][1]
-    assert "under-voltage, throttled, under-voltage has occurred, throttling has occurred" in found["notes"][2]
+    assert "under-voltage, throttled; since it started under-voltage, throttled" in found["notes"][2]
 
 
 def test_conditions_of_a_machine_that_offers_nothing(tmp_path: Path):

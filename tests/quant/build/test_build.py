@@ -17,6 +17,7 @@ from calibration.mixing import Mix
 from edge_runtime.engines.golden import check_golden
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, SEALS, open_artifact
+from edge_runtime.quiet import silent
 from quant import cli
 from quant.artifact import folder as artifact
 from quant.build import stages
@@ -30,10 +31,6 @@ FILES = {
     "report.html", "report.json", "sbom.cdx.json",
 }  # fmt: skip
 MODELS = {name for name in FILES if name.startswith("model.")}
-
-
-def silent(message: str) -> None:
-    """Progress that nobody reads."""
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,6 +13,7 @@ import pytest
 from calibration.mixing import Mix
 from edge_runtime.engines.golden import check_golden
 from edge_runtime.manifest import open_artifact
+from edge_runtime.quiet import silent
 from quant.audit import compare
 from quant.build import stages
 from quant.build.stages import Settings
@@ -27,10 +28,6 @@ MORE = {"model.official.onnx", "model.official.fp32.onnx", "model.tensorrt.onnx"
 TINY = Mix(n_clips=2, clip_ms=400, warmup_ms=0)
 QUICK = trainer.Settings(steps=2, validate_every=2, n_workers=0)
 SMALL = Config(channels=12, n_dpgrnn=1, dilations=(1, 2, 4))
-
-
-def silent(message: str) -> None:
-    """Progress that nobody reads."""
 
 
 @pytest.fixture(scope="module", autouse=True)

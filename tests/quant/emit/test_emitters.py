@@ -24,8 +24,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edge_runtime.engines import Engine
 from edge_runtime.engines.golden import snr_db, stream
+from edge_runtime.engines.interface import Engine
 from edge_runtime.engines.onnx import open_model as open_onnx
 from edge_runtime.engines.tflite import TfliteEngine
 from edge_runtime.engines.tflite import open_model as open_tflite

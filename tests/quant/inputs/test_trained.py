@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import Failure
+from edge_runtime.quiet import silent
 from edge_runtime.stft import Float32Array
 from quant.artifact.stable_bytes import npy_bytes, zip_bytes
 from quant.build import stages
@@ -19,10 +20,6 @@ from quant.inputs import source, trained
 from quant.inputs.trained import Header, Trained
 from quant.int8 import recipe
 from quant.ptq.quantize import Quantized, requantize
-
-
-def silent(message: str) -> None:
-    """Progress that nobody reads."""
 
 
 @pytest.fixture(scope="module")

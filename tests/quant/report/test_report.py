@@ -23,6 +23,7 @@ import boards
 from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, digest_line, open_artifact
+from edge_runtime.quiet import silent
 from quant import cli
 from quant.artifact import folder as artifact_folder
 from quant.artifact import signing
@@ -32,10 +33,6 @@ from quant.report import measured, page, regressions, remake, schema, verdict
 
 RPI4 = msgspec.structs.replace(boards.load("rpi4"), preferred_engine="tflite")  # what the rows below are of
 Json = dict[str, Any]
-
-
-def silent(message: str) -> None:
-    """Progress that nobody reads."""
 
 
 @pytest.fixture(scope="module")

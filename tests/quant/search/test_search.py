@@ -16,6 +16,7 @@ from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from calibration.ranges import Provenance
 from edge_runtime.errors import Failure
+from edge_runtime.quiet import silent
 from quant.build import stages
 from quant.build.stages import Settings
 from quant.emit.tflite.emitter import emit_tflite
@@ -32,10 +33,6 @@ from quant.search.validation import Heard, Score
 
 BASE = Recipe("searched", (), name="searched")
 TINY = Mix(n_clips=2, clip_ms=1500, seed=1, share_clean=0, share_noise_alone=0, level_dbfs=(-30, -20))
-
-
-def silent(message: str) -> None:
-    """Progress that nobody reads."""
 
 
 # --- groups and recipes ---------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import torch
 from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from edge_runtime.errors import Failure
+from edge_runtime.quiet import silent
 from quant import cli
 from quant.inputs import trained
 from quant.network.gtcrn import param_shapes
@@ -27,10 +28,6 @@ from quant.training.trainer import History, Settings
 
 TINY = Mix(n_clips=2, clip_ms=400, warmup_ms=0)
 QUICK = Settings(steps=4, validate_every=2, n_validation_batches=1, warmup_steps=1, n_workers=0, learning_rate=1e-4)
-
-
-def silent(message: str) -> None:
-    """Progress that nobody reads."""
 
 
 @pytest.fixture(autouse=True)
