@@ -56,7 +56,7 @@ class LivePlan:
 
 
 class LiveLoop:
-    """Owns devices and chain while it runs. `open_pcm`, `sleep` and `now_ns` are the seams that tests replace."""
+    """Owns devices and chain while it runs. `open_pcm`, `sleep` and the clocks are the seams that tests replace."""
 
     def __init__(
         self,
@@ -67,9 +67,10 @@ class LiveLoop:
         tee: Sink | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now_ns: Callable[[], int] = time.perf_counter_ns,
+        cpu_ns: Callable[[], int] | None = None,
     ) -> None:
         self._plan, self._open_pcm, self._open_denoisers = plan, open_pcm, open_denoisers
-        self._status, self._tee, self._sleep, self._now_ns = status, tee, sleep, now_ns
+        self._status, self._tee, self._sleep, self._clocks = status, tee, sleep, (now_ns, cpu_ns)
         self._denoisers: Sequence[Denoiser] = ()
         self._drift = DriftControl(HOP_S)
         self._stops = False
@@ -123,7 +124,7 @@ class LiveLoop:
         if 1 < n_streams > playback.n_channels:
             what = f"has {playback.n_channels} channel(s) for {n_streams} streams"
             raise Failure(what, where=playback.device, remedy="choose fewer with --channels")
-        self._chain = Chain(capture, playback, self._denoisers, indices, status, self._tee, self._now_ns)
+        self._chain = Chain(capture, playback, self._denoisers, indices, status, self._tee, *self._clocks)
         self._in = self._capture.new_block(self._chain.n_most)
         self._n_in = round(HOP_S * capture.rate_hz)
         self._n_out = round(HOP_S * playback.rate_hz)
@@ -268,14 +269,15 @@ class LiveLoop:
             pass  # nothing was to be heard yet
         elif outcome is Outcome.XRUN and pcm.config.direction is CAPTURE:
             status.n_overruns += 1
-            self._chain.miss_deadline()
+            self._chain.blame()
         elif outcome is Outcome.XRUN:
             status.n_underruns += 1
-            self._chain.miss_deadline()
+            self._chain.blame()
         return outcome
 
     def _play_out(self) -> None:
         """What is queued is heard before the device is closed."""
-        until_ns = self._now_ns() + _DRAIN_NS
-        while self._playback.queued() > 0 and self._now_ns() < until_ns:
+        now_ns, _ = self._clocks
+        until_ns = now_ns() + _DRAIN_NS
+        while self._playback.queued() > 0 and now_ns() < until_ns:
             self._sleep(0.005)

@@ -7,6 +7,7 @@ overruns when nobody reads; playback empties one and underruns; reading and writ
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -23,20 +24,30 @@ from edge_runtime.stft import HOP_SAMPLES
 class World:
     """Virtual time, and what happens in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tick_s: float = 0.0) -> None:
         self.now_s = 0.0
+        self.computed_s = 0.0  # of it, by this process
+        self.tick_s = tick_s  # who waits is woken by a timer so coarse; 0: to the moment
         self.absent: list[tuple[float, float]] = []  # times between which devices are not there
         self.naps: list[tuple[float, float]] = []  # (at, how long) the process is not scheduled
 
     def now_ns(self) -> int:
         return round(self.now_s * 1e9)
 
+    def cpu_ns(self) -> int:
+        return round(self.computed_s * 1e9)
+
     def sleep(self, seconds: float) -> None:
         self.now_s += seconds
 
+    def compute(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.computed_s += seconds
+
     def wake_at(self, when_s: float) -> None:
         """Wait until then, or longer when a nap falls in between."""
-        self.now_s = max(self.now_s, when_s)
+        if when_s > self.now_s:
+            self.now_s = math.ceil(when_s / self.tick_s - 1e-6) * self.tick_s if self.tick_s else when_s
         while self.naps and self.naps[0][0] <= self.now_s:
             self.now_s += self.naps.pop(0)[1]
 
@@ -156,17 +167,25 @@ class FakeEngine:
 
 
 class FakeDenoiser:
-    """Half the sound, a hop late; `cost_s(world time)` is what a hop takes."""
+    """Half the sound, a hop late; `cost_s(world time)` is what a hop takes to compute, and `held_up_s` what passes
+    meanwhile for other programs' sake."""
 
-    def __init__(self, world: World, cost_s: Callable[[float], float] = lambda _: 0.0, gain: float = 0.5) -> None:
+    def __init__(
+        self,
+        world: World,
+        cost_s: Callable[[float], float] = lambda _: 0.0,
+        gain: float = 0.5,
+        held_up_s: Callable[[float], float] = lambda _: 0.0,
+    ) -> None:
         self.engine = FakeEngine()
-        self._world, self._cost_s, self._gain = world, cost_s, gain
+        self._world, self._cost_s, self._gain, self._held_up_s = world, cost_s, gain, held_up_s
         self.n_steps = self.n_resets = 0
         self._before = Mixer()
 
     def step(self, hop: np.ndarray, out: np.ndarray) -> None:
         self.n_steps += 1
-        self._world.now_s += self._cost_s(self._world.now_s)
+        self._world.sleep(self._held_up_s(self._world.now_s))
+        self._world.compute(self._cost_s(self._world.now_s))
         self._before.delay(hop)
         np.multiply(self._before.dry, self._gain, out=out)
 
@@ -205,6 +224,7 @@ def run(
         status,
         sleep=world.sleep,
         now_ns=world.now_ns,
+        cpu_ns=world.cpu_ns,
     )
     loop.run()
     return status

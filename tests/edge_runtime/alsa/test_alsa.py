@@ -83,7 +83,7 @@ pcm.one_rate {{ type plug slave {{ pcm "null" rate 44100 format S16_LE channels 
 
 READ_ALL = """
 import sys, numpy as np
-from edge_runtime.alsa import *
+from edge_runtime.alsa.device import *
 with open_pcm("microphone", CAPTURE, Wish(16000, "S16_LE", 1)) as pcm:
     block = pcm.new_block(256)
     pcm.start()

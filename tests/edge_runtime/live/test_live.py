@@ -177,6 +177,52 @@ def test_a_denoiser_that_never_keeps_up_rests_ever_longer():
     assert slow.n_steps < 40
 
 
+def naps(each_s: float, nap_s: float, until_s: float) -> list[tuple[float, float]]:
+    """A process that is not scheduled for so long, again and again."""
+    return [(2 + each_s * k, nap_s) for k in range(round((until_s - 2) / each_s))]
+
+
+XRUNS = [(each_s, nap_s) for each_s in (0.3, 1.0, 1.9, 2.1, 5.0) for nap_s in (0.040, 0.200)]
+
+
+@pytest.mark.parametrize(("each_s", "nap_s"), XRUNS)
+def test_a_hop_in_time_is_denoised_however_many_xruns_there_are(each_s, nap_s):
+    """Nothing but scheduling breaks this stream: computing takes a hundredth of a hop."""
+    world = World()
+    world.naps = naps(each_s, nap_s, 60.0)
+    denoiser = FakeDenoiser(world, cost_s=lambda _: 0.00016)
+    status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 60.0, [denoiser])
+    assert status.n_overruns + status.n_underruns >= 10
+    assert (status.n_overloads, status.n_missed) == (0, 0)
+    assert denoiser.n_steps == status.n_hops
+
+
+def test_a_hop_held_up_by_other_programs_is_late_but_no_overload():
+    world = World()
+    denoiser = FakeDenoiser(world, cost_s=lambda _: 0.00016, held_up_s=lambda now_s: 0.020 if now_s % 0.5 < 0.1 else 0)
+    status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 30.0, [denoiser])
+    assert status.n_missed > 50
+    assert status.n_overloads == 0
+    assert denoiser.n_steps == status.n_hops
+
+
+def test_xruns_after_a_computation_of_a_good_part_of_the_hop_are_an_overload():
+    world = World()
+    world.naps = naps(0.2, 0.040, 10.0)
+    slow = FakeDenoiser(world, cost_s=lambda _: 0.012)
+    status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 10.0, [slow])
+    assert status.n_overloads >= 1
+    assert status.n_missed == 0
+
+
+def test_a_hop_too_slow_now_and_then_is_no_overload():
+    world = World()
+    seldom = FakeDenoiser(world, cost_s=lambda now_s: 0.017 if now_s % 1.0 < 0.016 else 0.001)
+    status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 60.0, [seldom])
+    assert status.n_missed >= 50
+    assert status.n_overloads == 0
+
+
 def test_channels_are_denoised_apart_and_mixed_on_demand():
     world = World()
     sound = noise(3)
