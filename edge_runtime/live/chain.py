@@ -27,7 +27,7 @@ from edge_runtime.live.status import OVERLOADED, RUNNING, Status
 from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, SAMPLE_RATE_HZ, Float32Array
 
 HOP_NS: Final = 1_000_000_000 * HOP_SAMPLES // SAMPLE_RATE_HZ
-GOOD_PART_NS: Final = HOP_NS // 2  # of computing: a rest gives the devices time back; below it, it would give too little
+GOOD_PART_NS: Final = HOP_NS // 2  # of computing; where it takes less, a rest would give too little time back
 _MOST_CHANNELS: Final = 64
 WARM_UP_HOPS: Final = 8  # after a reset the denoiser runs unheard: it must find its states
 
@@ -222,10 +222,15 @@ class Chain:
         if not self._was_missed:
             self.overload.met()
 
+    @property
+    def is_to_blame(self) -> bool:
+        """Computing the last hop took a good part of its time."""
+        return self._computed_ns >= GOOD_PART_NS
+
     def blame(self) -> None:
         """A hop was late, or a device had an xrun: a miss if computing took a good part of the hop. One too many, and
         the denoiser rests. An xrun that it did not make would not end by its rest."""
-        if self._was_missed or self._computed_ns < GOOD_PART_NS or self.overload.is_resting:
+        if self._was_missed or not self.is_to_blame or self.overload.is_resting:
             return
         self._was_missed = True
         if self.overload.missed():

@@ -67,27 +67,30 @@ class FakeDevice:
         n_channels: int = 1,
         clock: float = 1.0,
         period: int | None = None,
+        buffer: int | None = None,
         sound: Callable[[int, int], np.ndarray] | None = None,
     ) -> None:
         self.world, self.rate_hz, self.n_channels, self.clock = world, rate_hz, n_channels, clock
         self.format = FORMATS[sample_format]
         self.period = period or round(rate_hz * HOP_SAMPLES / 16_000)
+        self.buffer = buffer  # the one it has; None: as is wished, four periods at least
         self.sound = sound  # capture: pcm_frames (start, n) -> (n_channels, n)
         self.played: list[tuple[float, np.ndarray]] = []  # (world time of the first, (n, n_channels) raw)
 
-    def open(self, direction: Direction, _wish: Wish) -> FakePcm:
+    def open(self, direction: Direction, wish: Wish) -> FakePcm:
         if not self.world.is_plugged:
             raise Failure(f"{direction} cannot be opened (No such device)", where="fake", remedy="plug it in")
-        return FakePcm(self, direction)
+        wished = max(4 * self.period, round(wish.least_buffer_ms * self.rate_hz / 1000))
+        return FakePcm(self, direction, self.buffer or wished)
 
 
 class FakePcm:
     """One opening of a device: the methods of `alsa_pcm.Pcm`."""
 
-    def __init__(self, device: FakeDevice, direction: Direction) -> None:
+    def __init__(self, device: FakeDevice, direction: Direction, buffer: int) -> None:
         self.device, self.world = device, device.world
         self.config = PcmConfig(
-            "fake", direction, device.rate_hz, device.format, device.n_channels, device.period, 4 * device.period
+            "fake", direction, device.rate_hz, device.format, device.n_channels, device.period, buffer
         )
         self.last_errno = 0
         self._hz = device.rate_hz * device.clock  # in the world's seconds
