@@ -155,7 +155,8 @@ class _Configuring:
         rate_hz = self._choose_rate(wish.rate_hz)
         n_channels = self._choose_channels(wish.n_channels, wish.n_channels_near)
         period = self._near("set_period_size_near", c_ulong(round(wish.period_ms * rate_hz / 1000)), None)
-        buffer = self._near("set_buffer_size_near", c_ulong(period * wish.n_periods))
+        n_buffer = max(period * wish.n_periods, round(wish.least_buffer_ms * rate_hz / 1000))
+        buffer = self._near("set_buffer_size_near", c_ulong(n_buffer))
         self._check(f"refuses {sample_format.name}, {n_channels} x {rate_hz} Hz", self._call("snd_pcm_hw_params"))
         self._software_params(period)
         self._handed_over = True

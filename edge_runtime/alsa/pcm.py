@@ -75,6 +75,7 @@ class Wish:
     n_channels_near: int = 1  # where n_channels leaves the choice
     period_ms: float = 16.0
     n_periods: int = 4
+    least_buffer_ms: float = 0.0  # where n_periods come to less
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ drift           two clocks
 overload        when the board cannot keep up
 realtime        priority and locked memory
 status          what it is doing, in numbers
+margin          the sound that playback keeps in reserve
 chain           everything between capture and playback
 loop            the thread
 tee             both sides into files

@@ -43,6 +43,11 @@ class DriftControl:
         self.ratio = 1.0 + self._integral
 
     @property
+    def difference(self) -> float:
+        """Of the clocks, as far as it is known: capture's is faster by this part. The ratio also mends what is late."""
+        return self._integral
+
+    @property
     def is_lost(self) -> bool:
         """More is missing or too much than steering could mend in good time."""
         return self._n_seen >= len(self._recent_s) and abs(self.on_the_way_s - self.target_s) > LOST_S

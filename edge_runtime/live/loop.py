@@ -1,7 +1,7 @@
 """The live loop: one thread that reads a hop, denoises it, writes it, and mends what breaks on the way.
 
     open -> settle (both clocks run on silence, then playback is left with the margin) -> a cycle a hop
-      xrun, suspend, lost track     count it, start again
+      xrun, suspend, lost track     count it, start again; with more margin where it was too small
       disconnected, stalled         count it, close, wait, open again
       overload                      the chain rests its denoiser
 
@@ -24,6 +24,7 @@ from edge_runtime.denoiser import Denoiser
 from edge_runtime.errors import Failure
 from edge_runtime.live.chain import Chain, Channels, Sink
 from edge_runtime.live.drift import DriftControl
+from edge_runtime.live.margin import Margin
 from edge_runtime.live.realtime import give_back_priority
 from edge_runtime.live.status import OVERLOADED, RUNNING, STOPPED, WAITING, Status
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
@@ -56,7 +57,7 @@ class LivePlan:
 
 
 class LiveLoop:
-    """Owns devices and chain while it runs. `open_pcm`, `sleep` and `now_ns` are the seams that tests replace."""
+    """Owns devices and chain while it runs. `open_pcm`, `sleep` and the clocks are the seams that tests replace."""
 
     def __init__(
         self,
@@ -67,11 +68,12 @@ class LiveLoop:
         tee: Sink | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now_ns: Callable[[], int] = time.perf_counter_ns,
+        cpu_ns: Callable[[], int] | None = None,
     ) -> None:
         self._plan, self._open_pcm, self._open_denoisers = plan, open_pcm, open_denoisers
-        self._status, self._tee, self._sleep, self._now_ns = status, tee, sleep, now_ns
+        self._status, self._tee, self._sleep, self._clocks = status, tee, sleep, (now_ns, cpu_ns)
         self._denoisers: Sequence[Denoiser] = ()
-        self._drift = DriftControl(HOP_S)
+        self._drift, self._margin = DriftControl(HOP_S), Margin(plan.margin_ms)
         self._stops = False
         self._n_last = None if plan.seconds is None else round(plan.seconds / HOP_S)
 
@@ -108,11 +110,13 @@ class LiveLoop:
     def _open(self) -> None:
         """Devices, and the chain between them; nothing stays open after a Failure."""
         plan = self._plan
+        buffer_ms = self._margin.buffer_ms(plan.playback_wish.period_ms)
         with ExitStack() as undo:
-            self._capture = self._open_pcm(plan.capture, CAPTURE, plan.capture_wish)
+            wish = replace(plan.capture_wish, least_buffer_ms=buffer_ms)
+            self._capture = self._open_pcm(plan.capture, CAPTURE, wish)
             undo.callback(self._capture.close)
             indices = plan.channels.indices(self._capture.config.n_channels, plan.capture)
-            wish = replace(plan.playback_wish, n_channels_near=plan.channels.n_streams)
+            wish = replace(plan.playback_wish, n_channels_near=plan.channels.n_streams, least_buffer_ms=buffer_ms)
             self._playback = self._open_pcm(plan.playback, PLAYBACK, wish)
             undo.callback(self._playback.close)
             self._make_chain(indices, plan.channels.n_streams)
@@ -123,13 +127,13 @@ class LiveLoop:
         if 1 < n_streams > playback.n_channels:
             what = f"has {playback.n_channels} channel(s) for {n_streams} streams"
             raise Failure(what, where=playback.device, remedy="choose fewer with --channels")
-        self._chain = Chain(capture, playback, self._denoisers, indices, status, self._tee, self._now_ns)
+        self._chain = Chain(capture, playback, self._denoisers, indices, status, self._tee, *self._clocks)
         self._in = self._capture.new_block(self._chain.n_most)
         self._n_in = round(HOP_S * capture.rate_hz)
         self._n_out = round(HOP_S * playback.rate_hz)
         self._out = self._playback.new_block(3 * self._n_out)
         self._silence = self._playback.new_block(playback.buffer_pcm_frames)
-        self._margin = self._margin_pcm_frames()
+        self._margin.fit(capture, playback)
         status.capture, status.playback = str(capture), str(playback)
         status.engine = f"{self._denoisers[0].engine.name} {self._denoisers[0].engine.precision}"
         status.chain_ms = 1000 * (HOP_S + self._chain.delay_s)
@@ -139,19 +143,15 @@ class LiveLoop:
         both = self._capture, self._playback
         self._first_steps = ((both[0].prepare, both[0]), (both[1].prepare, both[1]), (both[0].start, both[0]))
 
-    def _margin_pcm_frames(self) -> int:
-        """The margin, and what a device moves at once beyond a hop."""
-        capture, playback = self._capture.config, self._playback.config
-        bulk_s = sum(max(0.0, c.period_pcm_frames / c.rate_hz - HOP_S) for c in (capture, playback))
-        margin = round((self._plan.margin_ms / 1000 + bulk_s) * playback.rate_hz)
-        return min(margin, playback.buffer_pcm_frames - 2 * self._n_out)
-
     def _stream(self) -> None:
         """Cycle until the end, or until a device must be opened again."""
         status, n_futile = self._status, 0
         while n_futile < _FUTILE_STARTS:
-            self._n_reads = 0
+            n_before, self._n_reads, self._ran_dry = status.n_hops, 0, False
+            status.margin_ms, status.notes = self._margin.ms, status.notes | {"margin": self._margin.note}
             outcome = self._start()
+            if outcome is not Outcome.DONE and not self._is_settled:
+                status.n_starts += 1
             while outcome is Outcome.DONE and not self._is_done:
                 outcome = self._cycle()
             if self._is_done:
@@ -163,27 +163,22 @@ class LiveLoop:
                 status.n_stalls += 1
                 return
             n_futile = 0 if self._n_reads else n_futile + 1
+            self._margin.ended(status.n_hops - n_before, self._ran_dry)
         status.n_disconnects += 1
 
     def _start(self) -> Outcome:
         """Both clocks run, the first hop is written, and playback holds the margin besides."""
-        self._drift.restart(self._margin / self._playback.config.rate_hz)
+        self._drift.restart(self._margin.pcm_frames / self._playback.config.rate_hz)
         for step, pcm in self._first_steps:
             if (outcome := step()) is not Outcome.DONE:
                 return self._counted(outcome, pcm)
         if not self._is_settled and (outcome := self._settle()) is not Outcome.DONE:
-            self._status.n_starts += 1
             return outcome
         n_late = self._chain.n_wanted - self._n_in
         if (outcome := self._read()) is not Outcome.DONE:
             return outcome
-        n = self._chain.push(self._in[: self._n_read], self._out)
-        n_lead = self._n_out - n
-        if self._is_settled:
-            n_lead += self._margin
-        else:
-            n_lead += round(n_late * self._playback.config.rate_hz / self._capture.config.rate_hz)
-        for block, size in ((self._silence, max(0, n_lead)), (self._out, n)):
+        n, n_lead = self._first_hop(n_late)
+        for block, size in ((self._silence, n_lead), (self._out, n)):
             if (outcome := self._written(block, size)) is not Outcome.DONE:
                 return outcome
         self._status.waiting_for = ""
@@ -192,6 +187,21 @@ class LiveLoop:
             return self._counted(self._playback.start(), self._playback)
         self._is_settled = True
         return outcome
+
+    def _first_hop(self, n_late: int) -> tuple[int, int]:
+        """pcm_frames of it in `_out`, and of the silence before it. Playback that stands still gets the margin, less
+        what capture holds already: it would be on the way as well. Running, it was left with it by `_settle`."""
+        capture_hz, playback_hz = self._capture.config.rate_hz, self._playback.config.rate_hz
+        now_ns, _ = self._clocks
+        held_s, read_ns = self._capture.available() / capture_hz, now_ns()
+        n = self._chain.push(self._in[: self._n_read], self._out)
+        n_lead = self._n_out - n
+        if self._is_settled:
+            held_s += (now_ns() - read_ns) / 1e9
+            n_lead += self._margin.pcm_frames - round(held_s * playback_hz)
+        else:
+            n_lead += round(n_late * playback_hz / capture_hz)
+        return n, max(0, n_lead)
 
     def _settle(self) -> Outcome:
         """Silence through both devices until they run evenly; then playback falls, or is filled, to the margin."""
@@ -206,7 +216,7 @@ class LiveLoop:
             if (outcome := self._read(self._n_in)) is not Outcome.DONE:
                 return outcome
             n_hops -= 1
-            n_excess = round(self._on_the_way_s() * self._playback.config.rate_hz) - self._margin
+            n_excess = round(self._on_the_way_s() * self._playback.config.rate_hz) - self._margin.pcm_frames
             n = self._n_out if n_hops > 0 else max(0, self._n_out - n_excess)
             if (outcome := self._written(self._silence, n)) is not Outcome.DONE:
                 return outcome
@@ -243,7 +253,7 @@ class LiveLoop:
         if not self._is_timed:
             return Outcome.DONE
         self._chain.ratio = drift.update(on_the_way_s)
-        status.drift_ppm, status.drift_is_corrected = 1e6 * (drift.ratio - 1), drift.is_active
+        status.drift_ppm, status.drift_is_corrected = 1e6 * drift.difference, drift.is_active
         if drift.is_lost:
             status.n_resyncs += 1
             return Outcome.XRUN
@@ -264,18 +274,18 @@ class LiveLoop:
         status = self._status
         if outcome is Outcome.SUSPENDED:
             status.n_suspends += 1
-        elif outcome is Outcome.XRUN and not self._is_settled:
-            pass  # nothing was to be heard yet
-        elif outcome is Outcome.XRUN and pcm.config.direction is CAPTURE:
-            status.n_overruns += 1
-            self._chain.miss_deadline()
         elif outcome is Outcome.XRUN:
-            status.n_underruns += 1
-            self._chain.miss_deadline()
+            is_playback = pcm.config.direction is PLAYBACK
+            self._ran_dry = is_playback and not self._chain.is_to_blame
+            if self._is_settled:  # before that nothing was to be heard
+                status.n_underruns += is_playback
+                status.n_overruns += not is_playback
+                self._chain.blame()
         return outcome
 
     def _play_out(self) -> None:
         """What is queued is heard before the device is closed."""
-        until_ns = self._now_ns() + _DRAIN_NS
-        while self._playback.queued() > 0 and self._now_ns() < until_ns:
+        now_ns, _ = self._clocks
+        until_ns = now_ns() + _DRAIN_NS
+        while self._playback.queued() > 0 and now_ns() < until_ns:
             self._sleep(0.005)

@@ -46,7 +46,7 @@ def run_live(
 ) -> dict[str, Any]:
     """Until the plan's end, a signal or `q`; returns the last status. Failure: it could not begin, or cannot go on."""
     tee = Tee(tee_prefix, plan.channels.n_streams) if tee_prefix is not None else None
-    loop = LiveLoop(plan, device.open_pcm, open_denoisers, status, tee)
+    loop = LiveLoop(plan, device.open_pcm, open_denoisers, status, tee, cpu_ns=time.process_time_ns)
     view = View(sys.stdout, as_json=as_json, is_terminal=sys.stdout.isatty() and not as_json)
     with ExitStack() as stack:
         if tee is not None:

@@ -42,6 +42,8 @@ class Status:
         self.chain_ms = 0.0  # the part of the latency that no device holds
         self.drift_ppm = 0.0
         self.drift_is_corrected = False
+        self.margin_ms = 0.0  # that playback keeps, whatever was asked
+        self.notes: dict[str, str] = {}  # what the person should know, by what it is about; replaced whole
         self.tee = ""
         self._frame_ns = np.zeros(N_RECENT, np.int64)
 
@@ -87,5 +89,7 @@ class Status:
             "missed_deadlines": self.n_missed,
             "overloads": self.n_overloads,
             "repaired_samples": self.n_repaired,
+            "margin_ms": round(self.margin_ms, 2),
+            "notes": [note for note in self.notes.values() if note],
             "tee": self.tee or None,
         }

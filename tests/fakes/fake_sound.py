@@ -7,6 +7,7 @@ overruns when nobody reads; playback empties one and underruns; reading and writ
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -23,20 +24,30 @@ from edge_runtime.stft import HOP_SAMPLES
 class World:
     """Virtual time, and what happens in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tick_s: float = 0.0) -> None:
         self.now_s = 0.0
+        self.computed_s = 0.0  # of it, by this process
+        self.tick_s = tick_s  # who waits is woken by a timer so coarse; 0: to the moment
         self.absent: list[tuple[float, float]] = []  # times between which devices are not there
         self.naps: list[tuple[float, float]] = []  # (at, how long) the process is not scheduled
 
     def now_ns(self) -> int:
         return round(self.now_s * 1e9)
 
+    def cpu_ns(self) -> int:
+        return round(self.computed_s * 1e9)
+
     def sleep(self, seconds: float) -> None:
         self.now_s += seconds
 
+    def compute(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.computed_s += seconds
+
     def wake_at(self, when_s: float) -> None:
         """Wait until then, or longer when a nap falls in between."""
-        self.now_s = max(self.now_s, when_s)
+        if when_s > self.now_s:
+            self.now_s = math.ceil(when_s / self.tick_s - 1e-6) * self.tick_s if self.tick_s else when_s
         while self.naps and self.naps[0][0] <= self.now_s:
             self.now_s += self.naps.pop(0)[1]
 
@@ -56,27 +67,30 @@ class FakeDevice:
         n_channels: int = 1,
         clock: float = 1.0,
         period: int | None = None,
+        buffer: int | None = None,
         sound: Callable[[int, int], np.ndarray] | None = None,
     ) -> None:
         self.world, self.rate_hz, self.n_channels, self.clock = world, rate_hz, n_channels, clock
         self.format = FORMATS[sample_format]
         self.period = period or round(rate_hz * HOP_SAMPLES / 16_000)
+        self.buffer = buffer  # the one it has; None: as is wished, four periods at least
         self.sound = sound  # capture: pcm_frames (start, n) -> (n_channels, n)
         self.played: list[tuple[float, np.ndarray]] = []  # (world time of the first, (n, n_channels) raw)
 
-    def open(self, direction: Direction, _wish: Wish) -> FakePcm:
+    def open(self, direction: Direction, wish: Wish) -> FakePcm:
         if not self.world.is_plugged:
             raise Failure(f"{direction} cannot be opened (No such device)", where="fake", remedy="plug it in")
-        return FakePcm(self, direction)
+        wished = max(4 * self.period, round(wish.least_buffer_ms * self.rate_hz / 1000))
+        return FakePcm(self, direction, self.buffer or wished)
 
 
 class FakePcm:
     """One opening of a device: the methods of `alsa_pcm.Pcm`."""
 
-    def __init__(self, device: FakeDevice, direction: Direction) -> None:
+    def __init__(self, device: FakeDevice, direction: Direction, buffer: int) -> None:
         self.device, self.world = device, device.world
         self.config = PcmConfig(
-            "fake", direction, device.rate_hz, device.format, device.n_channels, device.period, 4 * device.period
+            "fake", direction, device.rate_hz, device.format, device.n_channels, device.period, buffer
         )
         self.last_errno = 0
         self._hz = device.rate_hz * device.clock  # in the world's seconds
@@ -156,17 +170,25 @@ class FakeEngine:
 
 
 class FakeDenoiser:
-    """Half the sound, a hop late; `cost_s(world time)` is what a hop takes."""
+    """Half the sound, a hop late; `cost_s(world time)` is what a hop takes to compute, and `held_up_s` what passes
+    meanwhile for other programs' sake."""
 
-    def __init__(self, world: World, cost_s: Callable[[float], float] = lambda _: 0.0, gain: float = 0.5) -> None:
+    def __init__(
+        self,
+        world: World,
+        cost_s: Callable[[float], float] = lambda _: 0.0,
+        gain: float = 0.5,
+        held_up_s: Callable[[float], float] = lambda _: 0.0,
+    ) -> None:
         self.engine = FakeEngine()
-        self._world, self._cost_s, self._gain = world, cost_s, gain
+        self._world, self._cost_s, self._gain, self._held_up_s = world, cost_s, gain, held_up_s
         self.n_steps = self.n_resets = 0
         self._before = Mixer()
 
     def step(self, hop: np.ndarray, out: np.ndarray) -> None:
         self.n_steps += 1
-        self._world.now_s += self._cost_s(self._world.now_s)
+        self._world.sleep(self._held_up_s(self._world.now_s))
+        self._world.compute(self._cost_s(self._world.now_s))
         self._before.delay(hop)
         np.multiply(self._before.dry, self._gain, out=out)
 
@@ -205,6 +227,7 @@ def run(
         status,
         sleep=world.sleep,
         now_ns=world.now_ns,
+        cpu_ns=world.cpu_ns,
     )
     loop.run()
     return status

@@ -39,6 +39,12 @@ def test_without_a_wish_a_device_runs_at_16_khz_mono_in_its_finest_format():
 
 
 @needs_libasound
+def test_a_buffer_holds_no_less_than_is_wished():
+    with alsa.open_pcm("null", PLAYBACK, Wish(period_ms=4, n_periods=2, least_buffer_ms=100)) as pcm:
+        assert (pcm.config.period_pcm_frames, pcm.config.buffer_pcm_frames) == (64, 1600)
+
+
+@needs_libasound
 def test_closing_twice_is_allowed():
     pcm = alsa.open_pcm("null", CAPTURE)
     pcm.close()

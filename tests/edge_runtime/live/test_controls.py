@@ -271,10 +271,11 @@ def test_too_many_misses_make_a_rest_and_rests_grow():
     assert rests[-1] == LONGEST_REST_HOPS
 
 
-def test_rare_misses_are_forgotten():
+@given(st.lists(st.integers(FORGET_HOPS, 3 * FORGET_HOPS), min_size=1, max_size=60))
+def test_rare_misses_never_rest_the_denoiser(apart):
     overload = Overload()
-    for _ in range(20):
+    for n_hops in apart:
         assert not overload.missed()
-        for _ in range(FORGET_HOPS):
+        for _ in range(n_hops):
             overload.met()
     assert not overload.is_resting

@@ -129,6 +129,80 @@ def test_a_late_process_is_counted_and_catches_up(nap_s, overruns, underruns):
     assert true_latency_ms(capture, playback, from_s=7.0) == pytest.approx(45.0, abs=0.1)
 
 
+@pytest.mark.parametrize("cost_s", [0.0, 0.0004, 0.005])
+@pytest.mark.parametrize("tick_s", [0.0, 0.005])
+@pytest.mark.parametrize("nap_s", [0.040, 0.200, 5.0])
+def test_latency_is_the_same_after_an_xrun_and_one_clock_is_no_drift(tick_s, cost_s, nap_s):
+    world = World(tick_s)
+    world.naps = [(5.0, nap_s)]
+    capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
+    status = run(world, capture, playback, 9.0, [FakeDenoiser(world, cost_s=lambda _: cost_s)], margin_ms=16.0)
+    assert status.n_overruns + status.n_underruns == 1
+    assert (status.drift_ppm, status.drift_is_corrected) == (0.0, False)
+    for from_s in (2.0, 5.2 + nap_s, 7.0 + nap_s):
+        assert true_latency_ms(capture, playback, from_s=from_s) == pytest.approx(49.0, abs=0.1)
+    assert status.latency_ms == pytest.approx(49.0, abs=0.1)
+
+
+MARGINS = [(tick_ms, margin_ms) for tick_ms in (0, 5, 7, 10) for margin_ms in (0, 1, 3, 5, 12)]
+
+
+@pytest.mark.parametrize(("tick_ms", "margin_ms"), MARGINS)
+def test_a_margin_below_the_cards_timer_is_raised_until_it_runs_and_that_is_said(tick_ms, margin_ms):
+    """Such a stream once ran for ever without a sound."""
+    world = World(tick_ms / 1000)
+    denoiser = FakeDenoiser(world, cost_s=lambda _: 0.0004)
+    status = run(
+        world, FakeDevice(world, sound=noise()), FakeDevice(world), 6.0, [denoiser], margin_ms=float(margin_ms)
+    )
+    assert world.now_s < 6.0 + 2.0
+    assert status.n_underruns <= 2 + 2 * tick_ms / 4
+    said = status.snapshot()["notes"]
+    if status.margin_ms == margin_ms:
+        assert said == []
+    else:
+        assert said == [f"margin {status.margin_ms:.0f} ms, not {margin_ms}: with less, playback ran dry at once"]
+        assert margin_ms < status.margin_ms <= max(tick_ms, margin_ms) + 4
+    assert status.latency_ms == pytest.approx(33.0 + status.margin_ms, abs=0.2)
+
+
+BUFFERS = [
+    # (pcm_frames of playback's buffer, margin asked, margin had, what is said)
+    (None, 12.0, 12.0, []),
+    (None, 200.0, 200.0, []),  # a device that can is asked for a larger buffer
+    (1024, 12.0, 12.0, []),
+    (1024, 200.0, 32.0, ["margin 32 ms, not 200: that is all that playback's buffer holds; give it more with --peri"]),
+    (640, 12.0, 8.0, ["margin 8 ms, not 12: that is all that playback's buffer holds; give it more with --periods"]),
+]
+
+
+@pytest.mark.parametrize(("buffer", "margin_ms", "had_ms", "said"), BUFFERS)
+def test_a_margin_that_no_buffer_holds_is_cut_and_that_is_said(buffer, margin_ms, had_ms, said):
+    world = World()
+    playback = FakeDevice(world, buffer=buffer)
+    status = run(world, FakeDevice(world, sound=noise()), playback, 4.0, margin_ms=margin_ms)
+    assert status.margin_ms == had_ms
+    assert [note[:85] for note in status.snapshot()["notes"]] == [note[:85] for note in said]
+    assert (status.n_underruns, status.n_starts) == (0, 0)
+    assert status.latency_ms == pytest.approx(33.0 + had_ms, abs=0.1)
+
+
+REFUSED = [
+    (0.0, 256, 12.0, "fake: playback's buffer holds 16 ms of sound, a stream needs 36; give it more with --periods"),
+    (0.0, 512, 0.0, "fake: playback's buffer holds 32 ms of sound, a stream needs 36; give it more with --periods"),
+    (0.022, 580, 0.0, "fake: playback's buffer holds 36 ms of sound, and runs dry at once, again and again; give it"),
+]
+
+
+@pytest.mark.parametrize(("tick_s", "buffer", "margin_ms", "message"), REFUSED)
+def test_a_buffer_in_which_no_margin_runs_is_refused(tick_s, buffer, margin_ms, message):
+    world = World(tick_s)
+    with pytest.raises(Failure) as failure:
+        run(world, FakeDevice(world, sound=noise()), FakeDevice(world, buffer=buffer), 4.0, margin_ms=margin_ms)
+    assert str(failure.value).startswith(message)
+    assert world.now_s < 20
+
+
 def test_a_device_that_is_unplugged_is_awaited():
     world = World()
     world.absent = [(3.0, 8.0)]
@@ -175,6 +249,52 @@ def test_a_denoiser_that_never_keeps_up_rests_ever_longer():
     status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 60.0, [slow])
     assert 3 <= status.n_overloads <= 5
     assert slow.n_steps < 40
+
+
+def naps(each_s: float, nap_s: float, until_s: float) -> list[tuple[float, float]]:
+    """A process that is not scheduled for so long, again and again."""
+    return [(2 + each_s * k, nap_s) for k in range(round((until_s - 2) / each_s))]
+
+
+XRUNS = [(each_s, nap_s) for each_s in (0.3, 1.0, 1.9, 2.1, 5.0) for nap_s in (0.040, 0.200)]
+
+
+@pytest.mark.parametrize(("each_s", "nap_s"), XRUNS)
+def test_a_hop_in_time_is_denoised_however_many_xruns_there_are(each_s, nap_s):
+    """Nothing but scheduling breaks this stream: computing takes a hundredth of a hop."""
+    world = World()
+    world.naps = naps(each_s, nap_s, 60.0)
+    denoiser = FakeDenoiser(world, cost_s=lambda _: 0.00016)
+    status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 60.0, [denoiser])
+    assert status.n_overruns + status.n_underruns >= 10
+    assert (status.n_overloads, status.n_missed) == (0, 0)
+    assert denoiser.n_steps == status.n_hops
+
+
+def test_a_hop_held_up_by_other_programs_is_late_but_no_overload():
+    world = World()
+    denoiser = FakeDenoiser(world, cost_s=lambda _: 0.00016, held_up_s=lambda now_s: 0.020 if now_s % 0.5 < 0.1 else 0)
+    status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 30.0, [denoiser])
+    assert status.n_missed > 50
+    assert status.n_overloads == 0
+    assert denoiser.n_steps == status.n_hops
+
+
+def test_xruns_after_a_computation_of_a_good_part_of_the_hop_are_an_overload():
+    world = World()
+    world.naps = naps(0.2, 0.040, 10.0)
+    slow = FakeDenoiser(world, cost_s=lambda _: 0.012)
+    status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 10.0, [slow])
+    assert status.n_overloads >= 1
+    assert status.n_missed == 0
+
+
+def test_a_hop_too_slow_now_and_then_is_no_overload():
+    world = World()
+    seldom = FakeDenoiser(world, cost_s=lambda now_s: 0.017 if now_s % 1.0 < 0.016 else 0.001)
+    status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 60.0, [seldom])
+    assert status.n_missed >= 50
+    assert status.n_overloads == 0
 
 
 def test_channels_are_denoised_apart_and_mixed_on_demand():
