@@ -1,10 +1,14 @@
 # The whole manual: make setup | demo | check | test | bench | wheels
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(or $(firstword $(foreach v,3.11 3.12 3.13 3.14 3.10,$(shell command -v python$(v)))),python3)
 VENV := .venv
+TORCH := torch==2.13.0
+# Where the default index has a CUDA build alone: PyTorch's own index of CPU builds. Yours: make TORCH_CPU_INDEX=URL
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 # Debian keeps these apart from Python itself: venv with pip, and the headers that PESQ is compiled with.
+IS_FIT := import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))
 IS_WHOLE := import ensurepip, sysconfig; open(sysconfig.get_path("include") + "/Python.h")
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
@@ -13,19 +17,26 @@ APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 setup: $(VENV)/.ready
 
 # In steps, so that each failure has its own line of remedy.
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/.torch
+	@$(PIP) --editable ".[build,eval,dev]" || { \
+	  echo "make: error: a package is missing, see pip's lines above; PESQ is compiled (Debian: apt install gcc" \
+	    "python3-dev)"; exit 1; } >&2
+	@touch $@
+
+# PyTorch first and alone: where its CUDA build is the only one, that must be found before anything else is fetched.
+$(VENV)/.torch: constraints.txt
+	@$(PYTHON) -c '$(IS_FIT)' 2>/dev/null || { \
+	  echo "make: error: $(PYTHON) is not there or not Python 3.10 to 3.14; name one: make PYTHON=python3.11"; exit 1; } >&2
 	@echo "setting up $(VENV): a minute or a few"
 	@$(PYTHON) -c '$(IS_WHOLE)' 2>/dev/null || { echo "installing Debian's python3-venv and python3-dev"; \
 	  $(APT) update && $(APT) --yes install --no-install-recommends python3-venv python3-dev >/dev/null; } || true
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { \
 	  echo "make: error: no virtual environment; install Python's venv (Debian: apt install python3-venv)"; exit 1; } >&2
-	@$(PIP) torch==2.13.0 || { \
-	  echo "make: error: no torch 2.13.0 without CUDA; name an index with its CPU build in PIP_EXTRA_INDEX_URL, or a" \
-	    "folder with its wheel in PIP_FIND_LINKS, or install that wheel with $(BIN)/pip, and run make again"; \
-	  exit 1; } >&2
-	@$(PIP) --editable ".[build,train,eval,dev]" || { \
-	  echo "make: error: a package is missing, see pip's lines above; PESQ is compiled (Debian: apt install gcc" \
-	    "python3-dev)"; exit 1; } >&2
+	@$(PIP) $(TORCH) 2>$(VENV)/torch.log || { \
+	  echo "pip's index has no CPU build of $(TORCH); trying $(TORCH_CPU_INDEX)"; \
+	  $(PIP) --extra-index-url $(TORCH_CPU_INDEX) $(TORCH) 2>>$(VENV)/torch.log; } || { \
+	  echo "make: error: no $(TORCH) without CUDA (pip's words: $(VENV)/torch.log); name an index with its CPU build:" \
+	    "make TORCH_CPU_INDEX=URL, or a folder with its wheel in PIP_FIND_LINKS"; exit 1; } >&2
 	@touch $@
 
 demo: setup

@@ -27,7 +27,7 @@ ARROWS = {
 ENGINES = {"onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow"}
 OTHERS = {
     "boards": {"msgspec", "tomli"},
-    "edge_runtime": {"numpy", "soundfile", "soxr", "msgspec", "tqdm", "alsaaudio"} | ENGINES,
+    "edge_runtime": {"numpy", "soundfile", "soxr", "msgspec", "tqdm"} | ENGINES,
     "calibration": {"numpy", "soundfile", "soxr", "msgspec"},
 }
 

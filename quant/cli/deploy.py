@@ -15,7 +15,7 @@ from quant.cli.output import print_json, print_table, say
 if TYPE_CHECKING:
     from quant.deploy.release import Settings
 
-EXTRAS: Final = ("onnx", "litert", "tflite", "alsa")
+EXTRAS: Final = ("onnx", "litert", "tflite")
 _MAX_PORT: Final = 65_535
 
 

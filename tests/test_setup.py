@@ -1,0 +1,75 @@
+"""`make setup` where pip's index has PyTorch with CUDA alone, where it has the CPU build, and where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+CUDA, CPU = "2.13.0", "2.13.0+cpu"
+SET_UP = "trying file:"
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+
+
+def index(folder: Path, *versions: str) -> str:
+    """A package index on disk: torch in these versions, the CUDA build with a package that constraints.txt forbids."""
+    page = folder / "torch"
+    page.mkdir(parents=True)
+    for version in versions:
+        name = f"torch-{version}-py3-none-any.whl"
+        needs = "Requires-Dist: nvidia-cudnn-cu13\n" if version == CUDA else ""
+        info = f"torch-{version}.dist-info"
+        with zipfile.ZipFile(page / name, "w") as wheel:
+            wheel.writestr("torch/__init__.py", f"__version__ = {version!r}\n")
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n{needs}")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+    links = "".join(f'<a href="{path.name.replace("+", "%2B")}">{path.name}</a>\n' for path in page.glob("*.whl"))
+    (page / "index.html").write_text(f"<!DOCTYPE html><html><body>\n{links}</body></html>\n")
+    return folder.as_uri()
+
+
+def make(tmp_path: Path, default: str, cpu: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE"))}
+    environment = kept | {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": default}
+    venv = tmp_path / "venv"
+    settings = {"VENV": str(venv), "PYTHON": sys.executable, "TORCH_CPU_INDEX": cpu} | variables
+    command = ["make", "-C", str(ROOT), *(f"{name}={value}" for name, value in settings.items()), f"{venv}/.torch"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def torch_version(tmp_path: Path) -> str:
+    command = [str(tmp_path / "venv/bin/python"), "-c", "import torch; print(torch.__version__)"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(("default", "says"), [((CUDA, CPU), False), ((CUDA,), True)], ids=str)
+def test_the_cpu_build_is_found(tmp_path: Path, default: tuple[str, ...], says: bool) -> None:
+    done = make(tmp_path, index(tmp_path / "default", *default), index(tmp_path / "cpu", CPU))
+    assert done.returncode == 0, done.stderr
+    assert (SET_UP in done.stdout) == says, "another index is named when it is used"
+    assert torch_version(tmp_path) == CPU
+
+
+def test_without_a_cpu_build_one_line_says_what_to_do(tmp_path: Path) -> None:
+    done = make(tmp_path, index(tmp_path / "default", CUDA), index(tmp_path / "cpu", CUDA))
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
+    assert line.startswith("make: error: no torch==2.13.0 without CUDA")
+    assert "TORCH_CPU_INDEX=URL" in line
+
+
+@pytest.mark.parametrize("python", ["python3.9-that-is-not-there", "/bin/false"])
+def test_a_python_that_does_not_fit_is_told_before_anything_is_installed(tmp_path: Path, python: str) -> None:
+    done = make(tmp_path, index(tmp_path / "default", CPU), index(tmp_path / "cpu", CPU), PYTHON=python)
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
+    assert line.startswith(f"make: error: {python} is not there or not Python 3.10 to 3.14")
+    assert not (tmp_path / "venv").exists()
