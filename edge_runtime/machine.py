@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 HOT_C: Final = 75.0  # a Pi slows down from 80 on
 # Raspberry Pi documentation, vcgencmd get_throttled: now, and since the start
@@ -21,14 +24,33 @@ THROTTLED: Final = {
 }
 
 
-class Machine(TypedDict):
-    """A board names itself in its device tree ("Raspberry Pi 4 Model B Rev 1.4"); a PC names its CPU."""
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+    """What may hold the processor back, as far as Linux tells; None where unknown.
+
+    `throttled` is the Pi firmware's word, hexadecimal; `notes` puts what matters in sentences.
+    """
+
+    temperature_c: float | None = None
+    governor: str | None = None
+    clock_mhz: int | None = None
+    most_mhz: int | None = None
+    throttled: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """A board names itself in its device tree ("Raspberry Pi 4 Model B Rev 1.4"); a PC names its CPU.
+
+    `engine_version` and `conditions` are set by whoever measured.
+    """
 
     cpu: str
     arch: str
-    n_cores: int
+    n_cores: int = 1
     os: str
-    python: str
+    python: str = ""
+    engine_version: str | UnsetType = UNSET
+    conditions: Conditions | UnsetType = UNSET
 
 
 def this_machine() -> Machine:
@@ -42,32 +64,30 @@ def this_machine() -> Machine:
     )
 
 
-def conditions(root: Path = Path("/")) -> dict[str, Any]:
-    """What may hold the processor back, as far as Linux tells: temperature_c, governor, clock_mhz and its maximum,
-    throttled (the Pi firmware's word, hexadecimal); None where unknown. `notes` puts what matters in sentences.
-    """
+def conditions(root: Path = Path("/")) -> Conditions:
+    """What holds now."""
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
     zones = [_number(path) for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))]
     heats = [heat for heat in zones if heat is not None]
     clock, most = _number(frequency / "scaling_cur_freq"), _number(frequency / "cpuinfo_max_freq")
-    found: dict[str, Any] = {
-        "temperature_c": round(max(heats) / 1e3, 1) if heats else None,
-        "governor": _text(frequency / "scaling_governor").strip() or None,
-        "clock_mhz": None if clock is None else clock // 1000,
-        "most_mhz": None if most is None else most // 1000,
-        "throttled": _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip() or _vcgencmd(),
-    }
-    return found | {"notes": _notes(found)}
+    found = Conditions(
+        temperature_c=round(max(heats) / 1e3, 1) if heats else None,
+        governor=_text(frequency / "scaling_governor").strip() or None,
+        clock_mhz=None if clock is None else clock // 1000,
+        most_mhz=None if most is None else most // 1000,
+        throttled=_text(root / "sys/devices/platform/soc/soc:firmware/get_throttled").strip() or _vcgencmd(),
+    )
+    return msgspec.structs.replace(found, notes=tuple(_notes(found)))
 
 
-def _notes(found: dict[str, Any]) -> list[str]:
+def _notes(found: Conditions) -> list[str]:
     notes = []
-    if (found["temperature_c"] or 0) >= HOT_C:
-        notes.append(f"{found['temperature_c']:g} degrees C: the processor may slow down")
-    if found["governor"] not in (None, "performance"):
-        notes.append(f"the governor is {found['governor']}: a core that mostly waits may run below its highest clock")
+    if (found.temperature_c or 0) >= HOT_C:
+        notes.append(f"{found.temperature_c:g} degrees C: the processor may slow down")
+    if found.governor not in (None, "performance"):
+        notes.append(f"the governor is {found.governor}: a core that mostly waits may run below its highest clock")
     try:
-        word = int(found["throttled"] or "0", 16)
+        word = int(found.throttled or "0", 16)
     except ValueError:
         word = 0
     said = [text for bit, text in THROTTLED.items() if word >> bit & 1]

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from edge_runtime import __version__, command
 from edge_runtime.cli import board, live
@@ -19,6 +19,7 @@ PROG: Final = "edge-denoise"
 DESCRIPTION: Final = "Remove noise from speech, with a model of `quant build`."
 ALL: Final = "all"
 _MAX_THREADS: Final = 64
+T = TypeVar("T")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,39 +93,21 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(args: argparse.Namespace) -> int:
+    from edge_runtime import bench
     from edge_runtime.manifest import open_artifact
 
     artifact = open_artifact(args.model)
     if args.engine == ALL:
-        from edge_runtime import bench_all
-
         precisions = ("int8", "fp32") if args.precision is None else (args.precision,)
-        compared = bench_all.bench_all(artifact, precisions, args.threads, _say)
-        _print_result(args, compared, bench_all.lines)
+        _print_result(args, bench.bench_all(artifact, precisions, args.threads, _say), bench.lines_of_all)
         return command.DONE
-    from edge_runtime.bench import bench
-
-    figures = bench(artifact, args.engine, args.precision or "int8", args.threads)
-    _print_result(args, figures, _bench_lines)
+    figures = bench.bench(artifact, args.engine, args.precision or "int8", args.threads)
+    _print_result(args, figures, bench.lines_of_one)
     return command.DONE
 
 
 def _say(message: str) -> None:
     print(f"{PROG}: {message}", file=sys.stderr, flush=True)
-
-
-def _bench_lines(figures: dict[str, Any]) -> list[str]:
-    row = "{:<6} {p50:>9.1f} {p95:>9.1f} {p99:>9.1f} {max:>9.1f} {mean:>9.1f}"
-    return [
-        "{engine} {precision}, {n_threads} thread(s), {n_frames} frames".format(**figures),
-        "on {cpu}, {os}, Python {python}, {engine_version}".format(**figures["machine"]),
-        *(f"note: {note}" for note in figures["machine"]["conditions"]["notes"]),
-        "us           p50       p95       p99       max      mean",
-        row.format("frame", **figures["frame_us"]),
-        row.format("hop", **figures["hop_us"]),
-        "real-time factor {rtf:.4f}, load {load_ms:.0f} ms".format(**figures)
-        + f", memory {figures['rss_bytes'] / 2**20:.0f} MiB",
-    ]
 
 
 def _pipe(args: argparse.Namespace) -> int:
@@ -160,10 +143,10 @@ def _verify_cells(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [("engine", "precision", "SNR dB", "floor dB", ""), *rows]
 
 
-def _print_result(
-    args: argparse.Namespace, result: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]
-) -> None:
-    print(json.dumps(result, indent=2) if args.json else "\n".join(lines(result)))
+def _print_result(args: argparse.Namespace, result: T, lines: Callable[[T], list[str]]) -> None:
+    import msgspec  # no `--help` waits for it
+
+    print(json.dumps(msgspec.to_builtins(result), indent=2) if args.json else "\n".join(lines(result)))
 
 
 COMMANDS: Final = (

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from edge_runtime.hashing import sha256
-from edge_runtime.machine import cpu_name
 
 if TYPE_CHECKING:
     from edge_runtime.manifest import Artifact
@@ -41,16 +40,15 @@ def fastest_measured(artifact: Artifact, precision: str, usable: Iterable[str]) 
     return Choice(name, f"fastest measured here, {times_us[name]:.0f} us a hop{f' ({than})' if than else ''}")
 
 
-def remember(artifact: Artifact, rows: Iterable[Mapping[str, Any]], path: Path | None = None) -> Path | None:
-    """Keep the median hop of each row of a bench; the file, or None when it cannot be written."""
+def remember(artifact: Artifact, hops: Iterable[tuple[str, str, float]], path: Path | None = None) -> Path | None:
+    """Keep (engine, precision, median hop in us) of a bench; the file, or None when it cannot be written."""
     import json
 
     path = path or cache_file()
-    medians = [[row["engine"], row["precision"], row["hop_us"]["p50"]] for row in rows]
     kept = _read(path)
     key = _key(artifact)
     kept.pop(key, None)
-    kept[key] = medians  # last: the newest
+    kept[key] = list(hops)  # last: the newest
     while len(kept) > MOST_REMEMBERED:
         del kept[next(iter(kept))]
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -98,6 +96,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _key(artifact: Artifact) -> str:
     """Another processor, another model file or another version of an engine is another key."""
     from edge_runtime.engines import ENGINES
+    from edge_runtime.machine import cpu_name  # with its structs, for which no `--help` waits
 
     manifest = artifact.manifest
     packages = [package for kind in ENGINES.values() for package in kind.packages]

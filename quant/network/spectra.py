@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, sqrt_hann
 from quant.network.graph import Array
+
+COMPRESSION = 0.3  # magnitude ** 0.3
 
 
 def analyse(samples: Array) -> Array:
@@ -16,3 +20,9 @@ def analyse(samples: Array) -> Array:
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES, -1)[..., ::HOP_SAMPLES, :]
     spectrum = np.fft.rfft(frames * sqrt_hann())
     return np.stack([spectrum.real, spectrum.imag], -3).astype(np.float32)
+
+
+def compressed(spectrum: Tensor) -> tuple[Tensor, Tensor]:
+    """(spectrum with compressed magnitude, that magnitude (batch, 1, frames, 257)): loudness grows about so."""
+    magnitude = torch.sqrt((spectrum * spectrum).sum(1, keepdim=True) + 1e-12)
+    return spectrum * magnitude ** (COMPRESSION - 1), magnitude**COMPRESSION

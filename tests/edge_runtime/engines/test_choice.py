@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from toy_artifact import toy
 
-from edge_runtime import Denoiser, bench_all
+from edge_runtime import Denoiser, bench
 from edge_runtime.cli import main
 from edge_runtime.engines import choice, choose
 from edge_runtime.machine import conditions
@@ -23,9 +23,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "edge-denoise" / choice.CACHE_FILE
 
 
-def rows(onnx_us: float, tflite_us: float, precision: str = "int8") -> list[dict]:
-    times = {"onnx": onnx_us, "tflite": tflite_us}
-    return [{"engine": e, "precision": precision, "hop_us": {"p50": us}} for e, us in times.items()]
+def hops(onnx_us: float, tflite_us: float, precision: str = "int8") -> list[tuple[str, str, float]]:
+    return [("onnx", precision, onnx_us), ("tflite", precision, tflite_us)]
 
 
 def test_unmeasured_it_is_the_boards():
@@ -35,7 +34,7 @@ def test_unmeasured_it_is_the_boards():
 
 @pytest.mark.parametrize(("onnx_us", "tflite_us", "engine"), [(100, 300, "onnx"), (300, 100, "tflite")])
 def test_the_fastest_measured_is_taken_and_said(onnx_us: float, tflite_us: float, engine: str):
-    assert choice.remember(toy(), rows(onnx_us, tflite_us)) is not None
+    assert choice.remember(toy(), hops(onnx_us, tflite_us)) is not None
     chosen = choose(toy())
     assert chosen.engine == engine
     assert "fastest measured here, 100 us a hop" in chosen.reason
@@ -44,18 +43,18 @@ def test_the_fastest_measured_is_taken_and_said(onnx_us: float, tflite_us: float
 
 
 def test_an_engine_that_is_named_is_taken():
-    choice.remember(toy(), rows(100, 300))
+    choice.remember(toy(), hops(100, 300))
     assert choose(toy(), "tflite") == ("tflite", "as asked")
 
 
 def test_a_precision_that_was_not_measured_is_the_boards():
-    choice.remember(toy(), rows(100, 300, "fp32"))
+    choice.remember(toy(), hops(100, 300, "fp32"))
     assert choose(toy(), precision="fp32").engine == "onnx"
     assert choose(toy(), precision="int8").engine == "tflite"
 
 
 def test_an_engine_that_is_not_installed_is_not_taken(monkeypatch: pytest.MonkeyPatch):
-    choice.remember(toy(), rows(100, 300))
+    choice.remember(toy(), hops(100, 300))
     monkeypatch.setattr("edge_runtime.engines.available", lambda: ["tflite"])
     assert choose(toy()).engine == "tflite"
 
@@ -67,20 +66,20 @@ def other_model() -> object:
 
 
 CHANGES = {
-    "another processor": ("edge_runtime.engines.choice.cpu_name", lambda: "another"),
+    "another processor": ("edge_runtime.machine.cpu_name", lambda: "another"),
     "another version of an engine": ("edge_runtime.engines.choice._stamp", lambda package: f"{package} newer"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_was_measured_elsewhere_is_not_taken(change: str, monkeypatch: pytest.MonkeyPatch):
-    choice.remember(toy(), rows(100, 300))
+    choice.remember(toy(), hops(100, 300))
     monkeypatch.setattr(*CHANGES[change])
     assert choose(toy()).engine == "tflite"
 
 
 def test_what_was_measured_of_another_model_is_not_taken():
-    choice.remember(toy(), rows(100, 300))
+    choice.remember(toy(), hops(100, 300))
     assert choice.recall(other_model()) == {}
     assert choice.recall(toy())["onnx", "int8"] == 100
 
@@ -91,20 +90,20 @@ def test_a_damaged_memory_is_none(cache: Path, text: bytes):
     cache.write_bytes(text.replace(b"KEY", choice._key(toy()).encode()))
     assert choice.recall(toy()) == {}
     assert choose(toy()).engine == "tflite"
-    assert choice.remember(toy(), rows(1, 2)) == cache
+    assert choice.remember(toy(), hops(1, 2)) == cache
     assert choice.recall(toy())["onnx", "int8"] == 1
 
 
 def test_a_memory_that_cannot_be_written_is_no_failure(cache: Path):
     cache.parent.parent.write_text("a file where the folder would be")
-    assert choice.remember(toy(), rows(1, 2)) is None
+    assert choice.remember(toy(), hops(1, 2)) is None
     assert choose(toy()).engine == "tflite"
 
 
 def test_old_artifacts_are_forgotten(cache: Path, monkeypatch: pytest.MonkeyPatch):
     for k in range(choice.MOST_REMEMBERED + 3):
         monkeypatch.setattr("edge_runtime.engines.choice._key", lambda _, k=k: f"artifact {k}")
-        choice.remember(toy(), rows(1, 2))
+        choice.remember(toy(), hops(1, 2))
     kept = json.loads(cache.read_text())
     assert list(kept) == [f"artifact {k}" for k in range(3, choice.MOST_REMEMBERED + 3)]
     assert list(cache.parent.iterdir()) == [cache]
@@ -127,12 +126,11 @@ def test_bench_measures_all_and_auto_follows(tmp_path: Path, capfd: pytest.Captu
 
 
 def test_an_engine_that_dies_is_a_row(monkeypatch: pytest.MonkeyPatch):
-    good = {"engine": "onnx", "precision": "int8", "hop_us": dict.fromkeys(("p50", "p95", "p99", "max", "mean"), 9.0)}
-    good |= {"frame_us": {"p50": 8.0}, "load_ms": 1.0, "rss_bytes": 2**20}
-    monkeypatch.setattr(bench_all, "_apart", lambda _a, e, _p, _n: (good, "") if e == "onnx" else (None, "died"))
-    figures = bench_all.bench_all(toy(), ("int8",))
-    assert figures["failed"] == [{"engine": "tflite", "precision": "int8", "error": "died"}]
-    assert "tflite int8 failed: died" in bench_all.lines(figures)
+    good, dead = bench.bench(toy(), "onnx", n_frames=1), bench.Failed(engine="tflite", precision="int8", error="died")
+    monkeypatch.setattr(bench, "_apart", lambda _a, engine, _p, _n: good if engine == "onnx" else dead)
+    figures = bench.bench_all(toy(), ("int8",))
+    assert (figures.rows, figures.failed) == ((good,), (dead,))
+    assert "tflite int8 failed: died" in bench.lines_of_all(figures)
 
 
 def test_conditions_read_what_linux_offers(tmp_path: Path):
@@ -147,12 +145,11 @@ def test_conditions_read_what_linux_offers(tmp_path: Path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     found = conditions(tmp_path)
-    figures = [found[key] for key in ("temperature_c", "governor", "clock_mhz", "most_mhz")]
-    assert figures == [81, "ondemand", 600, 1500]
-    assert "81 degrees" in found["notes"][0]
-    assert "ondemand" in found["notes"][1]
-    assert "under-voltage, throttled, under-voltage has occurred, throttling has occurred" in found["notes"][2]
+    assert (found.temperature_c, found.governor, found.clock_mhz, found.most_mhz) == (81, "ondemand", 600, 1500)
+    assert "81 degrees" in found.notes[0]
+    assert "ondemand" in found.notes[1]
+    assert "under-voltage, throttled, under-voltage has occurred, throttling has occurred" in found.notes[2]
 
 
 def test_conditions_of_a_machine_that_offers_nothing(tmp_path: Path):
-    assert conditions(tmp_path)["notes"] == []
+    assert conditions(tmp_path).notes == ()
