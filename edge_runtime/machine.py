@@ -9,7 +9,10 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 ROOT: Final = Path("/")
 HOT_MC: Final = 75_000  # thousandths of a degree: a Pi slows down at 80 °C, and hard at 85 °C
@@ -22,14 +25,33 @@ HAS_BEEN_BIT: Final = 16
 Program = Callable[[Sequence[str]], str | None]  # a command -> its output, None where it does not run
 
 
-class Machine(TypedDict):
-    """A board names itself in its device tree ("Raspberry Pi 4 Model B Rev 1.4"); a PC names its CPU."""
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+    """What may hold the processor back, as far as Linux tells; None where unknown.
+
+    `throttled` is the Pi firmware's word, hexadecimal; `notes` puts what matters in sentences.
+    """
+
+    temperature_c: float | None = None
+    governor: str | None = None
+    clock_mhz: int | None = None
+    most_mhz: int | None = None
+    throttled: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """A board names itself in its device tree ("Raspberry Pi 4 Model B Rev 1.4"); a PC names its CPU.
+
+    `engine_version` and `conditions` are set by whoever measured.
+    """
 
     cpu: str
     arch: str
-    n_cores: int
+    n_cores: int = 1
     os: str
-    python: str
+    python: str = ""
+    engine_version: str | UnsetType = UNSET
+    conditions: Conditions | UnsetType = UNSET
 
 
 def run_program(command: Sequence[str]) -> str | None:
@@ -54,28 +76,26 @@ def this_machine() -> Machine:
     )
 
 
-def conditions(root: Path = ROOT) -> dict[str, Any]:
-    """What may hold the processor back, as far as Linux tells: temperature_c, governor, clock_mhz and its maximum,
-    throttled (the Pi firmware's word, hexadecimal); None where unknown. `notes` puts what matters in sentences.
-    """
+def conditions(root: Path = ROOT) -> Conditions:
+    """What holds now."""
     heat_mc = hottest_mc(root)
-    found: dict[str, Any] = {
-        "temperature_c": None if heat_mc is None else round(heat_mc / 1e3, 1),
-        "governor": ", ".join(governors(root)) or None,
-        "clock_mhz": _clock_mhz(root, "scaling_cur_freq"),
-        "most_mhz": _clock_mhz(root, "cpuinfo_max_freq"),
-        "throttled": firmware_word(root),
-    }
-    return found | {"notes": _notes(found)}
+    found = Conditions(
+        temperature_c=None if heat_mc is None else round(heat_mc / 1e3, 1),
+        governor=", ".join(governors(root)) or None,
+        clock_mhz=_clock_mhz(root, "scaling_cur_freq"),
+        most_mhz=_clock_mhz(root, "cpuinfo_max_freq"),
+        throttled=firmware_word(root),
+    )
+    return msgspec.structs.replace(found, notes=tuple(_notes(found)))
 
 
-def _notes(found: dict[str, Any]) -> list[str]:
+def _notes(found: Conditions) -> list[str]:
     notes = []
-    if (found["temperature_c"] or 0) * 1e3 >= HOT_MC:
-        notes.append(f"{found['temperature_c']:g} degrees C: the processor may slow down")
-    if found["governor"] not in (None, "performance"):
-        notes.append(f"the governor is {found['governor']}: a core that mostly waits may run below its highest clock")
-    now, before = firmware_says(found["throttled"] or "0")
+    if (found.temperature_c or 0) * 1e3 >= HOT_MC:
+        notes.append(f"{found.temperature_c:g} degrees C: the processor may slow down")
+    if found.governor not in (None, "performance"):
+        notes.append(f"the governor is {found.governor}: a core that mostly waits may run below its highest clock")
+    now, before = firmware_says(found.throttled or "0")
     said = [", ".join(now)] * bool(now) + [f"since it started {', '.join(before)}"] * bool(before)
     return notes + [f"the firmware says: {'; '.join(said)}"] * bool(said)
 

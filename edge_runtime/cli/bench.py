@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from edge_runtime import command
 from edge_runtime.cli import options
@@ -29,53 +29,17 @@ def _bench(args: argparse.Namespace) -> int:
 
     artifact = open_artifact(args.model)
     if args.engine == ALL:
-        from edge_runtime.bench import bench_all
+        from edge_runtime.bench import bench_all, lines_of_all
 
         precisions = ("int8", "fp32") if args.precision is None else (args.precision,)
         compared = bench_all(artifact, precisions, args.threads, say)
-        print_result(args, compared, compared_lines)
+        print_result(args, compared, lines_of_all)
         return command.DONE
-    from edge_runtime.bench import bench
+    from edge_runtime.bench import bench, lines_of_one
 
     figures = bench(artifact, args.engine, args.precision or "int8", args.threads)
-    print_result(args, figures, _bench_lines)
+    print_result(args, figures, lines_of_one)
     return command.DONE
-
-
-def _bench_lines(figures: dict[str, Any]) -> list[str]:
-    row = "{:<6} {p50:>9.1f} {p95:>9.1f} {p99:>9.1f} {max:>9.1f} {mean:>9.1f}"
-    return [
-        "{engine} {precision}, {n_threads} thread(s), {n_frames} frames".format(**figures),
-        "on {cpu}, {os}, Python {python}, {engine_version}".format(**figures["machine"]),
-        *(f"note: {note}" for note in figures["machine"]["conditions"]["notes"]),
-        "us           p50       p95       p99       max      mean",
-        row.format("frame", **figures["frame_us"]),
-        row.format("hop", **figures["hop_us"]),
-        "real-time factor {rtf:.4f}, load {load_ms:.0f} ms".format(**figures)
-        + f", memory {figures['rss_bytes'] / 2**20:.0f} MiB",
-    ]
-
-
-def compared_lines(figures: dict[str, Any]) -> list[str]:
-    """A row an engine and precision, and what `auto` takes from now on."""
-    machine = figures["machine"]
-    said = ["on {cpu}, {os}, Python {python}".format(**machine)]
-    said += [f"note: {note}" for note in machine["conditions"]["notes"]]
-    headings = "".join(f"{heading:>9}" for heading in ("p50", "p95", "p99", "max", "network", "load ms"))
-    said.append(f"{'a hop of 16 ms, us':<20}{headings}{'MiB':>7}")
-    for row in figures["rows"]:
-        hop = row["hop_us"]
-        name = f"{row['engine']} {row['precision']}"
-        times = "".join(f"{hop[key]:>9.1f}" for key in ("p50", "p95", "p99", "max"))
-        rest = f"{row['frame_us']['p50']:>9.1f}{row['load_ms']:>9.0f}{row['rss_bytes'] / 2**20:>7.0f}"
-        said.append(f"{name:<20}{times}{rest}")
-    said += ["{engine} {precision} failed: {error}".format(**row) for row in figures["failed"]]
-    best = ", ".join(f"{engine} for {precision}" for precision, engine in figures["fastest"].items() if engine)
-    if not figures["remembered"]:
-        return [*said, f"fastest: {best}, but this could not be remembered"]
-    n_threads = figures["rows"][0]["n_threads"]
-    threads = f" --threads {n_threads}" if n_threads > 1 else ""
-    return [*said, f"`--engine auto{threads}` takes {best}, and this is remembered"]
 
 
 def _verify(args: argparse.Namespace) -> int:

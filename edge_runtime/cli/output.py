@@ -6,9 +6,10 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, TypeVar
 
 PROG: Final = "edge-denoise"
+T = TypeVar("T")
 
 
 def say(message: str) -> None:
@@ -16,8 +17,8 @@ def say(message: str) -> None:
     print(f"{PROG}: {message}", file=sys.stderr, flush=True)
 
 
-def print_result(
-    args: argparse.Namespace, result: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]]
-) -> None:
-    """As JSON or for people."""
-    print(json.dumps(result, indent=2) if args.json else "\n".join(lines(result)))
+def print_result(args: argparse.Namespace, result: T, lines: Callable[[T], list[str]]) -> None:
+    """As JSON or for people. `result`: a struct, or plain values."""
+    import msgspec  # no `--help` waits for it
+
+    print(json.dumps(msgspec.to_builtins(result), indent=2) if args.json else "\n".join(lines(result)))

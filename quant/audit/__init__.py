@@ -1,11 +1,13 @@
 """What a model costs, and what runtimes make of it.
 
-counts      parameters, MACs and bytes, layer by layer
-memory      which values of a frame live at the same time
-frame_time  time a hop on boards that are not at hand
-coverage    the precision of each node as the runtime executes it
-accuracy    error by tap, alone and with everything quantized
-budget      a network against the budget of a board
-gates       limits beside those of the board
-compare     two networks side by side
+findings      what all of it is, as report.json holds it
+counts        parameters, MACs and bytes, layer by layer
+memory        which values of a frame live at the same time
+frame_time    time a hop on boards that are not at hand
+coverage      the precision of each node as the runtime executes it
+accuracy      error by tap, alone and with everything quantized
+budget        a network against the budget of a board
+budget_table  its table
+gates         limits beside those of the board
+compare       two networks side by side
 """

@@ -8,16 +8,15 @@ The distinction is ESP-PPQ's: the first tells which value to spend bits on, the 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from edge_runtime.stft import Float32Array
+from quant.audit.findings import AccuracyRow, HistogramPart
 from quant.int8.fake_quantize import fake_quantize, plan_tap
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams
@@ -29,44 +28,6 @@ SILENCE_DB = 200.0  # reported when nothing differs
 N_HISTOGRAMS, N_BINS = 6, 48  # of the values that cost the output most when rounded alone
 
 
-@dataclass(frozen=True)
-class TapAccuracy:
-    """SQNR in dB, cosine similarity, worst error in the value's own units; a float value loses nothing alone."""
-
-    tap: str
-    type: str
-    isolated_sqnr_db: float
-    isolated_cosine: float
-    isolated_worst: float
-    isolated_output_sqnr_db: float
-    cumulative_sqnr_db: float
-    cumulative_cosine: float
-    cumulative_worst: float
-
-    def to_dict(self) -> dict[str, float | str]:
-        """For JSON."""
-        return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True)
-class TapHistogram:
-    """How often a float value takes which size, and what its 8-bit grid keeps: `counts` in bins of equal width from
-    `minimum` to `maximum`; what lies outside `low` .. `high` is clipped, `clipped_share` of all, 0 to 1."""
-
-    tap: str
-    minimum: float
-    maximum: float
-    low: float
-    high: float
-    n_values: int
-    clipped_share: float
-    counts: tuple[int, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return dataclasses.asdict(self) | {"counts": list(self.counts)}
-
-
 def sqnr_db(reference: Tensor, value: Tensor) -> float:
     """Signal to quantization noise ratio."""
     noise = float(((reference - value) ** 2).sum())
@@ -74,13 +35,9 @@ def sqnr_db(reference: Tensor, value: Tensor) -> float:
     return SILENCE_DB if noise == 0 else float(10 * np.log10(max(signal, 1e-30) / noise))
 
 
-def measure(graph: Graph, plan: Plan, clips: Float32Array) -> list[TapAccuracy]:
-    """Every tap on clips (n_clips, samples), worst cumulative SQNR first."""
-    return study(graph, plan, clips)[0]
-
-
-def study(graph: Graph, plan: Plan, clips: Float32Array) -> tuple[list[TapAccuracy], list[TapHistogram]]:
-    """As `measure`, and the histograms of the 8-bit values that cost the output most when rounded alone."""
+def study(graph: Graph, plan: Plan, clips: Float32Array) -> tuple[list[AccuracyRow], list[HistogramPart]]:
+    """Every tap on clips (n_clips, samples), worst cumulative SQNR first; and the histograms of the 8-bit values that
+    cost the output most when rounded alone."""
     spectra = torch.from_numpy(analyse(clips))
     model = FloatModel(graph).eval()
     inside = [f"{n.name}.{role}" for n in graph.nodes if n.kind in ("gru", "bigru") for role in GRU_TAPS]
@@ -95,25 +52,49 @@ def study(graph: Graph, plan: Plan, clips: Float32Array) -> tuple[list[TapAccura
     return sorted(rows, key=lambda r: r.cumulative_sqnr_db), histograms
 
 
-def _histogram(tap: str, q: QParams, values: Tensor) -> TapHistogram:
+def _histogram(tap: str, q: QParams, values: Tensor) -> HistogramPart:
     counts, edges = np.histogram(values.numpy(), N_BINS)
     clipped = int(((values < q.low) | (values > q.high)).sum())
-    bounds = float(edges[0]), float(edges[-1]), q.low, q.high
-    return TapHistogram(tap, *bounds, values.numel(), clipped / values.numel(), tuple(int(n) for n in counts))
+    return HistogramPart(
+        tap=tap,
+        minimum=float(edges[0]),
+        maximum=float(edges[-1]),
+        low=q.low,
+        high=q.high,
+        n_values=values.numel(),
+        clipped_share=clipped / values.numel(),
+        counts=tuple(int(n) for n in counts),
+    )
 
 
-def _row(tap: str, q: QParams | None, exact: Tensor, rough: Tensor, effect_db: float) -> TapAccuracy:
+def _row(tap: str, q: QParams | None, exact: Tensor, rough: Tensor, effect_db: float) -> AccuracyRow:
     alone = _error(exact, exact if q is None else fake_quantize(exact, q))
-    return TapAccuracy(tap, "float" if q is None else "int8", *alone, effect_db, *_error(exact, rough))
+    together = _error(exact, rough)
+    return AccuracyRow(
+        tap=tap,
+        type="float" if q is None else "int8",
+        isolated_sqnr_db=alone.sqnr_db,
+        isolated_cosine=alone.cosine,
+        isolated_worst=alone.worst,
+        isolated_output_sqnr_db=effect_db,
+        cumulative_sqnr_db=together.sqnr_db,
+        cumulative_cosine=together.cosine,
+        cumulative_worst=together.worst,
+    )
 
 
-def _error(exact: Tensor, value: Tensor) -> tuple[float, float, float]:
-    """SQNR in dB, cosine similarity, worst error."""
+class _Error(NamedTuple):
+    sqnr_db: float
+    cosine: float
+    worst: float
+
+
+def _error(exact: Tensor, value: Tensor) -> _Error:
     worst = float((exact - value).abs().max())
     if worst == 0:
-        return SILENCE_DB, 1.0, 0.0
+        return _Error(SILENCE_DB, 1.0, 0.0)
     cosine = torch.nn.functional.cosine_similarity(exact.double(), value.double(), 0)
-    return sqnr_db(exact, value), float(cosine), worst
+    return _Error(sqnr_db(exact, value), float(cosine), worst)
 
 
 def _recorded(

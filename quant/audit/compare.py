@@ -5,47 +5,46 @@ A side is an artifact folder, a checkpoint or trained file, or sizes: `default`,
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import open_artifact
+from quant.artifact import typed_json
 from quant.audit import budget
-from quant.network import sizes as variant
+from quant.audit.findings import BudgetPart, Layer
+from quant.network import sizes
 
 REPORT_FILE: Final = "report.json"
+REPORT_REMEDY: Final = "build it again with `quant build`"
 FILES: Final = (".tar", ".pt", ".pth", ".onnx", ".trained")
-LAYER_FIELDS: Final = ("n_learned", "n_fixed", "macs_frame", "published_macs", "weight_bytes", "state_bytes")
-TOTALS: Final = {
-    "learned parameters": ("published", "n_learned"),
-    "fixed numbers (ERB)": ("published", "n_fixed"),
-    "published MACs a second": ("published", "macs"),
-    "executed MACs a frame": ("totals", "macs_frame"),
-    "of them in 8 bits": ("totals", "int8_macs_frame"),
-    "weight bytes": ("totals", "weight_bytes"),
-    "state bytes": ("totals", "state_bytes"),
-    "peak activation bytes": ("totals", "peak_activation_bytes"),
-    "RAM bytes": ("totals", "ram_bytes"),
+TOTALS: Final[Mapping[str, Callable[[BudgetPart], int]]] = {
+    "learned parameters": lambda r: r.published.n_learned,
+    "fixed numbers (ERB)": lambda r: r.published.n_fixed,
+    "published MACs a second": lambda r: r.published.macs,
+    "executed MACs a frame": lambda r: r.totals.macs_frame,
+    "of them in 8 bits": lambda r: r.totals.int8_macs_frame,
+    "weight bytes": lambda r: r.totals.weight_bytes,
+    "state bytes": lambda r: r.totals.state_bytes,
+    "peak activation bytes": lambda r: r.totals.peak_activation_bytes,
+    "RAM bytes": lambda r: r.totals.ram_bytes,
 }
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two: what it was called, its `budget.to_dict`, and bytes by model file of an artifact."""
+class Side(NamedTuple):
+    """One of the two: what it was called, what it counts, and bytes by model file of an artifact."""
 
     name: str
-    report: Mapping[str, Any]
+    report: BudgetPart
     file_bytes: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """A figure on both sides; None where a side has no such layer or file."""
 
-    name: str
     before: int | None
     after: int | None
 
@@ -55,39 +54,46 @@ class Change:
         return (self.after or 0) - (self.before or 0)
 
 
-@dataclass(frozen=True)
-class LayerChange:
-    """A layer that differs: precision on both sides, and the figures of `LAYER_FIELDS`."""
+class Precisions(NamedTuple):
+    """Of a layer on both sides; None where a side has no such layer."""
 
-    name: str
     before: str | None
     after: str | None
-    figures: tuple[Change, ...]
 
 
-@dataclass(frozen=True)
-class Comparison:
+class LayerChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer that differs."""
+
+    name: str
+    precision: Precisions
+    n_learned: Change
+    n_fixed: Change
+    macs_frame: Change
+    published_macs: Change
+    weight_bytes: Change
+    state_bytes: Change
+
+    @property
+    def figures(self) -> tuple[Change, ...]:
+        """All but the precision."""
+        counts = self.n_learned, self.n_fixed, self.macs_frame, self.published_macs
+        return (*counts, self.weight_bytes, self.state_bytes)
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """The totals and files of both sides, and the layers that differ."""
 
-    a: Side
-    b: Side
-    totals: tuple[Change, ...]
-    files: tuple[Change, ...]
+    a: str
+    b: str
+    totals: dict[str, Change]
+    files: dict[str, Change]
     layers: tuple[LayerChange, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
-        return {
-            "a": self.a.name,
-            "b": self.b.name,
-            "totals": {c.name: _pair(c) for c in self.totals},
-            "files": {c.name: _pair(c) for c in self.files},
-            "layers": [
-                {"name": layer.name, "precision": [layer.before, layer.after]}
-                | {c.name: [c.before, c.after] for c in layer.figures}
-                for layer in self.layers
-            ],
-        }
+
+class _Counted(msgspec.Struct):
+    """What a comparison needs of a report."""
+
+    budget: BudgetPart
 
 
 def open_side(text: str, target: str | None = None, recipe: str | None = None) -> Side:
@@ -100,81 +106,96 @@ def open_side(text: str, target: str | None = None, recipe: str | None = None) -
         return _built(path)
     if path.suffix in FILES or path.is_file():
         planned = None if path.suffix == ".trained" else recipe
-        return Side(text, budget.to_dict(budget.for_target(target, path, planned)), {})
-    if text != variant.DEFAULT and "=" not in text:
+        return Side(text, budget.for_target(target, path, planned), {})
+    if text != sizes.DEFAULT and "=" not in text:
         remedy = "name an artifact folder, a checkpoint, `default`, or sizes such as channels=12,dpgrnn=1"
         raise Failure(f"no network {text!r}", remedy=remedy)
-    config = variant.parse_line(text)
-    return Side(variant.describe(config), budget.to_dict(budget.for_target(target, None, recipe, config)), {})
+    config = sizes.parse_line(text)
+    return Side(sizes.describe(config), budget.for_target(target, None, recipe, config), {})
 
 
 def _built(folder: Path) -> Side:
     artifact = open_artifact(folder)
     if REPORT_FILE not in artifact.manifest.files:
-        raise Failure(f"has no {REPORT_FILE}", where=folder, remedy="build it again with `quant build`")
-    report = json.loads(artifact.read(REPORT_FILE))
-    sizes = {name: artifact.manifest.files[name].bytes for name in artifact.manifest.model_files()}
-    return Side(str(folder), report["budget"], sizes)
+        raise Failure(f"has no {REPORT_FILE}", where=folder, remedy=REPORT_REMEDY)
+    data, path = artifact.read(REPORT_FILE), artifact.path(REPORT_FILE)
+    found = typed_json.decoded(data, _Counted, path, "a report of this version", REPORT_REMEDY)
+    files = {name: artifact.manifest.files[name].bytes for name in artifact.manifest.model_files()}
+    return Side(str(folder), found.budget, files)
 
 
 def compare(a: Side, b: Side) -> Comparison:
     """What differs between two sides."""
-    totals = tuple(Change(t, a.report[part][key], b.report[part][key]) for t, (part, key) in TOTALS.items())
-    files = tuple(Change(n, a.file_bytes.get(n), b.file_bytes.get(n)) for n in _union(a.file_bytes, b.file_bytes))
-    before, after = ({row["name"]: row for row in side.report["layers"]} for side in (a, b))
+    before, after = ({layer.name: layer for layer in side.report.layers} for side in (a, b))
     layers = (_layer(name, before.get(name), after.get(name)) for name in _union(before, after))
-    return Comparison(a, b, totals, files, tuple(layer for layer in layers if _differs(layer)))
+    names = _union(a.file_bytes, b.file_bytes)
+    return Comparison(
+        a=a.name,
+        b=b.name,
+        totals={title: Change(of(a.report), of(b.report)) for title, of in TOTALS.items()},
+        files={name: Change(a.file_bytes.get(name), b.file_bytes.get(name)) for name in names},
+        layers=tuple(layer for layer in layers if _differs(layer)),
+    )
 
 
-def _layer(name: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> LayerChange:
-    b, a = before or {}, after or {}
-    figures = tuple(Change(f, b.get(f), a.get(f)) for f in LAYER_FIELDS)
-    return LayerChange(name, b.get("precision"), a.get("precision"), figures)
+def _layer(name: str, before: Layer | None, after: Layer | None) -> LayerChange:
+    def change(of: Callable[[Layer], int]) -> Change:
+        return Change(None if before is None else of(before), None if after is None else of(after))
+
+    return LayerChange(
+        name=name,
+        precision=Precisions(*(None if layer is None else layer.precision for layer in (before, after))),
+        n_learned=change(lambda layer: layer.n_learned),
+        n_fixed=change(lambda layer: layer.n_fixed),
+        macs_frame=change(lambda layer: layer.macs_frame),
+        published_macs=change(lambda layer: layer.published_macs),
+        weight_bytes=change(lambda layer: layer.weight_bytes),
+        state_bytes=change(lambda layer: layer.state_bytes),
+    )
 
 
 def _differs(layer: LayerChange) -> bool:
     """Moves that multiply and keep nothing are no difference, nor is their precision."""
     works = any(c.before or c.after for c in layer.figures)
-    return works and (layer.before != layer.after or any(c.difference for c in layer.figures))
+    return works and (len(set(layer.precision)) > 1 or any(c.difference for c in layer.figures))
 
 
-def _union(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+def _union(a: Iterable[str], b: Iterable[str]) -> list[str]:
     """The names of both, those of `b` that `a` lacks behind."""
     return list(dict.fromkeys((*a, *b)))
-
-
-def _pair(change: Change) -> list[int | None]:
-    return [change.before, change.after]
 
 
 # --- for people -------------------------------------------------------------------------------------------------
 
 TOTAL_COLUMNS: Final = ("", "A", "B", "B - A", "")
-SHOWN: Final = {
-    "n_learned": "learned",
-    "macs_frame": "MACs a frame",
-    "published_macs": "published MACs",
-    "weight_bytes": "weight bytes",
-    "state_bytes": "state bytes",
-}
-LAYER_COLUMNS: Final = ("layer", "precision", *SHOWN.values())
+LAYER_COLUMNS: Final = (
+    "layer",
+    "precision",
+    "learned",
+    "MACs a frame",
+    "published MACs",
+    "weight bytes",
+    "state bytes",
+)
 
 
 def total_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """Totals, then files."""
     return [
-        (c.name, _number(c.before), _number(c.after), f"{c.difference:+,}" if c.difference else "=", _percent(c))
-        for c in (*comparison.totals, *comparison.files)
+        (name, _number(c.before), _number(c.after), f"{c.difference:+,}" if c.difference else "=", _percent(c))
+        for name, c in (comparison.totals | comparison.files).items()
     ]
 
 
 def layer_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """`before > after` where they differ."""
 
-    def figures(layer: LayerChange) -> list[str]:
-        return [_arrow(_number(c.before), _number(c.after)) for c in layer.figures if c.name in SHOWN]
+    def cells(c: LayerChange) -> tuple[str, ...]:
+        shown = c.n_learned, c.macs_frame, c.published_macs, c.weight_bytes, c.state_bytes
+        precision = _arrow(*(name or "-" for name in c.precision))
+        return c.name, precision, *(_arrow(_number(f.before), _number(f.after)) for f in shown)
 
-    return [(c.name, _arrow(c.before or "-", c.after or "-"), *figures(c)) for c in comparison.layers]
+    return [cells(layer) for layer in comparison.layers]
 
 
 def _arrow(before: str, after: str) -> str:

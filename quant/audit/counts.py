@@ -10,16 +10,15 @@ A MAC is one multiplication, with or without the addition behind it; docs/design
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array
-from quant.network.erb import merging_matrix
-from quant.network.graph import Graph, Node, Shape
-from quant.network.gtcrn import Config, gtcrn, param_shapes
+from quant.audit.findings import LayerCount, PublishedCount, Totals
+from quant.network.graph import Graph, Node
 
 FRAMES_PER_S = SAMPLE_RATE_HZ / HOP_SAMPLES
+MMAC = 1e6
 PUBLISHED_FRAMES = 1 + SAMPLE_RATE_HZ // HOP_SAMPLES  # the frames of one second of a centred STFT
 
 FIXED_KINDS = frozenset({"merge_bands", "split_bands"})  # matrices of the ERB scale, not trained
@@ -32,73 +31,12 @@ SCALE_BYTES = 4  # float32, one an output channel
 INT8_BIAS_BYTES = 4  # int32
 
 
-def blank(config: Config | None = None) -> Graph:
-    """The network without a checkpoint, every parameter one but the ERB matrices: enough to count."""
-    config = config or Config()
-    params = {name: np.ones(shape, np.float32) for name, shape in param_shapes(config).items()}
-    merging = merging_matrix(config.n_low_bins, config.n_high_bands)
-    return gtcrn(params | {"erb.erb_fc.weight": merging, "erb.ierb_fc.weight": merging.T}, config)
-
-
 def mmacs_per_s(macs_frame: int) -> float:
     """MACs of one frame -> million MACs a second of audio."""
-    return macs_frame * FRAMES_PER_S / 1e6
+    return macs_frame * FRAMES_PER_S / MMAC
 
 
 # --- executed -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LayerCount:
-    """What one node of the streaming graph needs.
-
-    `macs_frame` and `nonzero_macs_frame` are MACs of one frame; the latter leaves out weights that are zero.
-    `activation_bytes` is every value alive while the node runs: inputs, output, what later nodes wait for.
-    """
-
-    name: str
-    kind: str
-    shape: Shape
-    precision: str
-    n_parameters: int
-    macs_frame: int
-    nonzero_macs_frame: int
-    weight_bytes: int
-    state_bytes: int
-    activation_bytes: int
-
-    @property
-    def mmacs_per_s(self) -> float:
-        """Million MACs a second of audio."""
-        return mmacs_per_s(self.macs_frame)
-
-
-@dataclass(frozen=True)
-class Totals:
-    """The sums over all layers; activations are a maximum, for they share memory."""
-
-    n_parameters: int
-    macs_frame: int
-    nonzero_macs_frame: int
-    int8_macs_frame: int
-    weight_bytes: int
-    state_bytes: int
-    peak_activation_bytes: int
-
-    @property
-    def mmacs_per_s(self) -> float:
-        """Million MACs a second of audio."""
-        return mmacs_per_s(self.macs_frame)
-
-    @property
-    def int8_share(self) -> float:
-        """The part of the MACs that 8-bit nodes do, 0 to 1."""
-        return self.int8_macs_frame / self.macs_frame
-
-    @property
-    def ram_bytes(self) -> int:
-        """Weights, states and the activations alive at once."""
-        return self.weight_bytes + self.state_bytes + self.peak_activation_bytes
 
 
 def count(graph: Graph, precision: Mapping[str, str] | None = None) -> tuple[LayerCount, ...]:
@@ -117,20 +55,23 @@ def count(graph: Graph, precision: Mapping[str, str] | None = None) -> tuple[Lay
 
 def totals(layers: tuple[LayerCount, ...]) -> Totals:
     """Sum the rows of `count`."""
+    macs = sum(layer.macs_frame for layer in layers)
+    int8_macs = sum(layer.macs_frame for layer in layers if layer.precision != "float")
+    weights, states = sum(layer.weight_bytes for layer in layers), sum(layer.state_bytes for layer in layers)
+    peak = max(layer.activation_bytes for layer in layers)
     return Totals(
-        n_parameters=sum(layer.n_parameters for layer in layers),
-        macs_frame=sum(layer.macs_frame for layer in layers),
+        n_parameters=sum(layer.n_stored for layer in layers),
+        macs_frame=macs,
         nonzero_macs_frame=sum(layer.nonzero_macs_frame for layer in layers),
-        int8_macs_frame=sum(layer.macs_frame for layer in layers if layer.precision != "float"),
-        weight_bytes=sum(layer.weight_bytes for layer in layers),
-        state_bytes=sum(layer.state_bytes for layer in layers),
-        peak_activation_bytes=max(layer.activation_bytes for layer in layers),
+        int8_macs_frame=int8_macs,
+        weight_bytes=weights,
+        state_bytes=states,
+        peak_activation_bytes=peak,
+        mmacs_per_s=mmacs_per_s(macs),
+        int8_share=int8_macs / max(macs, 1),
+        ram_bytes=weights + states + peak,
+        frames_per_s=FRAMES_PER_S,
     )
-
-
-def peak_activation_bytes(graph: Graph, precision: Mapping[str, str] | None = None) -> int:
-    """The most bytes of values alive at once while one frame runs."""
-    return max(_alive_bytes(graph, precision or {}).values())
 
 
 def _count_node(graph: Graph, node: Node, precision: Mapping[str, str], activation_bytes: int) -> LayerCount:
@@ -143,7 +84,7 @@ def _count_node(graph: Graph, node: Node, precision: Mapping[str, str], activati
         kind=node.kind,
         shape=graph.shapes[node.name],
         precision=precision.get(node.name, "float"),
-        n_parameters=sum(array.size for _, array in _parameters(graph, node)),
+        n_stored=sum(array.size for _, array in _parameters(graph, node)),
         macs_frame=MACS[node.kind](graph, node, np.size),
         nonzero_macs_frame=MACS[node.kind](graph, node, _nonzero),
         weight_bytes=sum(_stored_bytes(role, array, multiplies_int8) for role, array in _parameters(graph, node)),
@@ -260,17 +201,6 @@ MACS: dict[str, Callable[[Graph, Node, Weighing], int]] = {
 # --- as published: ptflops 0.7 ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class PublishedCount:
-    """One layer under the published convention; `macs` is for all frames together."""
-
-    name: str
-    kind: str
-    n_learned: int
-    n_fixed: int
-    macs: int
-
-
 def published(graph: Graph, n_frames: int = PUBLISHED_FRAMES) -> tuple[PublishedCount, ...]:
     """The layers that ptflops 0.7 sees in the network before any pass, over `n_frames` frames at once.
 
@@ -282,17 +212,10 @@ def published(graph: Graph, n_frames: int = PUBLISHED_FRAMES) -> tuple[Published
     for node in graph.nodes:
         n_parameters = sum(a.size for role, a in _parameters(graph, node) if role not in BUFFER_ROLES)
         if n_parameters:
-            fixed = node.kind in FIXED_KINDS
+            learned, fixed = (0, n_parameters) if node.kind in FIXED_KINDS else (n_parameters, 0)
             macs = PUBLISHED[node.kind](graph, node, n_frames)
-            rows.append(
-                PublishedCount(node.name, node.kind, 0 if fixed else n_parameters, n_parameters if fixed else 0, macs)
-            )
+            rows.append(PublishedCount(name=node.name, kind=node.kind, n_learned=learned, n_fixed=fixed, macs=macs))
     return tuple(rows)
-
-
-def published_macs(graph: Graph, n_frames: int = PUBLISHED_FRAMES) -> dict[str, int]:
-    """Layer -> MACs of `n_frames` frames as ptflops 0.7 counts them."""
-    return {row.name: row.macs for row in published(graph, n_frames)}
 
 
 def published_by_layer(graph: Graph, streaming: Graph) -> dict[str, tuple[PublishedCount, ...]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from edge_runtime.quiet import quiet_stderr
 from quant.audit.counts import count
+from quant.audit.findings import CoverageNode, CoveragePart
 from quant.emit.emitted import Emitted
 from quant.int8.plan import Plan
 from quant.network.graph import Graph
@@ -28,51 +28,7 @@ ONNX_INT8_OPS = re.compile(r"^(QLinear|QGemm|QAttention|MatMulInteger|ConvIntege
 ONNX_RENAMED = re.compile(r"^(?:fused )?(.*?)(?:_token_\d+|_nchwc|_quant)*$")  # what fusions add to a name
 
 
-@dataclass(frozen=True)
-class NodeCoverage:
-    """One node in one engine: planned and executed precision, its MACs a frame, and how many of them in 8 bits."""
-
-    node: str
-    kind: str
-    planned: str
-    executed: str
-    macs: int
-    int8_macs: int
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Every node of a model; `share` is the part of the MACs executed in 8 bits.
-
-    `multiplied`: MACs of the engine's own operators by type of their result, zeros counted too; empty where not read.
-    """
-
-    engine: str
-    rows: tuple[NodeCoverage, ...]
-    multiplied: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def macs(self) -> int:
-        """MACs a frame."""
-        return sum(r.macs for r in self.rows)
-
-    @property
-    def share(self) -> float:
-        """MACs executed in 8 bits, of all."""
-        return sum(r.int8_macs for r in self.rows) / max(self.macs, 1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "engine": self.engine,
-            "macs_frame": self.macs,
-            "int8_share": round(self.share, 4),
-            "multiplied": dict(self.multiplied),
-            "nodes": [asdict(r) for r in self.rows],
-        }
-
-
-def audit_tflite(graph: Graph, plan: Plan, emitted: Emitted) -> Coverage:
+def audit_tflite(graph: Graph, plan: Plan, emitted: Emitted) -> CoveragePart:
     """Types and shapes as the interpreter sees them, operator by operator."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -95,7 +51,7 @@ def audit_tflite(graph: Graph, plan: Plan, emitted: Emitted) -> Coverage:
             products.setdefault(node, set()).update(outputs)
             multiplied[outputs[0]] += _products(op, tensors)
     executed = {name: _executed(kinds, products.get(name, set())) for name, kinds in types.items()}
-    return replace(_coverage("tflite", graph, plan, executed), multiplied=multiplied)
+    return _coverage("tflite", graph, plan, executed, multiplied)
 
 
 def _products(op: Mapping[str, Any], tensors: Mapping[int, Mapping[str, Any]]) -> int:
@@ -111,7 +67,7 @@ def _executed(types: set[str], products: set[str]) -> str:
     return "mixed" if products == {"int8"} else "float"
 
 
-def audit_onnx(graph: Graph, plan: Plan, emitted: Emitted) -> Coverage:
+def audit_onnx(graph: Graph, plan: Plan, emitted: Emitted) -> CoveragePart:
     """Operators after the runtime's own fusions; a node whose integer kernel is not there counts as float."""
     import onnx
     import onnxruntime
@@ -129,15 +85,21 @@ def audit_onnx(graph: Graph, plan: Plan, emitted: Emitted) -> Coverage:
             name = ONNX_RENAMED.sub(r"\1", candidate)
             if name in names and op.op_type not in ("QuantizeLinear", "DequantizeLinear"):
                 executed[name] = "int8" if ONNX_INT8_OPS.match(op.op_type) else "float"
-    return _coverage("onnx", graph, plan, executed)
+    return _coverage("onnx", graph, plan, executed, {})
 
 
-def _coverage(engine: str, graph: Graph, plan: Plan, executed: Mapping[str, str]) -> Coverage:
+def _coverage(
+    engine: str, graph: Graph, plan: Plan, executed: Mapping[str, str], multiplied: dict[str, int]
+) -> CoveragePart:
     """A node that multiplies and was not found as an integer operator counts as float."""
-    rows = []
+    nodes = []
     for node, layer in zip(graph.nodes, count(graph), strict=True):
         found = executed.get(node.name, "float" if layer.macs_frame else "moved")
         elementwise = 2 * layer.shape.channels * layer.shape.bands  # r * h and z * (h - n): float in a mixed GRU
         int8_macs = {"int8": layer.macs_frame, "mixed": layer.macs_frame - elementwise}.get(found, 0)
-        rows.append(NodeCoverage(node.name, node.kind, plan.precision[node.name], found, layer.macs_frame, int8_macs))
-    return Coverage(engine, tuple(rows))
+        planned = plan.precision[node.name]
+        facts = {"node": node.name, "kind": node.kind, "planned": planned, "executed": found}
+        nodes.append(CoverageNode(**facts, macs=layer.macs_frame, int8_macs=int8_macs))
+    macs = sum(n.macs for n in nodes)
+    share = round(sum(n.int8_macs for n in nodes) / max(macs, 1), 4)
+    return CoveragePart(engine=engine, macs_frame=macs, int8_share=share, multiplied=multiplied, nodes=tuple(nodes))

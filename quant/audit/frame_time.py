@@ -1,7 +1,7 @@
 """How long a hop takes on a board that is not at hand: instructions counted x cycles an instruction / clock.
 
-    for row in frame_time.estimates(boards.load("rpi4")):
-        print(row.engine, row.precision, row.low_ms, row.high_ms, row.fits)
+    for row in frame_time.frame_times(boards.load("rpi4"), frame_time.read_bench(path)):
+        print(row.engine, row.precision, row.low_ms, row.high_ms, row.label, row.fits)
 
 The instructions of a hop (256 samples, both Fourier transforms) of the published network are counted on emulated cores
 (`make counts`, instructions.json); cycles an instruction are a range by core (frame_time.toml) with its source. What
@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from boards import Board
+from edge_runtime.bench import BenchPart
 from edge_runtime.errors import Failure
+from quant.artifact import typed_json
+from quant.audit.findings import EstimatePart, FrameTime
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,50 +34,31 @@ else:
 HOP_MS: Final = 16.0
 PUBLISHED_MACS: Final = 32_998_378  # of the network that was counted, as papers count them
 LIBRARY: Final = "libedge_denoise"  # the native engine called from C; "native" is it through Python
+BENCH: Final = "a bench"
+BENCH_REMEDY: Final = "give what `edge-denoise bench --json` printed"
 _COUNTED_RUNTIMES: Final = "cortex-a72"  # the core that ran Python and the other engines
 _ERROR: Final = "an estimate that no board was at hand to check"
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Time of a whole hop through one engine, one thread: a range, and where it comes from.
+class _Rows(msgspec.Struct):
+    """What a bench of all engines prints."""
 
-    `measured`: from a bench of the board; the range is then from the median to the 99th percentile, and
-    `n_instructions` None. `fits`: even `high_ms` is within the board's `budget.rtf`.
-    """
-
-    engine: str
-    precision: str
-    n_instructions: int | None
-    low_ms: float
-    high_ms: float
-    source: str
-    fits: bool
-    measured: bool = False
-
-    @property
-    def middle_ms(self) -> float:
-        """Geometric mean of the range."""
-        return float((self.low_ms * self.high_ms) ** 0.5)
-
-    @property
-    def label(self) -> str:
-        """Never let an estimate pass for a measurement."""
-        return "measured" if self.measured else "estimate"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self) | {"label": self.label}
+    rows: list[BenchPart] | None = None
 
 
-def estimates(board: Board, bench: Mapping[str, Any] | None = None) -> list[Estimate]:
-    """Every engine and precision counted or measured, fastest first; empty for a core of which nothing is known.
+def estimates(board: Board) -> list[EstimatePart]:
+    """Every engine and precision that was counted, fastest first; empty for a core of which nothing is known."""
+    return [
+        EstimatePart(engine=t.engine, precision=t.precision, low_ms=t.low_ms, high_ms=t.high_ms, source=t.source)
+        for t in frame_times(board)
+    ]
 
-    `bench` is what `edge-denoise bench --json` printed on such a board, of one engine or of all; see `load_bench`.
-    """
+
+def frame_times(board: Board, benches: Iterable[BenchPart] = ()) -> list[FrameTime]:
+    """The same, and in the place of an estimate what was measured on such a board: see `read_bench`."""
     limit_ms = board.budget.rtf * HOP_MS
     rows = {(row.engine, row.precision): row for row in _estimated(board, limit_ms)}
-    rows |= {(row.engine, row.precision): row for row in _measured(bench or {}, limit_ms)}
+    rows |= {(bench.engine, bench.precision): _measured(bench, limit_ms) for bench in benches}
     return sorted(rows.values(), key=lambda row: (row.middle_ms, row.engine, row.precision))
 
 
@@ -82,21 +67,23 @@ def engine_of(board: Board) -> str:
     return LIBRARY if board.bare else board.preferred_engine
 
 
-def load_bench(path: Path) -> dict[str, Any]:
-    """What `edge-denoise bench --json` wrote. Failure: it is something else."""
-    remedy = "give what `edge-denoise bench --json` printed on the board"
-    try:
-        bench = json.loads(path.read_text(encoding="utf-8"))
-        if not list(_measured(bench, HOP_MS)):
-            raise ValueError("no row")
-    except OSError as error:
-        raise Failure(f"cannot be read ({error.strerror})", where=path, remedy=remedy) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Failure("not a bench of a board", where=path, remedy=remedy) from error
-    return dict(bench)
+def read_bench(path: Path) -> list[BenchPart]:
+    """What `edge-denoise bench --json` printed, of all engines or of one, or a list of the latter.
+
+    Failure: it is something else.
+    """
+    said = typed_json.text(path, BENCH_REMEDY)
+    if said.lstrip().startswith("["):
+        rows = typed_json.decoded(said, list[BenchPart], path, BENCH, BENCH_REMEDY)
+    else:
+        found = typed_json.decoded(said, _Rows, path, BENCH, BENCH_REMEDY).rows
+        rows = [typed_json.decoded(said, BenchPart, path, BENCH, BENCH_REMEDY)] if found is None else found
+    if not rows:
+        raise Failure(f"is not {BENCH} (it has no row)", where=path, remedy=BENCH_REMEDY)
+    return rows
 
 
-def sentence(row: Estimate) -> str:
+def sentence(row: FrameTime) -> str:
     """A row for people."""
     name = f"{row.engine} {row.precision}"
     counted = "" if row.n_instructions is None else f", {row.n_instructions / 1e6:.2f} M instructions"
@@ -104,7 +91,7 @@ def sentence(row: Estimate) -> str:
     return f"{row.label} a hop: {name:<22} {row.low_ms:.2f} to {row.high_ms:.2f} ms of 16{counted}{verdict}"
 
 
-def _estimated(board: Board, limit_ms: float) -> Iterator[Estimate]:
+def _estimated(board: Board, limit_ms: float) -> Iterator[FrameTime]:
     core = _cores().get(board.cpu.core)
     if core is None:
         return
@@ -118,7 +105,17 @@ def _estimated(board: Board, limit_ms: float) -> Iterator[Estimate]:
         ranges = zip(core["loops"], core.get("runtimes", core["loops"]), strict=True)
         cycles = [in_loops * a + (n - in_loops) * b for a, b in ranges]
         low_ms, high_ms = (c / board.cpu.clock_mhz / 1e3 for c in cycles)
-        yield Estimate(engine, precision, n, low_ms, high_ms, _source(board, core, on, engine), high_ms <= limit_ms)
+        yield FrameTime(
+            engine=engine,
+            precision=precision,
+            n_instructions=n,
+            low_ms=low_ms,
+            high_ms=high_ms,
+            source=_source(board, core, on, engine),
+            fits=high_ms <= limit_ms,
+            measured=False,
+            label="estimate",
+        )
 
 
 def _source(board: Board, core: Mapping[str, Any], on: str, engine: str) -> str:
@@ -130,13 +127,18 @@ def _source(board: Board, core: Mapping[str, Any], on: str, engine: str) -> str:
     return f"{_ERROR}: {counted}; {cpi}; {board.cpu.clock_mhz} MHz"
 
 
-def _measured(bench: Mapping[str, Any], limit_ms: float) -> Iterator[Estimate]:
-    for row in bench.get("rows", [bench] if bench else []):
-        low_ms, high_ms = row["hop_us"]["p50"] / 1e3, row["hop_us"]["p99"] / 1e3
-        machine = row.get("machine") or bench["machine"]
-        source = f"measured on {machine['cpu']}, {row.get('n_frames', '?')} frames"
-        fits = row["hop_us"]["mean"] / 1e3 <= limit_ms
-        yield Estimate(row["engine"], row["precision"], None, low_ms, high_ms, source, fits, measured=True)
+def _measured(bench: BenchPart, limit_ms: float) -> FrameTime:
+    return FrameTime(
+        engine=bench.engine,
+        precision=bench.precision,
+        n_instructions=None,
+        low_ms=bench.hop_us.p50 / 1e3,
+        high_ms=bench.hop_us.p99 / 1e3,
+        source=f"measured on {bench.machine.cpu}, {bench.n_frames} frames",
+        fits=bench.hop_us.mean / 1e3 <= limit_ms,
+        measured=True,
+        label="measured",
+    )
 
 
 @cache

@@ -3,7 +3,7 @@
     gated(report, {"max_macs": 30e6})    the report with a line more for each limit
     junit(report), github(report)        its lines for a CI job
 
-Reports are `budget.to_dict`'s, so that those of built artifacts are judged alike.
+Reports of built artifacts are judged alike.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import argparse
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_runtime.errors import Failure
 
-Report = Mapping[str, Any]
+if TYPE_CHECKING:
+    from quant.audit.findings import BudgetPart, Layer  # the help of `quant budget` needs no NumPy
+
 UNITS: Final = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2.0**10, "Mi": 2.0**20}
 
 
@@ -26,21 +28,21 @@ class Gate(NamedTuple):
     name: str
     title: str
     help: str
-    value: Callable[[Report], float]
-    of_layer: Callable[[Report], float]
+    value: Callable[[BudgetPart], float]
+    of_layer: Callable[[Layer], float]
 
 
 GATES: Final = (
     Gate("max_macs", "MACs a second, executed:", "MACs a second as the streaming graph executes them",
-         lambda r: round(1e6 * r["totals"]["mmacs_per_s"]), lambda row: round(1e6 * row["mmacs_per_s"])),
+         lambda r: round(1e6 * r.totals.mmacs_per_s), lambda row: round(1e6 * row.mmacs_per_s)),
     Gate("max_published_macs", "MACs a second, published:", "MACs a second as papers count them (ptflops 0.7)",
-         lambda r: r["published"]["macs"], lambda row: row["published_macs"]),
+         lambda r: r.published.macs, lambda row: row.published_macs),
     Gate("max_params", "learned parameters:", "learned parameters, as papers count them: without the ERB matrices",
-         lambda r: r["published"]["n_learned"], lambda row: row["n_learned"]),
+         lambda r: r.published.n_learned, lambda row: row.n_learned),
     Gate("max_bytes", "weight bytes:", "bytes of weights, biases and scales, as planned",
-         lambda r: r["totals"]["weight_bytes"], lambda row: row["weight_bytes"]),
+         lambda r: r.totals.weight_bytes, lambda row: row.weight_bytes),
     Gate("max_state", "state bytes:", "bytes carried from frame to frame",
-         lambda r: r["totals"]["state_bytes"], lambda row: row["state_bytes"]),
+         lambda r: r.totals.state_bytes, lambda row: row.state_bytes),
 )  # fmt: skip
 
 
@@ -54,68 +56,47 @@ def number(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 48000, 48k, 30M or 64Ki")
 
 
-def gated(report: Report, limits: Mapping[str, float]) -> dict[str, Any]:
+def gated(report: BudgetPart, limits: Mapping[str, float]) -> BudgetPart:
     """The report with a line for each limit, and its verdict."""
-    lines = [*report["budget"], *(_line(gate, report, limits[gate.name]) for gate in GATES if gate.name in limits)]
-    exceeded = [line["name"] for line in lines if line["exceeded"]]
-    return {**report, "budget": lines, "fits": not exceeded, "exceeded": exceeded}
+    chosen = [gate for gate in GATES if gate.name in limits]
+    lines = [report.line(g.name, g.title, g.value(report), limits[g.name], g.of_layer) for g in chosen]
+    return report.judged_by([*report.budget, *lines])
 
 
-def check(report: Report, name: str) -> None:
+def check(report: BudgetPart, name: str) -> None:
     """Failure that names every exceeded line of a report and the largest layer in it."""
-    if broken := [sentence(line) for line in report["budget"] if line["exceeded"]]:
+    if broken := [line.sentence for line in report.budget if line.exceeded]:
         remedy = "choose a smaller network or wider limits"
         raise Failure(f"over budget: {'; '.join(broken)}", where=name, remedy=remedy)
 
 
-def sentence(line: Mapping[str, Any]) -> str:
-    """What was found and what is allowed, on one line."""
-    from quant.audit.budget import Line
-
-    return Line(**{k: v for k, v in line.items() if k != "exceeded"}).sentence
-
-
-def junit(report: Report, name: str) -> str:
+def junit(report: BudgetPart, name: str) -> str:
     """JUnit XML: a test case a line, one that is exceeded has failed."""
     from xml.etree import ElementTree  # `quant --help` pays for none of it
 
-    lines = report["budget"]
-    counted = {"tests": str(len(lines)), "failures": str(sum(line["exceeded"] for line in lines)), "errors": "0"}
+    lines = report.budget
+    counted = {"tests": str(len(lines)), "failures": str(sum(line.exceeded for line in lines)), "errors": "0"}
     suites = ElementTree.Element("testsuites", counted)
     suite = ElementTree.SubElement(suites, "testsuite", {"name": f"quant budget {name}", **counted})
     for line in lines:
-        case = ElementTree.SubElement(suite, "testcase", {"classname": f"budget.{name}", "name": line["name"]})
-        if line["exceeded"]:
-            ElementTree.SubElement(case, "failure", {"message": sentence(line), "type": "exceeded"})
+        case = ElementTree.SubElement(suite, "testcase", {"classname": f"budget.{name}", "name": line.name})
+        if line.exceeded:
+            ElementTree.SubElement(case, "failure", {"message": line.sentence, "type": "exceeded"})
         else:
-            ElementTree.SubElement(case, "system-out").text = sentence(line)
+            ElementTree.SubElement(case, "system-out").text = line.sentence
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
 
 
-def github(report: Report, name: str) -> str:
+def github(report: BudgetPart, name: str) -> str:
     """GitHub workflow commands: an error for each exceeded line, a notice for each kept one."""
     title = _escaped(f"quant budget {name}").replace(":", "%3A").replace(",", "%2C")
     return "\n".join(
-        f"::{'error' if line['exceeded'] else 'notice'} title={title}::{_escaped(sentence(line))}"
-        for line in report["budget"]
+        f"::{'error' if line.exceeded else 'notice'} title={title}::{_escaped(line.sentence)}" for line in report.budget
     )
 
 
 FORMATS: Final = {"junit": junit, "github": github}
-
-
-def _line(gate: Gate, report: Report, limit: float) -> dict[str, Any]:
-    largest, value = max(report["layers"], key=gate.of_layer), gate.value(report)
-    return {
-        "name": gate.name,
-        "title": gate.title,
-        "value": value,
-        "limit": limit,
-        "largest_layer": largest["name"],
-        "largest_value": gate.of_layer(largest),
-        "exceeded": value > limit,
-    }
 
 
 def _escaped(text: str) -> str:

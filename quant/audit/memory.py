@@ -13,9 +13,11 @@ engine sets aside: never less, and at most a fifth more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
+from msgspec.structs import replace
+
+from quant.audit.findings import MemoryPart, Tensor
 from quant.network.graph import Graph, Node
 
 ALIGN_BYTES: Final = 64  # a cache line; vector loads of every engine are satisfied by it
@@ -24,52 +26,20 @@ FLOAT_BYTES, INT8_BYTES = 4, 1
 GATES: Final = 3  # reset, update, new
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """Memory in the arena: `n_bytes` at `offset`, from the node numbered `first` to the one numbered `last`."""
-
-    name: str
-    n_bytes: int
-    first: int
-    last: int
-    offset: int = 0
-
-    def meets(self, other: Tensor) -> bool:
-        """Whether both live at the same time."""
-        return self.first <= other.last and other.first <= self.last
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The arena of one frame. `live_bytes`: for each node in order, the bytes alive while it runs."""
-
-    arena_bytes: int
-    peak_node: str
-    live_bytes: tuple[int, ...]
-    tensors: tuple[Tensor, ...]
-
-    @property
-    def peak_live_bytes(self) -> int:
-        """The most that lives at once: no placement needs less."""
-        return max(self.live_bytes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {
-            "live_bytes": list(self.live_bytes),
-            "tensors": [asdict(t) for t in self.tensors],
-            "peak_live_bytes": self.peak_live_bytes,
-        }
-
-
-def plan_memory(graph: Graph, precision: Mapping[str, str] | None = None) -> Memory:
+def plan_memory(graph: Graph, precision: Mapping[str, str] | None = None) -> MemoryPart:
     """Lifetimes and placement for one frame of a streaming graph; what `precision` does not name is float."""
     precision = precision or {}
     tensors = _placed(_tensors(graph, precision))
     live = tuple(sum(t.n_bytes for t in tensors if t.first <= i <= t.last) for i in range(len(graph.nodes)))
     peak = max(range(len(live)), key=live.__getitem__)
     arena = max(t.offset + t.n_bytes for t in tensors) + ALIGN_BYTES  # loads may read beyond the last tensor
-    return Memory(arena, graph.nodes[peak].name, live, tuple(tensors))
+    return MemoryPart(
+        arena_bytes=arena,
+        peak_live_bytes=live[peak],
+        peak_node=graph.nodes[peak].name,
+        live_bytes=live,
+        tensors=tuple(tensors),
+    )
 
 
 def _tensors(graph: Graph, precision: Mapping[str, str]) -> list[Tensor]:
@@ -88,14 +58,19 @@ def _tensors(graph: Graph, precision: Mapping[str, str]) -> list[Tensor]:
             last[owner[name]] = max(last[owner[name]], i)
     for name in (*graph.inputs, owner[graph.output]):  # the caller's
         first[name], last[name] = 0, len(graph.nodes) - 1
-    values = [Tensor(n, _value_bytes(graph, precision, n), first[n], last[n]) for n in first]
-    copies = [Tensor(f"{n} (float)", _value_bytes(graph, {}, n), *span) for n, span in copied.items()]
+    values = [_tensor(n, _value_bytes(graph, precision, n), first[n], last[n]) for n in first]
+    copies = [_tensor(f"{n} (float)", _value_bytes(graph, {}, n), *span) for n, span in copied.items()]
     inside = [
-        Tensor(f"{node.name} (workspace {k})", n_bytes, at[node.name], at[node.name])
+        _tensor(f"{node.name} (workspace {k})", n_bytes, at[node.name], at[node.name])
         for node in graph.nodes
         for k, n_bytes in enumerate(_workspaces(graph, node, precision))
     ]
     return [*values, *copies, *inside]
+
+
+def _tensor(name: str, n_bytes: int, first: int, last: int) -> Tensor:
+    """Not placed yet."""
+    return Tensor(name=name, n_bytes=n_bytes, first=first, last=last, offset=0)
 
 
 def _owners(graph: Graph, precision: Mapping[str, str]) -> dict[str, str]:
@@ -147,7 +122,7 @@ def _placed(tensors: list[Tensor]) -> list[Tensor]:
             if offset + tensor.n_bytes <= other.offset:
                 break
             offset = max(offset, other.offset + other.n_bytes)
-        placed.append(Tensor(tensor.name, tensor.n_bytes, tensor.first, tensor.last, offset))
+        placed.append(replace(tensor, offset=offset))
     return sorted(placed, key=lambda t: (t.first, t.offset))
 
 

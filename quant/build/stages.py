@@ -289,12 +289,12 @@ def make_report(
         "recipe": source.recipe.name,
         "checkpoint": {"name": source.name, "sha256": source.sha256},
         "files": sizes(models),
-        "budget": budget.to_dict(counted),
-        "coverage": {audit.engine: audit.to_dict() for audit in audits},
+        "budget": msgspec.to_builtins(counted),
+        "coverage": {audit.engine: msgspec.to_builtins(audit) for audit in audits},
         "plan": plan_table(quantized.graph, plan),
-        "accuracy": [row.to_dict() for row in rows],
-        "histograms": [histogram.to_dict() for histogram in histograms],
-        "memory": plan_memory(quantized.graph, plan.precision).to_dict(),
+        "accuracy": msgspec.to_builtins(rows),
+        "histograms": msgspec.to_builtins(histograms),
+        "memory": msgspec.to_builtins(plan_memory(quantized.graph, plan.precision)),
     }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import soundfile as sf
+from msgspec import to_builtins
 
 from calibration.corpus import Corpus
 from calibration.mixing import Mix, mixtures
@@ -97,7 +98,7 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         )
     return {
         "date": date.today().isoformat(),
-        "machine": this_machine(),
+        "machine": to_builtins(this_machine()),
         "target": args.target,
         "quality": quality,
         "times": times(folders[0]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime import command
 from edge_runtime.command import Command
@@ -13,7 +13,7 @@ from quant.audit import gates
 from quant.cli.output import print_json, print_table, show
 
 if TYPE_CHECKING:
-    from quant.audit.frame_time import Estimate
+    from quant.audit.findings import BudgetPart, FrameTime
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,43 +43,44 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _count(args: argparse.Namespace, limits: dict[str, float]) -> int:
-    from quant.audit import budget, frame_time
+    from msgspec import to_builtins
+
+    from quant.audit import budget, budget_table, frame_time
     from quant.network import sizes as variant
 
     config = variant.parse(args.sizes) if args.sizes else None
-    report = budget.for_target(args.target, args.checkpoint, args.recipe, config)
-    counted = gates.gated(budget.to_dict(report), limits)
+    counted = gates.gated(budget.for_target(args.target, args.checkpoint, args.recipe, config), limits)
     times = _frame_times(args, counted)
-    counted["frame_time"] = [row.to_dict() for row in times]
     name = args.target or (variant.describe(config) if config else str(args.checkpoint or variant.DEFAULT))
     if args.json:
-        print_json(counted)
+        print_json({**to_builtins(counted), "frame_time": times})
     elif args.format:
         _verdict(args, counted, name)
     else:
-        lines = tuple(budget.Line(**{k: v for k, v in line.items() if k != "exceeded"}) for line in counted["budget"])
-        show(budget.render(budget.with_lines(report, lines)))
+        show(budget_table.render(counted))
         print("\n".join(frame_time.sentence(row) for row in times))
     gates.check(counted, f"board {args.target}" if args.target else name)
     return command.DONE
 
 
-def _frame_times(args: argparse.Namespace, counted: dict[str, Any]) -> list[Estimate]:
+def _frame_times(args: argparse.Namespace, counted: BudgetPart) -> list[FrameTime]:
     """What the board takes, fastest first: measured, or estimated for a network of the published sizes alone."""
     import boards
     from quant.audit import frame_time
 
-    bench = frame_time.load_bench(args.bench) if args.bench else None
+    benches = frame_time.read_bench(args.bench) if args.bench else []
     if args.target is None:
-        if bench:
+        if benches:
             raise Failure("--bench without a board", remedy="give --target too")
         return []
-    rows = frame_time.estimates(boards.load(args.target), bench)
-    published = counted["published"]["macs"] == frame_time.PUBLISHED_MACS
+    rows = frame_time.frame_times(boards.load(args.target), benches)
+    published = counted.published.macs == frame_time.PUBLISHED_MACS
     return rows if published else [row for row in rows if row.measured]
 
 
 def _compare(args: argparse.Namespace, limits: dict[str, float]) -> int:
+    from msgspec import to_builtins
+
     from quant.audit import compare
 
     if args.checkpoint or args.sizes:
@@ -88,7 +89,7 @@ def _compare(args: argparse.Namespace, limits: dict[str, float]) -> int:
     comparison = compare.compare(a, b)
     counted = gates.gated(b.report, limits)
     if args.json:
-        print_json(comparison.to_dict() | {"budget": counted["budget"], "fits": counted["fits"]})
+        print_json({**to_builtins(comparison), "budget": counted.budget, "fits": counted.fits})
     elif args.format:
         _verdict(args, counted, b.name)
     else:
@@ -98,12 +99,12 @@ def _compare(args: argparse.Namespace, limits: dict[str, float]) -> int:
             print_table(compare.LAYER_COLUMNS, compare.layer_rows(comparison))
         else:
             print("no layer differs")
-        print("\n".join(gates.sentence(line) for line in counted["budget"]) or "no limit was given")
+        print("\n".join(line.sentence for line in counted.budget) or "no limit was given")
     gates.check(counted, b.name)
     return command.DONE
 
 
-def _verdict(args: argparse.Namespace, counted: dict[str, Any], name: str) -> None:
+def _verdict(args: argparse.Namespace, counted: BudgetPart, name: str) -> None:
     print(gates.FORMATS[args.format](counted, name))
 
 

@@ -89,7 +89,7 @@ def judge(artifact: Artifact, folder: Path) -> list[Result]:
             denoise_file(folder / "noisy.wav", folder / f"{name}.wav", artifact, engine, precision, force=True)
             speed = bench(artifact, engine, precision)
             scores, ratio = _scores(folder, name), ratios[f"{engine} {precision}"]
-            results.append(Result(name, scores, speed["frame_us"]["p50"], speed["rtf"], ratio))
+            results.append(Result(name, scores, speed.frame_us.p50, speed.rtf, ratio))
     return results
 
 

@@ -19,8 +19,13 @@ def say(message: str) -> None:
 
 
 def print_json(value: Any) -> int:
-    """The status of a command that has done its work. JSON has no infinity and no NaN."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+    """The status of a command that has done its work; structs are printed as they are stored.
+
+    JSON has no infinity and no NaN.
+    """
+    import msgspec  # no `--help` waits for it
+
+    print(json.dumps(msgspec.to_builtins(value), indent=2, allow_nan=False))
     return command.DONE
 
 

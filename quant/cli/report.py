@@ -25,6 +25,15 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", action="append", default=[], metavar="NOISY[:CLEAN]", help=clip)
     against = "an older artifact; exit status 1 when a figure got worse by more than its limit"
     parser.add_argument("--against", type=Path, metavar="OLD", help=against)
+    parser.add_argument("--schema", action=_PrintSchema, nargs=0, help="print the JSON Schema of report.json, and end")
+
+
+class _PrintSchema(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from quant.report import schema
+
+        print_json(schema.schema())
+        parser.exit()
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -113,12 +113,6 @@ def pinned() -> tuple[Asset, ...]:
     return tuple(msgspec.toml.decode(text, type=dict[str, list[Asset]])["assets"])
 
 
-def is_present(kind: Kind | None = None, cache: Path | None = None) -> bool:
-    """Whether every pinned file (of one kind) is in the cache with the right hash. No network."""
-    root = cache or cache_dir()
-    return all(_sha256(root / a.kind / m.file) == m.sha256 for a in _of_kind(kind) for m in a.members)
-
-
 def weights(cache: Path | None = None, progress: Progress = to_stderr) -> Path:
     """Path of the official checkpoint (.onnx), pulled if it is missing. Failure: see `pull`."""
     (pulled,) = pull(cache, progress, assets=_of_kind("weights"))

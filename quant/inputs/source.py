@@ -16,12 +16,11 @@ from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress, silent
 from edge_runtime.stft import Float32Array
-from quant.audit.counts import blank
 from quant.inputs import assets, checkpoint, trained
 from quant.int8 import recipe
 from quant.int8.recipe import Recipe
 from quant.network.graph import Graph
-from quant.network.gtcrn import Config, gtcrn
+from quant.network.gtcrn import Config, blank, gtcrn
 from quant.network.passes import streaming_graph
 
 DEFAULT_RECIPE = "static"

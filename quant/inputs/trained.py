@@ -29,11 +29,10 @@ from edge_runtime.errors import Failure
 from edge_runtime.files.sound_file import written_whole
 from edge_runtime.stft import Float32Array
 from quant.artifact.stable_bytes import npy_bytes, zip_bytes
-from quant.audit import counts
 from quant.int8.recipe import Recipe
 from quant.network import sizes
 from quant.network.graph import Graph
-from quant.network.gtcrn import Config
+from quant.network.gtcrn import Config, blank
 from quant.network.passes import streaming_graph
 
 VERSION = 1
@@ -104,15 +103,10 @@ def load(path: Path) -> Trained:
     if header.version != VERSION:
         raise Failure(f"has version {header.version}, this program reads {VERSION}", where=path, remedy=REMEDY)
     config = sizes.from_dict(header.variant, path) if header.variant else Config()
-    blank = streaming_graph(counts.blank(config))
-    _check(path, arrays, header, excerpt, blank)
-    graph = _filled(blank, arrays, header.slopes)
+    empty = streaming_graph(blank(config))
+    _check(path, arrays, header, excerpt, empty)
+    graph = _filled(empty, arrays, header.slopes)
     return Trained(path.name, hashlib.sha256(data).hexdigest(), graph, header, excerpt, config)
-
-
-def with_weights(params: Mapping[str, Float32Array], slopes: Mapping[str, float]) -> Graph:
-    """The streaming graph of the published network with these weights."""
-    return _filled(streaming_graph(counts.blank()), params, slopes)
 
 
 def _filled(graph: Graph, params: Mapping[str, Float32Array], slopes: Mapping[str, float]) -> Graph:
@@ -125,15 +119,15 @@ def slopes_of(graph: Graph) -> dict[str, float]:
     return {n.name: float(n.attrs["slope"]) for n in graph.nodes if n.kind == "leaky_relu"}
 
 
-def _check(path: Path, arrays: Mapping[str, Float32Array], header: Header, excerpt: NDArray[Any], blank: Graph) -> None:
-    """Failure unless all is there and fits the network of these sizes, whose streaming graph is `blank`."""
-    wanted = {name: values.shape for name, values in blank.params.items()}
+def _check(path: Path, arrays: Mapping[str, Float32Array], header: Header, excerpt: NDArray[Any], empty: Graph) -> None:
+    """Failure unless all is there and fits the network of these sizes, whose streaming graph is `empty`."""
+    wanted = {name: values.shape for name, values in empty.params.items()}
     found = {name: values.shape for name, values in arrays.items()}
     if odd := sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n)):
         raise Failure(f"holds another network ({odd[0]} is {found.get(odd[0])})", where=path, remedy=REMEDY)
     if bad := [n for n, values in arrays.items() if values.dtype != np.float32 or not np.isfinite(values).all()]:
         raise Failure(f"{bad[0]} is not finite float32", where=path, remedy=REMEDY)
-    if set(header.slopes) != set(slopes_of(blank)) or not np.isfinite(list(header.slopes.values())).all():
+    if set(header.slopes) != set(slopes_of(empty)) or not np.isfinite(list(header.slopes.values())).all():
         raise Failure("its slopes are those of another network", where=path, remedy=REMEDY)
     if excerpt.dtype != np.int16 or excerpt.ndim != 2 or excerpt.size == 0:
         raise Failure(f"its excerpt is {excerpt.dtype} {excerpt.shape}", where=path, remedy=REMEDY)

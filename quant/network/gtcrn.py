@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.stft import Float32Array
+from quant.network.erb import merging_matrix
 from quant.network.graph import KINDS, Graph, Node, Shape, State
 
 SPECTRUM = "spectrum"
@@ -208,6 +209,14 @@ def gtcrn(params: Mapping[str, Float32Array], config: Config | None = None) -> G
     wanted = param_shapes(config)
     kept = {k: np.asarray(v, np.float32) for k, v in params.items() if k in wanted}
     return Graph({SPECTRUM: b.shapes[SPECTRUM]}, tuple(b.nodes), b.shapes, kept, b.nodes[-1].name)
+
+
+def blank(config: Config | None = None) -> Graph:
+    """The network without a checkpoint, every parameter one but the ERB matrices: enough to count."""
+    config = config or Config()
+    params = {name: np.ones(shape, np.float32) for name, shape in param_shapes(config).items()}
+    merging = merging_matrix(config.n_low_bins, config.n_high_bands)
+    return gtcrn(params | {"erb.erb_fc.weight": merging, "erb.ierb_fc.weight": merging.T}, config)
 
 
 def param_shapes(config: Config | None = None) -> dict[str, tuple[int, ...]]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, Float32Array, sqrt_hann
+
+COMPRESSION = 0.3  # magnitude ** 0.3
 
 
 def analyse(samples: Float32Array) -> Float32Array:
@@ -15,3 +19,9 @@ def analyse(samples: Float32Array) -> Float32Array:
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES, -1)[..., ::HOP_SAMPLES, :]
     spectrum = np.fft.rfft(frames * sqrt_hann())
     return np.stack([spectrum.real, spectrum.imag], -3).astype(np.float32)
+
+
+def compressed(spectrum: Tensor) -> tuple[Tensor, Tensor]:
+    """(spectrum with compressed magnitude, that magnitude (batch, 1, frames, 257)): loudness grows about so."""
+    magnitude = torch.sqrt((spectrum * spectrum).sum(1, keepdim=True) + 1e-12)
+    return spectrum * magnitude ** (COMPRESSION - 1), magnitude**COMPRESSION

@@ -22,8 +22,7 @@ from quant.int8.fake_quantize import fake_quantize
 from quant.int8.qparams import QParams, choose_qparams
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
-from quant.network.spectra import analyse
-from quant.training.losses import compressed
+from quant.network.spectra import analyse, compressed
 
 TAIL_FACTORS = (10.0, 3.0, 1.0, 0.3, 0.0)  # candidates leave this much of the recipe's tail outside
 LOSS_CLIPS, LOSS_SAMPLES = 8, 32_000  # listened to: five copies of each, for each of some seventy taps

@@ -14,7 +14,7 @@ from edge_runtime.errors import Failure
 from quant.quality.evaluate import Row
 from quant.quality.metrics import METRICS
 from quant.quality.summary import summarise, summarise_by
-from quant.report.schema import BenchPart, QualityPart, RobustnessRow
+from quant.report.schema import QualityPart, RobustnessRow
 
 NOT_METRICS: Final = frozenset({"clip", "system", "error", "snr_db"})
 COLUMNS: Final = frozenset(column for metric in METRICS.values() for column in metric.columns)
@@ -23,19 +23,6 @@ T = TypeVar("T")
 
 class _Robustness(msgspec.Struct):
     rows: list[RobustnessRow]
-
-
-def bench(path: Path) -> list[dict[str, Any]]:
-    """What `edge-denoise bench --json` printed, of all engines or of one, or a list of the latter."""
-    text, made_by = _text(path), "`edge-denoise bench --json`"
-    if text.lstrip().startswith("["):
-        return _plain(_decoded(path, text, list[BenchPart], made_by))
-    found = _decoded(path, text, dict[str, Any], made_by)
-    rows = found.get("rows", [found])
-    try:
-        return _plain(msgspec.convert(rows, list[BenchPart]))
-    except msgspec.ValidationError as error:
-        raise _refused(path, error, made_by) from None
 
 
 def merged(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -48,7 +48,11 @@ def complete(report: dict[str, Any], board: Board, clips: Sequence[Clip]) -> dic
         "history": None,
         "search": None,
     } | report
-    whole |= {"format": schema.FORMAT, "version": schema.VERSION, "estimates": _estimates(board)}
+    whole |= {
+        "format": schema.FORMAT,
+        "version": schema.VERSION,
+        "estimates": msgspec.to_builtins(frame_time.estimates(board)),
+    }
     whole |= {"clips": [clip.to_dict() for clip in clips], "target": boards.to_dict(board)}
     whole = msgspec.json.decode(json_bytes(whole))  # in the order of the file, so that a remake draws the same
     return whole | {"verdict": verdict.judge(whole, board)}
@@ -72,7 +76,9 @@ def remake(directory: Path, taken: Taken) -> dict[str, Any]:
     opened = open_artifact(directory)
     found = schema.read(directory / JSON_FILE)
     board = msgspec.convert(found["target"], Board)
-    found["benches"] = measured.merged(found["benches"], [b for f in taken.benches for b in measured.bench(f)])
+    found["benches"] = measured.merged(
+        found["benches"], msgspec.to_builtins([b for f in taken.benches for b in frame_time.read_bench(f)])
+    )
     if taken.evaluation is not None:
         found["quality"] = measured.quality(taken.evaluation)
     if taken.robustness is not None:
@@ -84,9 +90,3 @@ def remake(directory: Path, taken: Taken) -> dict[str, Any]:
     whole = complete(found, board, clips)
     folder.renew(opened, pages(whole, board, clips))
     return whole
-
-
-def _estimates(board: Board) -> list[dict[str, Any]]:
-    """Frame times of the cost model, if it knows the board."""
-    names = ("engine", "precision", "low_ms", "high_ms", "source")
-    return [{name: getattr(row, name) for name in names} for row in frame_time.estimates(board)]

@@ -1,4 +1,4 @@
-"""The shape of report.json, version 1. `quant/report/report.schema.json` is `schema()` of it, published.
+"""The shape of report.json, version 1; `quant report --schema` prints it.
 
 Fields may be added in a version; a reader ignores what it does not know. Units are in the names: `_bytes`, `_db`,
 `_us`, `_ms`; shares are 0 to 1. Parts that nobody measured are null or empty, never estimated in silence.
@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from edge_runtime.bench import BenchPart
 from edge_runtime.errors import Failure
+from quant.audit.findings import AccuracyRow, BudgetPart, CoveragePart, EstimatePart, HistogramPart, MemoryPart
 
 FORMAT = "edge-denoise report"
 VERSION = 1
-SCHEMA_FILE = "report.schema.json"
 
 Status = Literal["good", "caution", "bad", "unknown"]
 
@@ -30,163 +31,8 @@ class FileSize(msgspec.Struct, frozen=True, kw_only=True):
     constant_bytes: int
 
 
-class BudgetLine(msgspec.Struct, frozen=True, kw_only=True):
-    """value and limit in the unit that `name`, a field of the board's budget, ends with."""
-
-    name: str
-    title: str
-    value: float
-    limit: float
-    largest_layer: str
-    largest_value: float
-    exceeded: bool
-
-
-class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    n_parameters: int
-    macs_frame: int
-    mmacs_per_s: float
-    int8_share: float
-    weight_bytes: int
-    state_bytes: int
-    ram_bytes: int
-
-
-class Layer(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    kind: str
-    shape: tuple[int, int]
-    precision: str
-    n_parameters: int
-    macs_frame: int
-    published_macs: int
-    weight_bytes: int
-    state_bytes: int
-    activation_bytes: int
-
-
-class Published(msgspec.Struct, frozen=True, kw_only=True):
-    convention: str
-    n_frames: int
-    macs: int
-    n_learned: int
-    n_fixed: int
-
-
-class BudgetPart(msgspec.Struct, frozen=True, kw_only=True):
-    board: str | None
-    fits: bool
-    exceeded: list[str]
-    budget: list[BudgetLine]
-    totals: Totals
-    layers: list[Layer]
-    published: Published
-
-
-class Tensor(msgspec.Struct, frozen=True, kw_only=True):
-    """In the arena at `offset` while the nodes from `first` to `last` run."""
-
-    name: str
-    n_bytes: int
-    first: int
-    last: int
-    offset: int
-
-
-class MemoryPart(msgspec.Struct, frozen=True, kw_only=True):
-    """Peak activation memory: `quant/audit/memory.py`."""
-
-    arena_bytes: int
-    peak_live_bytes: int
-    peak_node: str
-    live_bytes: list[int]
-    tensors: list[Tensor]
-
-
-class CoverageNode(msgspec.Struct, frozen=True, kw_only=True):
-    node: str
-    kind: str
-    planned: str
-    executed: str
-    macs: int
-    int8_macs: int
-
-
-class CoveragePart(msgspec.Struct, frozen=True, kw_only=True):
-    engine: str
-    macs_frame: int
-    int8_share: float
-    nodes: list[CoverageNode]
-
-
-class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
-    tap: str
-    type: str
-    isolated_sqnr_db: float
-    isolated_output_sqnr_db: float
-    cumulative_sqnr_db: float
-    cumulative_cosine: float
-
-
-class HistogramPart(msgspec.Struct, frozen=True, kw_only=True):
-    """`counts` in equal bins from minimum to maximum; what lies outside low .. high is clipped."""
-
-    tap: str
-    minimum: float
-    maximum: float
-    low: float
-    high: float
-    n_values: int
-    clipped_share: float
-    counts: list[int]
-
-
 class SearchPart(msgspec.Struct, frozen=True, kw_only=True):
     path: list[dict[str, Any]]
-
-
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """Microseconds."""
-
-    p50: float
-    p95: float
-    p99: float
-    max: float
-    mean: float
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    cpu: str
-    arch: str
-    os: str
-    n_cores: int = 1
-    python: str = ""
-    engine_version: str = ""
-
-
-class BenchPart(msgspec.Struct, frozen=True, kw_only=True):
-    """What `edge-denoise bench --json` prints; a hop is the model and both Fourier transforms."""
-
-    engine: str
-    precision: str
-    n_threads: int
-    n_frames: int
-    frame_us: Spread
-    hop_us: Spread
-    rtf: float
-    load_ms: float
-    rss_bytes: int
-    machine: Machine
-
-
-class EstimatePart(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one frame on the board, never measured; `source` says from what."""
-
-    engine: str
-    precision: str
-    low_ms: float
-    high_ms: float
-    source: str
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, sqrt_hann
+from quant.network.spectra import compressed
 
-COMPRESSION = 0.3  # magnitude ** 0.3
 COMPLEX_WEIGHT, MAGNITUDE_WEIGHT = 30.0, 70.0
 
 
@@ -25,12 +25,6 @@ def spectral(enhanced: Tensor, clean: Tensor) -> Tensor:
     (e, e_magnitude), (c, c_magnitude) = (compressed(x) for x in (enhanced, clean))
     parts = 2 * torch.mean((e - c) ** 2)  # real plus imaginary: a mean over both is half of it
     return COMPLEX_WEIGHT * parts + MAGNITUDE_WEIGHT * torch.mean((e_magnitude - c_magnitude) ** 2)
-
-
-def compressed(spectrum: Tensor) -> tuple[Tensor, Tensor]:
-    """(spectrum with compressed magnitude, that magnitude (batch, 1, frames, 257)): loudness grows about so."""
-    magnitude = torch.sqrt((spectrum * spectrum).sum(1, keepdim=True) + 1e-12)
-    return spectrum * magnitude ** (COMPRESSION - 1), magnitude**COMPRESSION
 
 
 def si_snr(enhanced: Tensor, clean: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from toy_artifact import toy
 
 from edge_runtime import Denoiser, bench
 from edge_runtime.cli import main
-from edge_runtime.cli.bench import compared_lines
 from edge_runtime.engines import choice, choose
 from edge_runtime.machine import conditions
 
@@ -183,13 +182,11 @@ def test_bench_measures_all_and_auto_follows(tmp_path: Path, capfd: pytest.Captu
 
 
 def test_an_engine_that_dies_is_a_row(monkeypatch: pytest.MonkeyPatch):
-    good = {"engine": "onnx", "precision": "int8", "hop_us": dict.fromkeys(("p50", "p95", "p99", "max", "mean"), 9.0)}
-    good |= {"frame_us": {"p50": 8.0}, "load_ms": 1.0, "rss_bytes": 2**20, "n_threads": 1}
-    monkeypatch.setattr(bench, "_apart", lambda _a, e, _p, _n: (good, "") if e == "onnx" else (None, "died"))
+    good, dead = bench.bench(toy(), "onnx", n_frames=1), bench.Failed(engine="tflite", precision="int8", error="died")
+    monkeypatch.setattr(bench, "_apart", lambda _a, engine, _p, _n: good if engine == "onnx" else dead)
     figures = bench.bench_all(toy(), ("int8",))
-    assert figures["failed"] == [{"engine": "tflite", "precision": "int8", "error": "died"}]
-    assert "tflite int8 failed: died" in compared_lines(figures)
-    assert choose(toy()).engine == "onnx"
+    assert (figures.rows, figures.failed) == ((good,), (dead,))
+    assert "tflite int8 failed: died" in bench.lines_of_all(figures)
 
 
 def test_conditions_read_what_linux_offers(tmp_path: Path):
@@ -204,12 +201,11 @@ def test_conditions_read_what_linux_offers(tmp_path: Path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     found = conditions(tmp_path)
-    figures = [found[key] for key in ("temperature_c", "governor", "clock_mhz", "most_mhz")]
-    assert figures == [81, "ondemand", 600, 1500]
-    assert "81 degrees" in found["notes"][0]
-    assert "ondemand" in found["notes"][1]
-    assert "under-voltage, throttled; since it started under-voltage, throttled" in found["notes"][2]
+    assert (found.temperature_c, found.governor, found.clock_mhz, found.most_mhz) == (81, "ondemand", 600, 1500)
+    assert "81 degrees" in found.notes[0]
+    assert "ondemand" in found.notes[1]
+    assert "under-voltage, throttled; since it started under-voltage, throttled" in found.notes[2]
 
 
 def test_conditions_of_a_machine_that_offers_nothing(tmp_path: Path):
-    assert conditions(tmp_path)["notes"] == []
+    assert conditions(tmp_path).notes == ()

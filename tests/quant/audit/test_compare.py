@@ -10,10 +10,11 @@ import pytest
 
 from edge_runtime.errors import Failure
 from quant.audit import budget, compare, gates
+from quant.audit.findings import BudgetPart
 from quant.cli import main
 from quant.network import sizes
 
-PUBLISHED = budget.to_dict(budget.for_target(None))
+PUBLISHED = budget.for_target(None)
 VALUES = {gate.name: gate.value(PUBLISHED) for gate in gates.GATES}
 
 
@@ -43,18 +44,18 @@ def test_limits_judge_the_published_figures() -> None:
 @pytest.mark.parametrize("gate", gates.GATES, ids=lambda gate: gate.name)
 def test_a_limit_that_is_met_holds_and_one_below_breaks(gate: gates.Gate) -> None:
     value = VALUES[gate.name]
-    assert gates.gated(PUBLISHED, {gate.name: value})["fits"]
+    assert gates.gated(PUBLISHED, {gate.name: value}).fits
     over = gates.gated(PUBLISHED, {gate.name: value - 1})
-    assert over["exceeded"] == [gate.name]
+    assert over.exceeded == (gate.name,)
     with pytest.raises(Failure, match=gate.title):
         gates.check(over, "x")
 
 
 def test_no_limit_and_no_board_judge_nothing() -> None:
-    assert gates.gated(PUBLISHED, {})["budget"] == []
+    assert gates.gated(PUBLISHED, {}).budget == ()
 
 
-def judged() -> dict:
+def judged() -> BudgetPart:
     return gates.gated(PUBLISHED, {"max_macs": 20e6, "max_params": 30e3, "max_state": 1.0})
 
 
@@ -80,37 +81,36 @@ def test_github_has_an_annotation_a_line() -> None:
 def test_a_network_against_itself_changes_nothing() -> None:
     found = compare.compare(side("default"), side("default"))
     assert not found.layers
-    assert all(change.difference == 0 for change in found.totals)
+    assert all(change.difference == 0 for change in found.totals.values())
 
 
 @pytest.mark.parametrize("line", ["channels=12,dpgrnn=1", "kernel=3", "dilations=1,2,4,8", "low_bins=33,erb_bands=32"])
 def test_the_layers_that_changed_add_up_to_the_totals(line: str) -> None:
     found = compare.compare(side("default"), side(line))
-    changed = {
-        f: sum(c.difference for row in found.layers for c in row.figures if c.name == f) for f in compare.LAYER_FIELDS
-    }
-    totals = {change.name: change.difference for change in found.totals}
     assert found.layers
-    assert changed["n_learned"] == totals["learned parameters"]
-    assert changed["n_fixed"] == totals["fixed numbers (ERB)"]
-    assert changed["published_macs"] == totals["published MACs a second"]
-    assert changed["macs_frame"] == totals["executed MACs a frame"]
-    assert changed["weight_bytes"] == totals["weight bytes"]
-    assert changed["state_bytes"] == totals["state bytes"]
+    for title, of_layer in (
+        ("learned parameters", lambda row: row.n_learned),
+        ("fixed numbers (ERB)", lambda row: row.n_fixed),
+        ("published MACs a second", lambda row: row.published_macs),
+        ("executed MACs a frame", lambda row: row.macs_frame),
+        ("weight bytes", lambda row: row.weight_bytes),
+        ("state bytes", lambda row: row.state_bytes),
+    ):
+        assert sum(of_layer(row).difference for row in found.layers) == found.totals[title].difference, title
 
 
 def test_a_layer_that_is_gone_has_no_figures_after() -> None:
     found = compare.compare(side("default"), side("dpgrnn=1"))
     assert {row.name.split(".")[0] for row in found.layers} == {"dpgrnn2"}
-    assert all(row.after is None and c.after is None for row in found.layers for c in row.figures)
+    assert all(row.precision.after is None and c.after is None for row in found.layers for c in row.figures)
 
 
 def test_a_recipe_changes_bytes_and_precisions_alone() -> None:
     found = compare.compare(side("default"), side("default", "static"))
-    totals = {change.name: change.difference for change in found.totals}
+    totals = {title: change.difference for title, change in found.totals.items()}
     assert totals["executed MACs a frame"] == totals["learned parameters"] == 0
     assert totals["weight bytes"] < 0 < totals["of them in 8 bits"]
-    assert {(row.before, row.after) for row in found.layers} == {("float", "int8"), ("float", "mixed")}
+    assert {row.precision for row in found.layers} == {("float", "int8"), ("float", "mixed")}
 
 
 @pytest.mark.parametrize(

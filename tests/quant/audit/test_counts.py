@@ -9,10 +9,10 @@ import pytest
 
 from quant.audit import counts
 from quant.network.graph import KINDS, Graph, Node, Shape, State
-from quant.network.gtcrn import Config, gtcrn, param_shapes
+from quant.network.gtcrn import Config, blank, gtcrn, param_shapes
 from quant.network.passes import streaming_graph
 
-NETWORK = counts.blank()
+NETWORK = blank()
 STREAMING = streaming_graph(NETWORK)
 LAYERS = {layer.name: layer for layer in counts.count(STREAMING)}
 
@@ -46,7 +46,7 @@ PTFLOPS_0_7 = {
 
 
 def test_every_published_term_is_ptflops_own():
-    assert counts.published_macs(NETWORK) == PTFLOPS_0_7
+    assert {row.name: row.macs for row in counts.published(NETWORK)} == PTFLOPS_0_7
 
 
 def test_published_totals_are_exact():
@@ -125,7 +125,7 @@ def test_other_versions_of_ptflops_differ_by_named_terms(version, macs, differen
 
 
 def test_published_counts_scale_with_frames_but_for_linear_biases():
-    one, two = (sum(counts.published_macs(NETWORK, n).values()) for n in (1, 2))
+    one, two = (sum(row.macs for row in counts.published(NETWORK, n)) for n in (1, 2))
     biases = sum(NETWORK.params[n.param("bias")].size for n in NETWORK.nodes if n.kind == "linear")
     assert two - one == one - biases
 
@@ -140,7 +140,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_parameters_are_all_tensors_but_running_statistics(config):
-    rows = counts.published(counts.blank(config))
+    rows = counts.published(blank(config))
     sizes = {n: int(np.prod(s)) for n, s in param_shapes(config).items() if "running" not in n}
     assert sum(r.n_learned + r.n_fixed for r in rows) == sum(sizes.values())
     assert sum(r.n_fixed for r in rows) == sum(size for n, size in sizes.items() if n.startswith("erb."))
@@ -335,7 +335,7 @@ def test_a_value_lives_from_its_node_to_its_last_reader():
     numbers = {"a": 8 + 12, "b": 12 + 12, "c": 12 + 12 + 12, "d": 12 + 4, "e": 12 + 4}
     alive = {layer.name: layer.activation_bytes for layer in counts.count(tiny())}
     assert alive == {name: 4 * n for name, n in numbers.items()}
-    assert counts.peak_activation_bytes(tiny()) == 4 * 36
+    assert counts.totals(counts.count(tiny())).peak_activation_bytes == 4 * 36
 
 
 def test_int8_values_weights_and_states_take_a_byte():
@@ -366,7 +366,7 @@ def test_totals_are_sums_and_a_peak():
     convolutions = sum(layer.macs_frame for layer in layers if layer.kind == "conv")
     assert total.int8_share == convolutions / sum(layer.macs_frame for layer in layers)
     assert total.mmacs_per_s == pytest.approx(62.5 * total.macs_frame / 1e6)
-    assert total.peak_activation_bytes == counts.peak_activation_bytes(STREAMING, precision)
+    assert total.peak_activation_bytes == max(layer.activation_bytes for layer in layers)
     assert total.ram_bytes == total.weight_bytes + total.state_bytes + total.peak_activation_bytes
 
 

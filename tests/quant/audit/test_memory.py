@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quant.audit import counts
-from quant.audit.memory import Memory, plan_memory
+from quant.audit.findings import MemoryPart
+from quant.audit.memory import plan_memory
 from quant.emit.native.emitter import emit_native
 from quant.emit.native.file import HEADER
 from quant.inputs.source import open_source
 from quant.int8.plan import Plan
 from quant.network.graph import Graph
-from quant.network.gtcrn import Config
+from quant.network.gtcrn import Config, blank
 from quant.network.passes import streaming_graph
 from quant.ptq import quantize
 
@@ -27,7 +27,7 @@ def native_arena_bytes(graph: Graph, plan: Plan | None) -> int:
     return int(np.frombuffer(data[: HEADER.itemsize], HEADER)["n_arena_bytes"][0])
 
 
-def check_placement(memory: Memory) -> None:
+def check_placement(memory: MemoryPart) -> None:
     for i, a in enumerate(memory.tensors):
         assert 0 <= a.offset <= memory.arena_bytes - a.n_bytes
         for b in memory.tensors[i + 1 :]:
@@ -38,7 +38,7 @@ def check_placement(memory: Memory) -> None:
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_float_networks_of_any_sizes(sizes: dict[str, int]) -> None:
-    graph = streaming_graph(counts.blank(Config(**sizes)))  # type: ignore[arg-type]
+    graph = streaming_graph(blank(Config(**sizes)))  # type: ignore[arg-type]
     memory, native = plan_memory(graph), native_arena_bytes(graph, None)
     check_placement(memory)
     assert native <= memory.arena_bytes <= 1.2 * native
@@ -57,7 +57,7 @@ def test_the_trained_default_in_8_bits() -> None:
 
 
 def test_a_value_lives_until_its_last_reader() -> None:
-    graph = streaming_graph(counts.blank())
+    graph = streaming_graph(blank())
     at = {node.name: i for i, node in enumerate(graph.nodes)}
     life = {tensor.name: tensor for tensor in plan_memory(graph).tensors}
     for name, tensor in life.items():

@@ -25,12 +25,11 @@ import boards
 from calibration.mixing import Mix
 from calibration.ranges import Provenance, Ranges, TapRange
 from edge_runtime import __version__
-from quant.audit import counts
 from quant.cli import demo, main
 from quant.inputs import assets, trained
 from quant.int8 import recipe
 from quant.int8.plan import int8_taps, prepare
-from quant.network.gtcrn import param_shapes
+from quant.network.gtcrn import blank, param_shapes
 from quant.network.passes import streaming_graph
 
 
@@ -149,7 +148,7 @@ def write_ranges(name: str, checkpoint_sha256: str, taps: Sequence[str] = ("sfe"
 
 def taps() -> list[str]:
     """What the default recipe wants a range for."""
-    return int8_taps(*prepare(streaming_graph(counts.blank()), recipe.load("static")))
+    return int8_taps(*prepare(streaming_graph(blank()), recipe.load("static")))
 
 
 def artifacts() -> None:

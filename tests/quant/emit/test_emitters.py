@@ -33,6 +33,7 @@ from edge_runtime.manifest import ModelEntry
 from edge_runtime.quiet import quiet_stderr
 from edge_runtime.stft import Float32Array
 from quant.audit import coverage
+from quant.audit.findings import CoveragePart
 from quant.emit.emitted import UINT8_SHIFT, Emitted
 from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
@@ -488,13 +489,12 @@ EMIT = """
 import hashlib, sys
 from calibration.mixing import Mix
 from calibration.ranges import Provenance, Ranges, TapRange
-from quant.audit import counts
 from quant.emit.native.emitter import emit_native
 from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
 from quant.int8 import plan, recipe
-from quant.network import passes
-graph, precision = plan.prepare(passes.streaming_graph(counts.blank()), recipe.load("static"))
+from quant.network import gtcrn, passes
+graph, precision = plan.prepare(passes.streaming_graph(gtcrn.blank()), recipe.load("static"))
 taps = dict.fromkeys(plan.int8_taps(graph, precision), TapRange(-1, 1, 1, -1, 1))
 made = plan.make_plan(graph, precision, Ranges(taps, Provenance("min_max", Mix(), "", "", "")))
 for emit in (emit_onnx, emit_tflite, emit_native):
@@ -517,34 +517,34 @@ def test_another_process_writes_the_same_bytes() -> None:
 
 def test_onnx_runtime_executes_every_8_bit_convolution_in_8_bits(quantized: Quantized) -> None:
     audit = coverage.audit_onnx(quantized.graph, quantized.plan, emit_onnx(quantized.graph, quantized.plan))
-    rows = [row for row in audit.rows if row.planned == "int8"]
+    rows = [row for row in audit.nodes if row.planned == "int8"]
     assert {row.executed for row in rows if row.kind == "conv"} == {"int8"}
     assert {row.executed for row in rows if row.kind in ("gru", "bigru")} == {"float"}, "it has no 8-bit GRU"
-    assert {row.executed for row in audit.rows if row.kind == "conv" and row.planned == "float"} == {"float"}
-    assert audit.share == pytest.approx(0.563, abs=0.01)
+    assert {row.executed for row in audit.nodes if row.kind == "conv" and row.planned == "float"} == {"float"}
+    assert audit.int8_share == pytest.approx(0.563, abs=0.01)
 
 
 def test_onnx_runtime_executes_8_bit_sums_and_gates_in_8_bits(everything: Quantized) -> None:
     audit = coverage.audit_onnx(everything.graph, everything.plan, emit_onnx(everything.graph, everything.plan))
-    assert {row.executed for row in audit.rows if row.kind in ("add", "gate", "conv")} == {"int8"}
+    assert {row.executed for row in audit.nodes if row.kind in ("add", "gate", "conv")} == {"int8"}
 
 
 def test_tflite_executes_all_that_is_planned(quantized: Quantized) -> None:
     audit = coverage.audit_tflite(quantized.graph, quantized.plan, emit_tflite(quantized.graph, quantized.plan))
-    for row in audit.rows:
+    for row in audit.nodes:
         assert row.executed == ("moved" if row.kind == "quantize" else row.planned), row.node
-    assert audit.share == pytest.approx(0.8158, abs=0.0005)
+    assert audit.int8_share == pytest.approx(0.8158, abs=0.0005)
     n_int8, n_float = audit.multiplied["int8"], audit.multiplied["float32"]
-    assert n_int8 + n_float > 1.5 * audit.macs, "block-diagonal GRUs and dense kernels multiply zeros"
-    assert n_int8 / (n_int8 + n_float) > audit.share
+    assert n_int8 + n_float > 1.5 * audit.macs_frame, "block-diagonal GRUs and dense kernels multiply zeros"
+    assert n_int8 / (n_int8 + n_float) > audit.int8_share
 
 
 @pytest.mark.parametrize("audit", [coverage.audit_onnx, coverage.audit_tflite])
 def test_a_float_file_may_not_count_as_8_bit(
-    audit: Callable[..., coverage.Coverage], graph: Graph, quantized: Quantized
+    audit: Callable[..., CoveragePart], graph: Graph, quantized: Quantized
 ) -> None:
     """The audit reads the runtime, not the plan: a float file under an 8-bit plan has a share of zero."""
     float_file = (emit_onnx if audit is coverage.audit_onnx else emit_tflite)(graph)
     found = audit(quantized.graph, quantized.plan, float_file)
-    assert found.share == 0
-    assert all(row.executed != "int8" for row in found.rows)
+    assert found.int8_share == 0
+    assert all(row.executed != "int8" for row in found.nodes)

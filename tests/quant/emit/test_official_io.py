@@ -19,14 +19,13 @@ from edge_runtime.engines.golden import snr_db, stream
 from edge_runtime.engines.onnx import open_model
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.stft import Float32Array
-from quant.audit import counts
 from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.onnx.official import emit_official
 from quant.inputs import assets
 from quant.int8.plan import Plan
 from quant.network import sizes
 from quant.network.graph import Graph
-from quant.network.gtcrn import gtcrn
+from quant.network.gtcrn import blank, gtcrn
 from quant.network.passes import streaming_graph
 from quant.ptq.quantize import Quantized
 from quant.training.runs import initial_params
@@ -104,7 +103,7 @@ def test_caches_are_those_of_the_official_model(graph: Graph, spectra_3_s: Float
     ],
 )
 def test_metadata_tells_hosts_the_shapes(line: str, conv: str, tra: str, inter: str) -> None:
-    data = emit_official(streaming_graph(counts.blank(sizes.parse_line(line)))).data
+    data = emit_official(streaming_graph(blank(sizes.parse_line(line)))).data
     found = {p.key: p.value for p in onnx.load_from_string(data).metadata_props}
     assert (found["conv_cache_shape"], found["tra_cache_shape"], found["inter_cache_shape"]) == (conv, tra, inter)
     geometry = {"sample_rate": "16000", "n_fft": "512", "hop_length": "256", "window_length": "512"}

@@ -24,7 +24,7 @@ from quant.int8.reference import Reference
 from quant.network import sizes
 from quant.network.erb import merging_matrix
 from quant.network.float_model import FloatModel
-from quant.network.gtcrn import Config, gtcrn, param_shapes
+from quant.network.gtcrn import Config, blank, gtcrn, param_shapes
 from quant.network.passes import streaming_graph
 from quant.ptq import quantize
 from quant.ptq.quantize import CalibrationSet
@@ -136,7 +136,7 @@ def test_8_bits_in_native_are_the_integer_reference(line: str, calibration: Cali
     ],
 )
 def test_what_the_native_engine_cannot_run_is_refused_before_it_is_written(config: Config, words: str | None) -> None:
-    graph = streaming_graph(counts.blank(config))
+    graph = streaming_graph(blank(config))
     if words is None:
         open_native(emit_native(graph).data, ModelEntry(file="x", states=(), golden_snr_floor_db=0), "fp32", 1)
         return
@@ -187,7 +187,7 @@ def test_a_variant_is_counted_by_its_own_shapes(tmp_path: Path) -> None:
     config = Config(channels=12, n_dpgrnn=1)
     found = source.open_source(saved(tmp_path / "m.tar", config), None)
     assert {n: a.shape for n, a in found.network.params.items()} == param_shapes(config)
-    assert [r.macs for r in counts.published(found.network)] == [r.macs for r in counts.published(counts.blank(config))]
+    assert [r.macs for r in counts.published(found.network)] == [r.macs for r in counts.published(blank(config))]
 
 
 def test_recipes_that_name_other_layers_are_refused(tmp_path: Path) -> None:

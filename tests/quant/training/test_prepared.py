@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from edge_runtime.stft import Float32Array
+from quant.inputs.trained import slopes_of
 from quant.int8.fake_quantize import fake_quantize, plan_tap
 from quant.int8.qparams import QParams, choose_qparams
 from quant.int8.recipe import RECURRENT, load
 from quant.int8.reference import Reference
 from quant.network.float_model import FloatModel, States
+from quant.network.gtcrn import blank
+from quant.network.passes import streaming_graph
 from quant.ptq.quantize import Quantized, requantize
 from quant.training.prepared import Prepared, _LearnedRange
 
@@ -87,9 +91,10 @@ def test_converted_ranges_enter_the_plan_as_measured_ones_do(quantized: Quantize
 
 def _without_entrances(quantized: Quantized):
     """The graph as a trained file keeps it: weights only, `quantize` nodes are put in again."""
-    from quant.inputs.trained import slopes_of, with_weights
-
-    return with_weights(quantized.graph.params, slopes_of(quantized.graph))
+    slopes = slopes_of(quantized.graph)
+    graph = streaming_graph(blank())
+    nodes = [replace(n, attrs=n.attrs | {"slope": slopes[n.name]}) if n.name in slopes else n for n in graph.nodes]
+    return graph.rewritten(nodes, params=quantized.graph.params)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:2])
