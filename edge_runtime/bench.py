@@ -18,7 +18,7 @@ from edge_runtime.denoiser import Denoiser
 from edge_runtime.engines import AUTO, Engine, open_engine
 from edge_runtime.engines.golden import load_golden
 from edge_runtime.machine import conditions, this_machine
-from edge_runtime.manifest import Artifact
+from edge_runtime.manifest import Artifact, open_artifact
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array, Synthesis
 
 N_FRAMES = 2000
@@ -58,6 +58,13 @@ def bench(
         "rss_bytes": _peak_rss_bytes(),
         "machine": {**this_machine(), "engine_version": opened.package, "conditions": conditions()},
     }
+
+
+def benched(directory: str, engine: str, precision: str, n_threads: str) -> bytes:
+    """`bench` as JSON. For a process of its own."""
+    import json
+
+    return json.dumps(bench(open_artifact(directory), engine, precision, int(n_threads))).encode()
 
 
 def _time_frames(engine: Engine, spectra: Float32Array, n_frames: int) -> npt.NDArray[np.float64]:

@@ -6,12 +6,11 @@ A process each: what one engine loads is neither in the memory nor in the start 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from edge_runtime.engines import ENGINES, available
+from edge_runtime.engines.apart import engine_apart
 from edge_runtime.engines.choice import remember
 from edge_runtime.errors import Failure
 from edge_runtime.machine import conditions, this_machine
@@ -74,23 +73,10 @@ def lines(figures: dict[str, Any]) -> list[str]:
 
 
 def _apart(artifact: Artifact, engine: str, precision: str, n_threads: int) -> tuple[dict[str, Any] | None, str]:
-    command = [
-        sys.executable,
-        "-m",
-        "edge_runtime.cli",
-        "bench",
-        "--json",
-        "--model",
-        str(artifact.directory),
-        "--engine",
-        engine,
-        "--precision",
-        precision,
-        "--threads",
-        str(n_threads),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        return None, said[-1].removeprefix("edge-denoise: error: ") if said else f"exit status {done.returncode}"
-    return dict(json.loads(done.stdout)), ""
+    try:
+        row = engine_apart(
+            engine, "edge_runtime.bench:benched", str(artifact.directory), engine, precision, str(n_threads)
+        )
+    except Failure as failure:
+        return None, str(failure)
+    return dict(json.loads(row)), ""

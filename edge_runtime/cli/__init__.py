@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -148,16 +148,20 @@ def _verify(args: argparse.Namespace) -> int:
 
     artifact = open_artifact(args.model)
     artifact.check_all()
-    rows = golden.check_golden(artifact)
+    rows = []
+    say = (lambda *_: None) if args.json else _verify_line
+    say("engine", "precision", "SNR dB", "floor dB", "")
+    for row in golden.golden_rows(artifact):  # said as they come: an engine may take long, or die
+        rows.append(row)
+        say(*golden.cells(row))
+    if args.json:
+        print(json.dumps({"directory": str(args.model), "golden": [golden.to_dict(row) for row in rows]}, indent=2))
     golden.judge(artifact, rows)
-    result = {"directory": str(args.model), "golden": [golden.to_dict(row) for row in rows]}
-    lines = ["{:<8} {:<9} {:>8} {:>8}  {}".format(*cells) for cells in _verify_cells(map(golden.cells, rows))]
-    _print_result(args, result, lambda _: lines)
     return command.DONE
 
 
-def _verify_cells(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    return [("engine", "precision", "SNR dB", "floor dB", ""), *rows]
+def _verify_line(*cells: str) -> None:
+    print("{:<8} {:<9} {:>8} {:>8}  {}".format(*cells).rstrip(), flush=True)
 
 
 def _print_result(

@@ -38,11 +38,16 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from edge_runtime.doctor.checks import examine, lines, report
+    from edge_runtime.doctor.checks import examine, line, report, total
     from edge_runtime.doctor.host import Host
 
-    found = report(examine(_checks(Host(), args)))
-    _print_result(args, found, lines)
+    rows = []
+    for row in examine(_checks(Host(), args)):
+        rows.append(row)
+        if not args.json:  # said as they come: a check may take long
+            print(line(row), flush=True)
+    found = report(rows)
+    print(json.dumps(found, indent=2) if args.json else total(rows))
     return command.FAILED if found["status"] == "fail" else command.DONE
 
 

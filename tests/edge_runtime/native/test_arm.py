@@ -31,7 +31,7 @@ PLATFORMS = ("manylinux_2_17_aarch64", "manylinux2014_aarch64", "manylinux_2_27_
 CHECK = """
 import json
 from edge_runtime import open_artifact
-from edge_runtime.golden import check_golden
+from edge_runtime.engines.golden import check_golden
 print(json.dumps([row._asdict() for row in check_golden(open_artifact("/opt/artifact"))]))
 """
 

@@ -42,7 +42,7 @@ from pathlib import Path
 import edge_runtime.native
 from edge_runtime import open_artifact
 from edge_runtime.cli import main
-from edge_runtime.golden import check_golden
+from edge_runtime.engines.golden import check_golden
 from edge_runtime.native import isas
 rows = [row._asdict() for row in check_golden(open_artifact("{artifact}"), ["native"])]
 plugin = ctypes.CDLL(str(Path(edge_runtime.native.__file__).with_name("ladspa_edge_denoise.so"))).ladspa_descriptor
