@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,12 +24,13 @@ from msgspec.structs import replace
 
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.engines import AUTO, ENGINES, available, open_engine
+from edge_runtime.engines.apart import engine_apart
 from edge_runtime.engines.choice import Measured, remember
 from edge_runtime.engines.golden import load_golden
 from edge_runtime.engines.interface import Engine
 from edge_runtime.errors import Failure
 from edge_runtime.machine import Machine, conditions, this_machine
-from edge_runtime.manifest import Artifact
+from edge_runtime.manifest import Artifact, open_artifact
 from edge_runtime.quiet import Progress, silent
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array, Synthesis
 
@@ -193,15 +193,18 @@ def machine_lines(machine: Machine) -> list[str]:
     return [f"on {machine.cpu}, {machine.os}, Python {machine.python}{engine}", *(f"note: {note}" for note in notes)]
 
 
+def benched(directory: str, engine: str, precision: str, n_threads: str) -> bytes:
+    """`bench` as JSON. For a process of its own."""
+    return msgspec.json.encode(bench(open_artifact(directory), engine, precision, int(n_threads)))
+
+
 def _apart(artifact: Artifact, engine: str, precision: str, n_threads: int) -> BenchPart | Failed:
-    what = ["--model", str(artifact.directory), "--engine", engine, "--precision", precision]
-    command = [sys.executable, "-m", "edge_runtime.cli", "bench", "--json", *what, "--threads", str(n_threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        why = said[-1].removeprefix("edge-denoise: error: ") if said else f"exit status {done.returncode}"
-        return Failed(engine=engine, precision=precision, error=why)
-    return msgspec.json.decode(done.stdout, type=BenchPart)
+    where = str(artifact.directory)
+    try:
+        row = engine_apart(engine, "edge_runtime.bench:benched", where, engine, precision, str(n_threads))
+    except Failure as failure:
+        return Failed(engine=engine, precision=precision, error=str(failure))
+    return msgspec.json.decode(row, type=BenchPart)
 
 
 def _time_frames(engine: Engine, spectra: Float32Array, n_frames: int) -> npt.NDArray[np.float64]:

@@ -18,3 +18,5 @@ class Failure(Exception):
         place = f"{where}: " if where is not None else ""
         advice = f"; {remedy}" if remedy else ""
         super().__init__(" ".join(f"{place}{what}{advice}".split()))
+        self.what = " ".join(f"{place}{what}".split())  # and where: all but the remedy
+        self.remedy = " ".join((remedy or "").split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import json
 from typing import Final
 
 from edge_runtime import command
@@ -48,16 +48,20 @@ def _verify(args: argparse.Namespace) -> int:
 
     artifact = open_artifact(args.model)
     artifact.check_all()
-    rows = golden.check_golden(artifact)
+    rows = []
+    tell = (lambda *_: None) if args.json else _verify_line
+    tell("engine", "precision", "SNR dB", "floor dB", "")
+    for row in golden.golden_rows(artifact):  # said as they come: an engine may take long, or die
+        rows.append(row)
+        tell(*golden.cells(row))
+    if args.json:
+        print(json.dumps({"directory": str(args.model), "golden": [golden.to_dict(row) for row in rows]}, indent=2))
     golden.judge(artifact, rows)
-    result = {"directory": str(args.model), "golden": [golden.to_dict(row) for row in rows]}
-    lines = ["{:<8} {:<9} {:>8} {:>8}  {}".format(*cells) for cells in _verify_cells(map(golden.cells, rows))]
-    print_result(args, result, lambda _: lines)
     return command.DONE
 
 
-def _verify_cells(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    return [("engine", "precision", "SNR dB", "floor dB", ""), *rows]
+def _verify_line(*cells: str) -> None:
+    print("{:<8} {:<9} {:>8} {:>8}  {}".format(*cells).rstrip(), flush=True)
 
 
 BENCH: Final = Command("bench", "measure the time of a frame on this machine, by engine", _bench_arguments, _bench)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -38,11 +39,16 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from edge_runtime.doctor.checks import examine, lines, report
+    from edge_runtime.doctor.checks import examine, line, report, total
     from edge_runtime.doctor.host import Host
 
-    found = report(examine(_checks(Host(), args)))
-    print_result(args, found, lines)
+    rows = []
+    for row in examine(_checks(Host(), args)):
+        rows.append(row)
+        if not args.json:  # said as they come: a check may take long
+            print(line(row), flush=True)
+    found = report(rows)
+    print(json.dumps(found, indent=2) if args.json else total(rows))
     return command.FAILED if found["status"] == "fail" else command.DONE
 
 

@@ -63,7 +63,7 @@ def _live(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from edge_runtime.alsa.pcm import Wish
-    from edge_runtime.live.chain import Channels
+    from edge_runtime.live.channels import Channels
     from edge_runtime.live.controls import Settings
     from edge_runtime.live.kept_settings import recall, service_file
     from edge_runtime.live.loop import LivePlan

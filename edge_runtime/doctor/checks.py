@@ -3,10 +3,10 @@
 A check is a small function from what it looks at to rows; a row is ok, warn (it may crackle) or fail (it will not
 work), with the remedy. What a check looks at is handed in, so that tests make up machines:
 
-    doctor_machine    processor, clock speed, heat, memory, disk, time       a Host
-    doctor_rights     priority, locked memory, sound devices, sound server   a Host
-    doctor_model      engines, model files, golden vectors                   the engines here, an artifact's folder
-    doctor_sound      the devices that are named                             ALSA
+    machine    processor, clock speed, heat, memory, disk, time       a Host
+    rights     priority, locked memory, sound devices, sound server   a Host
+    model      engines, model files, golden vectors                   the engines here, an artifact's folder
+    sound      the devices that are named                             ALSA
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edge_runtime.errors import Failure
 
 Status = Literal["ok", "warn", "fail"]
 RANK: Final[dict[Status, int]] = {"ok": 0, "warn": 1, "fail": 2}
+WIDTH: Final = len("golden vectors native int8")  # of the longest check's name
 
 
 class Row(NamedTuple):
@@ -53,7 +54,7 @@ def examine(checks: Iterable[tuple[str, Check]]) -> Iterator[Row]:
         try:
             yield from check()
         except Failure as failure:
-            yield fail(name, *_what_and_remedy(failure))
+            yield fail(name, failure.what, failure.remedy)
         except Exception as error:
             found = f"the check itself broke ({type(error).__name__}: {error})"
             yield warn(name, " ".join(found.split()), "please report it, with what this prints")
@@ -66,15 +67,12 @@ def report(rows: Iterable[Row]) -> dict[str, Any]:
     return {"status": worst, "rows": [row._asdict() for row in listed]}
 
 
-def lines(found: dict[str, Any]) -> list[str]:
-    """The report for people: a line a row, its remedy behind it, a sum below."""
-    rows = [Row(**row) for row in found["rows"]]
-    width = max((len(row.check) for row in rows), default=0)
-    count = {status: sum(row.status == status for row in rows) for status in RANK}
-    listed = [f"{row.status:<5} {row.check:<{width}}  {row.found}{'; ' * bool(row.remedy)}{row.remedy}" for row in rows]
-    return [*listed, ", ".join(f"{n} {status}" for status, n in count.items())]
+def line(row: Row) -> str:
+    """A row for people, its remedy behind it. Rows are said as they come: the columns do not wait for the last."""
+    return f"{row.status:<5} {row.check:<{WIDTH}}  {row.found}{'; ' * bool(row.remedy)}{row.remedy}"
 
 
-def _what_and_remedy(failure: Failure) -> tuple[str, str]:
-    what, _, remedy = str(failure).partition("; ")
-    return what, remedy
+def total(rows: Iterable[Row]) -> str:
+    """How many of each status."""
+    listed = list(rows)
+    return ", ".join(f"{sum(row.status == status for row in listed)} {status}" for status in RANK)

@@ -1,8 +1,9 @@
-"""Checks of what denoises: the engines that are installed here, and the artifact through each of them."""
+"""Checks of what denoises: the engines that are installed here, and the artifact through each of them. What loads a
+wheel does it in a process of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Final
 
 from edge_runtime.doctor.checks import Row, fail, ok, warn
 from edge_runtime.engines import ENGINES
-from edge_runtime.engines.golden import GoldenRow, check_golden
+from edge_runtime.engines.apart import another, apart, engine_apart
+from edge_runtime.engines.golden import GoldenRow, golden_rows
+from edge_runtime.errors import Failure
 from edge_runtime.manifest import open_artifact
 
 # The packages of each engine, any one will do, and what brings them.
@@ -30,25 +33,32 @@ def engines(known: Engines = HERE) -> list[Row]:
 
 def kernels() -> list[Row]:
     """Which of the native engine's kernel sets run on this processor."""
-    from edge_runtime.native import isas
-
-    try:
-        usable = isas()
-    except ImportError:
+    if not find_spec(ENGINES["native"].packages[0]):
         return [warn("kernels", "no native engine", ENGINES["native"].remedy())]
+    try:
+        usable = engine_apart("native", f"{__name__}:{isas.__name__}").decode().split()
+    except Failure as failure:
+        return [fail("kernels", failure.what, failure.remedy)]
     found = f"{usable[0]} (also: {', '.join(usable[1:]) or 'none'})"
     if usable[0] == "portable":
         return [warn("kernels", found, "no faster ones for this processor: see `edge-denoise bench`")]
     return [ok("kernels", found)]
 
 
-def model(folder: Path) -> list[Row]:
+def isas() -> bytes:
+    """The kernel sets that run here, fastest first."""
+    from edge_runtime import native
+
+    return " ".join(native.isas()).encode()
+
+
+def model(folder: Path) -> Iterator[Row]:
     """Every file is as built, and every engine here reaches its golden vectors. Failure: it does not load."""
     artifact = open_artifact(folder)
     artifact.check_all()
     n_files = len(artifact.manifest.files)
-    files = ok("model files", f"{n_files} as built for {artifact.manifest.board} ({artifact.manifest.recipe})")
-    return [files, *(_golden_row(row) for row in check_golden(artifact))]
+    yield ok("model files", f"{n_files} as built for {artifact.manifest.board} ({artifact.manifest.recipe})")
+    yield from map(_golden_row, golden_rows(artifact))
 
 
 def _engine(name: str, packages: tuple[str, ...], remedy: str) -> Row:
@@ -57,26 +67,29 @@ def _engine(name: str, packages: tuple[str, ...], remedy: str) -> Row:
     if not installed:
         return warn(check, "not installed", f"{remedy}, should you want it")
     try:
-        _load(installed[0])
-    except Exception as error:  # a wheel for another processor or NumPy fails in many ways
-        found = " ".join(f"{installed[0]} is installed but cannot be loaded ({type(error).__name__}: {error})".split())
-        return fail(check, found, f"reinstall it: {remedy}")
+        apart(f"{__name__}:{load.__name__}", installed[0])
+    except Failure as failure:  # a wheel for another processor or NumPy fails in many ways
+        found = f"{installed[0]} is installed but cannot be loaded: {failure.what}"
+        return fail(check, found, f"reinstall it, or another version: {remedy}")
     return ok(check, f"{installed[0]} loads")
 
 
-def _load(package: str) -> None:
-    """Import it as the engine will: a plain shared library has no module of its own."""
+def load(package: str) -> bytes:
+    """Import it as the engine will: a plain shared library has no module of its own. For a process of its own."""
     if package == ENGINES["native"].packages[0]:
         from edge_runtime.native import load_library
 
         load_library()
     else:
         import_module(_LOADED.get(package, package))
+    return b""
 
 
 def _golden_row(row: GoldenRow) -> Row:
     check = f"golden vectors {row.engine} {row.precision}"
     wanted = "bit for bit" if row.exact else f"{row.floor_db:.0f} dB"
+    if row.error:
+        return fail(check, row.error, another(row.engine))
     if row.ok is None or row.snr_db is None:
         remedy = f"{ENGINES[row.engine].remedy()}, should you want it"
         return warn(check, "not run: the engine is not installed", remedy)

@@ -2,6 +2,7 @@
 
 interface  what every engine is and checks
 choice     which there are, and which to take
+apart      what may die, in a process of its own
 native     C of this project, compiled when the package is installed
 onnx       ONNX Runtime                                             pip install 'edge-denoise[onnx]'
 tflite     ai-edge-litert, tflite-runtime or tensorflow             pip install 'edge-denoise[litert]'

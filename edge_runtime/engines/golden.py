@@ -14,17 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_runtime.engines import open_engine
-from edge_runtime.engines.choice import ENGINES, available
+from edge_runtime.engines.apart import another, engine_apart
+from edge_runtime.engines.choice import ENGINES, available, choose
 from edge_runtime.engines.interface import Engine
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import Artifact
+from edge_runtime.manifest import Artifact, ModelEntry, open_artifact
 from edge_runtime.stft import N_BINS, Float32Array
 
 
 class GoldenRow(NamedTuple):
-    """One model against its golden vectors. `ok` and `snr_db` are None where nothing could run it.
+    """One model against its golden vectors. `ok` and `snr_db` are None where nothing is installed to run it.
 
-    `exact`: it must match bit for bit; its SNR is then infinite.
+    `exact`: it must match bit for bit; its SNR is then infinite. `error`: what its engine died of; not ok then.
     """
 
     engine: str
@@ -33,6 +34,7 @@ class GoldenRow(NamedTuple):
     floor_db: float
     ok: bool | None
     exact: bool = False
+    error: str = ""
 
 
 def load_golden(artifact: Artifact) -> dict[str, Float32Array]:
@@ -51,7 +53,13 @@ def load_golden(artifact: Artifact) -> dict[str, Float32Array]:
 
 
 def check_golden(artifact: Artifact, engines: Iterable[str] | None = None) -> list[GoldenRow]:
-    """Stream the golden spectra through every model of the artifact, or of `engines`, and compare.
+    """All of `golden_rows`."""
+    return list(golden_rows(artifact, engines))
+
+
+def golden_rows(artifact: Artifact, engines: Iterable[str] | None = None) -> Iterator[GoldenRow]:
+    """Stream the golden spectra through every model of the artifact, or of `engines`, and compare: each in a process
+    of its own, so that one that dies is a row like any other.
 
     A model whose engine is not installed gets a row that says so: it is never silently passed.
     """
@@ -62,18 +70,29 @@ def check_golden(artifact: Artifact, engines: Iterable[str] | None = None) -> li
             held = ", ".join(sorted(models))
             raise Failure(f"no {engine} model", where=artifact.directory, remedy=f"it holds: {held}")
     golden = load_golden(artifact)
-    return [row for engine in sorted(chosen) for row in _rows(artifact, engine, golden)]
+    for engine in sorted(chosen):
+        for precision, entry in sorted(models[engine].items()):
+            yield _row(artifact, engine, precision, entry, golden)
 
 
 def judge(artifact: Artifact, rows: Sequence[GoldenRow]) -> None:
-    """Failure when a model breached its golden vectors, or none could run."""
-    broken = ", ".join(f"{row.engine} {row.precision}" for row in rows if row.ok is False)
+    """Failure when a model breached its golden vectors, when none could run, or the engine of `auto` did not.
+
+    An engine that dies beside it takes nothing with it: its row says so.
+    """
+    broken = ", ".join(f"{row.engine} {row.precision}" for row in rows if row.ok is False and not row.error)
     if broken:
         remedy = "build it again with `quant build`, or report the engine's version"
         raise Failure(f"golden vectors breached by {broken}", where=artifact.directory, remedy=remedy)
     if all(row.ok is None for row in rows):
         remedy = "`pip install 'edge-denoise[onnx]'`"
         raise Failure("no engine is installed to run the golden vectors", where=artifact.directory, remedy=remedy)
+    for row in rows:
+        if row.error and row.engine == choose(artifact, precision=row.precision).engine:
+            others = any(each.ok for each in rows if each.precision == row.precision)
+            remedy = "run `edge-denoise bench`: `auto` then takes one that runs" if others else another(row.engine)
+            what = f"{row.engine} {row.precision}, which `auto` takes, does not run here ({row.error})"
+            raise Failure(what, where=artifact.directory, remedy=remedy)
 
 
 def to_dict(row: GoldenRow) -> dict[str, Any]:
@@ -85,7 +104,7 @@ def to_dict(row: GoldenRow) -> dict[str, Any]:
 def cells(row: GoldenRow) -> tuple[str, str, str, str, str]:
     """Engine, precision, SNR, floor and verdict, for people."""
     reached = "" if row.snr_db is None else f"{row.snr_db:.1f}"
-    verdict = {True: "ok", False: "BREACH", None: "not run: engine not installed"}[row.ok]
+    verdict = row.error or {True: "ok", False: "BREACH", None: "not run: engine not installed"}[row.ok]
     return row.engine, row.precision, reached, "exact" if row.exact else f"{row.floor_db:.0f}", verdict
 
 
@@ -97,18 +116,27 @@ def snr_db(reference: Float32Array, found: Float32Array) -> float:
         return float(10 * np.log10(signal / noise)) if noise != 0 else float("inf")
 
 
-def _rows(artifact: Artifact, engine: str, golden: dict[str, Float32Array]) -> Iterator[GoldenRow]:
-    runnable = engine in ENGINES and engine in available()
-    for precision, entry in sorted(artifact.manifest.models[engine].items()):
-        floor_db = entry.golden_snr_floor_db
-        if not runnable:
-            yield GoldenRow(engine, precision, None, floor_db, None, entry.golden_exact)
-            continue
-        enhanced = stream(open_engine(artifact, engine, precision), golden["spectrum"])
-        wanted = golden[f"enhanced_{precision}"]
-        reached_db = snr_db(wanted, enhanced)
-        ok = bool((enhanced == wanted).all()) if entry.golden_exact else reached_db >= floor_db
-        yield GoldenRow(engine, precision, reached_db, floor_db, ok, entry.golden_exact)
+def _row(
+    artifact: Artifact, engine: str, precision: str, entry: ModelEntry, golden: dict[str, Float32Array]
+) -> GoldenRow:
+    floor_db, exact = entry.golden_snr_floor_db, entry.golden_exact
+    if engine not in ENGINES or engine not in available():
+        return GoldenRow(engine, precision, None, floor_db, None, exact)
+    try:
+        made = engine_apart(engine, f"{__name__}:{streamed.__name__}", str(artifact.directory), engine, precision)
+    except Failure as failure:
+        return GoldenRow(engine, precision, None, floor_db, False, exact, failure.what)
+    wanted = golden[f"enhanced_{precision}"]
+    enhanced = np.frombuffer(made, np.float32).reshape(wanted.shape)
+    reached_db = snr_db(wanted, enhanced)
+    ok = bool((enhanced == wanted).all()) if exact else reached_db >= floor_db
+    return GoldenRow(engine, precision, reached_db, floor_db, ok, exact)
+
+
+def streamed(directory: str, engine: str, precision: str) -> bytes:
+    """What a model makes of its artifact's golden spectra, (n_frames, 257, 2) float32. For a process of its own."""
+    artifact = open_artifact(directory)
+    return stream(open_engine(artifact, engine, precision), load_golden(artifact)["spectrum"]).tobytes()
 
 
 def stream(engine: Engine, spectra: Float32Array) -> Float32Array:

@@ -2,6 +2,7 @@
 
 fifo            samples in fixed memory
 rate            sample rates of live sound
+channels        which of the device's channels become streams
 controls        what may be set while it runs
 drift           two clocks
 overload        when the board cannot keep up

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import ceil
 from typing import Final, Protocol
 
@@ -18,8 +17,8 @@ import numpy as np
 from edge_runtime.alsa.pcm import Block, PcmConfig
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.denoiser import Denoiser, repair
-from edge_runtime.errors import Failure
-from edge_runtime.live.controls import Mixer, level_dbfs
+from edge_runtime.live.channels import Channels, Chooser
+from edge_runtime.live.controls import LOWEST_DBFS, Meter, Mixer
 from edge_runtime.live.fifo import Fifo
 from edge_runtime.live.overload import Overload
 from edge_runtime.live.rate import DriftConverter, RateConverter
@@ -28,7 +27,8 @@ from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, SAMPLE_RATE_HZ, Floa
 
 HOP_NS: Final = 1_000_000_000 * HOP_SAMPLES // SAMPLE_RATE_HZ
 GOOD_PART_NS: Final = HOP_NS // 2  # of computing; where it takes less, a rest would give too little time back
-_MOST_CHANNELS: Final = 64
+_LOOK_HOPS: Final = 62  # a second
+OFFSET_DBFS: Final = -46.0  # of a microphone, half a percent: from here on it is worth a word
 WARM_UP_HOPS: Final = 8  # after a reset the denoiser runs unheard: it must find its states
 
 
@@ -39,45 +39,6 @@ class Sink(Protocol):
         """Take both sides of one hop, (n_streams, 256) each, and do not wait."""
 
 
-@dataclass(frozen=True)
-class Channels:
-    """Which channels of the capture device become streams: their mean, or these numbers from 1."""
-
-    numbers: tuple[int, ...] = ()  # none: the mean
-
-    @classmethod
-    def parse(cls, text: str, n_opened: int | None) -> Channels:
-        """From "mix", "all" or "1,3"; `n_opened` says how many "all" are. Failure: it is none of these."""
-        if text == "mix":
-            return cls()
-        if text == "all":
-            if n_opened is None:
-                raise Failure("--channels all needs a number", remedy="give --capture-channels N as well")
-            return cls(tuple(range(1, n_opened + 1)))
-        words = text.split(",")
-        if not all(word.isdecimal() and 1 <= int(word) <= _MOST_CHANNELS for word in words):
-            what = f"--channels is {text!r}"
-            raise Failure(what, remedy="give mix, all, or numbers from 1 such as 1,3")
-        return cls(tuple(int(word) for word in words))
-
-    @property
-    def n_streams(self) -> int:
-        """Each has a denoiser."""
-        return max(1, len(self.numbers))
-
-    @property
-    def n_least(self) -> int:
-        """Channels that the device must have."""
-        return max(self.numbers, default=1)
-
-    def indices(self, n_channels: int, device: str) -> list[int]:
-        """Channel numbers from 0, empty for the mean. Failure: the device has fewer."""
-        if self.n_least > n_channels:
-            what = f"has {n_channels} channel(s), not {self.n_least}"
-            raise Failure(what, where=device, remedy=f"choose from 1 to {n_channels}, or `mix`")
-        return [number - 1 for number in self.numbers]
-
-
 class Chain:
     """From `capture` to `playback`. One thread pushes blocks; settings come through `status`."""
 
@@ -86,23 +47,29 @@ class Chain:
         capture: PcmConfig,
         playback: PcmConfig,
         denoisers: Sequence[Denoiser],
-        indices: Sequence[int],
+        channels: Channels,
         status: Status,
         tee: Sink | None = None,
         now_ns: Callable[[], int] = time.perf_counter_ns,
         cpu_ns: Callable[[], int] | None = None,
     ) -> None:
-        """`cpu_ns` is the time this process has computed; None: whatever passes is computation."""
+        """`cpu_ns` is the time this process has computed; None: whatever passes is computation.
+
+        Failure: capture has not the channels.
+        """
         self._now_ns, self._cpu_ns = now_ns, cpu_ns or now_ns
         self.n_most = 2 * ceil(HOP_SAMPLES * capture.rate_hz / SAMPLE_RATE_HZ)  # pcm_frames of one push
         self._status, self._tee = status, tee
         self._denoisers, self._mixers = denoisers, [Mixer() for _ in denoisers]
-        self._indices = indices
         n = len(denoisers)
         n_at_16k = 2 * HOP_SAMPLES
         self._decode = SampleConverter(capture.sample_format, capture.n_channels, self.n_most).decode
         self._captured = np.zeros((capture.n_channels, self.n_most), np.float32)
         self._streams = np.zeros((n, self.n_most), np.float32)
+        indices = channels.indices(capture.n_channels, capture.device)
+        self._chooser = Chooser(channels, indices, capture.n_channels, capture.rate_hz, self.n_most)
+        status.levels_in_dbfs, status.levels_out_dbfs = [LOWEST_DBFS] * n, [LOWEST_DBFS] * n
+        self._meters_in, self._meters_out = [Meter() for _ in denoisers], [Meter() for _ in denoisers]
         self._down = _converter(capture.rate_hz, SAMPLE_RATE_HZ, n, self.n_most)
         self._noisy = Fifo(n, 2 * n_at_16k)
         self._hop, self._clean, self._mixed = (np.zeros((n, HOP_SAMPLES), np.float32) for _ in range(3))
@@ -145,7 +112,9 @@ class Chain:
         """Take (n, n_channels) and write what is ready into `played`; returns its pcm_frames."""
         n_in = len(block)
         self._decode(block, self._captured[:, :n_in])
-        streams = self._choose(n_in)
+        streams = self._streams[:, :n_in]
+        if n_in:
+            self._chooser.push(self._captured[:, :n_in], streams)
         self._status.n_repaired += sum(repair(streams))
         if self._down:
             self._down.push(streams, self._noisy)
@@ -160,14 +129,6 @@ class Chain:
         self._spread(n)
         self._encode(self._played[:, :n], played[:n])
         return n
-
-    def _choose(self, n: int) -> Float32Array:
-        streams = self._streams[:, :n]
-        if not self._indices:
-            np.mean(self._captured[:, :n], axis=0, out=streams[0])
-        for stream, index in zip(streams, self._indices, strict=False):
-            stream[:] = self._captured[index, :n]
-        return streams
 
     def _spread(self, n: int) -> None:
         """One stream to every channel; several to the first channels, the others silent."""
@@ -184,11 +145,28 @@ class Chain:
         wet = self._step()
         for mixer, clean, mixed in zip(self._mixers, self._clean, self._mixed, strict=True):
             mixer.mix(clean, wet, self._gate_dbfs, mixed)
-        self._status.level_in_dbfs = level_dbfs(self._hop[0])
-        self._status.level_out_dbfs = level_dbfs(self._mixed[0])
+        self._measure()
         self._drift.push(self._mixed, self._even)
         if self._tee is not None:
             self._tee.push(self._hop, self._mixed)
+
+    def _measure(self) -> None:
+        """Levels of the hop that is heard, as it came and as it goes; now and then what ails the microphone."""
+        status = self._status
+        for k, (mixer, mixed) in enumerate(zip(self._mixers, self._mixed, strict=True)):
+            status.levels_in_dbfs[k] = self._meters_in[k].push(mixer.dry)
+            status.levels_out_dbfs[k] = self._meters_out[k].push(mixed)
+        if status.n_hops % _LOOK_HOPS == 0:
+            self._chooser.look()
+            status.silent_channels = self._chooser.silent
+            status.note("channels", self._chooser.note)
+            status.note("offset", self._offset_note())
+
+    def _offset_note(self) -> str:
+        largest_dbfs = max(meter.offset_dbfs for meter in self._meters_in)
+        if largest_dbfs < OFFSET_DBFS:
+            return ""
+        return f"the microphone has an offset of {largest_dbfs:.0f} dBFS; see `edge-denoise doctor --capture`"
 
     @property
     def _gate_dbfs(self) -> float:

@@ -9,7 +9,7 @@ value along a straight line of one hop: whatever is set, a sample never jumps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf, log10
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +19,7 @@ from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, SAMPLE_RATE_HZ, Floa
 
 GATE_HOLD_MS: Final = 200.0
 LOWEST_DBFS: Final = -120.0  # digital silence, for people and for JSON
+_OFFSET_HOPS: Final = 64  # time constant of an offset's mean: a second
 _HOLD_HOPS: Final = round(GATE_HOLD_MS * SAMPLE_RATE_HZ / 1000 / HOP_SAMPLES)
 
 
@@ -59,10 +60,42 @@ def check(settings: Settings) -> None:
         raise ValueError(f"gate_dbfs is {settings.gate_dbfs}, it goes from 0 down; off is no gate")
 
 
+def dbfs(power: float) -> float:
+    """10 log10, no lower than LOWEST_DBFS."""
+    return max(LOWEST_DBFS, 10.0 * log10(power)) if power > 0.0 else LOWEST_DBFS
+
+
 def level_dbfs(samples: Float32Array) -> float:
     """Root mean square of (n,) samples in dB of full scale, no lower than LOWEST_DBFS."""
-    power = float(np.dot(samples, samples)) / max(1, samples.size)
-    return max(LOWEST_DBFS, 10.0 * log10(power)) if power > 0.0 else LOWEST_DBFS
+    return dbfs(float(samples.dot(samples)) / max(1, samples.size))
+
+
+def mean_dbfs(levels_dbfs: Sequence[float]) -> float:
+    """Of their powers."""
+    return dbfs(sum(10 ** (level / 10) for level in levels_dbfs) / len(levels_dbfs))
+
+
+class Meter:
+    """Levels of one stream, a hop at a time. The offset of a microphone is no sound and is left out: the mean, which
+    follows within some seconds."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Nothing was heard."""
+        self.offset = 0.0
+
+    def push(self, hop: Float32Array) -> float:
+        """Take a hop, (n,), and return its level."""
+        mean, power = float(hop.sum()) / hop.size, float(hop.dot(hop)) / hop.size
+        self.offset += (mean - self.offset) / _OFFSET_HOPS
+        return dbfs(power - 2 * mean * self.offset + self.offset * self.offset)
+
+    @property
+    def offset_dbfs(self) -> float:
+        """How large the offset is."""
+        return dbfs(self.offset * self.offset)
 
 
 class Mixer:
@@ -73,6 +106,7 @@ class Mixer:
         self._line = np.arange(1, HOP_SAMPLES + 1, dtype=np.float32) / np.float32(HOP_SAMPLES)
         self._ramp = np.zeros(HOP_SAMPLES, np.float32)
         self._wet_part = np.zeros(HOP_SAMPLES, np.float32)
+        self._clean_meter = Meter()
         self.reset()
 
     def reset(self) -> None:
@@ -81,6 +115,7 @@ class Mixer:
         self.wet = 1.0
         self.gate = 1.0
         self._n_quiet = 0
+        self._clean_meter.reset()
 
     @property
     def dry(self) -> Float32Array:
@@ -103,7 +138,8 @@ class Mixer:
         self._close_or_open(clean, gate_dbfs, out)
 
     def _close_or_open(self, clean: Float32Array, gate_dbfs: float, out: Float32Array) -> None:
-        self._n_quiet = 0 if gate_dbfs == -inf or level_dbfs(clean) >= gate_dbfs else self._n_quiet + 1
+        level_dbfs = self._clean_meter.push(clean)  # always: an offset is learned while the gate is off
+        self._n_quiet = 0 if level_dbfs >= gate_dbfs else self._n_quiet + 1
         gate = 0.0 if self._n_quiet > _HOLD_HOPS else 1.0
         if gate != 1.0 or self.gate != 1.0:
             self._move(self.gate, gate)

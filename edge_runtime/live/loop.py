@@ -22,7 +22,8 @@ from typing import Final
 from edge_runtime.alsa.pcm import CAPTURE, PLAYBACK, Block, Direction, Outcome, Pcm, Wish
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.errors import Failure
-from edge_runtime.live.chain import Chain, Channels, Sink
+from edge_runtime.live.chain import Chain, Sink
+from edge_runtime.live.channels import Channels
 from edge_runtime.live.drift import DriftControl
 from edge_runtime.live.margin import Margin
 from edge_runtime.live.realtime import give_back_priority
@@ -115,19 +116,20 @@ class LiveLoop:
             wish = replace(plan.capture_wish, least_buffer_ms=buffer_ms)
             self._capture = self._open_pcm(plan.capture, CAPTURE, wish)
             undo.callback(self._capture.close)
-            indices = plan.channels.indices(self._capture.config.n_channels, plan.capture)
+            plan.channels.indices(self._capture.config.n_channels, plan.capture)  # or a Failure
             wish = replace(plan.playback_wish, n_channels_near=plan.channels.n_streams, least_buffer_ms=buffer_ms)
             self._playback = self._open_pcm(plan.playback, PLAYBACK, wish)
             undo.callback(self._playback.close)
-            self._make_chain(indices, plan.channels.n_streams)
+            self._make_chain(plan.channels.n_streams)
             undo.pop_all()
 
-    def _make_chain(self, indices: Sequence[int], n_streams: int) -> None:
+    def _make_chain(self, n_streams: int) -> None:
         capture, playback, status = self._capture.config, self._playback.config, self._status
         if 1 < n_streams > playback.n_channels:
             what = f"has {playback.n_channels} channel(s) for {n_streams} streams"
             raise Failure(what, where=playback.device, remedy="choose fewer with --channels")
-        self._chain = Chain(capture, playback, self._denoisers, indices, status, self._tee, *self._clocks)
+        chooses = self._plan.channels
+        self._chain = Chain(capture, playback, self._denoisers, chooses, status, self._tee, *self._clocks)
         self._in = self._capture.new_block(self._chain.n_most)
         self._n_in = round(HOP_S * capture.rate_hz)
         self._n_out = round(HOP_S * playback.rate_hz)
@@ -148,7 +150,8 @@ class LiveLoop:
         status, n_futile = self._status, 0
         while n_futile < _FUTILE_STARTS:
             n_before, self._n_reads, self._ran_dry = status.n_hops, 0, False
-            status.margin_ms, status.notes = self._margin.ms, status.notes | {"margin": self._margin.note}
+            status.margin_ms = self._margin.ms
+            status.note("margin", self._margin.note)
             outcome = self._start()
             if outcome is not Outcome.DONE and not self._is_settled:
                 status.n_starts += 1

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge_runtime.live.controls import LOWEST_DBFS, Settings, plain
+from edge_runtime.live.controls import LOWEST_DBFS, Settings, mean_dbfs, plain
 
 N_RECENT: Final = 625  # hops whose times are kept: 10 s
 STARTING, RUNNING, OVERLOADED, WAITING, STOPPED = "starting", "running", "overloaded", "waiting", "stopped"
@@ -35,8 +35,9 @@ class Status:
         self.n_missed = 0
         self.n_overloads = 0
         self.n_repaired = 0
-        self.level_in_dbfs = LOWEST_DBFS
-        self.level_out_dbfs = LOWEST_DBFS
+        self.levels_in_dbfs = [LOWEST_DBFS]  # of each stream's hop that is heard now
+        self.levels_out_dbfs = [LOWEST_DBFS]  # of the same hop, denoised and mixed
+        self.silent_channels: tuple[int, ...] = ()  # of those that are taken, from 1
         self.latency_ms = 0.0
         self.reported_ms = 0.0  # the latency by what the devices say
         self.chain_ms = 0.0  # the part of the latency that no device holds
@@ -46,15 +47,22 @@ class Status:
         self.notes: dict[str, str] = {}  # what the person should know, by what it is about; replaced whole
         self.tee = ""
         self._frame_ns = np.zeros(N_RECENT, np.int64)
+        self._n_frames = 0  # hops that were computed: at rest there is nothing to time
 
     def note_frame(self, taken_ns: int) -> None:
         """How long all streams took for one hop."""
-        self._frame_ns[self.n_hops % N_RECENT] = taken_ns
+        self._frame_ns[self._n_frames % N_RECENT] = taken_ns
+        self._n_frames += 1
         self.n_hops += 1
 
+    def note(self, about: str, text: str) -> None:
+        """What people should know; "" takes it back."""
+        if self.notes.get(about, "") != text:
+            self.notes = self.notes | {about: text}
+
     def frame_ms(self) -> tuple[float, float]:
-        """p50 and p99 of the last 10 s."""
-        n = min(self.n_hops, N_RECENT)
+        """p50 and p99 of the last 10 s of computed hops."""
+        n = min(self._n_frames, N_RECENT)
         if n == 0:
             return 0.0, 0.0
         p50, p99 = np.percentile(self._frame_ns[:n], (50, 99)) / 1e6
@@ -63,6 +71,7 @@ class Status:
     def snapshot(self) -> dict[str, Any]:
         """All of it for people and for JSON: finite numbers, None for what is off."""
         p50_ms, p99_ms = self.frame_ms()
+        level_in_dbfs, level_out_dbfs = mean_dbfs(self.levels_in_dbfs), mean_dbfs(self.levels_out_dbfs)
         return {
             "state": self.state,
             "waiting_for": self.waiting_for or None,
@@ -71,9 +80,14 @@ class Status:
             "engine": self.engine,
             "seconds": round(self.n_hops * self.budget_ms / 1000, 3),
             "settings": plain(self.settings),
-            "level_in_dbfs": round(self.level_in_dbfs, 1),
-            "level_out_dbfs": round(self.level_out_dbfs, 1),
-            "reduction_db": round(self.level_in_dbfs - self.level_out_dbfs, 1),
+            "level_in_dbfs": round(level_in_dbfs, 1),
+            "level_out_dbfs": round(level_out_dbfs, 1),
+            "reduction_db": round(level_in_dbfs - level_out_dbfs, 1),
+            "streams": [
+                {"level_in_dbfs": round(level_in, 1), "level_out_dbfs": round(level_out, 1)}
+                for level_in, level_out in zip(self.levels_in_dbfs, self.levels_out_dbfs, strict=False)
+            ],
+            "silent_channels": list(self.silent_channels),
             "frame_ms": {"p50": round(p50_ms, 3), "p99": round(p99_ms, 3), "budget": self.budget_ms},
             "latency_ms": round(self.latency_ms, 2),
             "reported_latency_ms": round(self.reported_ms, 2),

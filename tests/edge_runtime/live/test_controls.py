@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.live.controls import GATE_HOLD_MS, Mixer, Settings, check, level_dbfs
+from edge_runtime.live.controls import GATE_HOLD_MS, Meter, Mixer, Settings, check, level_dbfs
 from edge_runtime.live.drift import MOST, DriftControl
 from edge_runtime.live.fifo import Fifo
 from edge_runtime.live.overload import FIRST_REST_HOPS, FORGET_HOPS, LIMIT, LONGEST_REST_HOPS, Overload
@@ -123,6 +123,24 @@ def test_the_gate_holds_then_closes_then_opens_at_once_along_a_ramp():
     opening = np.diff(out[32:34].ravel())
     assert opening.max() <= 0.1 / HOP_SAMPLES * 1.01
     assert np.all(np.diff(out[33]) >= 0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.0011, 0.0054, 0.03, -0.03])
+def test_an_offset_does_not_keep_the_gate_open(offset):
+    """What a microphone's offset leaves of itself in the denoised sound."""
+    quiet = hops(3, 400) * np.float32(1e-5 / 0.3) + np.float32(offset)
+    out = mixed(Mixer(), np.zeros_like(quiet), quiet, [1.0] * 400, gate_dbfs=-80.0)
+    assert not out[-HOP_SAMPLES:].any()
+    loud = hops(4, 400) * np.float32(1e-3 / 0.3) + np.float32(offset)
+    assert np.array_equal(mixed(Mixer(), np.zeros_like(loud), loud, [1.0] * 400, gate_dbfs=-80.0), loud.ravel())
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.03])
+def test_a_meter_shows_the_level_of_the_sound_alone(offset):
+    meter = Meter()
+    levels = [meter.push(hop) for hop in hops(5, 500) * np.float32(0.01 / 0.3) + np.float32(offset)]
+    assert np.mean(levels[-50:]) == pytest.approx(-40.0, abs=0.2)
+    assert meter.offset == pytest.approx(offset, abs=1e-3)
 
 
 def test_no_gate_never_closes():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge_runtime.alsa.pcm import FORMATS
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.errors import Failure
-from edge_runtime.live.chain import Channels
+from edge_runtime.live.channels import Channels
 from edge_runtime.live.controls import Settings
 from edge_runtime.live.status import Status
 
@@ -317,6 +317,95 @@ def test_channels_are_denoised_apart_and_mixed_on_demand():
     assert np.allclose(left, sound(start, 16_000).mean(0), atol=1e-7)
 
 
+def silent_in(rows: tuple[int, ...], sound, n: int):
+    """The same, those rows silent."""
+
+    def some(start: int, n_frames: int) -> np.ndarray:
+        block = sound(start, n_frames).copy()
+        block[list(rows)] = 0
+        return block
+
+    return some
+
+
+MEANS = [
+    # (what, channels of the device, silent ones from 0, what is asked, row of the capture that is heard, what is said)
+    (
+        "one slot of two",
+        2,
+        (0,),
+        "auto",
+        1,
+        "channel 1 is silent and left out of the mean; --channels 2 says so for good",
+    ),
+    (
+        "the other slot",
+        2,
+        (1,),
+        "mix",
+        0,
+        "channel 2 is silent and left out of the mean; --channels 1 says so for good",
+    ),
+    ("an array", 6, (), "auto", 0, "6 channels: 1 is taken, others may hold the loudspeaker; --channels mix takes all"),
+    ("an array, its first dead", 4, (0,), "auto", 1, "4 channels: 2 is taken, others may hold the loudspeaker; --chan"),
+    ("one of many", 4, (0, 1, 3), "mix", 2, "channel 1,2,4 is silent and left out of the mean; --channels 3 says so"),
+    ("as asked", 2, (0,), "2", 1, ""),
+    ("a dead one as asked", 2, (0,), "1", 0, "channel 1 is silent"),
+    ("nothing", 2, (0, 1), "auto", 0, "no sound: every channel is silent; is it muted? (`alsamixer`, F4)"),
+    ("nothing, mono", 1, (0,), "auto", 0, "no sound: the microphone is silent; is it muted? (`alsamixer`, F4)"),
+]
+
+
+@pytest.mark.parametrize(("what", "n", "silent", "asked", "row", "said"), MEANS, ids=[row[0] for row in MEANS])
+def test_a_silent_channel_costs_no_level_and_is_told(what, n, silent, asked, row, said):
+    world, status = World(), Status()
+    sound, playback = silent_in(silent, noise(n), n), FakeDevice(world)
+    capture = FakeDevice(world, n_channels=n, sound=sound)
+    denoiser = FakeDenoiser(world, gain=1.0)
+    run(world, capture, playback, 4.0, [denoiser], status, channels=Channels.parse(asked, n))
+    out = heard(playback)[0][-16_000:]
+    start = place_of(out[:4000], noise(n)(0, 100_000)[row]) if row not in silent else 0
+    assert np.array_equal(out, sound(start, 16_000)[row])
+    (note, *others) = status.snapshot()["notes"] or [""]
+    assert note.startswith(said) if said else note == ""
+    assert others == []
+
+
+def test_a_channel_that_begins_late_is_told_and_one_that_ends_is_left_out_along_a_line():
+    world, status = World(), Status()
+    sound = noise(2)
+
+    def late(start: int, n: int) -> np.ndarray:
+        block, at = sound(start, n).copy(), np.arange(start, start + n)
+        block[1, (at < 5 * 16_000) | (at >= 10 * 16_000)] = 0
+        return block
+
+    playback, notes = FakeDevice(world), []
+    denoiser = FakeDenoiser(world, cost_s=lambda _: notes.append(status.snapshot()["notes"]) or 0.0, gain=1.0)
+    run(world, FakeDevice(world, n_channels=2, sound=late), playback, 20.0, [denoiser], status)
+    out = heard(playback)[0]
+    level = [float(np.std(out[k * 16_000 : (k + 1) * 16_000])) for k in (3, 8, 18)]
+    assert level == pytest.approx([0.1, 0.1 / np.sqrt(2), 0.1], rel=0.03)
+    assert np.abs(out).max() < 0.6
+    said = [note for k, note in enumerate(notes) if k == 0 or note != notes[k - 1]]
+    assert [part[0][:22] for part in said[1:]] == [
+        "channel 2 is silent an",
+        "channel 2 began after ",
+        "channel 2 is silent an",
+    ]
+    assert status.silent_channels == (2,)
+
+
+def test_an_offset_of_the_microphone_is_told():
+    world, status = World(), Status()
+    sound = noise(scale=0.001)
+    capture = FakeDevice(world, sound=lambda start, n: sound(start, n) + np.float32(0.03))
+    run(world, capture, FakeDevice(world), 10.0, status=status)
+    (note,) = status.snapshot()["notes"]
+    assert note == "the microphone has an offset of -30 dBFS; see `edge-denoise doctor --capture`"
+    assert status.snapshot()["level_in_dbfs"] == pytest.approx(-60.0, abs=1.0)
+
+
 BAD_CHANNELS = [
     ("both", None, "--channels is 'both'; give mix, all, or numbers from 1 such as 1,3"),
     ("0", None, "--channels is '0'"),
@@ -365,6 +454,24 @@ def test_bypass_of_the_whole_chain_is_the_delayed_input():
     out = heard(playback)[0][-16_000:]
     start = place_of(out[:4000], noise()(0, 100_000)[0])
     assert np.array_equal(out, noise()(start, 16_000)[0])
+
+
+@pytest.mark.parametrize("wet", [0.0, 1.0])
+def test_the_reduction_compares_a_hop_with_itself(wet):
+    """In bypass it is nothing, in every hop; a denoiser that halves takes 6 dB, in every hop."""
+    world, status, shown = World(), Status(Settings(strength=wet)), []
+    denoiser = FakeDenoiser(world, cost_s=lambda _: shown.append(status.snapshot()["reduction_db"]) or 0.0)
+    run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 5.0, [denoiser], status)
+    assert shown[20:] == pytest.approx([6.0 * wet] * len(shown[20:]), abs=0.05)
+
+
+def test_frame_times_are_those_of_computed_hops():
+    """At rest nothing is computed: no zeros among the times."""
+    world = World()
+    slow = FakeDenoiser(world, cost_s=lambda now_s: 0.020 if 5.0 < now_s < 5.3 else 0.002)
+    status = run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 9.0, [slow])
+    assert status.n_overloads == 1
+    assert status.frame_ms()[0] == pytest.approx(2.0)
 
 
 def test_what_is_not_finite_is_repaired_and_counted():
