@@ -13,8 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from edge_runtime.errors import Failure
 from edge_runtime.hashing import sha256
 from edge_runtime.machine import cpu_name
+from edge_runtime.whole_file import written_whole
 
 if TYPE_CHECKING:
     from edge_runtime.manifest import Artifact
@@ -53,13 +55,11 @@ def remember(artifact: Artifact, rows: Iterable[Mapping[str, Any]], path: Path |
     kept[key] = medians  # last: the newest
     while len(kept) > MOST_REMEMBERED:
         del kept[next(iter(kept))]
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(kept), encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True) if part.is_file() else None
+        with written_whole(path) as part:
+            part.write_text(json.dumps(kept), encoding="utf-8")
+    except (OSError, Failure):
         return None
     return path
 

@@ -10,10 +10,12 @@ import edge_runtime
 from edge_runtime import bundle
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import MANIFEST_FILE, SEALS, open_artifact
-from edge_runtime.sound_file import written_whole
+from edge_runtime.whole_file import written_whole
 
 SUFFIX: Final = ".bundle"
-MODULES: Final = ("__init__.py", "errors.py", "bundle.py", "receive.py")  # standard library only: a test holds it
+MODULES: Final = (  # standard library only: a test holds it
+    "__init__.py", "errors.py", "whole_file.py", "whole_folder.py", "bundle.py", "receive.py",
+)  # fmt: skip
 MAIN: Final = b"""\
 from edge_runtime.receive import main
 
@@ -43,10 +45,8 @@ def write(contents: dict[str, bytes], out: Path, *, force: bool = False) -> str:
     """Write a bundle, whole or not at all; its SHA-256. Failure: `out` is there, or cannot be written."""
     if out.exists() and (not force or out.is_dir()):
         raise Failure("is there already", where=out, remedy="give --force to replace it, or another -o")
-    if not out.parent.is_dir():
-        raise Failure("no such folder", where=out.parent, remedy="make it first")
     data = bundle.pack(contents)
-    with written_whole(out) as part:
+    with written_whole(out, replaces=force) as part:
         part.write_bytes(data)
     return bundle.file_sha256(out)
 

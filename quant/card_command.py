@@ -25,7 +25,7 @@ def _add_card(parser: argparse.ArgumentParser) -> None:
 
 def _card(args: argparse.Namespace) -> int:
     from edge_runtime.manifest import open_artifact
-    from edge_runtime.sound_file import written_whole
+    from edge_runtime.whole_file import written_whole
     from quant import card
 
     if args.dataset and args.eval is None:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
-from edge_runtime.sound_file import written_whole
+from edge_runtime.whole_file import written_whole
 from quant import counts, variant
 from quant.artifact import npy_bytes, zip_bytes
 from quant.graph import Array, Graph
