@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 
 import msgspec
@@ -17,6 +16,7 @@ import msgspec
 from calibration.mixing import Mix
 from calibration.observers import Observer
 from edge_runtime.errors import Failure
+from edge_runtime.whole_file import written_whole
 
 FORMAT = "edge-denoise ranges"
 VERSION = 1
@@ -74,16 +74,8 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Write the file whole or not at all."""
         path = Path(path)
         text = json.dumps(msgspec.to_builtins(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
+        with written_whole(path) as part:
             part.write_text(text, encoding="utf-8")
-            part.replace(path)
-        except OSError as error:
-            raise Failure(
-                f"cannot be written ({error.strerror})", where=path, remedy="free some space or choose another folder"
-            ) from error
-        finally:
-            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Ranges:

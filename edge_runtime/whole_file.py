@@ -1,8 +1,8 @@
 """Files that are there whole: the old one or the new one, whatever ends the program or fills the disk meanwhile.
 
-A new file is written beside the old one under a name that nobody can guess, synced, and renamed into its place. What a
-killed run left is removed by the next one that writes into that folder: a run holds a lock while it lives.
-Folders: edge_runtime/whole_folder.py. Standard library only.
+A new file is written beside the old one under a name that nobody can guess, `.edge-denoise-....part`, synced, and
+renamed into its place. What a killed run left is removed by the next one that writes into that folder: a run holds a
+lock on it while it lives. Folders: edge_runtime/whole_folder.py. Standard library only.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import signal
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ _REMEDIES: Final = {
     errno.EROFS: "write elsewhere",
     errno.EIO: "look at its disk, or write elsewhere",
 }
+_TRIED_BYTES: Final = 1 << 16
 _DENIED: Final = "check who may write there, or write elsewhere"
 
 
@@ -36,21 +38,23 @@ _DENIED: Final = "check who may write there, or write elsewhere"
 def written_whole(path: Path, *, mode: int | None = None, replaces: bool = True) -> Iterator[Path]:
     """A new file to write to, which takes the place of `path` when the block ends well; else nothing is left.
 
-    A link stays a link: what it points to is written. The mode is `mode`, else that of the file that is replaced.
-    Failure: it cannot be written, and why; or, unless `replaces`, there is one.
+    A link stays a link: what it points to is written. Mode and owner are those of the file that is replaced, else the
+    mode is `mode`, or what the user lets new files have.
+    Failure: it cannot be written, and why; or, unless `replaces`, something is there.
     """
-    path = resolved(path)
-    if not path.parent.is_dir():
+    target = resolved(path)
+    if not target.parent.is_dir():
         raise Failure("no such folder", where=path.parent, remedy="make it first")
     part = lock = None
     try:
-        _remove_left(path.parent)
+        _remove_left(target.parent)
         with undisturbed():
-            part, lock = _new_part(path, mode)
+            part, lock = _new_part(target, mode)
         yield part
+        _become_like(part, target, mode)
         sync(part)
-        _place(part, path, replaces)
-        sync(path.parent)
+        _place(part, target, replaces)
+        sync(target.parent)
     except OSError as error:
         if part is None or (says_why(error) if error.filename is None else Path(os.fsdecode(error.filename)) == part):
             raise unwritten(error, path) from error
@@ -119,16 +123,72 @@ def sync(path: Path) -> None:
         os.close(opened)
 
 
+@contextmanager
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """A hidden folder in `beside`, for what is to be moved there; removed at the end. OSError: it cannot be made."""
+    part = lock = None
+    try:
+        _remove_left(beside)
+        with undisturbed():
+            part, lock = _new(beside, _opened_folder)
+        yield part
+    finally:
+        if part is not None and lock is not None:
+            with undisturbed(), closing(lock):
+                shutil.rmtree(part, ignore_errors=True)
+
+
+def refusal(path: Path) -> OSError | None:
+    """What the system says when more is written to a file, for libraries that do not tell; the file stays as it is."""
+    try:
+        opened = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        return error
+    n_bytes = os.fstat(opened).st_size
+    try:
+        n_written = 0
+        while n_written < _TRIED_BYTES:
+            n_written += os.pwrite(opened, bytes(_TRIED_BYTES - n_written), n_bytes + n_written)
+        os.fsync(opened)
+        return None
+    except OSError as error:
+        return error
+    finally:
+        os.ftruncate(opened, n_bytes)
+        os.close(opened)
+
+
 def _new_part(path: Path, mode: int | None) -> tuple[Path, int]:
-    """An empty file beside `path`, and what keeps it locked."""
+    """An empty file beside `path`, open and locked, which nobody may read who may not read `path`."""
+    with suppress(OSError):
+        mode = path.stat().st_mode
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return _new(path.parent, lambda part: os.open(part, flags, 0o666 if mode is None else mode & 0o666 | 0o600))
+
+
+def _become_like(part: Path, path: Path, mode: int | None) -> None:
+    """Mode, and owner where that may be given, of what is replaced."""
+    with suppress(OSError):
+        old = path.stat()
+        mode = old.st_mode & 0o777
+        os.chown(part, old.st_uid, old.st_gid)
+    if mode is not None:
+        part.chmod(mode)
+
+
+def _opened_folder(part: Path) -> int:
+    part.mkdir(0o700)
+    return os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _new(folder: Path, opened: Callable[[Path], int]) -> tuple[Path, int]:
+    """Something new and empty in `folder`, and what keeps it locked."""
     while True:
-        part = path.with_name(f".edge-denoise-{os.urandom(8).hex()}.part")
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        lock = os.open(part, flags, 0o666 if mode is None else mode)
+        part = folder / f".edge-denoise-{os.urandom(8).hex()}.part"
+        lock = opened(part)
         with suppress(OSError):  # there are file systems without locks
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if is_at(lock, part):  # else another run took it for dead, before it was locked
-            _become_like(lock, path, mode)
             return part, lock
         os.close(lock)
 
@@ -139,15 +199,6 @@ def is_at(opened: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(opened), os.lstat(path))
     except FileNotFoundError:
         return False
-
-
-def _become_like(opened: int, path: Path, mode: int | None) -> None:
-    """Mode, and owner where that may be given, of what is replaced."""
-    with suppress(OSError):
-        old = path.stat()
-        if mode is None:
-            os.fchmod(opened, old.st_mode & 0o777)
-        os.fchown(opened, old.st_uid, old.st_gid)
 
 
 def _place(part: Path, path: Path, replaces: bool) -> None:
@@ -167,12 +218,13 @@ def _remove_left(folder: Path) -> None:
     """Remove what killed runs left in `folder`: what nobody holds locked."""
     left: list[str] = []
     with suppress(OSError), os.scandir(folder) as entries:  # a folder may be written to and not read
-        left = [entry.path for entry in entries if _PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)]
+        left = [entry.path for entry in entries if _PART.fullmatch(entry.name)]
     for path in left:
         with suppress(OSError):
-            opened = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
+            opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with closing(opened):
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(path)
-            finally:
-                os.close(opened)
+                if stat.S_ISDIR(os.fstat(opened).st_mode):
+                    shutil.rmtree(path)
+                else:
+                    os.unlink(path)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from edge_runtime.errors import Failure
 from edge_runtime.hashing import sha256
+from edge_runtime.whole_file import written_whole
 
 if TYPE_CHECKING:
     from edge_runtime.manifest import Artifact
@@ -127,13 +128,11 @@ def remember(artifact: Artifact, rows: Iterable[Measured], path: Path | None = N
     kept[key] = list(by_like.values())  # last: the newest
     while len(kept) > MOST_REMEMBERED:
         del kept[next(iter(kept))]
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(kept), encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True) if part.is_file() else None
+        with written_whole(path) as part:
+            part.write_text(json.dumps(kept), encoding="utf-8")
+    except (OSError, Failure):
         return None
     return path
 

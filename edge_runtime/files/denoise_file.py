@@ -20,10 +20,10 @@ from edge_runtime.files.sound_file import (
     open_source,
     read_blocks,
     write_block,
-    written_whole,
 )
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import Float32Array
+from edge_runtime.whole_file import written_whole
 
 _LONG_S: Final = 30  # shorter files are done before a progress bar is read
 

@@ -1,12 +1,10 @@
-"""Sound files through libsndfile: what is read, what is refused, and output that is whole or not there."""
+"""Sound files through libsndfile: what is read, what is written, and why it is not."""
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +13,7 @@ import numpy as np
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import quiet_stderr
 from edge_runtime.stft import Float32Array
+from edge_runtime.whole_file import refusal, unwritten
 
 try:
     import soundfile
@@ -50,6 +49,8 @@ _DEEP = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # more than 16 bits
 
 # libsndfile's log of a header that promises more sound than the file holds: "data : 96000 (should be 47978)".
 _CUT_SHORT = re.compile(r"(?:data|SSND|Data Size) +: (\d+) \(should be (\d+)\)")
+_MOST_BYTES = 0xFFFF_0000  # of a file whose header counts bytes in 32 bits
+_LARGE = (".flac", ".w64", ".rf64", ".caf")  # those that count further
 _NEVER_UPDATED_BYTES = 0x7FFF_0000  # headers of streams written to a pipe state about 2 or 4 GiB
 
 
@@ -115,36 +116,22 @@ def kept_subtype(container: Container, subtype: str) -> str:
     return container.subtypes[0]
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A new file beside `path` to write to: it replaces `path` if the body succeeds, else it is removed."""
-    path = path.resolve()
-    part = path.with_name(f".edge-denoise-{secrets.token_hex(4)}.part")
-    try:
-        part.touch(exist_ok=False)
-    except OSError as error:
-        raise Failure(f"cannot write here ({error.strerror})", where=path.parent) from error
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def create(part: Path, path: Path, container: Container, subtype: str, rate_hz: int, n_channels: int) -> Any:
-    """An open soundfile.SoundFile on `part`, to become `path`. Failure: the container has no such sound."""
+    """An open soundfile.SoundFile on `part`, to become `path`. Failure: no such sound in it, or no room for it."""
     try:
         return soundfile.SoundFile(
             part, "w", samplerate=rate_hz, channels=n_channels, subtype=subtype, format=container.format
         )
     except soundfile.LibsndfileError as error:
+        if refused := refusal(part):
+            raise unwritten(refused, path) from error
         sound = f"{n_channels} channels at {rate_hz} Hz"
         what = f"{container.format} {subtype} cannot hold {sound} ({_reason(error)})"
         raise Failure(what, where=path, remedy="write a .wav file") from error
 
 
 def write_block(sink: Any, path: Path, block: Float32Array) -> int:
-    """Append (n, n_channels); returns how many values had to be clipped. Failure: the disk is full."""
+    """Append (n, n_channels); returns how many values had to be clipped. Failure: the system refuses it."""
     n_clipped = 0
     if sink.subtype not in _UNCLIPPED:
         n_clipped = int(np.count_nonzero(np.abs(block) > 1))
@@ -152,7 +139,7 @@ def write_block(sink: Any, path: Path, block: Float32Array) -> int:
     try:
         sink.write(block)
     except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all of it was taken
-        raise _unwritten(path) from error
+        raise why_unwritten(Path(sink.name), path) from error
     return n_clipped
 
 
@@ -165,7 +152,17 @@ def check_written(part: Path, path: Path, n_samples: int) -> None:
     except soundfile.LibsndfileError:
         n_written = 0
     if n_written != n_samples:
-        raise _unwritten(path)
+        raise why_unwritten(part, path)
+
+
+def why_unwritten(part: Path, path: Path) -> Failure:
+    """Why libsndfile, which does not tell, could not write all of `part`, to become `path`."""
+    if refused := refusal(part):
+        return unwritten(refused, path)
+    if part.stat().st_size > _MOST_BYTES and path.suffix.lower() not in _LARGE:
+        what = f"more sound than a {path.suffix} file can hold, 4 GiB"
+        return Failure(what, where=path, remedy=f"write one of: {', '.join(_LARGE)}")
+    return Failure("cannot be written whole", where=path, remedy="write a .wav file")
 
 
 def _check_whole(source: Any, path: Path) -> None:
@@ -181,10 +178,6 @@ def _check_whole(source: Any, path: Path) -> None:
 
 def _broken(path: Path, n_read: int, n_stated: int, reason: str) -> Failure:
     return Failure(f"damaged after {n_read} of {n_stated} samples ({reason})", where=path, remedy="copy it again")
-
-
-def _unwritten(path: Path) -> Failure:
-    return Failure("cannot be written whole", where=path, remedy="free some space on its disk")
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:

@@ -19,13 +19,14 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
 from edge_runtime.errors import Failure
+from edge_runtime.whole_folder import whole_folder
 
 INDEX: Final = "bundle.json"
 FORMAT: Final = "edge-denoise bundle"
@@ -82,11 +83,7 @@ def unpack(path: Path, into: Path, accept: Callable[[Path], object] = lambda fol
     Failure: not a bundle, not as packed, or `into` is there.
     """
     bundle = check(path)
-    if into.exists():
-        raise Failure("is there already", where=into, remedy="name a folder that is not there")
-    into.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{into.name}.", dir=into.parent))
-    try:
+    with whole_folder(into, _refuse) as part:
         with _opened(path) as archive:
             for name in (INDEX, *bundle.files):
                 target = part / name
@@ -94,12 +91,30 @@ def unpack(path: Path, into: Path, accept: Callable[[Path], object] = lambda fol
                 with archive.open(name) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, _BLOCK_BYTES)
         accept(part)
-        part.chmod(0o755)
-        part.rename(into)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     return bundle
+
+
+def is_unpacked(path: Path, folder: Path) -> bool:
+    """Whether every file of the bundle lies in `folder`, byte for byte."""
+    with _opened(path) as archive:
+        index = _index(archive, archive.namelist(), path)
+        try:
+            own = (folder / INDEX).read_bytes() == archive.read(INDEX)
+            return own and all(file_sha256(folder / name) == entry["sha256"] for name, entry in index.items())
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return False
+
+
+def is_of_a_bundle(folder: Path) -> bool:
+    """Whether a bundle was unpacked here, of this version or another."""
+    try:
+        return bool(json.loads((folder / INDEX).read_bytes())["format"] == FORMAT)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _refuse(into: Path) -> Collection[str]:
+    raise Failure("is there already", where=into, remedy="name a folder that is not there")
 
 
 def file_sha256(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Files put on a machine and taken away again: a list of changes, and a receipt of what was done.
 
 Changes are shown before anything happens, made all or none, and undone exactly: a file or block that someone changed
-since is refused, unless forced.
+since is refused, unless forced. The receipt is written first, with what is there and what is to come: a run that was
+killed is ended by the next install, and taken back by an uninstall.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import difflib
 import hashlib
 import os
 import re
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from edge_runtime.errors import Failure
+from edge_runtime.whole_file import undisturbed, written_whole
 
 OPEN, CLOSE = "# >>> edge-denoise >>>", "# <<< edge-denoise <<<"
 _BLOCK: Final = re.compile(re.escape(OPEN) + r".*?" + re.escape(CLOSE) + r"\n?", re.DOTALL)
@@ -43,7 +44,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What an installation did; `folders` were made for it, outermost first."""
+    """What an installation did; `folders` were made for it, outermost first. While one is under way, a path stands in
+    it twice: as it was and as it will be."""
 
     format: Literal["edge-denoise-install"] = "edge-denoise-install"
     version: Literal[1] = 1
@@ -77,27 +79,27 @@ def load_receipt(path: Path) -> Receipt | None:
 
 def plan_install(changes: Sequence[Change], receipt: Receipt | None, *, force: bool) -> tuple[list[Edit], list[Done]]:
     """What would be written over what is there. Failure: a file there is not ours, or was changed since."""
-    ours = {done.path: done for done in receipt.done} if receipt else {}
+    ours = _by_path(receipt)
     edits, made = [], []
     for change in changes:
-        edit, done = (_block_edit if change.is_block else _file_edit)(change, ours.get(str(change.path)), force)
+        edit, done = (_block_edit if change.is_block else _file_edit)(change, ours.pop(str(change.path), []), force)
         edits.append(edit)
         made.append(done)
-    left = [done for done in ours.values() if done.path not in {str(change.path) for change in changes}]
-    return edits + _removals(left, force=force), made
+    return edits + _removals(ours, force=force), made
 
 
 def plan_uninstall(receipt: Receipt, *, force: bool) -> list[Edit]:
     """Every change taken back. Failure: something was changed since."""
-    return _removals(receipt.done, force=force)
+    return _removals(_by_path(receipt), force=force)
 
 
 def install(edits: Sequence[Edit], made: Sequence[Done], old: Receipt | None, receipt_path: Path) -> None:
     """Make the edits and leave a receipt. Failure: something cannot be written; everything is as before then."""
     folders = [*(old.folders if old else ())]
     folders += [str(folder) for folder in _missing_folders([edit.path for edit in edits] + [receipt_path])]
-    receipt = msgspec.json.format(msgspec.json.encode(Receipt(done=tuple(made), folders=tuple(folders))))
-    _apply([*edits, Edit(receipt_path, _content(receipt_path), receipt)])
+    was = [done for done in (old.done if old else ()) if done not in made]
+    before, meanwhile, after = _content(receipt_path), _receipt([*was, *made], folders), _receipt(made, folders)
+    _apply([Edit(receipt_path, before, meanwhile), *edits, Edit(receipt_path, meanwhile, after)])
 
 
 def uninstall(edits: Sequence[Edit], receipt: Receipt, receipt_path: Path) -> None:
@@ -106,6 +108,17 @@ def uninstall(edits: Sequence[Edit], receipt: Receipt, receipt_path: Path) -> No
     for folder in reversed(receipt.folders):
         with suppress(OSError):  # in use by others, or gone
             os.rmdir(folder)
+
+
+def _receipt(done: Sequence[Done], folders: Sequence[str]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(Receipt(done=tuple(done), folders=tuple(folders))))
+
+
+def _by_path(receipt: Receipt | None) -> dict[str, list[Done]]:
+    found: dict[str, list[Done]] = {}
+    for done in receipt.done if receipt else ():
+        found.setdefault(done.path, []).append(done)
+    return found
 
 
 def edit_lines(edit: Edit) -> list[str]:
@@ -135,51 +148,53 @@ def _lines(content: bytes | None) -> list[str]:
     return (content or b"").decode(errors="replace").splitlines()
 
 
-def _file_edit(change: Change, ours: Done | None, force: bool) -> tuple[Edit, Done]:
+def _file_edit(change: Change, ours: Sequence[Done], force: bool) -> tuple[Edit, Done]:
     before = _content(change.path)
     if before is not None and before != change.content and not force:
-        if ours is None:
+        if not ours:
             raise Failure("exists and is not ours", where=change.path, remedy="move it, or pass --force to replace it")
         _check_unchanged(ours, before)
     return Edit(change.path, before, change.content), Done(path=str(change.path), sha256=_sha256(change.content))
 
 
-def _block_edit(change: Change, ours: Done | None, force: bool) -> tuple[Edit, Done]:
+def _block_edit(change: Change, ours: Sequence[Done], force: bool) -> tuple[Edit, Done]:
     before = _content(change.path)
     text = _text(change.path, before)
     rest = _without_block(ours, text, force=force) if ours else _BLOCK.sub("", text)
     joint = "" if rest == "" or rest.endswith("\n") else "\n"
     block = f"{joint}{OPEN}\n{change.content.decode()}{CLOSE}\n"
-    created = ours.created if ours else before is None
+    created = ours[0].created if ours else before is None
     return Edit(change.path, before, (rest + block).encode()), Done(path=str(change.path), block=block, created=created)
 
 
-def _removals(done: Iterable[Done], *, force: bool) -> list[Edit]:
+def _removals(ours: Mapping[str, Sequence[Done]], *, force: bool) -> list[Edit]:
     edits = []
-    for each in done:
-        path = Path(each.path)
+    for name, done in ours.items():
+        path = Path(name)
         before = _content(path)
         after: bytes | None = None
-        if before is not None and each.block:
-            rest = _without_block(each, _text(path, before), force=force)
-            after = None if rest == "" and each.created else rest.encode()
+        if before is not None and done[0].block:
+            rest = _without_block(done, _text(path, before), force=force)
+            after = None if rest == "" and done[0].created else rest.encode()
         elif before is not None and not force:
-            _check_unchanged(each, before)
+            _check_unchanged(done, before)
         edits.append(Edit(path, before, after))
     return edits
 
 
-def _without_block(done: Done, text: str, *, force: bool) -> str:
-    if done.block in text:
-        return text.replace(done.block, "", 1)
+def _without_block(ours: Sequence[Done], text: str, *, force: bool) -> str:
+    for done in ours:
+        if done.block in text:
+            return text.replace(done.block, "", 1)
     if _BLOCK.search(text) and not force:
-        raise Failure("our block in it was changed", where=done.path, remedy="pass --force to remove it all the same")
+        remedy = "pass --force to remove it all the same"
+        raise Failure("our block in it was changed", where=ours[0].path, remedy=remedy)
     return _BLOCK.sub("", text)
 
 
-def _check_unchanged(done: Done, content: bytes) -> None:
-    if _sha256(content) != done.sha256:
-        raise Failure("was changed since it was installed", where=done.path, remedy="keep a copy, then pass --force")
+def _check_unchanged(ours: Sequence[Done], content: bytes) -> None:
+    if _sha256(content) not in {done.sha256 for done in ours}:
+        raise Failure("was changed since it was installed", where=ours[0].path, remedy="keep a copy, then pass --force")
 
 
 def _content(path: Path) -> bytes | None:
@@ -208,38 +223,40 @@ def _missing_folders(paths: Iterable[Path]) -> list[Path]:
 
 
 def _apply(edits: Sequence[Edit]) -> None:
+    """All or none; a signal waits."""
     made: list[Edit] = []
     folders = _missing_folders(edit.path for edit in edits if edit.after is not None)
-    try:
-        for edit in edits:
-            _put(edit.path, edit.after)
-            made.append(edit)
-    except OSError as error:
-        for edit in reversed(made):
-            with suppress(OSError):
-                _put(edit.path, edit.before)
-        for folder in reversed(folders):
-            with suppress(OSError):
-                os.rmdir(folder)
-        raise Failure(
-            f"cannot be written ({error.strerror}); everything is as before",
-            where=error.filename2 or error.filename,
-            remedy="check who may write there (--service needs root), and the space left",
-        ) from error
+    with undisturbed():
+        try:
+            for edit in edits:
+                _put(edit.path, edit.after)
+                made.append(edit)
+        except (OSError, Failure) as error:
+            for edit in reversed(made):
+                with suppress(OSError, Failure):
+                    _put(edit.path, edit.before)
+            for folder in reversed(folders):
+                with suppress(OSError):
+                    os.rmdir(folder)
+            raise _unwritten(error, edits[len(made)].path) from error
+
+
+def _unwritten(error: OSError | Failure, path: Path) -> Failure:
+    cause = error.__cause__ if isinstance(error, Failure) else error
+    if not isinstance(cause, OSError):
+        return Failure(f"{error}; everything is as before")
+    return Failure(
+        f"cannot be written ({cause.strerror}); everything is as before",
+        where=path,
+        remedy="check who may write there (--service needs root), and the space left",
+    )
 
 
 def _put(path: Path, content: bytes | None) -> None:
     """Whole or not at all; a link stays a link: what it points to is written."""
-    path = path.resolve() if content is not None else path
     if content is None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    part = path.with_name(f".edge-denoise-{secrets.token_hex(4)}.part")
-    try:
+    with written_whole(path, mode=0o644) as part:
         part.write_bytes(content)
-        part.chmod(mode)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,12 +1,13 @@
 """What a board does with a bundle: `python3 FILE install --root DIR`, before anything else of this project is there.
 
     ROOT/releases/ID/    artifact/, wheels/, units/, venv/; ID is the start of the bundle's SHA-256
+    ROOT/releases/ID.1/  the same bundle once more, where ID is in use and damaged
     ROOT/current         -> releases/ID      switched by one rename, after the new release reached its golden vectors
     ROOT/previous        -> the one before   `rollback` goes back to it
     ROOT/lock            one at a time
 
-Standard library only. It reports in lines of JSON: a step that begins, a step that is done, and at last what is so now;
-a failure names its step, and the release before stays current.
+A release is synced before it becomes current. Standard library only. It reports in lines of JSON: a step that begins,
+a step that is done, and at last what is so now; a failure names its step, and the release before stays current.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime.errors import Failure
 from edge_runtime.install import bundle
+from edge_runtime.whole_file import sync, undisturbed, written_whole
+from edge_runtime.whole_folder import is_scaffold
 
 PROTOCOL: Final = 1
 DEFAULT_ROOT: Final = ".local/share/edge-denoise"  # from the home directory
@@ -57,12 +62,16 @@ class Site:
         path = self.root / link
         return path.resolve().name if path.is_symlink() and path.exists() else None
 
-    def link(self, link: str, name: str) -> None:
-        """Point `current` or `previous` at a release: one rename, so there is no moment without."""
+    def link(self, link: str, name: str | None) -> None:
+        """Point `current` or `previous` at a release, or None: one rename, so there is no moment without."""
         new = self.root / f".{link}.new"
         new.unlink(missing_ok=True)
-        new.symlink_to(Path("releases") / name)
-        os.replace(new, self.root / link)
+        if name is None:
+            (self.root / link).unlink(missing_ok=True)
+        else:
+            new.symlink_to(Path("releases") / name)
+            os.replace(new, self.root / link)
+        sync(self.root)
 
     @contextmanager
     def doing(self, step: str) -> Iterator[None]:
@@ -88,27 +97,61 @@ class Site:
 
 
 def install(site: Site, path: Path, extras: Sequence[str] = ()) -> None:
-    """Put the bundle in place and make it current, if and only if it reaches its golden vectors here."""
-    name = bundle.file_sha256(path)[:ID_CHARACTERS]
-    release, before = site.release(name), site.linked("current")
-    fresh = not (release / READY_FILE).is_file()
-    try:
-        if fresh:
-            with site.doing("unpack"):
-                shutil.rmtree(release, ignore_errors=True)
-                bundle.unpack(path, release)
-            with site.doing("install"):
-                site.details["install"] = install_wheels(release, extras)
-        _prove(site, release)
-        (release / READY_FILE).touch()
-    except BaseException:
-        if fresh and name not in (before, site.linked("previous")):
-            shutil.rmtree(release, ignore_errors=True)
-        raise
-    _switch(site, name, before)
+    """Put the bundle in place and make it current, if and only if it reaches its golden vectors here.
+
+    A release that lies here already is looked at, file by file: one that is damaged is made once more, under another
+    name where it is in use.
+    """
+    bundle_id, before = bundle.file_sha256(path)[:ID_CHARACTERS], site.linked("current")
+    name = _standing(site, path, bundle_id)
+    if name is None:
+        name = _free_name(site, bundle_id)
+        _make(site, path, site.release(name), extras)
+    _switch(site, name, None if before and before.startswith(bundle_id) else before)
     with site.doing("tidy"):
         path.unlink(missing_ok=True)
         site.details["tidy"] = {"removed": _remove_others(site)}
+
+
+def _standing(site: Site, path: Path, bundle_id: str) -> str | None:
+    """A release of this bundle that is whole and reaches its golden vectors; the current one before others."""
+    found = sorted(path.name for path in site.release("").glob(f"{bundle_id}*"))
+    for name in sorted(found, key=lambda name: name != site.linked("current")):
+        release = site.release(name)
+        if (release / READY_FILE).is_file() and bundle.is_unpacked(path, release):
+            with suppress(Failure):
+                _prove(site, release)
+                return name
+    return None
+
+
+def _free_name(site: Site, bundle_id: str) -> str:
+    """A name for a new release; what a killed run left under it is removed."""
+    used = (site.linked("current"), site.linked("previous"))
+    name, numbers = bundle_id, count(1)
+    while os.path.lexists(release := site.release(name)):
+        if name not in used and bundle.is_of_a_bundle(release):
+            shutil.rmtree(release)
+        else:
+            name = f"{bundle_id}.{next(numbers)}"
+    return name
+
+
+def _make(site: Site, path: Path, release: Path, extras: Sequence[str]) -> None:
+    """Unpack, install, prove, sync; nothing is left of a release that fails."""
+    try:
+        with site.doing("unpack"):
+            bundle.unpack(path, release)
+        with site.doing("install"):
+            site.details["install"] = install_wheels(release, extras)
+        _prove(site, release)
+        os.sync()  # the thousands of files of its environment, too
+        (release / READY_FILE).touch()
+        sync(release)
+    except BaseException:
+        if bundle.is_of_a_bundle(release):
+            shutil.rmtree(release, ignore_errors=True)
+        raise
 
 
 def rollback(site: Site) -> None:
@@ -161,30 +204,35 @@ def _doctor(program: str, model: str) -> Any:
 
 
 def _switch(site: Site, name: str, before: str | None) -> None:
-    """Make it current and restart its units, if it has any; where they do not stay up, all is as before."""
-    with site.doing("switch"):
+    """Make it current, and `before` the one to go back to; restart its units, if it has any. Where they do not stay up,
+    all is as it was."""
+    current, previous = site.linked("current"), site.linked("previous")
+    with site.doing("switch"), undisturbed():
+        if before is not None and before != name:
+            site.link("previous", before)
         site.link("current", name)
-    if _units(site.release(name)):
-        try:
-            with site.doing("service"):
-                site.details["service"] = _restart(site.release(name))
-        except BaseException:
-            if before is not None:
-                site.link("current", before)
-                _restart_quietly(site.release(before))
-            else:
-                (site.root / "current").unlink()
-            raise
-    if before is not None and before != name:
-        site.link("previous", before)
+    if not _units(site.release(name)):
+        return
+    try:
+        with site.doing("service"):
+            site.details["service"] = _restart(site.release(name))
+    except BaseException:
+        with undisturbed():
+            site.link("current", current)
+            site.link("previous", previous)
+        if current is not None:
+            _restart_quietly(site.release(current))
+        raise
 
 
 def _remove_others(site: Site) -> list[str]:
+    """Releases that nothing names, and what killed runs left; a folder that is no release of ours stays."""
     kept = {site.linked("current"), site.linked("previous")}
-    others = sorted(path for path in (site.root / "releases").iterdir() if path.name not in kept)
-    for path in others:
+    others = sorted(path for path in site.release("").iterdir() if path.name not in kept)
+    releases = [path for path in others if bundle.is_of_a_bundle(path)]
+    for path in (*releases, *filter(is_scaffold, others)):
         shutil.rmtree(path, ignore_errors=True)
-    return [path.name for path in others]
+    return [path.name for path in releases]
 
 
 def _units(release: Path) -> list[Path]:
@@ -200,7 +248,8 @@ def _restart(release: Path) -> dict[str, Any]:
     units = _units(release)
     _user_units().mkdir(parents=True, exist_ok=True)
     for unit in units:
-        shutil.copyfile(unit, _user_units() / unit.name)
+        with written_whole(_user_units() / unit.name, mode=0o644) as part:
+            part.write_bytes(unit.read_bytes())
     names = [unit.name for unit in units]
     try:
         _run("systemctl", "--user", "daemon-reload")
@@ -271,7 +320,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Do it, one JSON line a step; exit status 1 with a last line that names step, failure and what is current."""
     args = _arguments(argv)
-    site = Site(args.root.absolute(), lambda line: print(json.dumps(line), flush=True))
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that is lost does not stop it halfway
+    site = Site(args.root.absolute(), _tell)
     try:
         with site.locked():
             if args.action == "install":
@@ -283,6 +334,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     site.report({"ok": True, **_state(site)})
     return 0
+
+
+def _tell(line: dict[str, Any]) -> None:
+    """To the one who asked; the work goes on when nobody listens any more."""
+    try:
+        print(json.dumps(line), flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _state(site: Site) -> dict[str, Any]:

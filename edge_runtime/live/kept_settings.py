@@ -10,8 +10,10 @@ from typing import Final
 
 import msgspec
 
+from edge_runtime.errors import Failure
 from edge_runtime.live.controls import Settings, of_plain, plain
 from edge_runtime.live.systemd import runtime_folder
+from edge_runtime.whole_file import written_whole
 
 FILE: Final = "settings.json"
 
@@ -52,10 +54,9 @@ class Keeper:
         """A folder that cannot be written to ends the keeping, not the sound."""
         if self._path is None or settings == self._kept:
             return
-        part = self._path.with_name(f"{FILE}.part")
         try:
-            part.write_bytes(msgspec.json.encode(plain(settings)))
-            part.replace(self._path)
-        except OSError:
+            with written_whole(self._path) as part:
+                part.write_bytes(msgspec.json.encode(plain(settings)))
+        except Failure:
             self._path = None
         self._kept = settings

@@ -6,6 +6,7 @@ recording stops with one line and the sound goes on.
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 
 from edge_runtime.errors import Failure
-from edge_runtime.files.sound_file import CONTAINERS, create, write_block
+from edge_runtime.files.sound_file import CONTAINERS, create, why_unwritten, write_block
 from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, SAMPLE_RATE_HZ, Float32Array
+from edge_runtime.whole_file import unwritten
 
 RING_HOPS: Final = 625  # 10 s: what a slow card may take to write
 _POLL_S: Final = 0.1
@@ -37,19 +39,17 @@ class Tee:
         self._create(n_streams)
 
     def _create(self, n_streams: int) -> None:
-        for path in self.paths:
-            if path.exists():
-                raise Failure("exists already", where=path, remedy="choose another --tee")
-            if not path.parent.is_dir():
-                raise Failure("no such folder", where=path.parent, remedy="make it first")
-        for path in self.paths:
-            try:
+        made: list[Path] = []
+        try:
+            for path in self.paths:
+                _make(path)
+                made.append(path)
                 self._sinks.append(create(path, path, CONTAINERS[".wav"], "FLOAT", SAMPLE_RATE_HZ, n_streams))
-            except Failure:
-                self._close()
-                for made in self.paths:
-                    made.unlink(missing_ok=True)
-                raise
+        except Failure:
+            self._close()
+            for path in made:
+                path.unlink(missing_ok=True)
+            raise
         self._thread.start()
 
     def push(self, noisy: Float32Array, clean: Float32Array) -> None:
@@ -64,9 +64,15 @@ class Tee:
         self._n_in += 1
 
     def close(self) -> None:
-        """Write what is left and close the files; the last LATENCY_SAMPLES of the raw side have no clean ones."""
+        """Write what is left and close the files; the last LATENCY_SAMPLES of the raw side have no clean ones.
+
+        Files that hold nothing are removed: the device that was to be recorded could not be opened.
+        """
         self._ends = True
         self._thread.join()
+        if self._n_out == 0:
+            for path in self.paths:
+                path.unlink(missing_ok=True)
 
     @property
     def line(self) -> str:
@@ -101,5 +107,17 @@ class Tee:
         for sink, path in zip(self._sinks, self.paths, strict=False):
             try:
                 sink.close()
-            except Exception as error:  # libsndfile's, at a full disk: the header could not be updated
-                self.failure = self.failure or f"{path}: cannot be finished ({error})"
+            except Exception:  # libsndfile's, at a full disk: the header could not be updated
+                self.failure = self.failure or str(why_unwritten(path, path))
+
+
+def _make(path: Path) -> None:
+    """A new file, and no link that somebody put there. Failure: something is there, or it cannot be made."""
+    if not path.parent.is_dir():
+        raise Failure("no such folder", where=path.parent, remedy="make it first")
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+    except FileExistsError:
+        raise Failure("exists already", where=path, remedy="choose another --tee") from None
+    except OSError as error:
+        raise unwritten(error, path) from error

@@ -8,13 +8,21 @@ from typing import Final
 
 import edge_runtime
 from edge_runtime.errors import Failure
-from edge_runtime.files.sound_file import written_whole
 from edge_runtime.install import bundle
 from edge_runtime.manifest import MANIFEST_FILE, SEALS, open_artifact
+from edge_runtime.whole_file import written_whole
 
 SUFFIX: Final = ".bundle"
 # Standard library only: a test holds it.
-MODULES: Final = ("__init__.py", "errors.py", "install/__init__.py", "install/bundle.py", "install/receive.py")
+MODULES: Final = (
+    "__init__.py",
+    "errors.py",
+    "whole_file.py",
+    "whole_folder.py",
+    "install/__init__.py",
+    "install/bundle.py",
+    "install/receive.py",
+)
 MAIN: Final = b"""\
 from edge_runtime.install.receive import main
 
@@ -44,10 +52,8 @@ def write(contents: dict[str, bytes], out: Path, *, force: bool = False) -> str:
     """Write a bundle, whole or not at all; its SHA-256. Failure: `out` is there, or cannot be written."""
     if out.exists() and (not force or out.is_dir()):
         raise Failure("is there already", where=out, remedy="give --force to replace it, or another -o")
-    if not out.parent.is_dir():
-        raise Failure("no such folder", where=out.parent, remedy="make it first")
     data = bundle.pack(contents)
-    with written_whole(out) as part:
+    with written_whole(out, replaces=force) as part:
         part.write_bytes(data)
     return bundle.file_sha256(out)
 

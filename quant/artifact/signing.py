@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_runtime.errors import Failure
-from edge_runtime.files.sound_file import written_whole
 from edge_runtime.manifest import MANIFEST_FILE, open_artifact
+from edge_runtime.whole_file import written_whole
+from edge_runtime.whole_folder import whole_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -43,17 +44,17 @@ def keygen(path: Path) -> str:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    public_path = public_of(path)
-    for taken in (path, public_path):
+    for taken in (path, public_of(path)):
         if os.path.lexists(taken):
             raise Failure("is there already", where=taken, remedy="name another file, or remove it yourself")
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_MODE), "wb") as file:
-        file.write(private)
-    public_path.write_bytes(_pem(key.public_key()))
+    with written_whole(public_of(path), replaces=False) as public:
+        public.write_bytes(_pem(key.public_key()))
+        with written_whole(path, mode=PRIVATE_MODE, replaces=False) as part:
+            part.write_bytes(private)
     return fingerprint(key.public_key())
 
 
@@ -66,10 +67,15 @@ def sign(subject: Path, key_path: Path) -> str:
     path = _signed_file(subject)
     if subject.is_dir():
         open_artifact(subject).check_whole()
-    signature = key.sign(_read(path))
-    for written, data in ((_signer_of(path), _pem(key.public_key())), (_signature_of(path), signature)):
-        with written_whole(written) as part:
-            part.write_bytes(data)
+    seals = {_signature_of(path): key.sign(_read(path)), _signer_of(path): _pem(key.public_key())}
+    if subject.is_dir():
+        with whole_folder(subject, lambda folder: [seal.name for seal in seals]) as part:
+            for seal, data in seals.items():
+                (part / seal.name).write_bytes(data)
+    else:
+        for seal, data in seals.items():
+            with written_whole(seal) as part:
+                part.write_bytes(data)
     return fingerprint(key.public_key())
 
 

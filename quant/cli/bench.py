@@ -27,6 +27,7 @@ from edge_runtime.engines import ENGINES, open_engine
 from edge_runtime.engines.golden import load_golden
 from edge_runtime.machine import this_machine
 from edge_runtime.stft import N_BINS, SAMPLE_RATE_HZ, Float32Array
+from edge_runtime.whole_file import written_whole
 from quant.build import stages
 from quant.inputs import assets
 from quant.quality.evaluate import comparisons, evaluate
@@ -63,8 +64,9 @@ def _bench(args: argparse.Namespace) -> int:
         result = measure(args, Path(scratch))
     args.out.mkdir(parents=True, exist_ok=True)
     stem = args.out / f"bench-{date.today().isoformat()}"
-    stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(markdown(result))
+    for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", markdown(result))):
+        with written_whole(stem.with_suffix(suffix)) as part:
+            part.write_text(text)
     print(markdown(result))
     print(f"in {stem}.md and {stem}.json")
     return command.DONE

@@ -25,6 +25,7 @@ from edge_runtime.engines import ENGINES
 from edge_runtime.files.denoise_file import denoise_file
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import SAMPLE_RATE_HZ
+from edge_runtime.whole_file import written_whole
 from quant.build import stages
 from quant.cli.bench import PRECISIONS, times
 from quant.cli.build import summary
@@ -75,7 +76,8 @@ def noisy_recording(folder: Path) -> Clip:
     (clip,) = mixtures(replace(speech, names=(SPEECH,)), replace(noise, names=(NOISE,)), MIX)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("noisy", "clean"):
-        sf.write(folder / f"{name}.wav", getattr(clip, name), SAMPLE_RATE_HZ)
+        with written_whole(folder / f"{name}.wav") as part:
+            sf.write(part, getattr(clip, name), SAMPLE_RATE_HZ, format="WAV")
     return clip
 
 

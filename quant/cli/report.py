@@ -78,8 +78,8 @@ def _card_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _card(args: argparse.Namespace) -> int:
-    from edge_runtime.files.sound_file import written_whole
     from edge_runtime.manifest import open_artifact
+    from edge_runtime.whole_file import written_whole
     from quant.report import card
 
     if args.dataset and args.eval is None:

@@ -24,6 +24,7 @@ from typing import Final
 
 from edge_runtime import command
 from edge_runtime.errors import Failure
+from edge_runtime.whole_file import written_whole
 
 TOP: Final = Path(__file__).parents[2]
 GLIBC: Final = "2.17"
@@ -94,7 +95,8 @@ def build(out: Path) -> list[Wheel]:
         ]
         out.mkdir(parents=True, exist_ok=True)
         for path, _ in made:
-            (out / path.name).write_bytes(path.read_bytes())
+            with written_whole(out / path.name) as part:
+                part.write_bytes(path.read_bytes())
     return wheels
 
 

