@@ -75,15 +75,15 @@ def _live(args: argparse.Namespace) -> int:
     channels = Channels.parse(args.channels, args.capture_channels)
     sound = Wish(args.rate, args.format, period_ms=args.period_ms, n_periods=args.periods)
     plan = LivePlan(
-        args.capture,
-        args.playback,
-        channels,
-        replace(sound, n_channels=args.capture_channels, n_channels_near=channels.n_least),
-        sound,
-        args.margin_ms,
-        args.settle_ms,
-        args.wait,
-        args.seconds,
+        capture=args.capture,
+        playback=args.playback,
+        channels=channels,
+        capture_wish=replace(sound, n_channels=args.capture_channels, n_channels_near=channels.n_least),
+        playback_wish=sound,
+        margin_ms=args.margin_ms,
+        settle_ms=args.settle_ms,
+        waits=args.wait,
+        seconds=args.seconds,
     )
     given = {name: getattr(args, name) for name in ("strength", "limit_db", "gate_dbfs")}
     settings = Settings(bypass=args.bypass, **{name: value for name, value in given.items() if value is not None})

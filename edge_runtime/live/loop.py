@@ -41,7 +41,7 @@ OpenPcm = Callable[[str, Direction, Wish], Pcm]
 OpenDenoisers = Callable[[int], Sequence[Denoiser]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LivePlan:
     """What to run. `margin_ms` is the sound that playback still holds when the next hop is written."""
 

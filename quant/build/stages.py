@@ -17,7 +17,6 @@ import torch
 import boards
 from boards import Board
 from calibration.corpus import Corpus
-from calibration.mixing import Mix
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import Checkpoint, Manifest, ModelEntry
@@ -29,14 +28,14 @@ from quant.artifact.stable_bytes import file_entry, json_bytes, npz_bytes
 from quant.audit import accuracy, budget, coverage
 from quant.audit.memory import plan_memory
 from quant.build import other_software
+from quant.build.settings import Settings
 from quant.emit.emitted import Emitted
 from quant.emit.native import c_project
 from quant.emit.native import limits as native_limits
 from quant.emit.native.emitter import emit_native
 from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
-from quant.inputs import assets
-from quant.inputs.source import DEFAULT_RECIPE, Source, open_sounds, open_source
+from quant.inputs.source import Inputs, Source, read, sounds
 from quant.int8 import recipe
 from quant.int8.plan import plan_table
 from quant.int8.reference import Reference
@@ -53,42 +52,10 @@ from quant.search.climb import Found
 
 FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
 INT8_FLOOR_DB = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more were measured
-GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
-ACCURACY_CLIPS, ACCURACY_SAMPLES = 8, int(1.5 * SAMPLE_RATE_HZ)
 BUILT_WITH = (
     "edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "jinja2", "matplotlib",
     "soundfile",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user asked for; None takes the default."""
-
-    target: str
-    checkpoint: Path | None = None
-    speech: Path | None = None
-    noise: Path | None = None
-    recipe: str | None = None
-    ranges: Path | None = None
-    out: Path | None = None
-    force: bool = False
-    max_pesq_drop: float | None = None  # search for the recipe that keeps it
-    search_state: Path | None = None
-    official_io: bool = False  # the ONNX models once more, with the official signature
-    html: bool = True  # report.html, which takes seconds
-    tensorrt: bool = False  # the 8-bit ONNX model once more, by TensorRT's rules
-
-    def __post_init__(self) -> None:
-        if self.max_pesq_drop is not None and self.ranges is not None:
-            raise Failure("--max-pesq-drop measures ranges of its own", remedy="leave --ranges out")
-        if self.max_pesq_drop is None and self.search_state is not None:
-            raise Failure("--search-state without a search", remedy="give --max-pesq-drop too")
-
-    @property
-    def folder(self) -> Path:
-        """Where the artifact goes."""
-        return self.out if self.out is not None else Path("build") / Path(self.target).stem
 
 
 @dataclass(frozen=True)
@@ -102,40 +69,42 @@ class Built:
 def build(settings: Settings, progress: Progress) -> Built:
     """Everything, in order; raises Failure for anything the user can mend, and then leaves nothing behind."""
     board = boards.load(settings.target)
-    if settings.max_pesq_drop is not None:
+    if settings.search is not None:
         validation.require_metrics()
-    ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
-    with artifact.folder(settings.folder, settings.force) as part:
-        source = read(settings, progress)
+    inputs, effort, outputs = settings.inputs, settings.effort, settings.outputs
+    ranges = Ranges.load(inputs.ranges) if inputs.ranges is not None else None
+    with artifact.folder(settings.folder, outputs.force) as part:
+        source = read(inputs.by_recipe() if settings.search else inputs, progress)
         native_limits.require(source.graph)
-        sounds = corpora(settings, progress) if _needs_sounds(settings, source) else None
-        calibration = CalibrationSet.make(*sounds, Mix()) if sounds else None
+        corpora = sounds(inputs, progress) if _needs_sounds(inputs, source) else None
+        calibration = CalibrationSet.make(*corpora, effort.mix) if corpora else None
         excerpt = calibration.excerpt if calibration else source.noisy
         assert excerpt is not None
-        path = _searched(settings, source, calibration, sounds, progress) if sounds and calibration else None
+        path = _searched(settings, source, calibration, corpora, progress) if corpora and calibration else None
         source = replace(source, recipe=path.recipe) if path else source
-        quantized = _quantized(settings, source, ranges, lambda: calibration, progress)
+        quantized = _quantized(inputs, source, ranges, lambda: calibration, progress)
         if ranges is not None and calibration:
             quantized = quantize.refine(quantized, source.recipe, calibration)
         progress("emitting native weights" if board.bare else "emitting ONNX, TFLite and native weights")
         models = (emit_engine if board.bare else emit_all)(source.graph, quantized)
         progress("writing golden vectors")
-        golden = golden_vectors(source.graph, quantized, excerpt)
+        golden = golden_vectors(source.graph, quantized, excerpt[0, : effort.golden_samples])
         progress("measuring the error of every tap")
-        figures = make_report(board, source, quantized, excerpt, models)
+        measured_on = excerpt[: effort.n_accuracy_clips, : effort.accuracy_samples]
+        figures = make_report(board, source, quantized, measured_on, models)
         if path:
             figures["search"] = path.to_dict()
         quantized.ranges.save(part / "ranges.json")
         ranges_json = (part / "ranges.json").read_bytes()
-        asked = {"official": settings.official_io, "tensorrt": settings.tensorrt}
+        asked = {"official": outputs.official_io, "tensorrt": outputs.tensorrt}
         more = other_software.emit(source.graph, quantized, **asked)
         if more:
             figures["files"] |= sizes(more)
         figures |= other_software.tensorrt_report(more, golden)
         figures["provenance"] = provenance(
-            board.name, source, quantized.ranges, ranges_json, given(settings), built_with()
+            board.name, source, quantized.ranges, ranges_json, given(inputs), built_with()
         )
-        progress("drawing the report" if settings.html else "writing the folder")
+        progress("drawing the report" if outputs.html else "writing the folder")
         clips = [golden_clip(golden, remake.GOLDEN_SOURCE)]
         whole = remake.complete(figures, board, clips)
         files = {name: emitted.data for name, emitted in (models | more).items()} | {
@@ -143,7 +112,7 @@ def build(settings: Settings, progress: Progress) -> Built:
             "plan.json": json_bytes(whole["plan"]),
             "ranges.json": ranges_json,
             "recipe.toml": recipe.to_toml(source.recipe).encode(),
-            **remake.pages(whole, board, clips, html=settings.html),
+            **remake.pages(whole, board, clips, html=outputs.html),
         }
         checkpoint = Checkpoint(name=source.name, sha256=source.sha256)
         entries = {name: file_entry(data) for name, data in files.items()}
@@ -151,7 +120,7 @@ def build(settings: Settings, progress: Progress) -> Built:
         if board.bare:
             progress("writing C sources and their vectors")
             names = {"checkpoint": source.name, "recipe": source.recipe.name, "version": version("edge-denoise")}
-            files |= c_project.files(models, golden, excerpt[0, :GOLDEN_SAMPLES], names)
+            files |= c_project.files(models, golden, excerpt[0, : effort.golden_samples], names)
         else:
             files |= {card.FILE: card.render(make_manifest(board, source, models, files), whole).encode()}
         for name, data in files.items():
@@ -163,28 +132,20 @@ def build(settings: Settings, progress: Progress) -> Built:
 def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
     """The plan a build would follow, as rows; writes nothing."""
     boards.load(settings.target)
-    ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
-    source = read(settings, progress)
-    quantized = _quantized(settings, source, ranges, partial(calibration_set, settings, progress), progress)
+    inputs = settings.inputs
+    ranges = Ranges.load(inputs.ranges) if inputs.ranges is not None else None
+    source = read(inputs, progress)
+    quantized = _quantized(inputs, source, ranges, partial(calibration_set, settings, progress), progress)
     return plan_table(quantized.graph, quantized.plan)
 
 
-def read(settings: Settings, progress: Progress) -> Source:
-    """What to build from; whatever does not fit fails here, before the slow work."""
-    torch.set_num_threads(1)  # sums in the same order on every machine; for tensors this small it is faster, too
-    progress("reading the weights")
-    searches = settings.max_pesq_drop is not None
-    name = DEFAULT_RECIPE if searches and settings.recipe is None else settings.recipe
-    return open_source(settings.checkpoint, name, progress)
-
-
-def _needs_sounds(settings: Settings, source: Source) -> bool:
+def _needs_sounds(inputs: Inputs, source: Source) -> bool:
     """A trained file brings all that it needs; sounds that the user names are measured on all the same."""
-    return source.noisy is None or settings.speech is not None or settings.noise is not None
+    return source.noisy is None or inputs.speech is not None or inputs.noise is not None
 
 
 def _quantized(
-    settings: Settings,
+    inputs: Inputs,
     source: Source,
     ranges: Ranges | None,
     sounds: Callable[[], CalibrationSet | None],
@@ -202,35 +163,35 @@ def _quantized(
         measured_on = source.ranges.provenance.checkpoint_sha256 if source.ranges else source.sha256
         return quantize.requantize(source.graph, source.recipe, ranges, measured_on)
     except Failure as failure:
-        raise Failure(str(failure), where=settings.ranges) from None
+        raise Failure(str(failure), where=inputs.ranges) from None
 
 
 def _searched(
     settings: Settings,
     source: Source,
     calibration: CalibrationSet,
-    sounds: tuple[Corpus, Corpus],
+    corpora: tuple[Corpus, Corpus],
     progress: Progress,
 ) -> Found | None:
-    """The recipe within the user's budget, if one was given; it keeps the settings of the chosen one, not its rules."""
-    if settings.max_pesq_drop is None:
+    """The recipe within the user's budget, if one was given."""
+    wanted, effort = settings.search, settings.effort
+    if wanted is None:
         return None
-    title = f"Searched: at most {settings.max_pesq_drop} PESQ below float"
-    base = msgspec.structs.replace(source.recipe, name="searched", title=title)
-    key = climb.journal_key(base, calibration, source.sha256)
-    state = settings.search_state or assets.cache_dir() / "search" / f"{key[:16]}.jsonl"
-    return climb.search(source.graph, base, calibration, sounds, source.sha256, settings.max_pesq_drop, state, progress)
-
-
-def corpora(settings: Settings, progress: Progress) -> tuple[Corpus, Corpus]:
-    """Speech and noise that clips are mixed from."""
-    progress("mixing calibration speech")
-    return open_sounds(settings.speech, settings.noise, progress)
+    return climb.search(
+        source,
+        calibration,
+        corpora,
+        progress,
+        max_pesq_drop=wanted.max_pesq_drop,
+        state=wanted.state,
+        split=effort.validation,
+        n_again=effort.n_again,
+    )
 
 
 def calibration_set(settings: Settings, progress: Progress) -> CalibrationSet:
     """The clips that ranges are measured on."""
-    return CalibrationSet.make(*corpora(settings, progress), Mix())
+    return CalibrationSet.make(*sounds(settings.inputs, progress), settings.effort.mix)
 
 
 def emit_all(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
@@ -258,8 +219,8 @@ def sizes(models: dict[str, Emitted]) -> dict[str, dict[str, int]]:
 
 
 def golden_vectors(graph: Graph, quantized: Quantized, noisy: Float32Array) -> dict[str, Float32Array]:
-    """Two seconds of the first clip of `noisy` (clips, samples) through the float model and the integer reference."""
-    spectrum = analyse(noisy[0, :GOLDEN_SAMPLES])
+    """`noisy` (samples,) through the float model and the integer reference."""
+    spectrum = analyse(noisy)
     with torch.no_grad():
         enhanced, _ = FloatModel(graph)(torch.from_numpy(spectrum)[None])
     frames = np.ascontiguousarray(spectrum.transpose(1, 2, 0))
@@ -282,7 +243,7 @@ def make_report(
     plan = quantized.plan
     auditors = {"model.onnx": coverage.audit_onnx, "model.tflite": coverage.audit_tflite}
     audits = [audit(quantized.graph, plan, models[name]) for name, audit in auditors.items() if name in models]
-    rows, histograms = accuracy.study(quantized.graph, plan, noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
+    rows, histograms = accuracy.study(quantized.graph, plan, noisy)
     counted = budget.report(board, source.network, plan.precision, streaming=quantized.graph)
     return {
         "board": board.name,
@@ -298,12 +259,12 @@ def make_report(
     }
 
 
-def given(settings: Settings) -> dict[str, bool]:
+def given(inputs: Inputs) -> dict[str, bool]:
     """What the user named; the rest was pulled, or came in a trained file."""
     return {
-        "weights": settings.checkpoint is not None,
-        "speech": settings.speech is not None,
-        "noise": settings.noise is not None,
+        "weights": inputs.checkpoint is not None,
+        "speech": inputs.speech is not None,
+        "noise": inputs.noise is not None,
     }
 
 

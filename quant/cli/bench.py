@@ -26,10 +26,13 @@ from edge_runtime import command, open_artifact
 from edge_runtime.engines import ENGINES, open_engine
 from edge_runtime.engines.golden import load_golden
 from edge_runtime.machine import this_machine
+from edge_runtime.quiet import silent
 from edge_runtime.stft import N_BINS, SAMPLE_RATE_HZ, Float32Array
 from edge_runtime.whole_file import written_whole
 from quant.build import stages
+from quant.build.settings import Outputs, Settings
 from quant.inputs import assets
+from quant.inputs.source import Inputs
 from quant.quality.evaluate import comparisons, evaluate
 from quant.quality.metrics import DEFAULT_METRICS
 from quant.quality.pairs import Pair, find_pairs
@@ -81,8 +84,12 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         out = scratch / path.stem
         start = time.monotonic()
         report = stages.build(
-            stages.Settings(args.target, path, args.speech, args.noise, args.recipe, out=out),
-            lambda message: None,
+            Settings(
+                target=args.target,
+                inputs=Inputs(checkpoint=path, recipe=args.recipe, speech=args.speech, noise=args.noise),
+                outputs=Outputs(folder=out),
+            ),
+            silent,
         ).report
         elapsed_s = time.monotonic() - start
         folders.append(out)

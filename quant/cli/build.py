@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime import command
 from edge_runtime.command import Command
+from edge_runtime.errors import Failure
 from quant.cli.options import TARGET_HELP, corpora, network, sounds, target
 from quant.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from quant.build.settings import Settings
     from quant.build.stages import Built
+    from quant.inputs.source import Inputs
 
 
 def _plan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +31,9 @@ def _plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _plan(args: argparse.Namespace) -> int:
     from quant.build import stages
+    from quant.build.settings import Settings
 
-    settings = stages.Settings(args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges)
-    table = stages.plan(settings, say)
+    table = stages.plan(Settings(target=args.target, inputs=_inputs(args)), say)
     if args.json:
         return print_json(table)
     print_table(("value", "kind", "type", "scale", "zero", "range"), [_plan_row(row) for row in table])
@@ -91,23 +94,8 @@ def _pesq_drop(text: str) -> float:
 def _build(args: argparse.Namespace) -> int:
     from quant.build import stages
 
-    settings = stages.Settings(
-        args.target,
-        args.checkpoint,
-        args.speech,
-        args.noise,
-        args.recipe,
-        args.ranges,
-        args.out,
-        args.force,
-        args.max_pesq_drop,
-        args.search_state,
-        args.io == "official",
-        not args.no_report,
-        args.qdq == "tensorrt",
-    )
     start = time.monotonic()
-    built = stages.build(settings, say)
+    built = stages.build(_settings(args), say)
     if args.json:
         return print_json({"out": str(built.folder), **built.report})
     for line in summary(built, time.monotonic() - start):
@@ -131,6 +119,38 @@ def _build(args: argparse.Namespace) -> int:
     return command.DONE
 
 
+def _settings(args: argparse.Namespace) -> Settings:
+    from quant.build.settings import Outputs, Search, Settings
+
+    if args.max_pesq_drop is None and args.search_state is not None:
+        raise Failure("--search-state without a search", remedy="give --max-pesq-drop too")
+    searches = args.max_pesq_drop is not None
+    return Settings(
+        target=args.target,
+        inputs=_inputs(args),
+        search=Search(max_pesq_drop=args.max_pesq_drop, state=args.search_state) if searches else None,
+        outputs=Outputs(
+            folder=args.out,
+            force=args.force,
+            html=not args.no_report,
+            official_io=args.io == "official",
+            tensorrt=args.qdq == "tensorrt",
+        ),
+    )
+
+
+def _inputs(args: argparse.Namespace) -> Inputs:
+    from quant.inputs.source import Inputs
+
+    return Inputs(
+        checkpoint=args.checkpoint,
+        recipe=args.recipe,
+        speech=args.speech,
+        noise=args.noise,
+        ranges=getattr(args, "ranges", None),
+    )
+
+
 def _step_cells(number: int, step: dict[str, Any]) -> tuple[str, ...]:
     what = (step["group"], step["precision"], f"{step['macs']:,}") if number else ("everything int8", "", "")
     figures = f"{step['int8_share']:.0%}", _paired_pesq(step), f"{step['lost']:.4f}", f"{step['snr_db']:.1f}"
@@ -143,11 +163,9 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _ablate(args: argparse.Namespace) -> int:
-    from quant.build import stages
     from quant.search import ablation
 
-    settings = stages.Settings("host", args.checkpoint, args.speech, args.noise, args.recipe)
-    rows = [row.to_dict() for row in ablation.ablate(settings, say)]
+    rows = [row.to_dict() for row in ablation.ablate(_inputs(args), say)]
     if args.json:
         return print_json(rows)
     columns = ("technique", "SNR to float dB", "PESQ to float", "ΔPESQ (95 %)", "ΔSI-SDR dB")

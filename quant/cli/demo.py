@@ -27,6 +27,7 @@ from edge_runtime.manifest import Artifact
 from edge_runtime.stft import SAMPLE_RATE_HZ
 from edge_runtime.whole_file import written_whole
 from quant.build import stages
+from quant.build.settings import Outputs, Settings
 from quant.cli.bench import PRECISIONS, times
 from quant.cli.build import summary
 from quant.inputs import assets
@@ -61,7 +62,7 @@ def _demo(args: argparse.Namespace) -> int:
     boards.load(args.target)  # a wrong name fails before anything is pulled
     assets.pull(progress=_say)
     start = time.monotonic()
-    built = stages.build(stages.Settings(args.target, force=True), _say)
+    built = stages.build(Settings(target=args.target, outputs=Outputs(force=True)), _say)
     elapsed_s = time.monotonic() - start
     _say("denoising and measuring")
     clip = noisy_recording(args.out)

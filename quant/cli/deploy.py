@@ -68,10 +68,11 @@ def _run(args: argparse.Namespace) -> int:
         print("\n".join(commands))
         return command.DONE
     if args.model is None and not settings.artifact.exists():
+        from quant.build import settings as build_settings
         from quant.build import stages
 
         say(f"{settings.artifact}: not there yet, building it")
-        stages.build(stages.Settings(args.target), say)
+        stages.build(build_settings.Settings(target=args.target), say)
     return _print(args, release.deploy(settings, say))
 
 
@@ -83,19 +84,19 @@ def _settings(args: argparse.Namespace) -> Settings:
     target = args.target or ""
     artifact = args.model if args.model is not None else Path("build") / Path(target).stem
     return Settings(
-        address,
-        target,
-        artifact,
-        args.wheels,
-        args.with_deps,
-        tuple(args.extra),
-        args.unit,
-        args.service,
-        args.capture,
-        args.playback,
-        args.key,
-        args.python,
-        args.root,
+        address=address,
+        target=target,
+        artifact=artifact,
+        wheels=args.wheels,
+        with_deps=args.with_deps,
+        extras=tuple(args.extra),
+        unit=args.unit,
+        service=args.service,
+        capture=args.capture,
+        playback=args.playback,
+        key=args.key,
+        python=args.python,
+        root=args.root,
     )
 
 

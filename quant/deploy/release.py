@@ -30,7 +30,7 @@ UNIT: Final = "edge-denoise.service"
 ROOM: Final = 6  # times the bundle: itself, unpacked, and installed, where wheels are compressed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What the user asked for. `key`: the public key that must have signed the artifact. `root`: a folder there,
     from the home directory if it is relative."""

@@ -8,7 +8,7 @@ nothing named            the trained default that comes with the project
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calibration.corpus import Corpus
@@ -26,6 +26,21 @@ from quant.network.passes import streaming_graph
 DEFAULT_RECIPE = "static"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the user named to start from; None takes the default."""
+
+    checkpoint: Path | None = None
+    recipe: str | None = None
+    speech: Path | None = None
+    noise: Path | None = None
+    ranges: Path | None = None  # of an earlier build, in place of measuring them
+
+    def by_recipe(self) -> Inputs:
+        """The same; where neither weights nor a recipe are named the pulled weights, not the trained default."""
+        return replace(self, recipe=self.recipe or DEFAULT_RECIPE)
+
+
 @dataclass(frozen=True)
 class Source:
     """A network to quantize. `network` is it before any pass (a trained file keeps only the streaming graph: a blank
@@ -39,6 +54,21 @@ class Source:
     ranges: Ranges | None = None
     noisy: Float32Array | None = None
     attribution: str = ""  # whose weights and sounds a trained file is made from
+
+
+def read(inputs: Inputs, progress: Progress = silent) -> Source:
+    """What to build from; whatever does not fit fails here, before the slow work."""
+    import torch
+
+    torch.set_num_threads(1)  # sums in the same order on every machine; for tensors this small it is faster, too
+    progress("reading the weights")
+    return open_source(inputs.checkpoint, inputs.recipe, progress)
+
+
+def sounds(inputs: Inputs, progress: Progress) -> tuple[Corpus, Corpus]:
+    """Speech and noise that calibration clips are mixed from."""
+    progress("mixing calibration speech")
+    return open_sounds(inputs.speech, inputs.noise, progress)
 
 
 def open_source(path: Path | None, recipe_name: str | None, progress: Progress = silent) -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from quant.ptq import adaptive_rounding, bias_correction, calibrate, loss_aware
 from quant.ptq.migration import migrate_scales
 
 ANEW = "leave --ranges out to calibrate anew"
+CALIBRATION_MIX: Final = Mix()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ build` builds it, run by TFLite on the validation split and compared with float 
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,11 +14,9 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from calibration.mixing import Mix
 from edge_runtime.quiet import Progress
-from quant.build import stages
 from quant.emit.tflite.emitter import emit_tflite
-from quant.inputs.source import DEFAULT_RECIPE
+from quant.inputs.source import Inputs, read, sounds
 from quant.int8 import recipe
 from quant.int8.recipe import RECURRENT, Precision, Recipe
 from quant.ptq import quantize
@@ -87,15 +84,15 @@ def variants(chosen: Recipe) -> dict[str, Recipe]:
     return {what: r for i, (what, r) in enumerate(rows.items()) if r not in [rows[name] for name in names[:i]]}
 
 
-def ablate(settings: stages.Settings, progress: Progress) -> Iterator[Row]:
-    """A row a variant of the settings' recipe, as it is measured."""
+def ablate(inputs: Inputs, progress: Progress) -> Iterator[Row]:
+    """A row a variant of the recipe, as it is measured."""
     validation.require_metrics()
-    source = stages.read(dataclasses.replace(settings, recipe=settings.recipe or DEFAULT_RECIPE), progress)
+    source = read(inputs.by_recipe(), progress)
     graph, chosen = source.graph, source.recipe
-    sounds = stages.corpora(settings, progress)
-    calibration = CalibrationSet.make(*sounds, Mix())
+    corpora = sounds(inputs, progress)
+    calibration = CalibrationSet.make(*corpora, quantize.CALIBRATION_MIX)
     progress("listening to the float model")
-    heard = validation.listen(emit_tflite(graph), *sounds)
+    heard = validation.listen(emit_tflite(graph), *corpora)
     todo, start = variants(chosen), time.monotonic()
     for number, (what, variant) in enumerate(todo.items()):
         left_s = (time.monotonic() - start) / number * (len(todo) - number) if number else 0.0

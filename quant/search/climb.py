@@ -17,12 +17,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from calibration.corpus import Corpus
+from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress
 from quant.audit.counts import count
 from quant.emit.emitted import Emitted
 from quant.emit.tflite.emitter import emit_tflite
+from quant.inputs import assets
+from quant.inputs.source import Source
 from quant.int8.plan import make_plan, prepare
 from quant.int8.recipe import Recipe
 from quant.network.graph import Graph
@@ -94,6 +99,7 @@ class Bench:
     heard: Sequence[Heard]
     journal: Journal
     progress: Progress
+    n_again: int = N_AGAIN
     why: dict[str, str] = field(default_factory=dict)
     trial_s: float = 0.0  # of the last trials, each
 
@@ -138,37 +144,42 @@ def _named(levels: Levels) -> str:
 
 
 def search(
-    graph: Graph,
-    base: Recipe,
+    source: Source,
     calibration: CalibrationSet,
     corpora: tuple[Corpus, Corpus],
-    checkpoint_sha256: str,
-    max_pesq_drop: float,
-    state: Path,
     progress: Progress,
+    *,
+    max_pesq_drop: float,
+    state: Path | None = None,
+    split: Mix = SPLIT,
+    n_again: int = N_AGAIN,
 ) -> Found:
-    """The cheapest recipe found that loses at most `max_pesq_drop` PESQ (`Step.lost`), with the settings of `base`.
+    """The cheapest recipe found that loses at most `max_pesq_drop` PESQ (`Step.lost`).
 
+    It keeps the settings of the source's recipe, not its rules. `state`: the journal; default: in the cache.
     Failure: the budget does not hold even with everything raised.
     """
-    journal = Journal(state, journal_key(base, calibration, checkpoint_sha256))
+    title = f"Searched: at most {max_pesq_drop} PESQ below float"
+    base = replace(source.recipe, name="searched", title=title)
+    key = journal_key(base, calibration, source.sha256, split)
+    journal = Journal(state or assets.cache_dir() / "search" / f"{key[:16]}.jsonl", key)
     progress("search: listening to the float model")
-    heard = validation.listen(emit_tflite(graph), *corpora)
+    heard = validation.listen(emit_tflite(source.graph), *corpora, split)
     progress("search: observing all values")
-    provenance = calibration.provenance(base, checkpoint_sha256)
-    seen = tails.observe(graph, base, calibration.noisy, calibration.mix.warmup_samples, provenance)
-    bench = Bench(graph, base, calibration, checkpoint_sha256, seen, heard, journal, progress)
+    provenance = calibration.provenance(base, source.sha256)
+    seen = tails.observe(source.graph, base, calibration.noisy, calibration.mix.warmup_samples, provenance)
+    bench = Bench(source.graph, base, calibration, source.sha256, seen, heard, journal, progress, n_again)
     return _climb(bench, max_pesq_drop)
 
 
-def journal_key(base: Recipe, calibration: CalibrationSet, checkpoint_sha256: str) -> str:
+def journal_key(base: Recipe, calibration: CalibrationSet, checkpoint_sha256: str, split: Mix) -> str:
     """What a journal's measurements belong to; neither the budget nor how the search decides changes them."""
     return key_of(
         {
             "checkpoint": checkpoint_sha256,
             "speech": calibration.speech_sha256,
             "noise": calibration.noise_sha256,
-            "mixes": [dataclasses.asdict(mix) for mix in (calibration.mix, SPLIT)],
+            "mixes": [dataclasses.asdict(mix) for mix in (calibration.mix, split)],
             "recipe": [
                 base.observer,
                 base.percentile,
@@ -213,7 +224,7 @@ def _climb(bench: Bench, max_pesq_drop: float) -> Found:
 def _choose(bench: Bench, levels: Levels, gains: dict[Group, float], open_groups: Sequence[Group]) -> Group:
     """The next group to raise; `gains` is brought up to date for those tried."""
     tried = sorted(open_groups, key=lambda g: -gains[g])
-    tried = [g for i, g in enumerate(tried) if i < N_AGAIN or gains[g] == float("inf")]
+    tried = [g for i, g in enumerate(tried) if i < bench.n_again or gains[g] == float("inf")]
     now, *then = bench.guide([levels, *({**levels, g: levels[g] + 1} for g in tried)])
     gains.update({g: fidelity - now for g, fidelity in zip(tried, then, strict=True)})
     best = max(gains[g] for g in tried)

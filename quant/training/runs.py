@@ -36,7 +36,6 @@ from quant.training.trainer import History, Process, Settings, Trainer
 CURVES_FILE, MODEL_FILE = "curves.png", "model.tar"
 EXCERPT_CLIPS, EXCERPT_SAMPLES = 3, 2 * SAMPLE_RATE_HZ
 EXCERPT_SEED = 2**40  # no step's
-CALIBRATION_MIX = Mix()
 TRAINING_MIX = Mix(n_clips=8, clip_ms=3000, warmup_ms=0)
 FROZEN_ROLES = frozenset({"running_mean", "running_var"})
 
@@ -51,6 +50,7 @@ class Job:
     noise: Path | None = None
     recipe: str = "static"
     mix: Mix = TRAINING_MIX
+    calibration: Mix = quantize.CALIBRATION_MIX  # of qat's start
     settings: Settings = field(default_factory=Settings)
     resume: bool = False
     keeps_last: bool = False  # not the weights of the best validation, but of the last step
@@ -72,7 +72,7 @@ def qat(job: Job, progress: Progress) -> Path:
         if me.leads:
             progress("calibrating the start")
         heard, held_out = sounds.split()
-        calibration = quantize.CalibrationSet.make(heard.speech, heard.noise, CALIBRATION_MIX)
+        calibration = quantize.CalibrationSet.make(heard.speech, heard.noise, job.calibration)
         model = Prepared(quantize.quantize(graph, chosen, calibration, source.sha256))
         history = _run(job, model, FloatModel(graph), sounds, me, device, progress)
         path = job.out / f"{Path(source.name).stem}{trained.SUFFIX}"

@@ -221,7 +221,7 @@ def run(
     devices = {"capture": capture, "playback": playback}
     made = denoisers if denoisers is not None else [FakeDenoiser(world)]
     loop = LiveLoop(
-        LivePlan("capture", "playback", seconds=seconds, **plan),
+        LivePlan(capture="capture", playback="playback", seconds=seconds, **plan),
         lambda name, direction, wish: devices[name].open(direction, wish),  # type: ignore[arg-type,return-value]
         lambda n: made[:n],  # type: ignore[arg-type,return-value]
         status,

@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent / "aarch64_vm"))
 import run
 import vm
 
+from edge_runtime.quiet import silent
 from quant.build import stages
+from quant.build.settings import Outputs, Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.qemu]
 
@@ -37,5 +39,5 @@ def vm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "rpi4"
-    stages.build(stages.Settings("rpi4", out=folder), lambda message: None)
+    stages.build(Settings(target="rpi4", outputs=Outputs(folder=folder)), silent)
     return folder

@@ -20,7 +20,9 @@ from arm_root import BINFMT, COMPILER, FLAGS, write_cpu_files
 from places import INCLUDES, engine_sources
 
 import edge_runtime
+from edge_runtime.quiet import silent
 from quant.build import stages
+from quant.build.settings import Outputs, Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.qemu]
 
@@ -57,7 +59,7 @@ def arm_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         [COMPILER, *FLAGS, *INCLUDES, "-shared", "-fPIC", *engine_sources(), "-o", str(library), "-lm"], check=True
     )
-    stages.build(stages.Settings("rpi4", out=root / "opt/artifact"), lambda message: None)
+    stages.build(Settings(target="rpi4", outputs=Outputs(folder=root / "opt/artifact")), silent)
     write_cpu_files(root)
     return root
 

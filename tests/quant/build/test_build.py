@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from places import ROOT
+from toy_build import toy
 
-from calibration.mixing import Mix
 from edge_runtime.engines.golden import check_golden
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, SEALS, open_artifact
@@ -21,8 +19,9 @@ from edge_runtime.quiet import silent
 from quant import cli
 from quant.artifact import folder as artifact
 from quant.build import stages
-from quant.build.stages import Built, Settings
+from quant.build.stages import Built
 from quant.cli.build import summary, worst
+from quant.inputs.source import Inputs
 from quant.int8 import recipe
 
 FILES = {
@@ -33,21 +32,11 @@ FILES = {
 MODELS = {name for name in FILES if name.startswith("model.")}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _few_clips() -> Iterator[None]:
-    """4 clips of 1.5 s in place of 48 of 4 s, 1 s of golden vectors: seconds in place of a quarter of a minute."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(stages, "Mix", partial(Mix, n_clips=4, clip_ms=1500))
-        patched.setattr(stages, "GOLDEN_SAMPLES", 16_000)
-        patched.setattr(stages, "ACCURACY_SAMPLES", 8_000)
-        yield
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Into a folder whose parents are not there yet."""
     out = tmp_path_factory.mktemp("build") / "deep" / "rpi4"
-    return stages.build(Settings("rpi4", out=out), silent)
+    return stages.build(toy("rpi4", out), silent)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -112,7 +101,7 @@ def test_a_second_build_has_the_same_hashes(built: Built, tmp_path: Path) -> Non
     threads = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        again = stages.build(Settings("rpi4", out=tmp_path / "again"), silent)
+        again = stages.build(toy("rpi4", tmp_path / "again"), silent)
     finally:
         torch.set_num_threads(threads)
     assert contents(again.folder) == contents(built.folder)
@@ -120,12 +109,12 @@ def test_a_second_build_has_the_same_hashes(built: Built, tmp_path: Path) -> Non
 
 def test_ranges_of_a_build_make_the_same_artifact(built: Built, tmp_path: Path) -> None:
     out = tmp_path / "rpi4"
-    again = stages.build(Settings("rpi4", ranges=built.folder / "ranges.json", out=out), silent)
+    again = stages.build(toy("rpi4", out, inputs=Inputs(ranges=built.folder / "ranges.json")), silent)
     assert contents(again.folder) == contents(built.folder)
 
 
 def test_the_plan_is_the_one_of_the_build(built: Built) -> None:
-    assert stages.plan(Settings("rpi4", ranges=built.folder / "ranges.json"), silent) == built.report["plan"]
+    assert stages.plan(toy("rpi4", inputs=Inputs(ranges=built.folder / "ranges.json")), silent) == built.report["plan"]
 
 
 # --- what it replaces ---------------------------------------------------------------------------------------------
@@ -171,7 +160,7 @@ def test_only_an_artifact_is_ever_replaced_and_only_by_force(tmp_path: Path) -> 
 def test_a_refused_build_does_no_work(tmp_path: Path) -> None:
     said: list[str] = []
     with pytest.raises(Failure, match="holds other files"):
-        stages.build(Settings("rpi4", out=hold(tmp_path / "thesis", "thesis.tex")), said.append)
+        stages.build(toy("rpi4", hold(tmp_path / "thesis", "thesis.tex")), said.append)
     assert said == []
     assert (tmp_path / "thesis" / "thesis.tex").read_text() == "{}"
 
@@ -191,7 +180,7 @@ def test_of_two_builds_into_one_folder_the_second_is_told(tmp_path: Path) -> Non
     with artifact.folder(out, force=False) as part:
         (part / "model.onnx").write_text("first")
         with pytest.raises(Failure, match="is being written by another run"):
-            stages.build(Settings("rpi4", out=out), silent)
+            stages.build(toy("rpi4", out), silent)
     assert (out / "model.onnx").read_text() == "first"
 
 
@@ -203,8 +192,9 @@ def test_a_failing_build_leaves_nothing(built: Built, tmp_path: Path, monkeypatc
         raise Failure("the emitter broke")
 
     monkeypatch.setattr(stages, "emit_all", fail)
+    ranges = Inputs(ranges=built.folder / "ranges.json")
     with pytest.raises(Failure, match="the emitter broke"):
-        stages.build(Settings("rpi4", ranges=built.folder / "ranges.json", out=tmp_path / "a" / "b" / "rpi4"), silent)
+        stages.build(toy("rpi4", tmp_path / "a" / "b" / "rpi4", inputs=ranges), silent)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -215,9 +205,9 @@ def test_an_interrupted_build_keeps_the_artifact_it_would_replace(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stages, "make_manifest", interrupt)
-    out, ranges = hold_artifact(tmp_path / "rpi4"), built.folder / "ranges.json"
+    out, ranges = hold_artifact(tmp_path / "rpi4"), Inputs(ranges=built.folder / "ranges.json")
     with pytest.raises(KeyboardInterrupt):
-        stages.build(Settings("rpi4", ranges=ranges, out=out, force=True, html=False), silent)
+        stages.build(toy("rpi4", out, inputs=ranges, force=True, html=False), silent)
     assert [path.name for path in tmp_path.iterdir()] == ["rpi4"]
     assert [path.name for path in out.iterdir()] == [MANIFEST_FILE]
 

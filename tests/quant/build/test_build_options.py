@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
+from toy_build import TOY, toy
 
 from calibration.mixing import Mix
 from edge_runtime.engines.golden import check_golden
@@ -16,11 +15,10 @@ from edge_runtime.manifest import open_artifact
 from edge_runtime.quiet import silent
 from quant.audit import compare
 from quant.build import stages
-from quant.build.stages import Settings
-from quant.cli import main
 from quant.emit.onnx import tensorrt_rules
 from quant.emit.onnx.official import emit_official
 from quant.inputs import checkpoint, source, trained
+from quant.inputs.source import Inputs
 from quant.network.gtcrn import Config
 from quant.training import runs, trainer
 
@@ -30,25 +28,13 @@ QUICK = trainer.Settings(steps=2, validate_every=2, n_workers=0)
 SMALL = Config(channels=12, n_dpgrnn=1, dilations=(1, 2, 4))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _few_clips() -> Iterator[None]:
-    """Seconds in place of a quarter of a minute, as in tests/quant/build/test_build.py."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(stages, "Mix", partial(Mix, n_clips=4, clip_ms=1500))
-        patched.setattr(stages, "GOLDEN_SAMPLES", 16_000)
-        patched.setattr(stages, "ACCURACY_SAMPLES", 8_000)
-        patched.setattr(runs, "CALIBRATION_MIX", Mix(n_clips=2, clip_ms=1500))
-        yield
-
-
 # --- other software ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("more") / "rpi4"
-    assert main(["build", "--target", "rpi4", "--out", str(out), "--io", "official", "--qdq", "tensorrt"]) == 0
-    return out
+    return stages.build(toy("rpi4", out, official_io=True, tensorrt=True), silent).folder
 
 
 def test_the_files_are_in_the_manifest_and_in_the_report(folder: Path) -> None:
@@ -62,7 +48,7 @@ def test_the_files_are_in_the_manifest_and_in_the_report(folder: Path) -> None:
 
 
 def test_the_others_are_what_they_are_without_them(folder: Path, tmp_path: Path) -> None:
-    stages.build(Settings("rpi4", out=tmp_path / "plain"), silent)
+    stages.build(toy("rpi4", tmp_path / "plain"), silent)
     plain = {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}
     assert not MORE & set(plain)
     for name in {n for n in plain if n.startswith(("model", "golden", "plan", "ranges", "recipe"))}:
@@ -86,7 +72,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_is_trained_built_and_verified_in_every_engine(weights: Path, tmp_path: Path) -> None:
     assert checkpoint.load(weights).config == SMALL
-    built = stages.build(Settings("rpizero2w", checkpoint=weights, out=tmp_path / "small", official_io=True), silent)
+    settings = toy("rpizero2w", tmp_path / "small", inputs=Inputs(checkpoint=weights), official_io=True)
+    built = stages.build(settings, silent)
     rows = check_golden(open_artifact(built.folder))
     assert len(rows) == 6
     assert all(row.ok for row in rows)
@@ -98,9 +85,10 @@ def test_it_is_trained_built_and_verified_in_every_engine(weights: Path, tmp_pat
 
 
 def test_it_is_trained_under_8_bit_rounding_and_built(weights: Path, tmp_path: Path) -> None:
-    path = runs.qat(runs.Job(tmp_path / "run", checkpoint=weights, mix=TINY, settings=QUICK), silent)
+    job = runs.Job(tmp_path / "run", checkpoint=weights, mix=TINY, calibration=TOY.mix, settings=QUICK)
+    path = runs.qat(job, silent)
     assert trained.load(path).config == SMALL
-    built = stages.build(Settings("rpizero2w", checkpoint=path, out=tmp_path / "small"), silent)
+    built = stages.build(toy("rpizero2w", tmp_path / "small", inputs=Inputs(checkpoint=path)), silent)
     assert all(row.ok for row in check_golden(open_artifact(built.folder)))
     assert built.report["budget"]["published"]["n_learned"] == 12_009
 

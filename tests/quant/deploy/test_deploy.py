@@ -314,7 +314,8 @@ def test_what_a_dry_run_assumes_of_every_board(name):
 
 
 def test_the_unit_quotes_what_systemd_would_read(tmp_path):
-    settings = release.Settings(Address("pi@board"), "host", tmp_path, service=True, capture='a "b" %h $X')
+    board = Address("pi@board")
+    settings = release.Settings(address=board, target="host", artifact=tmp_path, service=True, capture='a "b" %h $X')
     text = release.unit_text(settings, boards.load("host"))
     assert '--capture "a \\"b\\" %%h $$X"' in text
     assert "ExecStart=%h/.local/share/edge-denoise/current/" in text

@@ -19,7 +19,9 @@ from arm_root import BINFMT, COMPILER, FLAGS, write_cpu_files
 from far_side import Board
 from places import INCLUDES, engine_sources
 
+from edge_runtime.quiet import silent
 from quant.build import stages
+from quant.build.settings import Outputs, Settings
 from quant.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.qemu]
@@ -58,7 +60,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
     )
     far_side.wheel(folder, "manylinux_2_34_aarch64", library)
-    stages.build(stages.Settings("rpi4", out=folder / "rpi4"), lambda message: None)
+    stages.build(Settings(target="rpi4", outputs=Outputs(folder=folder / "rpi4")), silent)
     return folder
 
 

@@ -22,8 +22,10 @@ import pytest
 import soundfile
 from places import ROOT
 
+from edge_runtime.quiet import silent
 from edge_runtime.stft import Float32Array
 from quant.build import stages
+from quant.build.settings import Outputs, Settings
 
 NEEDED = ("auditwheel", "build", "wheel", "ziglang")
 TOP = ROOT
@@ -111,7 +113,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obje
 def sounds(tmp_path_factory: pytest.TempPathFactory, mixture: Float32Array) -> Path:
     """An artifact, 3 s of noisy speech, and what the engine that this project compiled makes of it."""
     folder = tmp_path_factory.mktemp("sounds")
-    stages.build(stages.Settings("generic-c", out=folder / "artifact"), lambda message: None)
+    stages.build(Settings(target="generic-c", outputs=Outputs(folder=folder / "artifact")), silent)
     soundfile.write(folder / "noisy.wav", mixture[:48_000], 16_000, subtype="PCM_16")
     run(sys.executable, "-c", check(folder, "here.wav"))
     return folder

@@ -7,19 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 from places import ROOT, TESTS
+from toy_build import toy
 
-from calibration.mixing import Mix
 from edge_runtime import native as library
 from edge_runtime.engines import native
 from edge_runtime.engines.golden import check_golden
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, open_artifact
+from edge_runtime.quiet import silent
 from quant.build import stages
 from quant.emit.native import c_project
 
@@ -32,22 +31,9 @@ NEEDS = {"memcpy", "memset", "memmove", "strcmp", "sqrtf"}  # of the C library, 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc") or not shutil.which("make"), reason="no C compiler or make")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _few_clips() -> Iterator[None]:
-    """Seconds in place of a quarter of a minute."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(stages, "Mix", partial(Mix, n_clips=4, clip_ms=1500))
-        patched.setattr(stages, "ACCURACY_SAMPLES", 4_000)
-        yield
-
-
-def settings(out: Path) -> stages.Settings:
-    return stages.Settings("generic-c", out=out)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return stages.build(settings(tmp_path_factory.mktemp("firmware") / "c"), lambda message: None).folder
+    return stages.build(toy("generic-c", tmp_path_factory.mktemp("firmware") / "c"), silent).folder
 
 
 @pytest.fixture
@@ -86,7 +72,7 @@ def test_it_is_an_artifact_like_any_other(folder: Path) -> None:
     assert (opened.manifest.board, set(opened.manifest.models)) == ("generic-c", {"native"})
     assert [(row.precision, row.ok) for row in check_golden(opened)] == [("fp32", True), ("int8", True)]
     with pytest.raises(Failure, match="holds an artifact already"):
-        stages.build(settings(folder), lambda message: None)
+        stages.build(toy("generic-c", folder), silent)
 
 
 def test_the_licence_is_this_projects(folder: Path) -> None:
@@ -105,7 +91,7 @@ def test_every_c_file_is_compiled_or_included(folder: Path) -> None:
 
 
 def test_two_builds_are_equal(folder: Path, tmp_path: Path) -> None:
-    again = stages.build(settings(tmp_path / "again"), lambda message: None).folder
+    again = stages.build(toy("generic-c", tmp_path / "again"), silent).folder
     assert {f.name: f.read_bytes() for f in again.iterdir()} == {f.name: f.read_bytes() for f in folder.iterdir()}
 
 
@@ -235,5 +221,5 @@ def test_without_a_compiled_engine_it_fails_in_one_line(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(library, "load_library", missing)
     with pytest.raises(Failure, match="not compiled here; install a C compiler"):
-        stages.build(settings(tmp_path / "out"), lambda message: None)
+        stages.build(toy("generic-c", tmp_path / "out"), silent)
     assert list(tmp_path.iterdir()) == []

@@ -9,14 +9,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from toy_build import toy
 
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import silent
 from edge_runtime.stft import Float32Array
 from quant.artifact.stable_bytes import npy_bytes, zip_bytes
 from quant.build import stages
-from quant.build.stages import Settings
 from quant.inputs import source, trained
+from quant.inputs.source import Inputs
 from quant.inputs.trained import Header, Trained
 from quant.int8 import recipe
 from quant.ptq.quantize import Quantized, requantize
@@ -137,7 +138,7 @@ def test_a_build_from_it_hears_no_sound(tmp_path: Path, saved: Path, monkeypatch
     """Neither weights nor sounds are pulled."""
     for asset in ("weights", "speech", "noise"):
         monkeypatch.setattr(f"quant.inputs.assets.{asset}", lambda **_: pytest.fail("pulled"))
-    built = stages.build(Settings("rpi4", checkpoint=saved, out=tmp_path / "out"), silent)
+    built = stages.build(toy("rpi4", tmp_path / "out", inputs=Inputs(checkpoint=saved)), silent)
     assert built.report["checkpoint"]["name"] == "model.trained"
     assert built.report["coverage"]["tflite"]["int8_share"] >= 0.8
 

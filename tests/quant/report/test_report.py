@@ -7,7 +7,6 @@ import copy
 import hashlib
 import json
 import re
-from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ import msgspec
 import numpy as np
 import pytest
 import soundfile as sf
+from toy_build import toy
 
 import boards
-from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, digest_line, open_artifact
 from edge_runtime.quiet import silent
@@ -27,7 +26,6 @@ from quant import cli
 from quant.artifact import folder as artifact_folder
 from quant.artifact import signing
 from quant.build import stages
-from quant.build.stages import Settings
 from quant.report import measured, page, regressions, remake, schema, verdict
 
 RPI4 = msgspec.structs.replace(boards.load("rpi4"), preferred_engine="tflite")  # what the rows below are of
@@ -37,13 +35,8 @@ Json = dict[str, Any]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact of the trained default; half a second is measured, one second is golden."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(stages, "Mix", partial(Mix, n_clips=4, clip_ms=1500))
-        patched.setattr(stages, "GOLDEN_SAMPLES", 16_000)
-        patched.setattr(stages, "ACCURACY_SAMPLES", 8_000)
-        out = tmp_path_factory.mktemp("report") / "rpi4"
-        stages.build(Settings("rpi4", out=out), silent)
-    return out
+    out = tmp_path_factory.mktemp("report") / "rpi4"
+    return stages.build(toy("rpi4", out), silent).folder
 
 
 @pytest.fixture
@@ -501,13 +494,9 @@ def test_what_the_user_names_is_text_and_no_markup(built: Json, tmp_path: Path) 
     assert hashlib.sha256(html.encode()).hexdigest() == hashlib.sha256(page.render(whole, RPI4, [])).hexdigest()
 
 
-def test_a_build_without_the_page_can_have_it_later(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stages, "GOLDEN_SAMPLES", 16_000)
-    monkeypatch.setattr(stages, "ACCURACY_SAMPLES", 8_000)
+def test_a_build_without_the_page_can_have_it_later(tmp_path: Path, folder: Path) -> None:
     out = tmp_path / "bare"
-    stages.build(Settings("rpi4", out=out, html=False), silent)
+    stages.build(toy("rpi4", out, html=False), silent)
     assert not (out / "report.html").exists()
     remake.remake(out, remake.Taken())
     assert (out / "report.html").read_bytes() == (folder / "report.html").read_bytes()

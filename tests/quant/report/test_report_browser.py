@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_build import toy
 
-from calibration.mixing import Mix
+from edge_runtime.quiet import silent
 from quant.build import stages
-from quant.build.stages import Settings
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -25,13 +24,8 @@ PHONE_PX, DESKTOP_PX = 390, 1280
 
 @pytest.fixture(scope="module")
 def report_html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(stages, "Mix", partial(Mix, n_clips=4, clip_ms=1500))
-        patched.setattr(stages, "GOLDEN_SAMPLES", 16_000)
-        patched.setattr(stages, "ACCURACY_SAMPLES", 8_000)
-        out = tmp_path_factory.mktemp("browser") / "rpi4"
-        stages.build(Settings("rpi4", out=out), lambda message: None)
-    return out / "report.html"
+    out = tmp_path_factory.mktemp("browser") / "rpi4"
+    return stages.build(toy("rpi4", out), silent).folder / "report.html"
 
 
 @pytest.fixture(scope="module")

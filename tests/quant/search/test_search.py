@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_build import TOY, toy
 
 from calibration.corpus import Corpus
 from calibration.mixing import Mix
@@ -18,8 +19,9 @@ from calibration.ranges import Provenance
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import silent
 from quant.build import stages
-from quant.build.stages import Settings
+from quant.build.settings import Search
 from quant.emit.tflite.emitter import emit_tflite
+from quant.inputs.source import Inputs
 from quant.int8 import recipe
 from quant.int8.recipe import QUANTIZABLE, RECURRENT, Recipe, Rule, assign
 from quant.network.graph import Graph
@@ -117,7 +119,7 @@ class Simulated:
 
     def __init__(self, graph: Graph, losses: Mapping[str, float], rest: float = 0.0) -> None:
         self.graph, self.losses, self.rest, self.why = graph, losses, rest, dict[str, str]()
-        self.progress, self.n_trials = silent, 0
+        self.progress, self.n_again, self.n_trials = silent, search.N_AGAIN, 0
 
     def loss(self, levels: Mapping[Group, int]) -> float:
         return self.rest + sum(
@@ -271,32 +273,24 @@ def test_silence_is_the_worst_there_is(heard: tuple[Heard, ...]) -> None:
 # --- as a user runs it ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _few_clips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "Mix", partial(Mix, n_clips=2, clip_ms=1500))
-    monkeypatch.setattr(stages, "GOLDEN_SAMPLES", 8_000)
-    monkeypatch.setattr(stages, "ACCURACY_SAMPLES", 4_000)
-    monkeypatch.setattr(validation.listen, "__defaults__", (TINY,))
-    monkeypatch.setattr(search, "N_AGAIN", 2)
-
-
-@pytest.mark.usefixtures("_few_clips")
 def test_a_search_is_resumed_and_its_recipe_builds_the_same_models(tmp_path: Path) -> None:
     state = tmp_path / "journal"
-    asked = partial(Settings, "rpi4", max_pesq_drop=0.05, search_state=state)
-    first = stages.build(asked(out=tmp_path / "a"), silent)
+    effort = replace(TOY, mix=Mix(n_clips=2, clip_ms=1500), validation=TINY, n_again=2)
+    asked = partial(toy, "rpi4", search=Search(max_pesq_drop=0.05, state=state), effort=effort)
+    first = stages.build(asked(tmp_path / "a"), silent)
     assert first.report["search"]["path"][-1]["lost"] <= 0.05
     assert first.report["search"]["path"][0]["group"] == "", "the start"
     lines = state.read_text().splitlines(keepends=True)
     state.write_text("".join(lines[: len(lines) // 2]))  # killed half-way
-    again = stages.build(asked(out=tmp_path / "b"), silent)
+    again = stages.build(asked(tmp_path / "b"), silent)
     assert (again.folder / "report.json").read_bytes() == (first.folder / "report.json").read_bytes()
     assert sorted(state.read_text().splitlines()) == sorted(line.rstrip("\n") for line in lines)
-    given = stages.build(Settings("rpi4", recipe=str(first.folder / "recipe.toml"), out=tmp_path / "c"), silent)
+    found = Inputs(recipe=str(first.folder / "recipe.toml"))
+    given = stages.build(toy("rpi4", tmp_path / "c", inputs=found, effort=effort), silent)
     for model in ("model.onnx", "model.tflite", "recipe.toml"):
         assert (given.folder / model).read_bytes() == (first.folder / model).read_bytes()
 
 
 def test_ranges_and_a_search_do_not_go_together(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="leave --ranges out"):
-        Settings("rpi4", ranges=tmp_path / "ranges.json", max_pesq_drop=0.1)
+        toy("rpi4", inputs=Inputs(ranges=tmp_path / "ranges.json"), search=Search(max_pesq_drop=0.1))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,10 @@ from quant.training.data import Sounds, batches
 from quant.training.runs import Job
 from quant.training.trainer import History, Settings
 
+FEW = Mix(n_clips=2, clip_ms=1000)
 TINY = Mix(n_clips=2, clip_ms=400, warmup_ms=0)
 QUICK = Settings(steps=4, validate_every=2, n_validation_batches=1, warmup_steps=1, n_workers=0, learning_rate=1e-4)
-
-
-@pytest.fixture(autouse=True)
-def _few_calibration_clips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "CALIBRATION_MIX", Mix(n_clips=2, clip_ms=1000))
+tiny = partial(Job, mix=TINY, calibration=FEW, settings=QUICK)
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
@@ -44,7 +42,7 @@ def weights_of(run: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_leaves_a_trained_file_that_loads(tmp_path: Path) -> None:
-    path = runs.qat(Job(tmp_path / "run", mix=TINY, settings=QUICK), silent)
+    path = runs.qat(tiny(tmp_path / "run"), silent)
     found = trained.load(path)
     assert found.header.training["settings"]["steps"] == 4
     assert found.noisy.shape == (runs.EXCERPT_CLIPS, runs.EXCERPT_SAMPLES)
@@ -57,7 +55,7 @@ def test_a_run_leaves_a_trained_file_that_loads(tmp_path: Path) -> None:
 def test_a_resumed_run_gives_the_same_numbers(tmp_path: Path, kind: str) -> None:
     """Stopped after two of four steps, as a crash would, and taken up again."""
     run = runs.qat if kind == "qat" else runs.train
-    whole, parts = (Job(tmp_path / name, mix=TINY, settings=QUICK) for name in ("whole", "parts"))
+    whole, parts = (tiny(tmp_path / name) for name in ("whole", "parts"))
     run(whole, silent)
 
     class Stopped(Exception):
@@ -77,7 +75,7 @@ def test_a_resumed_run_gives_the_same_numbers(tmp_path: Path, kind: str) -> None
 
 def test_a_run_that_is_done_is_blended_anew(tmp_path: Path) -> None:
     """No step more; the file holds what lies between the start and the last step, and says so."""
-    job = Job(tmp_path / "run", mix=TINY, settings=replace(QUICK, learning_rate=1e-3), keeps_last=True)
+    job = tiny(tmp_path / "run", settings=replace(QUICK, learning_rate=1e-3), keeps_last=True)
     whole = trained.load(runs.qat(job, silent))
     said: list[str] = []
     none, half = (trained.load(runs.qat(replace(job, resume=True, blend=blend), said.append)) for blend in (0.0, 0.5))
@@ -97,7 +95,7 @@ def test_a_run_that_is_done_is_blended_anew(tmp_path: Path) -> None:
 
 
 def test_resume_goes_on_where_the_state_is(tmp_path: Path) -> None:
-    whole, parts = (Job(tmp_path / name, mix=TINY, settings=QUICK) for name in ("whole", "parts"))
+    whole, parts = (tiny(tmp_path / name) for name in ("whole", "parts"))
     runs.train(whole, silent)
     said: list[str] = []
 
@@ -117,7 +115,7 @@ def test_resume_goes_on_where_the_state_is(tmp_path: Path) -> None:
 def test_training_lowers_the_loss_it_trains(tmp_path: Path) -> None:
     """From random weights, where every step helps."""
     settings = replace(QUICK, steps=24, validate_every=24, learning_rate=3e-3, share_teacher=0.0)
-    runs.train(Job(tmp_path, mix=TINY, settings=settings), silent, from_scratch=True)
+    runs.train(tiny(tmp_path, settings=settings), silent, from_scratch=True)
     first, last = json.loads((tmp_path / "history.json").read_text())
     assert last["validation_loss"] < first["validation_loss"] - 0.1
 
@@ -125,7 +123,7 @@ def test_training_lowers_the_loss_it_trains(tmp_path: Path) -> None:
 def test_a_checkpoint_that_was_trained_is_one_to_build_from(tmp_path: Path) -> None:
     from quant.inputs import checkpoint
 
-    path = runs.train(Job(tmp_path, mix=TINY, settings=replace(QUICK, steps=1)), silent)
+    path = runs.train(tiny(tmp_path, settings=replace(QUICK, steps=1)), silent)
     assert set(checkpoint.load(path).params) == set(param_shapes())
 
 
@@ -147,7 +145,7 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(Failure, match="is not empty"):
-        runs.qat(Job(tmp_path, mix=TINY, settings=QUICK), silent)
+        runs.qat(tiny(tmp_path), silent)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +174,7 @@ def test_bad_input_is_one_line(
 
 
 def test_another_runs_state_is_refused(tmp_path: Path) -> None:
-    job = Job(tmp_path, mix=TINY, settings=replace(QUICK, steps=1))
+    job = tiny(tmp_path, settings=replace(QUICK, steps=1))
     runs.train(job, silent)
     with pytest.raises(Failure, match="other settings"):
         runs.train(replace(job, settings=replace(QUICK, steps=1, seed=3), resume=True), silent)

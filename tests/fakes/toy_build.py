@@ -1,0 +1,31 @@
+"""Builds of seconds in place of a quarter of a minute: few short calibration clips, a second of golden vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from calibration.mixing import Mix
+from quant.build.settings import Effort, Outputs, Search, Settings
+from quant.inputs.source import Inputs
+
+TOY = Effort(mix=Mix(n_clips=4, clip_ms=1500), golden_samples=16_000, accuracy_samples=8_000)
+
+
+def toy(
+    target: str,
+    out: Path | None = None,
+    *,
+    inputs: Inputs | None = None,
+    search: Search | None = None,
+    effort: Effort = TOY,
+    **outputs: Any,
+) -> Settings:
+    """What to build into `out`; `outputs` as of `Outputs`."""
+    return Settings(
+        target=target,
+        inputs=inputs or Inputs(),
+        search=search,
+        effort=effort,
+        outputs=Outputs(folder=out, **outputs),
+    )
