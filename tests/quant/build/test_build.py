@@ -18,6 +18,7 @@ from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, SEALS, open_artifa
 from edge_runtime.quiet import silent
 from quant import cli
 from quant.artifact import folder as artifact
+from quant.artifact.stable_bytes import json_bytes
 from quant.build import stages
 from quant.build.stages import Built
 from quant.cli.build import summary, worst
@@ -130,7 +131,7 @@ def hold(folder: Path, *names: str) -> Path:
 def hold_artifact(folder: Path, *names: str) -> Path:
     """A folder with our mark, and the files that it lists."""
     hold(folder, *names)
-    (folder / MANIFEST_FILE).write_bytes(artifact.json_bytes({"format": "edge-denoise", "files": dict.fromkeys(names)}))
+    (folder / MANIFEST_FILE).write_bytes(json_bytes({"format": "edge-denoise", "files": dict.fromkeys(names)}))
     return folder
 
 
