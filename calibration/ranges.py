@@ -70,12 +70,15 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if fault:
                 raise Failure(f"tap '{name}': {fault}", remedy=_REMEDY)
 
+    def to_json(self) -> bytes:
+        """What `load` reads; the same ranges give the same bytes."""
+        text = json.dumps(msgspec.to_builtins(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        return text.encode()
+
     def save(self, path: str | Path) -> None:
         """Write the file whole or not at all."""
-        path = Path(path)
-        text = json.dumps(msgspec.to_builtins(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
-        with written_whole(path) as part:
-            part.write_text(text, encoding="utf-8")
+        with written_whole(Path(path)) as part:
+            part.write_bytes(self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Ranges:

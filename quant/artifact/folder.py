@@ -86,8 +86,13 @@ def _named(out: Path) -> set[str]:
     return {*mark.files, MANIFEST_FILE, *SEALS}
 
 
-def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """The index, and the digest that finds a change in it."""
+def index(manifest: Manifest) -> dict[str, bytes]:
+    """File name -> bytes of the index, and of the digest that finds a change in it."""
     text = dump(manifest)
-    (directory / MANIFEST_FILE).write_bytes(text)
-    (directory / DIGEST_FILE).write_bytes(digest_line(text))
+    return {MANIFEST_FILE: text, DIGEST_FILE: digest_line(text)}
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Both into a folder."""
+    for name, data in index(manifest).items():
+        (directory / name).write_bytes(data)

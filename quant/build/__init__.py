@@ -1,6 +1,8 @@
 """All rooms before it into one folder.
 
-settings        from what, for which board, with how much effort, into what
-other_software  model files for other software
-stages          `quant build`, in order
+settings  from what, for which board, with how much effort, into what
+models    what is emitted, and the vectors that it must reach
+contents  what lies in the folder, and the manifest
+reported  what the report says of it
+stages    `quant build`, in order
 """

@@ -65,6 +65,11 @@ class Settings:
             raise Failure("--max-pesq-drop measures ranges of its own", remedy="leave --ranges out")
 
     @property
+    def start(self) -> Inputs:
+        """What to start from; a search changes a recipe, so it needs one."""
+        return self.inputs.by_recipe() if self.search is not None else self.inputs
+
+    @property
     def folder(self) -> Path:
         """Where the artifact goes."""
         return self.outputs.folder if self.outputs.folder is not None else Path("build") / Path(self.target).stem

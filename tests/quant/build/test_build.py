@@ -189,7 +189,7 @@ def test_of_two_builds_into_one_folder_the_second_is_told(tmp_path: Path) -> Non
 
 
 def test_a_failing_build_leaves_nothing(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise Failure("the emitter broke")
 
     monkeypatch.setattr(stages, "emit_all", fail)
@@ -205,7 +205,7 @@ def test_an_interrupted_build_keeps_the_artifact_it_would_replace(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "make_manifest", interrupt)
+    monkeypatch.setattr("quant.build.contents.make_manifest", interrupt)
     out, ranges = hold_artifact(tmp_path / "rpi4"), Inputs(ranges=built.folder / "ranges.json")
     with pytest.raises(KeyboardInterrupt):
         stages.build(toy("rpi4", out, inputs=ranges, force=True, html=False), silent)

@@ -14,7 +14,7 @@ from edge_runtime.engines.golden import check_golden
 from edge_runtime.manifest import open_artifact
 from edge_runtime.quiet import silent
 from quant.audit import compare
-from quant.build import stages
+from quant.build import contents, stages
 from quant.emit.onnx import tensorrt_rules
 from quant.emit.onnx.official import emit_official
 from quant.inputs import checkpoint, source, trained
@@ -44,7 +44,7 @@ def test_the_files_are_in_the_manifest_and_in_the_report(folder: Path) -> None:
     assert not MORE & set(opened.manifest.model_files()), "no engine of ours runs them"
     report = json.loads((folder / "report.json").read_text())
     assert {name: report["files"][name]["bytes"] for name in MORE} == {n: (folder / n).stat().st_size for n in MORE}
-    assert report["tensorrt"]["golden_snr_db"] >= stages.INT8_FLOOR_DB
+    assert report["tensorrt"]["golden_snr_db"] >= contents.INT8_FLOOR_DB
 
 
 def test_the_others_are_what_they_are_without_them(folder: Path, tmp_path: Path) -> None:

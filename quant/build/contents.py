@@ -1,0 +1,124 @@
+"""What lies in the folder: every file's bytes, and the manifest that lists them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from boards import Board
+from edge_runtime.manifest import Checkpoint, FileEntry, Manifest, ModelEntry
+from edge_runtime.quiet import Progress
+from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array
+from quant.artifact import folder, sbom
+from quant.artifact.stable_bytes import file_entry, json_bytes, npz_bytes
+from quant.build.models import Models
+from quant.emit.emitted import Emitted
+from quant.emit.native import c_project
+from quant.inputs.source import Source
+from quant.int8 import recipe
+from quant.ptq.quantize import Quantized
+from quant.report import card, remake
+from quant.report.clips import golden_clip
+
+FP32_FLOOR_DB: Final = 90.0  # float32 sums in another order; 120 to 137 dB were measured
+INT8_FLOOR_DB: Final = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more
+GOLDEN_FILE: Final = "golden.npz"
+BUILT_WITH: Final = (
+    "edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "jinja2", "matplotlib",
+    "soundfile",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What a build has made, before anything of it is measured or written. `noisy`: (samples,) of the golden clip."""
+
+    board: Board
+    source: Source
+    quantized: Quantized
+    models: Models
+    noisy: Float32Array
+    golden: Mapping[str, Float32Array]
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The weights."""
+        return Checkpoint(name=self.source.name, sha256=self.source.sha256)
+
+
+def files(made: Made, report: dict[str, Any], *, html: bool, progress: Progress) -> dict[str, bytes]:
+    """Every file of the folder by name: nothing else decides what lies there."""
+    progress("drawing the report" if html else "writing the folder")
+    listed = {
+        **{name: model.data for name, model in made.models.every.items()},
+        GOLDEN_FILE: npz_bytes(made.golden),
+        "plan.json": json_bytes(report["plan"]),
+        "ranges.json": made.quantized.ranges.to_json(),
+        "recipe.toml": recipe.to_toml(made.source.recipe).encode(),
+        **remake.pages(report, made.board, [golden_clip(made.golden, remake.GOLDEN_SOURCE)], html=html),
+    }
+    listed[sbom.FILE] = sbom.make(made.board.name, made.checkpoint, entries(listed))
+    manifest = make_manifest(made, entries(listed))
+    if made.board.bare:
+        progress("writing C sources and their vectors")
+        more = c_project.files(made.models.ours, made.golden, made.noisy, _names(made.source))
+    else:
+        more = {card.FILE: card.render(manifest, report).encode()}
+    whole = {**manifest.files, **entries(more)}
+    return {**listed, **more, **folder.index(replace(manifest, files=dict(sorted(whole.items()))))}
+
+
+def entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    """Their sizes and hashes, by name."""
+    return {name: file_entry(data) for name, data in files.items()}
+
+
+def make_manifest(made: Made, files: Mapping[str, FileEntry]) -> Manifest:
+    """The index of the folder."""
+    return Manifest(
+        network="gtcrn",
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        hop_samples=HOP_SAMPLES,
+        window_samples=WINDOW_SAMPLES,
+        window="sqrt_hann",
+        board=made.board.name,
+        preferred_engine=made.board.preferred_engine,
+        n_threads=made.board.n_threads,
+        recipe=made.source.recipe.name,
+        golden=GOLDEN_FILE,
+        models={
+            engine: _models_of(engine, made.models.ours)
+            for engine in ("native", "onnx", "tflite")
+            if f"model.{engine}" in made.models.ours
+        },
+        files=dict(files),
+        checkpoint=made.checkpoint,
+        built_with=built_with(),
+    )
+
+
+def built_with() -> dict[str, str]:
+    """Versions of everything that decides a byte of the artifact."""
+    return {name: version(name) for name in BUILT_WITH} | {"python": platform.python_version()}
+
+
+def _models_of(engine: str, models: Mapping[str, Emitted]) -> dict[Any, ModelEntry]:
+    """Precision -> entry, with the floor that its golden vectors must reach."""
+
+    def entry(name: str, floor_db: float, *, exact: bool = False) -> ModelEntry:
+        return ModelEntry(file=name, states=models[name].states, golden_snr_floor_db=floor_db, golden_exact=exact)
+
+    return {
+        "int8": entry(f"model.{engine}", INT8_FLOOR_DB, exact=engine == "native"),
+        "fp32": entry(f"model.fp32.{engine}", FP32_FLOOR_DB),
+    }
+
+
+def _names(source: Source) -> dict[str, str]:
+    """What a folder of C sources says it is made from."""
+    return {"checkpoint": source.name, "recipe": source.recipe.name, "version": version("edge-denoise")}
