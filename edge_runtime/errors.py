@@ -7,6 +7,14 @@ Failure                 exit status 1; printed without a traceback unless --debu
 from __future__ import annotations
 
 
+def counted(n: int, noun: str) -> str:
+    """
+    >>> counted(1, "channel"), counted(2, "channel")
+    ('1 channel', '2 channels')
+    """
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
 class Failure(Exception):
     """A failure the user can act on.
 

@@ -16,14 +16,15 @@ Numbers and order of the constants: alsa/pcm.h of alsa-lib 1.2, the library's st
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
+from contextlib import ExitStack
 from ctypes import POINTER, byref, c_uint, c_ulong, c_void_p
 from itertools import count, takewhile
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
-from edge_runtime.alsa.library import load_library
+from edge_runtime.alsa import words
+from edge_runtime.alsa.library import listening, load_library
 from edge_runtime.alsa.pcm import (
     CAPTURE,
     FORMATS,
@@ -34,6 +35,7 @@ from edge_runtime.alsa.pcm import (
     Pcm,
     PcmConfig,
     SampleFormat,
+    Unfit,
     Wish,
 )
 from edge_runtime.errors import Failure
@@ -51,6 +53,7 @@ __all__ = [
     "PcmConfig",
     "PcmDevice",
     "SampleFormat",
+    "Unfit",
     "Wish",
     "capabilities",
     "list_devices",
@@ -97,15 +100,38 @@ def capabilities(device: str, direction: Direction) -> Capabilities:
 
 
 def list_devices() -> list[PcmDevice]:
-    """The PCMs that libasound's configuration names for users: cards, plugins, sound servers."""
+    """The PCMs that libasound's configuration names for users: cards, plugins, sound servers.
+
+    Failure: it cannot be read.
+    """
     library = load_library()
     hints = POINTER(c_void_p)()
-    if library.snd_device_name_hint(_EVERY_CARD, b"pcm", byref(hints)) < 0:
-        return []
+    check_configuration()
+    with listening() as said:
+        _check_configuration(library, library.snd_device_name_hint(_EVERY_CARD, b"pcm", byref(hints)), said())
     try:
         return [_hinted(library, hint) for hint in takewhile(bool, map(hints.__getitem__, count()))]
     finally:
         library.snd_device_name_free_hint(hints)
+
+
+def check_configuration() -> None:
+    """Failure: a file of libasound's configuration, ~/.asoundrc for one, cannot be read; it then opens nothing."""
+    library = load_library()
+    with listening() as said:
+        _check_configuration(library, library.snd_config_update(), said())
+
+
+def _check_configuration(library: ctypes.CDLL, status: int, printed: str) -> None:
+    if status < 0:
+        what = f"cannot be read ({_reason(library, status, printed, '')})"
+        raise Failure(what, where="the configuration of ALSA", remedy=words.remedy(printed, -status, "", CAPTURE))
+
+
+def _reason(library: ctypes.CDLL, status: int, printed: str, device: str) -> str:
+    """The number in words, and libasound's own."""
+    number, own = library.snd_strerror(status).decode(errors="replace"), words.cause(printed, device)
+    return f"{number}: {own}" if own else number
 
 
 def _hinted(library: ctypes.CDLL, hint: int) -> PcmDevice:
@@ -130,13 +156,15 @@ class _Configuring:
         self._device, self._direction = device, direction
         self._pcm, self._params = c_void_p(), c_void_p()
         self._handed_over = False
+        self._listening = ExitStack()
 
     def __enter__(self) -> _Configuring:
         library = self._library
         name = os.fsencode(self._device)
-        self._check("cannot be opened", library.snd_pcm_open(byref(self._pcm), name, self._direction.value, _NONBLOCK))
-        library.snd_pcm_hw_params_malloc(byref(self._params))
+        self._said = self._listening.enter_context(listening())
         try:
+            self._check_opened(library.snd_pcm_open(byref(self._pcm), name, self._direction.value, _NONBLOCK))
+            library.snd_pcm_hw_params_malloc(byref(self._params))
             self._start_over()
             self._set("interleaved samples", "set_access", _INTERLEAVED)
         except Failure:
@@ -145,9 +173,11 @@ class _Configuring:
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
-        self._library.snd_pcm_hw_params_free(self._params)
-        if not self._handed_over:
+        if self._params:
+            self._library.snd_pcm_hw_params_free(self._params)
+        if self._pcm and not self._handed_over:
             self._library.snd_pcm_close(self._pcm)
+        self._listening.close()
 
     def configured(self, wish: Wish) -> Pcm:
         """The device as wished, or as near as it comes where the wish leaves room."""
@@ -238,22 +268,20 @@ class _Configuring:
             getattr(self._library, f"snd_pcm_hw_params_get_{what}_{bound}")(self._params, byref(value), *direction)
         return low.value, high.value
 
+    def _check_opened(self, status: int) -> None:
+        """Failure: it is not here now, or is busy; Unfit: its definition is at fault."""
+        try:
+            self._check("cannot be opened", status)
+        except Unfit as unfit:
+            if words.is_undefined(self._said(), -status):
+                raise
+            raise Failure(unfit.what, remedy=unfit.remedy) from None
+
     def _check(self, what: str, status: int, remedy: str | None = None) -> None:
         if status < 0:
-            reason = self._library.snd_strerror(status).decode(errors="replace")
-            raise self._failure(f"{what} ({reason})", _REMEDIES.get(-status) or remedy)
+            printed = self._said()
+            helps = words.remedy(printed, -status, self._device, self._direction) or remedy
+            raise self._failure(f"{what} ({_reason(self._library, status, printed, self._device)})", helps)
 
-    def _failure(self, what: str, remedy: str | None) -> Failure:
-        return Failure(f"{self._direction} {what}", where=self._device, remedy=remedy)
-
-
-_REMEDIES: Final = {
-    errno.ENOENT: "`edge-denoise devices` lists the names",
-    errno.ENODEV: "plug it in, or choose another: `edge-denoise devices` lists them",
-    errno.ENXIO: "plug it in, or choose another: `edge-denoise devices` lists them",
-    errno.EBUSY: "another program holds it: stop that one, or go through the sound server",
-    errno.EACCES: "join the audio group: sudo usermod -aG audio $USER, then log in again",
-    errno.EPERM: "join the audio group: sudo usermod -aG audio $USER, then log in again",
-    errno.ECONNREFUSED: "start the sound server (PipeWire or PulseAudio)",
-    errno.EHOSTDOWN: "start the sound server (PipeWire or PulseAudio)",
-}
+    def _failure(self, what: str, remedy: str | None) -> Unfit:
+        return Unfit(f"{self._direction} {what}", where=self._device, remedy=remedy)

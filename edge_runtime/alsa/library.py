@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, c_char_p, c_int, c_long, c_uint, c_ulong, c_void_p
 from functools import cache
 from typing import Any, Final
@@ -10,6 +13,7 @@ from typing import Any, Final
 from edge_runtime.errors import Failure
 
 LIBRARY: Final = "libasound.so.2"
+_MOST_SAID_BYTES: Final = 1 << 16
 
 # function -> arguments; every one returns int unless _RESULTS says otherwise
 _PCM, _PARAMS, _U, _UL = c_void_p, c_void_p, POINTER(c_uint), POINTER(c_ulong)
@@ -17,7 +21,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "snd_strerror": (c_int,),
     "snd_asoundlib_version": (),
     "snd_lib_error_set_handler": (c_void_p,),
-    "snd_config_update_free_global": (),
+    "snd_config_update": (),
     "snd_device_name_hint": (c_int, c_char_p, POINTER(POINTER(c_void_p))),
     "snd_device_name_get_hint": (c_void_p, c_char_p),
     "snd_device_name_free_hint": (POINTER(c_void_p),),
@@ -75,7 +79,8 @@ _RESULTS: Final = {
 _ErrorHandler = ctypes.CFUNCTYPE(None, c_char_p, c_int, c_char_p, c_int, c_char_p)
 
 
-# libasound would print to standard error; what matters comes back as a number.
+# libasound would print to standard error at any time. No Python function can print for it: a handler is handed a format
+# and a C argument list. So it is silent, but where somebody is `listening`.
 _SAY_NOTHING: Final = _ErrorHandler(lambda *_message: None)
 
 
@@ -93,6 +98,28 @@ def load_library() -> ctypes.CDLL:
     library.free.argtypes = (c_void_p,)  # the C library's, through its own symbols
     library.snd_lib_error_set_handler(ctypes.cast(_SAY_NOTHING, c_void_p))
     return library
+
+
+@contextmanager
+def listening() -> Iterator[Callable[[], str]]:
+    """Hands out what tells, within the body, all that libasound has said so far: see `words`. Standard error of the
+    whole process goes into memory meanwhile, the chatter of sound servers' libraries with it: for short moments."""
+    library = load_library()
+    try:
+        kept = os.dup(2)
+    except OSError:  # started with standard error closed
+        yield str
+        return
+    heard = os.memfd_create("libasound")
+    os.dup2(heard, 2)
+    library.snd_lib_error_set_handler(None)  # its own, which prints
+    try:
+        yield lambda: os.pread(heard, _MOST_SAID_BYTES, 0).decode(errors="replace")
+    finally:
+        library.snd_lib_error_set_handler(ctypes.cast(_SAY_NOTHING, c_void_p))
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(heard)
 
 
 def library_version() -> str:

@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.errors import Failure
+
 
 class Direction(Enum):
     """SND_PCM_STREAM_*."""
@@ -26,6 +28,10 @@ class Direction(Enum):
 
 CAPTURE: Final = Direction.CAPTURE
 PLAYBACK: Final = Direction.PLAYBACK
+
+
+class Unfit(Failure):
+    """A device that is not as wished, or that nothing defines: waiting for it does not help."""
 
 
 class Outcome(Enum):

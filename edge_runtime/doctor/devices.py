@@ -9,16 +9,18 @@ from typing import Any, Final, NamedTuple
 from edge_runtime.alsa import device as alsa
 from edge_runtime.alsa.device import Capabilities, Direction, PcmDevice
 from edge_runtime.doctor.host import Host
-from edge_runtime.errors import Failure
-from edge_runtime.quiet import quiet_stderr
+from edge_runtime.errors import Failure, counted
 
 # Converters, test devices and the many views of one card that hw: and plughw: have already; --all lists them too.
 HIDDEN: Final = (
     "null", "samplerate", "lavrate", "speex", "upmix", "vdownmix", "oss", "front", "rear", "center_lfe", "side",
     "surround", "iec958", "spdif", "dmix", "dsnoop", "usbstream", "modem", "phoneline",
 )  # fmt: skip
-# Which of several is proposed: a sound server's choice, then cards as they are, then cards through a converter.
-PREFERRED: Final = ("default", "pipewire", "pulse", "hw:", "plughw:", "")
+# Which of several is proposed: a sound server's choice, by its name alone; then cards by theirs, through a converter or
+# as they are. "default:CARD=" is neither: it goes through dmix or dsnoop, at their one rate.
+SERVERS: Final = ("default", "pipewire", "pulse")
+CARDS: Final = ("plughw:CARD=", "hw:CARD=", "sysdefault:CARD=")
+CIRCULAR: Final = "`edge-denoise devices`"  # where these rows would send their reader
 NODES: Final = {
     "Audio/Source": alsa.CAPTURE,
     "Audio/Source/Virtual": alsa.CAPTURE,
@@ -62,8 +64,13 @@ def pipewire_nodes(host: Host) -> Iterator[PcmDevice]:
 def proposal(rows: Iterable[Row], direction: Direction) -> str | None:
     """The device to try first."""
     names = [row.name for row in rows if row.direction == str(direction) and not row.problem]
-    ranked = sorted(names, key=lambda name: next(i for i, start in enumerate(PREFERRED) if name.startswith(start)))
-    return next(iter(ranked), None)
+    return min(names, key=_rank, default=None)
+
+
+def _rank(name: str) -> int:
+    if name in SERVERS:
+        return SERVERS.index(name)
+    return len(SERVERS) + next((i for i, start in enumerate(CARDS) if name.startswith(start)), len(CARDS))
 
 
 def report(rows: list[Row]) -> dict[str, Any]:
@@ -94,10 +101,11 @@ def check_any(rows: list[Row]) -> None:
 
 def _row(device: PcmDevice, direction: Direction, ask: Ask) -> Row:
     try:
-        with quiet_stderr():  # JACK's library writes there
-            can = ask(device.name, direction)
+        can = ask(device.name, direction)
     except Failure as failure:
-        problem = str(failure).removeprefix(f"{device.name}: ").removeprefix(f"{direction} ")
+        problem = failure.what.removeprefix(f"{device.name}: ").removeprefix(f"{direction} ")
+        if failure.remedy and CIRCULAR not in failure.remedy:
+            problem += f"; {failure.remedy}"
         return Row(device.name, str(direction), device.description, None, None, None, problem)
     rates_hz = sorted(can.rates_hz) or list(can.rate_range_hz)
     return Row(device.name, str(direction), device.description, rates_hz, list(can.formats), list(can.n_channels_range))
@@ -105,8 +113,8 @@ def _row(device: PcmDevice, direction: Direction, ask: Ask) -> Row:
 
 def _abilities(row: Row) -> str:
     fewest, most = row.channels or [0, 0]
-    channels = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    return f"{channels} channels, {' '.join(row.formats or [])}, {' '.join(map(str, row.rates_hz or []))} Hz"
+    channels = counted(fewest, "channel") if fewest == most else f"{fewest} to {most} channels"
+    return f"{channels}, {' '.join(row.formats or [])}, {' '.join(map(str, row.rates_hz or []))} Hz"
 
 
 def _objects(dump: str) -> list[dict[str, Any]]:

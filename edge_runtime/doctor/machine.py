@@ -7,6 +7,7 @@ from typing import Final
 
 from edge_runtime.doctor.checks import Row, fail, ok, warn
 from edge_runtime.doctor.host import Host
+from edge_runtime.errors import counted
 from edge_runtime.machine import HOT_MC, fields, firmware_says, firmware_word, governors, hottest_mc, named_processor
 
 # What kernels are chosen by (native/ed_isas.c), as /proc/cpuinfo names it.
@@ -29,7 +30,7 @@ def processor(host: Host) -> list[Row]:
     words = f"{cpuinfo.get('Features', '')} {cpuinfo.get('flags', '')}".split()
     features = list(dict.fromkeys(name for word, name in FEATURES.items() if word in words))
     name = named_processor(host.root) or "processor of unknown name"
-    found = f"{name}, {host.arch}, {host.n_cores} cores, {', '.join(features) or 'no vector instructions'}"
+    found = f"{name}, {host.arch}, {counted(host.n_cores, 'core')}, {', '.join(features) or 'no vector instructions'}"
     if host.arch.startswith("arm") and not features:
         return [warn("processor", found, "every kernel is scalar here: see `edge-denoise bench` for its time a hop")]
     return [ok("processor", found)]
@@ -80,7 +81,7 @@ def load(host: Host) -> list[Row]:
     if not text:
         return [ok("load", "not reported here")]
     share = float(text.split()[0]) / host.n_cores
-    found = f"{share:.0%} of {host.n_cores} cores over the last minute"
+    found = f"{share:.0%} of {counted(host.n_cores, 'core')} over the last minute"
     return [ok("load", found) if share < BUSY_LOAD else warn("load", found, "stop what else runs: `top` names it")]
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from edge_runtime.alsa.device import Capabilities, Direction, capabilities
+from edge_runtime.alsa.device import Capabilities, Direction, capabilities, check_configuration
 from edge_runtime.alsa.library import library_version
 from edge_runtime.doctor.checks import Row, ok, warn
+from edge_runtime.errors import counted
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 MIN_PERIODS = 2  # of one hop; below it nothing can be read while something is written
 
 
 def libasound() -> list[Row]:
-    """Its version. Failure: it cannot be loaded."""
-    return [ok("libasound", library_version())]
+    """Its version. Failure: it cannot be loaded, or not read its configuration."""
+    version = library_version()
+    check_configuration()
+    return [ok("libasound", version)]
 
 
 def device(name: str, direction: Direction) -> Row:
@@ -25,7 +28,7 @@ def judge(name: str, direction: Direction, can: Capabilities) -> Row:
     rates = " ".join(str(rate_hz) for rate_hz in sorted(can.rates_hz)) or "{} to {}".format(*can.rate_range_hz)
     found = f"{name}: {rates} Hz, {' '.join(can.formats) or 'no format that is known'}"
     fewest, most = can.n_channels_range
-    found += f", {fewest} to {most} channels" if fewest != most else f", {fewest} channels"
+    found += f", {fewest} to {most} channels" if fewest != most else f", {counted(fewest, 'channel')}"
     hop_s = HOP_SAMPLES / SAMPLE_RATE_HZ
     if not can.formats:
         return warn(str(direction), found, "name it with plughw: instead of hw:, which converts")

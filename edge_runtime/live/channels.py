@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from edge_runtime.alsa.pcm import Unfit
 from edge_runtime.errors import Failure
 from edge_runtime.stft import Float32Array
 
@@ -65,7 +66,7 @@ class Channels:
         """Channel numbers from 0, empty for the mean. Failure: the device has fewer."""
         if self.n_least > n_channels:
             what = f"has {n_channels} channel(s), not {self.n_least}"
-            raise Failure(what, where=device, remedy=f"choose from 1 to {n_channels}, or `mix`")
+            raise Unfit(what, where=device, remedy=f"choose from 1 to {n_channels}, or `mix`")
         return [number - 1 for number in self.numbers]
 
 

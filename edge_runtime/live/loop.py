@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from edge_runtime.alsa.pcm import CAPTURE, PLAYBACK, Block, Direction, Outcome, Pcm, Wish
+from edge_runtime.alsa.pcm import CAPTURE, PLAYBACK, Block, Direction, Outcome, Pcm, Unfit, Wish
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.errors import Failure
 from edge_runtime.live.chain import Chain, Sink
@@ -87,20 +87,21 @@ class LiveLoop:
         return self._stops or (self._n_last is not None and self._status.n_hops >= self._n_last)
 
     def run(self) -> None:
-        """Until `stop` or the plan's end. Failure: a device is not there at the start and the plan does not wait."""
-        may_wait = self._plan.waits
+        """Until `stop` or the plan's end. Failure: a device is not there at the start and the plan does not wait, or it
+        is there and can never do what is asked."""
+        has_run = False
         # Before the devices: a card that is open and not read overruns while a model loads.
         self._denoisers = self._open_denoisers(self._plan.channels.n_streams)
         while not self._is_done:
             try:
                 self._open()
             except Failure as failure:
-                if not may_wait:
+                if not has_run and (not self._plan.waits or isinstance(failure, Unfit)):
                     raise
                 self._status.state, self._status.waiting_for = WAITING, str(failure)
                 self._sleep(RETRY_S)
                 continue
-            may_wait = True
+            has_run = True
             try:
                 self._stream()
             finally:
@@ -127,7 +128,7 @@ class LiveLoop:
         capture, playback, status = self._capture.config, self._playback.config, self._status
         if 1 < n_streams > playback.n_channels:
             what = f"has {playback.n_channels} channel(s) for {n_streams} streams"
-            raise Failure(what, where=playback.device, remedy="choose fewer with --channels")
+            raise Unfit(what, where=playback.device, remedy="choose fewer with --channels")
         chooses = self._plan.channels
         self._chain = Chain(capture, playback, self._denoisers, chooses, status, self._tee, *self._clocks)
         self._in = self._capture.new_block(self._chain.n_most)

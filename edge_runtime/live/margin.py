@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge_runtime.alsa.pcm import PcmConfig
-from edge_runtime.errors import Failure
+from edge_runtime.alsa.pcm import PcmConfig, Unfit
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 HOP_MS: Final = 1000 * HOP_SAMPLES / SAMPLE_RATE_HZ
@@ -74,7 +73,7 @@ class Margin:
         else:
             self.note = ""
 
-    def _refused(self, why: str) -> Failure:
+    def _refused(self, why: str) -> Unfit:
         what = f"playback's buffer holds {self._held_ms:.0f} ms of sound, {why}"
         remedy = "give it more with --periods or --period-ms, or take another device"
-        return Failure(what, where=self._device, remedy=remedy)
+        return Unfit(what, where=self._device, remedy=remedy)

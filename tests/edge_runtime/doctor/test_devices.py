@@ -19,6 +19,8 @@ MICROPHONE = PcmDevice("hw:CARD=Mic,DEV=0", "USB Mic", (CAPTURE,))
 HDMI = PcmDevice("hw:CARD=vc4hdmi,DEV=0", "vc4-hdmi", (PLAYBACK,))
 DEFAULT = PcmDevice("default", "Default", BOTH)
 DMIX = PcmDevice("dmix:CARD=Mic,DEV=0", "USB Mic", (PLAYBACK,))
+DSNOOPED = PcmDevice("default:CARD=Device", "USB Mic", BOTH)
+SYSTEM = PcmDevice("sysdefault:CARD=Device", "USB Mic", BOTH)
 PLUG = PcmDevice("plughw:CARD=Mic,DEV=0", "USB Mic", (CAPTURE,))
 NODES = [
     {"info": {"props": {"media.class": "Audio/Source", "node.name": "alsa_in.mic", "node.description": "My mic"}}},
@@ -45,7 +47,16 @@ def quiet_host(dump: str | None = None) -> Host:
 
 PROPOSALS = [
     ("a server's choice first", [MICROPHONE, HDMI, DEFAULT], "-", "default", "default"),
-    ("cards as they are when it is away", [PLUG, MICROPHONE, HDMI, DEFAULT], "default", MICROPHONE.name, HDMI.name),
+    ("cards by name when it is away", [MICROPHONE, PLUG, HDMI, DEFAULT], "default", PLUG.name, HDMI.name),
+    ("never through dsnoop", [DSNOOPED, SYSTEM, PLUG, MICROPHONE], "-", PLUG.name, SYSTEM.name),
+    ("never through dsnoop, were it first", [DSNOOPED, SYSTEM], "-", SYSTEM.name, SYSTEM.name),
+    (
+        "a card as it is when the converter fails",
+        [DSNOOPED, MICROPHONE, PLUG],
+        "plughw:",
+        MICROPHONE.name,
+        DSNOOPED.name,
+    ),
     ("through the converter when the card is busy", [PLUG, MICROPHONE], "hw:", PLUG.name, None),
     ("one direction only", [HDMI], "-", None, HDMI.name),
     ("nothing", [], "-", None, None),
@@ -71,6 +82,21 @@ def test_a_busy_device_is_listed_with_its_remedy() -> None:
     (row,) = devices([MICROPHONE], quiet_host(), ask=ask_of("hw:"))
     assert row.rates_hz is None
     assert row.problem == "cannot be opened (Device or resource busy); stop it"
+
+
+def test_a_row_does_not_send_its_reader_to_itself() -> None:
+    def ask(name: str, direction: Direction) -> Capabilities:
+        what = f"{direction} cannot be opened (No such file or directory)"
+        raise Failure(what, where=name, remedy="`edge-denoise devices` lists the names")
+
+    (row,) = devices([MICROPHONE], quiet_host(), ask=ask)
+    assert row.problem == "cannot be opened (No such file or directory)"
+
+
+def test_one_channel_is_no_channels() -> None:
+    mono = CAN._replace(n_channels_range=(1, 1))
+    (row,) = devices([MICROPHONE], quiet_host(), ask=lambda name, direction: mono)
+    assert lines(report([row]))[1].strip() == "1 channel, S32_LE S16_LE, 16000 48000 Hz"
 
 
 def test_other_views_of_a_card_are_hidden_unless_asked_for() -> None:

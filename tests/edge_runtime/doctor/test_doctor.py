@@ -151,6 +151,7 @@ DEVICES = [
     ("48 kHz only", CAN._replace(rates_hz=(48_000,)), "ok", "resampled to 16000 Hz", ""),
     ("odd rates only", CAN._replace(rates_hz=(), rate_range_hz=(5000, 7000)), "ok", "5000 to 7000 Hz", ""),
     ("one count of channels", CAN._replace(n_channels_range=(2, 2)), "ok", "2 channels", ""),
+    ("one channel", CAN._replace(n_channels_range=(1, 1)), "ok", "1 channel", ""),
     ("strange formats only", CAN._replace(formats=()), "warn", "no format", "plughw:"),
     ("tiny buffer", CAN._replace(buffer_range_pcm_frames=(16, 128)), "warn", "S16_LE", "less than two hops"),
 ]

@@ -8,7 +8,7 @@ from fake_sound import FakeDenoiser, FakeDevice, World, noise, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.alsa.pcm import FORMATS
+from edge_runtime.alsa.pcm import FORMATS, Unfit
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.errors import Failure
 from edge_runtime.live.channels import Channels
@@ -226,6 +226,40 @@ def test_a_device_that_is_not_there_at_the_start_is_a_failure_unless_it_shall_be
     run(world, capture, playback, 1.0, status=status, waits=True)
     assert seen[0] == ("waiting", "fake: capture cannot be opened (No such device); plug it in")
     assert (status.state, status.waiting_for) == ("stopped", "")
+
+
+CANNOT_COME = [
+    ({"channels": Channels((5,))}, {}, r"has 1 channel\(s\), not 5; choose from 1 to 1"),
+    ({"channels": Channels((1, 2))}, {"n_channels": 2}, r"has 1 channel\(s\) for 2 streams; choose fewer"),
+]
+
+
+@pytest.mark.parametrize(("plan", "has", "message"), CANNOT_COME)
+def test_what_cannot_come_is_not_awaited(plan, has, message):
+    world = World()
+    world.absent = [(0.0, 2.0)]
+    with pytest.raises(Failure, match=message):
+        run(world, FakeDevice(world, sound=noise(), **has), FakeDevice(world), 1.0, waits=True, **plan)
+    assert world.now_s == pytest.approx(2.0)
+
+
+def test_a_device_that_comes_back_unfit_is_awaited_all_the_same():
+    """Perhaps another one was plugged in: this stream has run, and goes on when its own is back."""
+    world = World()
+    world.absent = [(3.0, 4.0)]
+    capture, playback = FakeDevice(world, n_channels=2, sound=noise(2)), FakeDevice(world)
+    opened = capture.open
+
+    def other(direction, wish):
+        pcm = opened(direction, wish)
+        if world.now_s < 6.0 and pcm.world.now_s > 3.0:
+            raise Unfit("has 1 channel(s), not 2", where="fake")
+        return pcm
+
+    capture.open = other  # type: ignore[method-assign]
+    status = run(world, capture, playback, 6.0, channels=Channels((2,)))
+    assert status.n_disconnects == 1
+    assert world.now_s > 9.0
 
 
 def test_overload_becomes_bypass_and_ends():
