@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
-import soundfile
 import soxr
 
 from edge_runtime.errors import Failure
-from edge_runtime.quiet import quiet_stderr
+from edge_runtime.files import sound_source
+from edge_runtime.files.containers import FOREIGN_SUFFIXES, SUFFIXES
+from edge_runtime.quiet import Progress, silent
 from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 SHORTEST_S = 5.0
+SILENCE_PEAK = 1e-4  # -80 dBFS, a few steps of 16-bit audio
+MOST_NAMED: Final = 50  # of the recordings that one line lists
+LOOKED_THROUGH_S: Final = 5 * 3600  # of sound, which takes a minute or so to read
+PREFERRED: Final = {suffix: place for place, suffix in enumerate(SUFFIXES)}  # of copies in several formats
+FIRST_SIGN_S, SIGN_EVERY_S = 1.0, 10.0
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -28,69 +39,115 @@ class Corpus:
     duration_s: float
 
     @classmethod
-    def open(cls, folder: str | Path) -> Corpus:
-        """Find the recordings under `folder`, at any depth; only their headers are read.
+    def open(cls, folder: str | Path, progress: Progress = silent) -> Corpus:
+        """Find the recordings under `folder`, at any depth; one in several formats counts once. Only headers are read.
 
-        Fails on a missing folder, one without audio, an unreadable header, or less than 5 s in total.
+        `progress` is told what is left out, and how far it is where that takes long. Fails on a missing folder, one
+        without recordings, less than 5 s in total, or recordings that cannot be used, and then names them all.
         """
         root = Path(folder)
         if not root.is_dir():
             raise Failure("no such folder", where=root, remedy="name a folder of recordings")
-        names = tuple(sorted(_recordings(root)))
-        if not names:
-            raise Failure("no recordings in it", where=root, remedy=f"put in some {_formats()} files")
-        duration_s = sum(_duration_s(root / name) for name in names)
-        if duration_s < SHORTEST_S:
-            shortage = f"holds only {duration_s:.1f} s of audio"
+        began_s = time.monotonic()
+        names = _names(root, progress)
+        durations_s, unfit = _each(names, lambda n: _duration_s(root / n), f"{root}: looking at", progress, began_s)
+        found = cls(root, names, sum(durations_s.values()))
+        if unfit:
+            raise found._refusal(unfit, progress)
+        if found.duration_s < SHORTEST_S:
+            shortage = f"holds only {found.duration_s:.1f} s of audio"
             raise Failure(shortage, where=root, remedy=f"at least {SHORTEST_S:.0f} s are needed")
-        return cls(root, names, duration_s)
+        return found
 
     def read(self, name: str) -> Float32Array:
         """One recording -> (n,) float32 mono at 16 kHz; channels are averaged, a DC offset stays.
 
-        Fails, naming the file, when it cannot be decoded or holds NaN or infinity.
+        Fails, naming the file, when it cannot be decoded, is silent, or holds NaN or infinity.
         """
         path = self.folder / name
-        try:
-            with quiet_stderr():  # MP3 decoders talk
-                channels, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, OSError) as error:
-            raise _unreadable(path, error) from error
-        if not np.isfinite(channels).all():
+        sound = sound_source.read(path)
+        if not np.isfinite(sound.samples).all():
             raise Failure("holds NaN or infinite samples", where=path, remedy="remove or repair the file")
-        mono = channels.mean(axis=1, dtype=np.float32)
-        resampled = mono if rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)
+        mono = sound.samples.mean(axis=1, dtype=np.float32)
+        resampled = mono if sound.rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, sound.rate_hz, SAMPLE_RATE_HZ)
+        if np.abs(resampled).max(initial=0.0) < SILENCE_PEAK:
+            raise Failure("is silent", where=path, remedy="remove the file")
         return np.ascontiguousarray(resampled, dtype=np.float32)
+
+    def refusal(self, name: str, failure: Failure, progress: Progress = silent) -> Failure:
+        """What to raise when a recording cannot be used: it names all others that cannot, too."""
+        return self._refusal({name: failure}, progress)
 
     def fingerprint(self) -> str:
         """SHA-256 over every name and content: equal wherever the same recordings lie, and only there."""
         whole = hashlib.sha256()
         for name in self.names:
             content = hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
-            whole.update(f"{name}\0{content}\n".encode())
+            whole.update(os.fsencode(name) + f"\0{content}\n".encode())
         return whole.hexdigest()
 
+    def _refusal(self, unfit: Mapping[str, Failure], progress: Progress) -> Failure:
+        if self.duration_s <= LOOKED_THROUGH_S:
+            rest = [name for name in self.names if name not in unfit]
+            doing = f"{self.folder}: looking through"
+            unfit = {**unfit, **_each(rest, self.read, doing, progress, time.monotonic())[1]}
+        if len(unfit) == 1:
+            return next(iter(unfit.values()))
+        named = [f"{name} ({failure.what})" for name, failure in sorted(unfit.items())]
+        more = f", and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        what = f"{len(named)} recordings cannot be used: {', '.join(named[:MOST_NAMED])}{more}"
+        return Failure(what, where=self.folder, remedy="remove or repair them")
 
-def _recordings(root: Path) -> Iterator[str]:
-    for path in root.rglob("*"):
-        # "._x.wav" is what macOS leaves beside x.wav on foreign disks: metadata, not audio.
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file():
-            yield path.relative_to(root).as_posix()
+
+def _names(root: Path, progress: Progress) -> tuple[str, ...]:
+    """The recordings, each once. Failure: there are none."""
+    files = list(_files(root))  # paths are for few files: these may be many thousands
+    kinds = Counter(kind for _, kind in files if kind in FOREIGN_SUFFIXES)
+    foreign = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    convert = f'convert them: for f in *{next(iter(kinds), "")}; do ffmpeg -i "$f" "${{f%.*}}.wav"; done'
+    copies: dict[str, list[str]] = {}
+    for name, kind in sorted(files, key=lambda file: (PREFERRED.get(file[1], 0), os.fsencode(file[0]))):
+        if kind in PREFERRED:
+            copies.setdefault(name[: -len(kind)], []).append(name)
+    if not copies:
+        what = f"no recordings in it that are read here, but {foreign}" if foreign else "no recordings in it"
+        remedy = convert if foreign else f"put in some {', '.join(sorted(suffix[1:] for suffix in SUFFIXES))} files"
+        raise Failure(what, where=root, remedy=remedy)
+    if foreign:
+        progress(f"{root}: left out {foreign}; {convert}")
+    if n_left := sum(map(len, copies.values())) - len(copies):
+        progress(f"{root}: recordings in two formats, counted once: {n_left}")
+    return tuple(sorted((named[0] for named in copies.values()), key=os.fsencode))  # alike in every locale
+
+
+def _files(root: Path) -> Iterator[tuple[str, str]]:
+    """(path below the root with forward slashes, suffix in small letters) of every file that is not hidden."""
+    for folder, _, names in os.walk(root):
+        below = Path(folder).relative_to(root).as_posix()
+        before = "" if below == "." else f"{below}/"
+        yield from ((before + name, os.path.splitext(name)[1].lower()) for name in names if not name.startswith("."))
+
+
+def _each(
+    names: Sequence[str], look: Callable[[str], Found], doing: str, progress: Progress, began_s: float
+) -> tuple[dict[str, Found], dict[str, Failure]]:
+    """What `look` finds of each, and where it failed; with a sign of life."""
+    found: dict[str, Found] = {}
+    unfit: dict[str, Failure] = {}
+    next_sign_s = began_s + FIRST_SIGN_S
+    for n_done, name in enumerate(names):
+        try:
+            found[name] = look(name)
+        except Failure as failure:
+            unfit[name] = failure
+        if time.monotonic() >= next_sign_s:
+            progress(f"{doing} {n_done + 1} of {len(names)} recordings")
+            next_sign_s = time.monotonic() + SIGN_EVERY_S
+    return found, unfit
 
 
 def _duration_s(path: Path) -> float:
-    try:
-        with quiet_stderr():
-            header = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
-    return float(header.frames / header.samplerate)
-
-
-def _unreadable(path: Path, error: Exception) -> Failure:
-    reason = getattr(error, "error_string", None) or str(error)
-    return Failure(f"cannot be read as audio ({reason})", where=path, remedy="remove or repair the file")
-
-
-def _formats() -> str:
-    return ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+    n_samples, rate_hz = sound_source.count(path)
+    if n_samples == 0:
+        raise Failure("is empty: it holds no samples", where=path, remedy="remove the file")
+    return n_samples / rate_hz

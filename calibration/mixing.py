@@ -7,7 +7,7 @@ Cuts and loops have no cross-fade: the step they leave is no louder than the sig
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +23,6 @@ Signal = npt.NDArray[np.float64]
 
 GATE_WINDOW_SAMPLES = 320  # 20 ms: one syllable's rise, several pitch periods
 GATE_DB = -30.0  # below the loudest window: vowels and most consonants stay, pauses go
-SILENCE_PEAK = 1e-4  # -80 dBFS, a few steps of 16-bit audio
 LOUD_SHARE = 0.1  # of a recording's peak; a cut always holds one sample this loud
 
 _CLIP_STREAM, _SPEECH_STREAM, _NOISE_STREAM, _DRAW_STREAM = 1, 2, 3, 4
@@ -89,19 +88,22 @@ class _Part(NamedTuple):
     signal: Signal
 
 
-def mixtures(speech: Corpus, noise: Corpus, mix: Mix) -> Iterator[Clip]:
+def mixtures(
+    speech: Corpus, noise: Corpus, mix: Mix, left_out: Callable[[Failure], None] | None = None
+) -> Iterator[Clip]:
     """Yield `mix.n_clips` clips; every recording is used once before any is used again.
 
-    Fails, naming the file, on a recording that cannot be read or is silent.
+    A recording that cannot be read or is silent is told to `left_out`, and the next one is taken. Without `left_out` it
+    fails, and names all such recordings.
     """
-    speech_names = _endless(speech.names, (mix.seed, _SPEECH_STREAM))
-    noise_names = _endless(noise.names, (mix.seed, _NOISE_STREAM))
+    speech_parts = _recordings(speech, (mix.seed, _SPEECH_STREAM), left_out)
+    noise_parts = _recordings(noise, (mix.seed, _NOISE_STREAM), left_out)
     absent = _Part("", np.zeros(mix.clip_samples))
     for index in range(mix.n_clips):
         rng = np.random.default_rng((mix.seed, _CLIP_STREAM, index))
         kind, snr_db, level_dbfs = _drawn(index, mix)
-        talk = absent if kind == "noise" else _joined(speech, speech_names, mix.clip_samples, rng)
-        hum = absent if kind == "clean" else _looped(noise, next(noise_names), mix.clip_samples, rng)
+        talk = absent if kind == "noise" else _joined(speech_parts, mix.clip_samples, rng)
+        hum = absent if kind == "clean" else _looped(next(noise_parts), mix.clip_samples, rng)
         yield _clip(kind, talk, hum, snr_db, level_dbfs)
 
 
@@ -152,20 +154,28 @@ def _endless(names: tuple[str, ...], seed: tuple[int, int]) -> Iterator[str]:
         n_rounds += 1
 
 
-def _audible(corpus: Corpus, name: str) -> Signal:
-    values = corpus.read(name).astype(np.float64)
-    if np.abs(values).max(initial=0.0) < SILENCE_PEAK:
-        raise Failure("is silent", where=corpus.folder / name, remedy="remove the file")
-    return values
+def _recordings(corpus: Corpus, seed: tuple[int, int], left_out: Callable[[Failure], None] | None) -> Iterator[_Part]:
+    """Recording after recording, without end. Failure: one cannot be used, or with `left_out` none can."""
+    n_unfit = 0
+    for name in _endless(corpus.names, seed):
+        try:
+            values = corpus.read(name)
+        except Failure as failure:
+            n_unfit += 1
+            if left_out is None or n_unfit >= 2 * len(corpus.names):
+                raise corpus.refusal(name, failure) from failure
+            left_out(failure)
+            continue
+        n_unfit = 0
+        yield _Part(name, values.astype(np.float64))
 
 
-def _joined(corpus: Corpus, names: Iterator[str], n_samples: int, rng: np.random.Generator) -> _Part:
+def _joined(parts: Iterator[_Part], n_samples: int, rng: np.random.Generator) -> _Part:
     """Utterances end to end until `n_samples` are full; the last is cut."""
     cuts: list[_Part] = []
     n_missing = n_samples
     while n_missing:
-        name = next(names)
-        values = _audible(corpus, name)
+        name, values = next(parts)
         last_start = max(len(values) - n_missing, 0)
         start = min(max(_first_sample(values, n_missing, rng), 0), last_start)
         cuts.append(_Part(name, values[start : start + n_missing]))
@@ -173,10 +183,9 @@ def _joined(corpus: Corpus, names: Iterator[str], n_samples: int, rng: np.random
     return _Part("+".join(cut.name for cut in cuts), np.concatenate([cut.signal for cut in cuts]))
 
 
-def _looped(corpus: Corpus, name: str, n_samples: int, rng: np.random.Generator) -> _Part:
-    values = _audible(corpus, name)
-    places = np.arange(n_samples) + _first_sample(values, n_samples, rng)
-    return _Part(name, values[places % len(values)])
+def _looped(part: _Part, n_samples: int, rng: np.random.Generator) -> _Part:
+    places = np.arange(n_samples) + _first_sample(part.signal, n_samples, rng)
+    return _Part(part.name, part.signal[places % len(part.signal)])
 
 
 def _first_sample(values: Signal, n_samples: int, rng: np.random.Generator) -> int:

@@ -16,13 +16,14 @@ def counted(n: int, noun: str) -> str:
 
 
 class Failure(Exception):
-    """A failure the user can act on.
+    """A failure the user can act on; `what` alone, for lines that name several.
 
     >>> str(Failure("unknown board 'rpi9'", remedy="choose one of: rpi3, rpi4"))
     "unknown board 'rpi9'; choose one of: rpi3, rpi4"
     """
 
     def __init__(self, what: str, *, where: object = None, remedy: str | None = None) -> None:
+        self.what = " ".join(what.split())
         place = f"{where}: " if where is not None else ""
         advice = f"; {remedy}" if remedy else ""
         super().__init__(" ".join(f"{place}{what}{advice}".split()))

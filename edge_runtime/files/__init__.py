@@ -1,6 +1,10 @@
 """Sound files and pipes: any rate, any channels.
 
-sound_file    what is read and what is refused; output whole or not there
+containers    which files hold sound
+chunks        how long the sound in RIFF and its kin is in truth
+contents      what a file holds, where its header states less
+sound_source  sound files in: the one reader
+sound_file    sound files out, whole or not there
 resample      sample rates, streaming
 any_rate      the denoiser for sound as it comes
 denoise_file  a file

@@ -17,10 +17,9 @@ from edge_runtime.files.sound_file import (
     check_written,
     create,
     kept_subtype,
-    open_source,
-    read_blocks,
     write_block,
 )
+from edge_runtime.files.sound_source import SoundSource, count
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import Float32Array
 from edge_runtime.whole_file import written_whole
@@ -67,13 +66,14 @@ def denoise_file(
     check_source(source_path)
     container = check_target(target_path, source_path, force=force)
     began_s = time.perf_counter()
-    with open_source(source_path) as source, written_whole(target_path) as part:
-        rate_hz, n_channels, n_samples = source.samplerate, source.channels, source.frames
+    with SoundSource(source_path) as source, written_whole(target_path) as part:
+        rate_hz, n_channels = source.rate_hz, source.n_channels
+        n_samples = count(source_path)[0] if source.n_stated is None else source.n_stated
         subtype = kept_subtype(container, source.subtype)
-        with create(part, target_path, container, subtype, rate_hz, n_channels) as sink:
+        with create(part, target_path, container, subtype, rate_hz, n_channels, n_samples, source.tags) as sink:
             denoisers = [Denoiser.open(artifact, engine, precision, n_threads) for _ in range(n_channels)]
             stream = AnyRateDenoiser(denoisers, rate_hz)
-            blocks = _clean_blocks(read_blocks(source, source_path, n_block=rate_hz), stream)
+            blocks = _clean_blocks(source.blocks(rate_hz), stream)
             n_clipped = sum(
                 write_block(sink, target_path, block)
                 for block in _watched(blocks, rate_hz, n_samples / rate_hz, progress)

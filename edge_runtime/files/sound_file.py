@@ -1,57 +1,40 @@
-"""Sound files through libsndfile: what is read, what is written, and why it is not."""
+"""Sound files out: what is refused before the work begins, and output that is whole or not there."""
 
 from __future__ import annotations
 
+import errno
 import os
-import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
+import soundfile
 
 from edge_runtime.errors import Failure
-from edge_runtime.quiet import quiet_stderr
+from edge_runtime.files import sound_source
+from edge_runtime.files.containers import CONTAINERS, Container
+from edge_runtime.files.sound_source import SAMPLE_BYTES
 from edge_runtime.stft import Float32Array
 from edge_runtime.whole_file import refusal, unwritten
 
-try:
-    import soundfile
-except OSError as error:  # the wheel for this machine carries no libsndfile
-    raise Failure("libsndfile is not installed", remedy="`apt install libsndfile1`") from error
+__all__ = [
+    "CONTAINERS",
+    "check_source",
+    "check_target",
+    "check_written",
+    "create",
+    "kept_subtype",
+    "why_unwritten",
+    "write_block",
+]
 
-
-class Container(NamedTuple):
-    """An output format and the subtypes it stores without changing the length, its default first."""
-
-    format: str
-    subtypes: tuple[str, ...]
-
-
-_LINEAR = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
-
-CONTAINERS: Final = {
-    ".wav": Container("WAV", (*_LINEAR, "PCM_U8", "ULAW", "ALAW")),
-    ".flac": Container("FLAC", ("PCM_16", "PCM_24", "PCM_S8")),
-    ".ogg": Container("OGG", ("VORBIS", "OPUS")),
-    ".oga": Container("OGG", ("VORBIS", "OPUS")),
-    ".opus": Container("OGG", ("OPUS",)),
-    ".mp3": Container("MP3", ("MPEG_LAYER_III",)),
-    ".aiff": Container("AIFF", _LINEAR),
-    ".aif": Container("AIFF", _LINEAR),
-    ".au": Container("AU", (*_LINEAR, "PCM_S8", "ULAW", "ALAW")),
-    ".caf": Container("CAF", (*_LINEAR, "PCM_S8", "ULAW", "ALAW")),
-    ".w64": Container("W64", (*_LINEAR, "PCM_U8", "ULAW", "ALAW")),
-    ".rf64": Container("RF64", (*_LINEAR, "PCM_U8", "ULAW", "ALAW")),
-}
 _UNCLIPPED = ("FLOAT", "DOUBLE")
+_PLAIN_IF_SMALL: Final = 0x1210  # libsndfile's SFC_RF64_AUTO_DOWNGRADE: at its end a file below 4 GiB becomes a WAV
 _DEEP = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # more than 16 bits
-
-# libsndfile's log of a header that promises more sound than the file holds: "data : 96000 (should be 47978)".
-_CUT_SHORT = re.compile(r"(?:data|SSND|Data Size) +: (\d+) \(should be (\d+)\)")
-_MOST_BYTES = 0xFFFF_0000  # of a file whose header counts bytes in 32 bits
-_LARGE = (".flac", ".w64", ".rf64", ".caf")  # those that count further
-_NEVER_UPDATED_BYTES = 0x7FFF_0000  # headers of streams written to a pipe state about 2 or 4 GiB
 
 
 def check_source(path: Path) -> None:
@@ -80,33 +63,6 @@ def check_target(path: Path, source: Path, *, force: bool) -> Container:
     return CONTAINERS[path.suffix.lower()]
 
 
-def open_source(path: Path) -> Any:
-    """An open soundfile.SoundFile. Failure: it is not sound, or less of it than its header promises."""
-    try:
-        with quiet_stderr():  # libmpg123 prints its doubts
-            source = soundfile.SoundFile(os.open(path, os.O_RDONLY))
-    except OSError as error:
-        raise Failure(f"cannot be opened ({error.strerror})", where=path) from error
-    except soundfile.LibsndfileError as error:
-        raise Failure(f"cannot be read as sound ({_reason(error)})", where=path) from error
-    _check_whole(source, path)
-    return source
-
-
-def read_blocks(source: Any, path: Path, n_block: int) -> Iterator[Float32Array]:
-    """Blocks of (n <= n_block, n_channels). Failure: the sound ends, or breaks, before its stated length."""
-    n_read = 0
-    while n_read < source.frames:
-        try:
-            block: Float32Array = source.read(n_block, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise _broken(path, n_read, source.frames, _reason(error)) from error
-        if len(block) == 0:
-            raise _broken(path, n_read, source.frames, "cut short")
-        n_read += len(block)
-        yield block
-
-
 def kept_subtype(container: Container, subtype: str) -> str:
     """The subtype of the input where the container stores it; else the nearest that loses nothing audible."""
     if subtype in container.subtypes:
@@ -116,22 +72,67 @@ def kept_subtype(container: Container, subtype: str) -> str:
     return container.subtypes[0]
 
 
-def create(part: Path, path: Path, container: Container, subtype: str, rate_hz: int, n_channels: int) -> Any:
-    """An open soundfile.SoundFile on `part`, to become `path`. Failure: no such sound in it, or no room for it."""
-    try:
-        return soundfile.SoundFile(
-            part, "w", samplerate=rate_hz, channels=n_channels, subtype=subtype, format=container.format
+class _Sink(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """An open output. `part` is where its bytes are, `path` what it will be called."""
+
+    def __init__(self, part: Path, path: Path, **form: Any) -> None:
+        self.part, self.path = part, path
+        super().__init__(
+            os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "w", **form
         )
+
+
+def create(
+    part: Path,
+    path: Path,
+    container: Container,
+    subtype: str,
+    rate_hz: int,
+    n_channels: int,
+    n_samples: int | None = None,
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
+    """An open soundfile.SoundFile on `part`, to become `path`; `n_samples` a channel are to come, None: any number.
+
+    A WAV of more than 4 GiB is written as RF64. Failure: the container has no such sound, or not so much of it; the
+    disk has not; it cannot be written.
+    """
+    n_bytes = None if n_samples is None else n_samples * n_channels * SAMPLE_BYTES.get(subtype, 0)
+    _check_room(path, container, n_bytes)
+    may_grow = container.larger is not None and (n_bytes is None or n_bytes > (container.most_bytes or 0))
+    form = container.larger if may_grow else container.format
+    try:
+        sink = _Sink(part, path, samplerate=rate_hz, channels=n_channels, subtype=subtype, format=form)
+    except OSError as error:
+        raise unwritten(error, path) from error
     except soundfile.LibsndfileError as error:
         if refused := refusal(part):
             raise unwritten(refused, path) from error
         sound = f"{n_channels} channels at {rate_hz} Hz"
-        what = f"{container.format} {subtype} cannot hold {sound} ({_reason(error)})"
+        what = f"{container.format} {subtype} cannot hold {sound} ({sound_source.reason(error)})"
         raise Failure(what, where=path, remedy="write a .wav file") from error
+    if may_grow and n_bytes is None:
+        soundfile._snd.sf_command(sink._file, _PLAIN_IF_SMALL, soundfile._ffi.NULL, 1)
+    for name, text in tags.items():
+        with suppress(soundfile.LibsndfileError):  # a container has the tags that it has
+            setattr(sink, name, text)
+    return sink
+
+
+def _check_room(path: Path, container: Container, n_bytes: int | None) -> None:
+    if n_bytes is None:
+        return
+    if container.most_bytes is not None and container.larger is None and n_bytes > container.most_bytes:
+        what = f"{n_bytes / 2**30:.1f} GiB of sound do not fit into {container.format}"
+        raise Failure(what, where=path, remedy="write a .wav, .w64 or .caf file")
+    n_free = shutil.disk_usage(path.parent).free
+    if n_bytes > n_free:
+        what = f"{n_bytes / 2**20:.0f} MiB are to come, {n_free / 2**20:.0f} MiB are free"
+        raise unwritten(OSError(errno.ENOSPC, what), path)
 
 
 def write_block(sink: Any, path: Path, block: Float32Array) -> int:
-    """Append (n, n_channels); returns how many values had to be clipped. Failure: the system refuses it."""
+    """Append (n, n_channels); returns how many values had to be clipped. Failure: it cannot be written."""
     n_clipped = 0
     if sink.subtype not in _UNCLIPPED:
         n_clipped = int(np.count_nonzero(np.abs(block) > 1))
@@ -139,7 +140,7 @@ def write_block(sink: Any, path: Path, block: Float32Array) -> int:
     try:
         sink.write(block)
     except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all of it was taken
-        raise why_unwritten(Path(sink.name), path) from error
+        raise why_unwritten(sink.part, path) from error
     return n_clipped
 
 
@@ -148,8 +149,8 @@ def check_written(part: Path, path: Path, n_samples: int) -> None:
     if n_samples == 0:  # FLAC, MP3 and Opus cannot be reopened empty
         return
     try:
-        n_written = soundfile.info(str(part)).frames
-    except soundfile.LibsndfileError:
+        n_written, _ = sound_source.count(part)
+    except Failure:
         n_written = 0
     if n_written != n_samples:
         raise why_unwritten(part, path)
@@ -159,26 +160,4 @@ def why_unwritten(part: Path, path: Path) -> Failure:
     """Why libsndfile, which does not tell, could not write all of `part`, to become `path`."""
     if refused := refusal(part):
         return unwritten(refused, path)
-    if part.stat().st_size > _MOST_BYTES and path.suffix.lower() not in _LARGE:
-        what = f"more sound than a {path.suffix} file can hold, 4 GiB"
-        return Failure(what, where=path, remedy=f"write one of: {', '.join(_LARGE)}")
-    return Failure("cannot be written whole", where=path, remedy="write a .wav file")
-
-
-def _check_whole(source: Any, path: Path) -> None:
-    sizes = _CUT_SHORT.search(source.extra_info)
-    if sizes and int(sizes[2]) < int(sizes[1]) < _NEVER_UPDATED_BYTES:
-        source.close()
-        raise Failure(
-            f"cut short: its header promises {sizes[1]} bytes of sound, {sizes[2]} are there",
-            where=path,
-            remedy="copy it again",
-        )
-
-
-def _broken(path: Path, n_read: int, n_stated: int, reason: str) -> Failure:
-    return Failure(f"damaged after {n_read} of {n_stated} samples ({reason})", where=path, remedy="copy it again")
-
-
-def _reason(error: soundfile.LibsndfileError) -> str:
-    return str(error.error_string).removeprefix("Error : ").rstrip(".")
+    return Failure("cannot be written whole", where=path, remedy="try again, or write a .wav file")

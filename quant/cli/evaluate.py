@@ -27,7 +27,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs",
         type=Path,
         metavar="DIR",
-        help="speech quality on DIR/clean and DIR/noisy, same file names; DIR/manifest.csv may tell SNR and subset",
+        help="speech quality on DIR/clean and DIR/noisy, same file names, or as VoiceBank-DEMAND and DNS are "
+        "published; DIR/manifest.csv may tell SNR and subset",
     )
     what.add_argument("--suite", choices=("robustness",), help="int8 against float on hard input, with bounds")
     parser.add_argument("--metrics", metavar="M,..", help="of pesq,stoi,estoi,sisdr,dnsmos; default: pesq,stoi,sisdr")
@@ -75,7 +76,8 @@ def _quality(args: argparse.Namespace) -> int:
     if args.against is not None:
         chosen = systems.compared(chosen, args.against)
     against = evaluate.comparisons(chosen)
-    say(f"{len(found)} clips, {len(chosen)} systems, {','.join(names)}")
+    resampled = pairs.note_on_rate(found)
+    say(f"{len(found)} clips{resampled}, {len(chosen)} systems, {','.join(names)}")
     rows = evaluate.evaluate(chosen, found, names, scheduler=args.scheduler, n_jobs=args.jobs)
     columns = metrics.columns(names)
     if args.rows is not None:

@@ -32,12 +32,12 @@ import msgspec
 import platformdirs
 
 from edge_runtime.errors import Failure
+from edge_runtime.files.containers import is_recording
 from edge_runtime.quiet import Progress
 from edge_runtime.whole_file import scratch_folder, written_whole
 
 Kind = Literal["weights", "speech", "noise"]
 
-AUDIO_SUFFIXES = (".wav", ".ogg", ".flac", ".mp3")
 OWN_FILES = "or name your own files with --checkpoint, --speech, --noise"
 RETRY = f"run `quant pull` again later, {OWN_FILES}"
 
@@ -277,7 +277,7 @@ def _folder(kind: Kind, cache: Path | None, progress: Progress) -> Path:
     folder = (cache or cache_dir()) / kind
     known = {path.name for pulled in pull(cache, progress, assets=_of_kind(kind)) for path in pulled.files}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.name not in known:
+        if is_recording(path) and path.name not in known:
             raise Failure("is not a pinned file", where=path, remedy=f"move it away, {OWN_FILES}")
     return folder
 

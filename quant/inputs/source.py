@@ -99,8 +99,8 @@ def open_sounds(
     speech: Path | None, noise: Path | None, progress: Progress = assets.to_stderr
 ) -> tuple[Corpus, Corpus]:
     """Speech and noise: the user's, or the pulled ones. Failure: see `Corpus.open` and `assets.pull`."""
-    found = Corpus.open(speech or assets.speech(progress=progress))
-    return found, Corpus.open(noise or assets.noise(progress=progress))
+    found = Corpus.open(speech or assets.speech(progress=progress), progress)
+    return found, Corpus.open(noise or assets.noise(progress=progress), progress)
 
 
 def _trained(path: Path, recipe_name: str | None) -> Source:

@@ -2,6 +2,7 @@
 
 parallel    independent jobs on cores or on a cluster
 metrics     PESQ, STOI, SI-SDR, DNSMOS
+layouts     which clean recording belongs to a noisy one, in published data sets
 pairs       recordings and the groups they are in
 systems     what can be evaluated
 evaluate    every system on every clip, through the real runtimes

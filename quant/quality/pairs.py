@@ -1,6 +1,6 @@
 """Noisy recordings with their clean originals, and the groups that a manifest puts them in.
 
-DIR/clean/NAME, DIR/noisy/NAME    16 kHz mono, .wav or .flac
+DIR/clean/NAME, DIR/noisy/NAME    mono; other rates are resampled to 16 kHz; other layouts: see `layouts`
 DIR/manifest.csv                  optional; `file` names a recording (noisy/NAME or NAME), and of the others count
 
     snr_db, else snr, else snr_nominal      the SNR in dB; without one it is measured from clean and noisy
@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import csv
 import math
+import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
-import soundfile as sf
+import numpy as np
+import soxr
 
 from calibration.mixing import measure_snr_db
 from edge_runtime.errors import Failure
+from edge_runtime.files import sound_source
 from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
+from quant.quality.layouts import counterparts
 
-AUDIO_SUFFIXES: Final = (".flac", ".wav")
 MANIFEST: Final = "manifest.csv"
 SNR: Final = "snr"
 SNR_COLUMNS: Final = ("snr_db", "snr", "snr_nominal")
@@ -41,43 +45,50 @@ class Pair:
     groups: Mapping[str, str] = field(default_factory=dict)
 
     def read(self) -> tuple[Float32Array, Float32Array]:
-        """(clean, noisy) samples. Failure: unreadable, or another rate, channel count or length."""
-        sounds = []
-        for path in (self.clean, self.noisy):
-            try:
-                samples, rate_hz = sf.read(path, dtype="float32", always_2d=True)
-            except (sf.SoundFileError, OSError) as error:
-                raise Failure(f"cannot be read as audio ({error})", where=path) from error
-            if rate_hz != SAMPLE_RATE_HZ or samples.shape[1] != 1:
-                raise Failure(f"is {samples.shape[1]} x {rate_hz} Hz, not mono 16000 Hz", where=path)
-            sounds.append(samples[:, 0])
-        if len(sounds[0]) != len(sounds[1]):
-            raise Failure("clean and noisy differ in length", where=self.noisy)
-        if not len(sounds[0]):
-            raise Failure("holds no samples", where=self.noisy)
-        return sounds[0], sounds[1]
+        """(clean, noisy) samples at 16 kHz. Failure: unreadable, empty, not mono, NaN, or of another length."""
+        clean, noisy = (_mono(path) for path in (self.clean, self.noisy))
+        if len(clean) != len(noisy):
+            what = f"clean and noisy differ in length: {len(clean)} and {len(noisy)} samples at {SAMPLE_RATE_HZ} Hz"
+            raise Failure(what, where=self.noisy)
+        return clean, noisy
+
+
+def _mono(path: Path) -> Float32Array:
+    sound = sound_source.read(path)
+    if sound.samples.shape[1] != 1:
+        remedy = f"mix it down: ffmpeg -i {shlex.quote(path.name)} -ac 1 mono.wav"
+        raise Failure(f"has {sound.samples.shape[1]} channels, not one", where=path, remedy=remedy)
+    samples = sound.samples[:, 0]
+    if not len(samples):
+        raise Failure("holds no samples", where=path)
+    if not np.isfinite(samples).all():
+        raise Failure("holds NaN or infinite samples", where=path)
+    if sound.rate_hz != SAMPLE_RATE_HZ:
+        samples = soxr.resample(samples, sound.rate_hz, SAMPLE_RATE_HZ)
+    return np.ascontiguousarray(samples)
+
+
+def note_on_rate(pairs: Sequence[Pair]) -> str:
+    """What to tell of recordings that are resampled, by the first one that can be opened; else nothing."""
+    for pair in pairs:
+        with suppress(Failure), sound_source.SoundSource(pair.noisy) as source:
+            of = f" of {source.rate_hz} Hz, resampled to {SAMPLE_RATE_HZ}"
+            return of if source.rate_hz != SAMPLE_RATE_HZ else ""
+    return ""
 
 
 def find_pairs(folder: Path) -> list[Pair]:
-    """Pairs in FOLDER/clean and FOLDER/noisy by file name. Failure: none, one side missing, a bad manifest."""
-    names = {
-        side: {p.name: p for p in sorted((folder / side).glob("*")) if p.suffix in AUDIO_SUFFIXES}
-        for side in ("clean", "noisy")
-    }
-    if not names["noisy"]:
-        raise Failure("holds no pairs", where=folder, remedy="it needs clean/ and noisy/ with the same file names")
-    if alone := sorted(set(names["clean"]) ^ set(names["noisy"])):
-        raise Failure(f"{alone[0]} has no counterpart", where=folder, remedy="clean/ and noisy/ must match")
+    """The pairs of a folder. Failure: see `counterparts`; a bad manifest."""
     facts = _manifest(folder / MANIFEST)
     pairs = []
-    for name, noisy in names["noisy"].items():
-        snr_db, groups = _known(facts.get(name, {}), folder)
-        pairs.append(Pair(name, names["clean"][name].absolute(), noisy.absolute(), snr_db, groups))
+    for name, clean, noisy in counterparts(folder):
+        snr_db, groups = _known(facts.get(noisy.stem, {}), folder)
+        pairs.append(Pair(name, clean.absolute(), noisy.absolute(), snr_db, groups))
     return pairs
 
 
 def _manifest(path: Path) -> dict[str, dict[str, str]]:
-    """File name -> its row; of two rows with one name the noisy recording's counts."""
+    """File name without its suffix -> its row; of two rows with one name the noisy recording's counts."""
     if not path.is_file():
         return {}
     try:
@@ -90,7 +101,7 @@ def _manifest(path: Path) -> dict[str, dict[str, str]]:
     if not has_file:
         raise Failure("has no column `file`", where=path, remedy="name it, or remove the manifest")
     rows.sort(key=lambda row: not row["file"].startswith("clean/"))
-    return {row["file"].rpartition("/")[2]: row for row in rows}
+    return {PurePosixPath(row["file"]).stem: row for row in rows}
 
 
 def _known(row: Mapping[str, str], folder: Path) -> tuple[float | None, dict[str, str]]:

@@ -17,6 +17,7 @@ import soundfile as sf
 from edge_runtime.engines import available
 from edge_runtime.engines.golden import snr_db
 from edge_runtime.errors import Failure
+from edge_runtime.files import sound_source
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array, Synthesis, sqrt_hann
 from quant.quality.systems import Model
@@ -114,12 +115,7 @@ def _read(path: Path) -> Float32Array:
     """At most MOST_SECONDS, mono, at 16 kHz. Failure: unreadable or silent."""
     import soxr
 
-    try:
-        with sf.SoundFile(path) as file:
-            sound = file.read(int(MOST_SECONDS * file.samplerate), dtype="float32", always_2d=True)
-            rate_hz = file.samplerate
-    except (sf.SoundFileError, OSError) as error:
-        raise Failure(f"cannot be read as audio ({error})", where=path) from None
+    sound, rate_hz = sound_source.read(path, MOST_SECONDS)
     mono = np.ascontiguousarray(sound.mean(1), np.float32)
     if rate_hz != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)

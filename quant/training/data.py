@@ -7,6 +7,7 @@ numbers and every process of a distributed one hears something else.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -57,7 +58,7 @@ def _split(corpus: Corpus) -> tuple[Corpus, Corpus]:
     if len(corpus.names) < 2:
         remedy = "validation needs a file that training does not hear: put in at least two recordings"
         raise Failure("holds a single recording", where=corpus.folder, remedy=remedy)
-    ranked = sorted(corpus.names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    ranked = sorted(corpus.names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
     n_held = max(1, round(HELD_OUT_SHARE * len(ranked)))
     held = set(ranked[:n_held])
     kept = tuple(name for name in corpus.names if name not in held)

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from calibration import corpus as corpus_module
 from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, measure_level_dbfs, measure_snr_db, mixtures
 from calibration.observers import (
@@ -153,14 +154,14 @@ def _clips_of(folder: Path) -> list[Clip]:
     [
         (_nothing, "corpus: no such folder"),
         (_a_file, "corpus: no such folder"),
-        (_no_audio, "corpus: no recordings in it; put in some flac, mp3, ogg, wav files"),
-        (_garbage, "bad.wav: cannot be read as audio"),
+        (_no_audio, "corpus: no recordings in it; put in some aif, aiff, au, caf, flac, mp3, "),
+        (_garbage, "bad.wav: cannot be read as sound"),
         (_short, "corpus: holds only 4.0 s of audio; at least 5 s are needed"),
         (_with_nan, "nan.wav: holds NaN or infinite samples; remove or repair the file"),
         (_with_inf, "inf.wav: holds NaN or infinite samples"),
-        (_cut_off, "cut.flac: cannot be read as audio"),
+        (_cut_off, "cut.flac: damaged after "),
         (_silent, "hush.wav: is silent; remove the file"),
-        (_empty_beside_sound, "none.wav: is silent; remove the file"),
+        (_empty_beside_sound, "none.wav: is empty: it holds no samples; remove the file"),
     ],
 )
 def test_a_bad_corpus_is_one_line(tmp_path: Path, break_it: Callable[[Path], None], expected: str) -> None:
@@ -171,6 +172,78 @@ def test_a_bad_corpus_is_one_line(tmp_path: Path, break_it: Callable[[Path], Non
         _clips_of(folder)
     assert expected in str(failure.value)
     assert "\n" not in str(failure.value)
+
+
+def test_every_recording_that_cannot_be_used_is_named_in_one_run(tmp_path: Path) -> None:
+    """Whether its header or only its samples tell."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for break_it in (_garbage, _with_nan, _cut_off, _silent, _empty_beside_sound):
+        break_it(folder)
+    (folder / "no_bytes.wav").touch()
+    with pytest.raises(Failure) as failure:
+        Corpus.open(folder)
+    line = str(failure.value)
+    assert line.startswith(f"{folder}: 6 recordings cannot be used: bad.wav (cannot be read as sound (")
+    for told in (
+        "cut.flac (damaged after ",
+        "hush.wav (is silent)",
+        "nan.wav (holds NaN or infinite samples)",
+        "no_bytes.wav (is empty: 0 bytes)",
+        "none.wav (is empty: it holds no samples)",
+    ):
+        assert told in line
+    assert line.endswith("; remove or repair them")
+
+
+def test_silence_met_in_the_middle_names_the_rest_too(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / name, np.zeros(6 * RATE_HZ))
+    write(tmp_path / "c.wav", noise(6 * RATE_HZ))
+    with pytest.raises(Failure, match=r"2 recordings cannot be used: a\.wav \(is silent\), b\.wav \(is silent\)"):
+        _clips_of(tmp_path)
+
+
+def test_what_cannot_be_used_may_be_left_out(tmp_path: Path) -> None:
+    """The others are mixed, the same ones at every run, and each is told."""
+    for name in ("a.wav", "b.wav", "c.wav"):
+        write(tmp_path / name, noise(3 * RATE_HZ) if name != "b.wav" else np.zeros(3 * RATE_HZ))
+    corpus, mix, told = Corpus.open(tmp_path), Mix(clip_ms=1000, n_clips=12), []
+    clips = list(mixtures(corpus, corpus, mix, told.append))
+    assert {name for clip in clips for name in clip.speech_name.split("+") if name} == {"a.wav", "c.wav"}
+    assert {str(failure) for failure in told} == {f"{tmp_path / 'b.wav'}: is silent; remove the file"}
+    assert all(map(equal, clips, mixtures(corpus, corpus, mix, lambda failure: None)))
+    hushed = replace(corpus, names=("b.wav",))
+    with pytest.raises(Failure, match="is silent"):
+        list(mixtures(hushed, hushed, mix, lambda failure: None))
+
+
+def test_a_recording_in_two_formats_counts_once_and_foreign_ones_are_told(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.flac", "b.flac", "sub/a.flac", "c.WAV"):
+        write(tmp_path / name, noise(3 * RATE_HZ))
+    for name in ("d.m4a", "e.m4a", "f.wma"):
+        (tmp_path / name).write_bytes(b"x")
+    told: list[str] = []
+    assert Corpus.open(tmp_path, told.append).names == ("a.wav", "b.flac", "c.WAV", "sub/a.flac")
+    convert = 'convert them: for f in *.m4a; do ffmpeg -i "$f" "${f%.*}.wav"; done'
+    assert told == [
+        f"{tmp_path}: left out 2 .m4a, 1 .wma; {convert}",
+        f"{tmp_path}: recordings in two formats, counted once: 1",
+    ]
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only/d.m4a").write_bytes(b"x")
+    with pytest.raises(Failure) as failure:
+        Corpus.open(tmp_path / "only")
+    assert str(failure.value) == f"{tmp_path / 'only'}: no recordings in it that are read here, but 1 .m4a; {convert}"
+
+
+def test_a_large_corpus_gives_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_module, "FIRST_SIGN_S", 0.0)
+    for name in ("a.wav", "b.wav", "c.wav"):
+        write(tmp_path / name, noise(3 * RATE_HZ))
+    told: list[str] = []
+    Corpus.open(tmp_path, told.append)
+    assert told == [f"{tmp_path}: looking at 1 of 3 recordings"]
 
 
 # ---- mixing

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.files import denoise_file as audio
 from edge_runtime.files.any_rate import AnyRateDenoiser
 from edge_runtime.files.denoise_file import denoise_file
-from edge_runtime.files.sound_file import CONTAINERS, kept_subtype
+from edge_runtime.files.sound_file import CONTAINERS, create, kept_subtype, write_block
 
 RATES_HZ = (8000, 11025, 16000, 22050, 44100, 48000, 96000)
 
@@ -182,6 +185,102 @@ def test_headers_of_recorders_that_never_knew_the_length_are_taken_as_they_are(t
         header = b"RIFF" + riff_bytes.to_bytes(4, "little") + whole[8:40] + data_bytes.to_bytes(4, "little")
         (tmp_path / "in.wav").write_bytes(header + whole[44:])
         assert run(tmp_path / "in.wav", tmp_path / "out.wav", force=True).n_samples == 1000
+
+
+def without_length(flac: bytes) -> bytes:
+    """As an encoder leaves it that wrote into a pipe."""
+    return flac[:21] + bytes((flac[21] & 0xF0,)) + bytes(20) + flac[42:]
+
+
+STREAMED = {"flac": without_length, "ogg": lambda file: file + file, "wav": lambda file: file + file}
+
+
+@pytest.mark.parametrize("kind", STREAMED)
+def test_sound_whose_length_no_header_states_is_denoised_to_its_end(tmp_path, kind):
+    source = make(tmp_path / f"in.{kind}", noise(20_000))
+    source.write_bytes(STREAMED[kind](source.read_bytes()))
+    n_wanted = 20_000 if kind == "flac" else 40_000
+    assert run(source, tmp_path / "out.wav").n_samples == n_wanted
+    assert len(read(tmp_path / "out.wav")) == n_wanted
+
+
+# --- more than 4 GiB ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_wav(monkeypatch):
+    """As if a WAV, or an AIFF, held 30,000 bytes."""
+    for suffix in (".wav", ".aiff"):
+        monkeypatch.setitem(CONTAINERS, suffix, CONTAINERS[suffix]._replace(most_bytes=30_000))
+
+
+@pytest.mark.parametrize(("n_samples", "wanted"), [(14_000, "WAV"), (16_000, "RF64")])
+def test_what_no_wav_can_hold_is_written_as_rf64(tmp_path, small_wav, n_samples, wanted):
+    run(make(tmp_path / "in.flac", noise(n_samples)), tmp_path / "out.wav")
+    assert soundfile.info(str(tmp_path / "out.wav")).format == wanted
+    assert len(read(tmp_path / "out.wav")) == n_samples
+
+
+def test_what_an_aiff_cannot_hold_is_told_before_the_work(tmp_path, small_wav, monkeypatch):
+    source = make(tmp_path / "in.flac", noise(16_000))
+    monkeypatch.setattr(Denoiser, "open", None)
+    with pytest.raises(Failure, match=r"out\.aiff: 0\.0 GiB of sound do not fit into AIFF; write a \.wav, \.w64 or"):
+        run(source, tmp_path / "out.aiff")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.flac"]
+
+
+def test_a_full_disk_is_told_before_the_work(tmp_path, monkeypatch):
+    source = make(tmp_path / "in.flac", noise(1_000_000))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**20))
+    monkeypatch.setattr(Denoiser, "open", None)
+    with pytest.raises(Failure, match=r"out\.wav: needs 2 MiB, 1 MiB are free; free some space on its disk"):
+        run(source, tmp_path / "out.wav")
+
+
+@pytest.mark.parametrize(("n_skipped", "wanted"), [(0, "WAVEX"), (1_200_000_000, "RF64")])
+def test_a_recording_of_any_length_is_whole(tmp_path, n_skipped, wanted):
+    """What is skipped is a hole in a sparse file: 4.8 GB that no disk holds."""
+    path, sound = tmp_path / "a.wav", noise(10, 2)
+    with create(path, path, CONTAINERS[".wav"], "PCM_16", 16_000, 2) as sink:
+        write_block(sink, path, sound)
+        sink.seek(10 + n_skipped)
+        write_block(sink, path, sound)
+    with soundfile.SoundFile(path) as file:
+        assert (file.format, file.frames) == (wanted, 20 + n_skipped)
+        file.seek(-10, 2)
+        np.testing.assert_allclose(file.read(10, dtype="float32"), sound, atol=2**-15)
+
+
+def test_the_reason_for_a_failed_write_is_the_systems(tmp_path):
+    """A limit on the size of files, which is no full disk."""
+    code = (
+        "import resource, signal, sys; import numpy as np; from pathlib import Path\n"
+        "from edge_runtime.files.sound_file import CONTAINERS, create, write_block\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "path = Path(sys.argv[1]); sink = create(path, path, CONTAINERS['.wav'], 'PCM_16', 16000, 1)\n"
+        "write_block(sink, path, np.zeros((9000, 1), np.float32))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.wav")], capture_output=True, text=True)
+    line = done.stderr.strip().splitlines()[-1]
+    assert "a.wav: cannot be written whole (File too large); its file system, or `ulimit -f`, allows no larger" in line
+    assert (tmp_path / "a.wav").stat().st_size <= 5000
+
+
+# --- tags ---------------------------------------------------------------------------------------------------
+
+TAGS = {"title": "Grüße", "artist": "somebody", "date": "2026", "comment": "of the noisy one"}
+
+
+@pytest.mark.parametrize(("source", "target"), [("in.flac", "out.wav"), ("in.wav", "out.flac"), ("in.ogg", "out.ogg")])
+def test_tags_are_kept(tmp_path, source, target):
+    path = make(tmp_path / source, noise(5000))
+    with soundfile.SoundFile(path, "w", 16000, 1, format=CONTAINERS[path.suffix].format) as file:
+        for name, text in TAGS.items():
+            setattr(file, name, text)
+        file.write(noise(5000))
+    run(path, tmp_path / target)
+    with soundfile.SoundFile(tmp_path / target) as file:
+        assert {name: getattr(file, name) for name in TAGS} == TAGS
 
 
 # --- all or nothing ----------------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ def test_rows_of_an_evaluation_as_csv(tmp_path: Path) -> None:
         ({"evaluation": "bench.json"}, "quant eval --pairs"),
         ({"evaluation": "empty.csv"}, "--rows FILE.csv"),
         ({"robustness": "bench.json"}, "--suite robustness"),
-        ({"clips": ["bench.json"]}, "cannot be read as audio"),
+        ({"clips": ["bench.json"]}, "cannot be read as sound"),
         ({"clips": ["silence.wav"]}, "holds no sound"),
         ({"clips": ["short.wav:long.wav"]}, "differ in length"),
         ({"against": "nowhere"}, "no report"),
