@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_runtime.engines import open_engine
-from edge_runtime.engines.apart import another, engine_apart
+from edge_runtime.engines.apart import Died, another, engine_apart
 from edge_runtime.engines.choice import ENGINES, available, choose
 from edge_runtime.engines.interface import Engine
 from edge_runtime.errors import Failure
@@ -61,7 +61,8 @@ def golden_rows(artifact: Artifact, engines: Iterable[str] | None = None) -> Ite
     """Stream the golden spectra through every model of the artifact, or of `engines`, and compare: each in a process
     of its own, so that one that dies is a row like any other.
 
-    A model whose engine is not installed gets a row that says so: it is never silently passed.
+    A model whose engine is not installed gets a row that says so: it is never silently passed. Failure: a model
+    that its engine cannot load.
     """
     models = artifact.manifest.models
     chosen = models if engines is None else list(engines)
@@ -124,8 +125,8 @@ def _row(
         return GoldenRow(engine, precision, None, floor_db, None, exact)
     try:
         made = engine_apart(engine, f"{__name__}:{streamed.__name__}", str(artifact.directory), engine, precision)
-    except Failure as failure:
-        return GoldenRow(engine, precision, None, floor_db, False, exact, failure.what)
+    except Died as death:  # the wheel is at fault; what is wrong with the model itself fails
+        return GoldenRow(engine, precision, None, floor_db, False, exact, death.what)
     wanted = golden[f"enhanced_{precision}"]
     enhanced = np.frombuffer(made, np.float32).reshape(wanted.shape)
     reached_db = snr_db(wanted, enhanced)

@@ -90,7 +90,7 @@ def test_it_is_trained_under_8_bit_rounding_and_built(weights: Path, tmp_path: P
     assert trained.load(path).config == SMALL
     built = stages.build(toy("rpizero2w", tmp_path / "small", inputs=Inputs(checkpoint=path)), silent)
     assert all(row.ok for row in check_golden(open_artifact(built.folder)))
-    assert built.report["budget"]["published"]["n_learned"] == 12_009
+    assert built.report.budget.published.n_learned == 12_009
 
 
 def test_it_goes_on_from_its_own_weights(weights: Path, tmp_path: Path) -> None:
