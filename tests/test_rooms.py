@@ -140,6 +140,11 @@ def test_a_room_imports_only_those_before_it(package: str) -> None:
     assert back == []
 
 
+def test_every_module_is_in_a_room() -> None:
+    for package in ROOMS:
+        assert all(floor(package, module) for module in files() if module.startswith(f"{package}."))
+
+
 def test_no_files_import_each_other_in_a_circle() -> None:
     graph = {module: {name for name in ours(module) if name not in FACES.get(module, ())} for module in files()}
     try:
