@@ -52,7 +52,6 @@ import difflib
 import math
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -61,11 +60,6 @@ from typing import Any
 import msgspec
 
 from edge_runtime.errors import Failure
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = [
     "ENGINES", "EXTRAS", "Alsa", "Board", "Budget", "Cpu", "Os",
@@ -83,6 +77,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 }
 
 _SUFFIX = ".toml"
+_REMEDY = "python -m pydoc boards lists the fields"
 
 
 class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -199,8 +194,7 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     def _check_engine(self) -> None:
         engine = self.preferred_engine
-        known = ", ".join(ENGINES)
-        _require(engine in ENGINES, f"unknown preferred_engine {engine!r}, the engines are: {known}")
+        _require(engine in ENGINES, f"unknown preferred_engine {engine!r}, the engines are: {', '.join(ENGINES)}")
         _require(bool(self.os) or engine == "native", "without an os, preferred_engine must be 'native'")
         for system in self.os:
             missing = f"os {system.release} has no extra for preferred_engine {engine!r}"
@@ -239,9 +233,7 @@ def load_file(path: str | os.PathLike[str]) -> Board:
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise Failure(
-            "not a board: the file is not UTF-8 text", where=path, remedy="python -m pydoc boards lists the fields"
-        ) from error
+        raise Failure("not a board: the file is not UTF-8 text", where=path, remedy=_REMEDY) from error
     except OSError as error:
         remedy = f"the boards of this package are: {', '.join(names())}"
         raise Failure(f"cannot read this board: {error.strerror}", where=path, remedy=remedy) from error
@@ -304,18 +296,15 @@ def _binary(n_bytes: int) -> str:
 
 def _parse(name: str, text: str, where: object) -> Board:
     try:
-        fields = tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, and int() for a number of thousands of digits
-        raise Failure(
-            f"not valid TOML: {error}", where=where, remedy="python -m pydoc boards lists the fields"
-        ) from error
-    remedy = "python -m pydoc boards lists the fields"
+        fields = msgspec.toml.decode(text)
+    except (msgspec.DecodeError, ValueError) as error:  # the latter for a number of thousands of digits
+        raise Failure(f"not valid TOML: {error}", where=where, remedy=_REMEDY) from error
     if "name" in fields:
-        raise Failure("name: a board is named by its file, remove this field", where=where, remedy=remedy)
+        raise Failure("name: a board is named by its file, remove this field", where=where, remedy=_REMEDY)
     try:
         return msgspec.convert({**fields, "name": name}, Board)
     except msgspec.ValidationError as error:
-        raise Failure(_field_first(str(error)), where=where, remedy=remedy) from error
+        raise Failure(_field_first(str(error)), where=where, remedy=_REMEDY) from error
 
 
 def _field_first(message: str) -> str:

@@ -4,6 +4,28 @@ artifact = open_artifact("build/rpi4")
 denoiser = Denoiser.open(artifact)             # mono, 16 kHz, float32
 clean = denoiser.feed(noisy)                   # any number of samples
 tail = denoiser.flush()
+
+Rooms in the order of imports, a folder or a file each: each imports only those above it.
+
+    errors        one line: what, where, remedy
+    quiet         who speaks while work goes on
+    hashing       SHA-256
+    whole_file    files that are there whole
+    whole_folder  folders that are there whole
+    command       what every command line does alike
+    machine       which machine this is, and what holds it back
+    stft          samples <-> spectra
+    manifest      the artifact folder and its index
+    native        the C engine
+    engines       one frame in, one frame out: which there are, which to take
+    denoiser      samples in, samples out
+    bench         how long a hop takes here
+    files         sound files and pipes, any rate, any channels
+    alsa          libasound by ctypes
+    live          from one device to another, for days
+    doctor        what this machine lacks; its devices; its round trip
+    install       edits to the system that can be taken back; a bundle taken in
+    cli           what is typed
 """
 
 from __future__ import annotations

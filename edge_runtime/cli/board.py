@@ -55,11 +55,10 @@ def _doctor(args: argparse.Namespace) -> int:
 def _checks(host: Host, args: argparse.Namespace) -> Iterator[tuple[str, Check]]:
     """Every check in the order of the report; one that imports much is imported when it is reached."""
     from edge_runtime.alsa.device import CAPTURE, PLAYBACK
-    from edge_runtime.doctor import machine, rights, sound
-    from edge_runtime.doctor import model as models
+    from edge_runtime.doctor import machine, model, rights, sound
 
     yield "processor", lambda: machine.processor(host)
-    yield "kernels", models.kernels
+    yield "kernels", model.kernels
     yield "governor", lambda: machine.governor(host)
     yield "temperature", lambda: machine.temperature(host)
     yield "throttling", lambda: machine.throttling(host)
@@ -76,9 +75,9 @@ def _checks(host: Host, args: argparse.Namespace) -> Iterator[tuple[str, Check]]
         yield "capture", lambda: [sound.device(args.capture, CAPTURE)]
     if args.playback is not None:
         yield "playback", lambda: [sound.device(args.playback, PLAYBACK)]
-    yield "engines", models.engines
+    yield "engines", model.engines
     if args.model is not None:
-        yield "model", lambda: models.model(args.model)
+        yield "model", lambda: model.model(args.model)
 
 
 def _latency_arguments(parser: argparse.ArgumentParser) -> None:

@@ -47,9 +47,9 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 
 
 def _install(args: argparse.Namespace) -> int:
-    """Failure: see `installer.plan_install` and `installer.install`; nothing is half-written."""
-    from edge_runtime.install import edits as installer
+    """Failure: see `edits.plan_install` and `edits.install`; nothing is half-written."""
     from edge_runtime.install import service, virtual_mic
+    from edge_runtime.install.edits import install, load_receipt, plan_install
     from edge_runtime.manifest import open_artifact
 
     for option, what in _ONLY_FOR.items():
@@ -62,26 +62,26 @@ def _install(args: argparse.Namespace) -> int:
         changes = virtual_mic.changes(root, artifact, args.source, args.alsa_source or "default")
     else:
         changes = service.changes(root, args.model, args.capture or "default", args.playback or "default")
-    old = installer.load_receipt(receipt_path)
-    edits, made = installer.plan_install(changes, old, force=args.force)
+    old = load_receipt(receipt_path)
+    edits, made = plan_install(changes, old, force=args.force)
     next_step = virtual_mic.NEXT_STEP if args.virtual_mic else service.NEXT_STEP
     if _agreed(args, edits, next_step):
-        installer.install(edits, made, old, receipt_path)
+        install(edits, made, old, receipt_path)
     return DONE
 
 
 def _uninstall(args: argparse.Namespace) -> int:
     """Failure: nothing is installed, or something was changed since."""
-    from edge_runtime.install import edits as installer
+    from edge_runtime.install.edits import load_receipt, plan_uninstall, uninstall
 
     _, receipt_path = _places(args)
-    receipt = installer.load_receipt(receipt_path)
+    receipt = load_receipt(receipt_path)
     if receipt is None:
         raise Failure("nothing is installed here", where=receipt_path.parent)
-    edits = installer.plan_uninstall(receipt, force=args.force)
+    edits = plan_uninstall(receipt, force=args.force)
     next_step = "`systemctl --user restart pipewire`" if args.virtual_mic else "`systemctl daemon-reload`"
     if _agreed(args, edits, next_step):
-        installer.uninstall(edits, receipt, receipt_path)
+        uninstall(edits, receipt, receipt_path)
     return DONE
 
 

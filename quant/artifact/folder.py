@@ -51,7 +51,7 @@ def replaceable(out: Path, force: bool) -> set[str]:
     return names
 
 
-def folder(out: Path, force: bool) -> AbstractContextManager[Path]:
+def whole_artifact(out: Path, force: bool) -> AbstractContextManager[Path]:
     """A folder that takes the place of `out` when the block ends well; files there that no manifest lists stay."""
     return whole_folder(out, partial(replaceable, force=force))
 

@@ -11,7 +11,6 @@ The instructions of a hop (256 samples, both Fourier transforms) of the publishe
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
@@ -25,11 +24,6 @@ from edge_runtime.bench import BenchPart
 from edge_runtime.errors import Failure
 from quant.artifact import typed_json
 from quant.audit.findings import EstimatePart, FrameTime
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 HOP_MS: Final = 16.0
 PUBLISHED_MACS: Final = 32_998_378  # of the network that was counted, as papers count them
@@ -144,7 +138,7 @@ def _measured(bench: BenchPart, limit_ms: float) -> FrameTime:
 @cache
 def _cores() -> dict[str, Any]:
     text = (resources.files(__package__) / "frame_time.toml").read_text(encoding="utf-8")
-    return dict(tomllib.loads(text)["cores"])
+    return dict(msgspec.toml.decode(text)["cores"])
 
 
 @cache

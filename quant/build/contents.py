@@ -14,7 +14,8 @@ from boards import Board
 from edge_runtime.manifest import Checkpoint, FileEntry, Manifest, ModelEntry
 from edge_runtime.quiet import Progress
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array
-from quant.artifact import folder, sbom
+from quant.artifact import sbom
+from quant.artifact.folder import index
 from quant.artifact.stable_bytes import file_entry, json_bytes, npz_bytes
 from quant.build.models import Models
 from quant.emit.emitted import Emitted
@@ -70,7 +71,7 @@ def files(made: Made, report: dict[str, Any], *, html: bool, progress: Progress)
     else:
         more = {card.FILE: card.render(manifest, report).encode()}
     whole = {**manifest.files, **entries(more)}
-    return {**listed, **more, **folder.index(replace(manifest, files=dict(sorted(whole.items()))))}
+    return {**listed, **more, **index(replace(manifest, files=dict(sorted(whole.items()))))}
 
 
 def entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:

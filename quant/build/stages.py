@@ -12,7 +12,7 @@ from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress
 from edge_runtime.stft import Float32Array
-from quant.artifact import folder
+from quant.artifact.folder import whole_artifact
 from quant.build import contents
 from quant.build.contents import Made
 from quant.build.models import emit_all, golden_vectors
@@ -53,7 +53,7 @@ def build(settings: Settings, progress: Progress) -> Built:
     board, ranges = boards.load(settings.target), named_ranges(inputs)
     if settings.search is not None:
         validation.require_metrics()
-    with folder.folder(settings.folder, outputs.force) as part:
+    with whole_artifact(settings.folder, outputs.force) as part:
         source = read(settings.start, progress)
         limits.require(source.graph)
         heard = hear(settings, source, progress)

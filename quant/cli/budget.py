@@ -46,12 +46,12 @@ def _count(args: argparse.Namespace, limits: dict[str, float]) -> int:
     from msgspec import to_builtins
 
     from quant.audit import budget, budget_table, frame_time
-    from quant.network import sizes as variant
+    from quant.network import sizes
 
-    config = variant.parse(args.sizes) if args.sizes else None
+    config = sizes.parse(args.sizes) if args.sizes else None
     counted = gates.gated(budget.for_target(args.target, args.checkpoint, args.recipe, config), limits)
     times = _frame_times(args, counted)
-    name = args.target or (variant.describe(config) if config else str(args.checkpoint or variant.DEFAULT))
+    name = args.target or (sizes.describe(config) if config else str(args.checkpoint or sizes.DEFAULT))
     if args.json:
         print_json({**to_builtins(counted), "frame_time": times})
     elif args.format:

@@ -110,16 +110,16 @@ def _view_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _view(args: argparse.Namespace) -> int:
     from edge_runtime.manifest import open_artifact
-    from quant.cli import viewer as view
+    from quant.cli.viewer import LOCALHOST, choose
 
     artifact = open_artifact(args.directory)
     entry = artifact.model(args.engine, args.precision)
     artifact.check(entry.file)
-    viewer = view.choose(args.viewer)
+    viewer = choose(args.viewer)
     path = artifact.path(entry.file)
     if args.json:
-        print_json({"file": str(path), "viewer": viewer.package, "url": f"http://{view.LOCALHOST}:{args.port}"})
-    say(f"{path} at http://{view.LOCALHOST}:{args.port}; Ctrl-C ends it")
+        print_json({"file": str(path), "viewer": viewer.package, "url": f"http://{LOCALHOST}:{args.port}"})
+    say(f"{path} at http://{LOCALHOST}:{args.port}; Ctrl-C ends it")
     viewer.show(path, args.port, not args.no_browser)
     return command.DONE
 

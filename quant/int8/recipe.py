@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
@@ -13,11 +12,6 @@ import msgspec
 
 from edge_runtime.errors import Failure
 from quant.network.graph import Graph, Node
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 # mixed: a GRU whose matrix products are int8 and whose gates and state stay float
 Precision = Literal["int8", "mixed", "float"]
@@ -70,9 +64,9 @@ def load(name: str) -> Recipe:
     if not (source.is_file() and (name.endswith(".toml") or name in names())):
         raise Failure(f"unknown recipe {name!r}", remedy=f"choose one of: {', '.join(names())}, or name a .toml file")
     try:
-        data = tomllib.loads(source.read_text("utf-8"))
+        data = msgspec.toml.decode(source.read_bytes())
         recipe = msgspec.convert({**data, "name": Path(name).stem}, Recipe)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise Failure(f"not a recipe: {error}", where=name, remedy="see quant/int8/recipes/static.toml") from None
     if bad := sorted({k for rule in recipe.rules for k in rule.kinds} - QUANTIZABLE):
         raise Failure(f"kind {bad[0]!r} cannot be int8", where=name, remedy=f"use {', '.join(sorted(QUANTIZABLE))}")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import Artifact, Manifest
-from quant.artifact import folder
+from quant.artifact.folder import renew
 from quant.inputs import assets, trained
 
 FILE: Final = "README.md"
@@ -112,7 +112,7 @@ def render(manifest: Manifest, report: Mapping[str, Any], rows: Sequence[Row] = 
 
 def write(opened: Artifact, text: str) -> None:
     """Replace the card of an artifact, and make its manifest agree. Failure: it is signed, or was changed meanwhile."""
-    folder.renew(opened, {FILE: text.encode()})
+    renew(opened, {FILE: text.encode()})
 
 
 def read_report(opened: Artifact) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import boards
 from boards import Board
 from edge_runtime.engines.golden import load_golden
 from edge_runtime.manifest import open_artifact
-from quant.artifact import folder
+from quant.artifact.folder import renew
 from quant.artifact.stable_bytes import json_bytes
 from quant.audit import frame_time
 from quant.report import measured, regressions, schema, verdict
@@ -88,5 +88,5 @@ def remake(directory: Path, taken: Taken) -> dict[str, Any]:
         found["history"] = regressions.compare(older, found, taken.against.resolve().name)
     clips = [golden_clip(load_golden(opened), GOLDEN_SOURCE), *(user_clip(opened, text) for text in taken.clips)]
     whole = complete(found, board, clips)
-    folder.renew(opened, pages(whole, board, clips))
+    renew(opened, pages(whole, board, clips))
     return whole

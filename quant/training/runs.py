@@ -21,13 +21,12 @@ from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 from quant.inputs import assets, checkpoint, trained
 from quant.inputs.source import open_sounds
 from quant.int8 import recipe
-from quant.network import passes
-from quant.network import sizes as variant
+from quant.network import passes, sizes
 from quant.network.erb import merging_matrix
 from quant.network.float_model import FloatModel
 from quant.network.gtcrn import Config, gtcrn, param_shapes
 from quant.ptq import quantize
-from quant.training import trainer as training
+from quant.training import trainer
 from quant.training.curves import draw
 from quant.training.data import Sounds
 from quant.training.prepared import FIXED_WEIGHTS, Prepared
@@ -67,7 +66,7 @@ def qat(job: Job, progress: Progress) -> Path:
     source = checkpoint.load(job.checkpoint or assets.weights(progress=progress))
     graph = passes.streaming_graph(gtcrn(source.params, source.config))
     recipe.assign(chosen, graph)
-    with training.process(job.settings.device) as (me, device):
+    with trainer.process(job.settings.device) as (me, device):
         sounds = _start(job, me, progress)
         if me.leads:
             progress("calibrating the start")
@@ -87,7 +86,7 @@ def qat(job: Job, progress: Progress) -> Path:
                 slopes=trained.slopes_of(converted.graph),
                 training=_provenance(job, sounds, history),
                 attribution=job.attribution,
-                variant=variant.to_dict(source.config) if source.config != Config() else None,
+                variant=sizes.to_dict(source.config) if source.config != Config() else None,
             )
             trained.save(path, converted.graph, header, _excerpt(held_out))
             draw(history, job.out / CURVES_FILE, f"{source.name}, recipe {chosen.name}")
@@ -101,7 +100,7 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
         raise Failure("other sizes need other weights", remedy="give --from-scratch with --set")
     config = source.config if source else job.config or Config()
     graph = gtcrn(source.params if source else initial_params(job.settings.seed, config), config)
-    with training.process(job.settings.device) as (me, device):
+    with trainer.process(job.settings.device) as (me, device):
         sounds = _start(job, me, progress)
         model = FloatModel(graph)
         model.learns_statistics = from_scratch
@@ -110,8 +109,8 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
         path = job.out / MODEL_FILE
         if me.leads:
             weights = {name: torch.tensor(values) for name, values in model.params().items()}
-            sizes = {checkpoint.VARIANT_KEY: variant.to_dict(config)} if config != Config() else {}
-            training.save({"model": weights, "training": _provenance(job, sounds, history), **sizes}, path)
+            other_sizes = {checkpoint.VARIANT_KEY: sizes.to_dict(config)} if config != Config() else {}
+            trainer.save({"model": weights, "training": _provenance(job, sounds, history), **other_sizes}, path)
             draw(history, job.out / CURVES_FILE, source.name if source else "from scratch")
     return path
 
@@ -169,10 +168,10 @@ def _run(
     device: torch.device,
     progress: Progress,
 ) -> History:
-    trainer = Trainer(model, teacher, sounds, job.settings, job.out, me, device)
-    if job.resume and trainer.resume() and me.leads:
-        progress(f"going on from step {trainer.step}")
-    return trainer.run(progress, keeps_last=job.keeps_last)
+    run = Trainer(model, teacher, sounds, job.settings, job.out, me, device)
+    if job.resume and run.resume() and me.leads:
+        progress(f"going on from step {run.step}")
+    return run.run(progress, keeps_last=job.keeps_last)
 
 
 def _excerpt(held_out: Sounds) -> Float32Array:
@@ -190,7 +189,7 @@ def _excerpt(held_out: Sounds) -> Float32Array:
 def _provenance(job: Job, sounds: Sounds, history: History) -> dict[str, Any]:
     """How the result came about, as JSON types."""
     return {
-        "settings": training.fixed(job.settings),
+        "settings": trainer.fixed(job.settings),
         "keeps_last": job.keeps_last,
         "blend": job.blend,
         "mix": msgspec.to_builtins(job.mix),

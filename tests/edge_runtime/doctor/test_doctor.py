@@ -14,8 +14,7 @@ from toy_artifact import toy
 from edge_runtime.alsa import device, library
 from edge_runtime.alsa.device import Capabilities
 from edge_runtime.cli import main
-from edge_runtime.doctor import checks as doctor
-from edge_runtime.doctor import machine, model, rights, sound
+from edge_runtime.doctor import checks, machine, model, rights, sound
 from edge_runtime.doctor.checks import Row
 from edge_runtime.doctor.host import Host
 from edge_runtime.engines import ENGINES
@@ -123,7 +122,7 @@ FUNCTIONS = {
     "sound card": rights.sound_card,
     "sound server": rights.sound_server,
     "disk": lambda host: machine.disk(host, host.root),
-    "clock": lambda host: machine.clock(host, Path(doctor.__file__)),
+    "clock": lambda host: machine.clock(host, Path(checks.__file__)),
 }
 
 
@@ -140,7 +139,7 @@ def test_a_machine_is_judged(tmp_path: Path, check, files, changed, status, foun
 def test_libasound_that_is_not_there_is_named_with_its_package(monkeypatch) -> None:
     monkeypatch.setattr(library, "LIBRARY", "libnothing-of-that-name.so.2")
     monkeypatch.setattr(library, "load_library", library.load_library.__wrapped__)
-    (row,) = doctor.examine([("libasound", sound.libasound)])
+    (row,) = checks.examine([("libasound", sound.libasound)])
     assert row.status == "fail"
     assert "apt install libasound2" in row.remedy
 
@@ -208,18 +207,18 @@ def test_a_broken_check_and_a_failure_leave_the_others_running() -> None:
     def breaks() -> list[Row]:
         raise ZeroDivisionError("x")
 
-    rows = list(doctor.examine([("a", refuses), ("b", breaks), ("c", lambda: [doctor.ok("c", "fine")])]))
+    rows = list(checks.examine([("a", refuses), ("b", breaks), ("c", lambda: [checks.ok("c", "fine")])]))
     assert [row.status for row in rows] == ["fail", "warn", "ok"]
     assert (rows[0].found, rows[0].remedy) == ("it is gone", "plug it in")
     assert "ZeroDivisionError" in rows[1].found
 
 
 def test_the_report_has_a_line_a_row_and_the_worst_status() -> None:
-    rows = [doctor.ok("a", "1"), doctor.warn("bb", "2", "do"), doctor.ok("c", "3")]
-    assert doctor.report(rows)["status"] == "warn"
-    assert [" ".join(doctor.line(row).split()) for row in rows] == ["ok a 1", "warn bb 2; do", "ok c 3"]
-    assert len({doctor.line(row).index(row.found) for row in rows}) == 1
-    assert doctor.total(rows) == "2 ok, 1 warn, 0 fail"
+    rows = [checks.ok("a", "1"), checks.warn("bb", "2", "do"), checks.ok("c", "3")]
+    assert checks.report(rows)["status"] == "warn"
+    assert [" ".join(checks.line(row).split()) for row in rows] == ["ok a 1", "warn bb 2; do", "ok c 3"]
+    assert len({checks.line(row).index(row.found) for row in rows}) == 1
+    assert checks.total(rows) == "2 ok, 1 warn, 0 fail"
 
 
 def test_the_command_exits_1_when_a_check_fails_and_prints_json(tmp_path: Path, capsys) -> None:

@@ -17,9 +17,8 @@ from toy_artifact import NOW, PAST, toy
 
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.errors import Failure
-from edge_runtime.files import denoise_file as audio
 from edge_runtime.files.any_rate import AnyRateDenoiser
-from edge_runtime.files.denoise_file import denoise_file
+from edge_runtime.files.denoise_file import FileSummary, denoise_file
 from edge_runtime.files.sound_file import CONTAINERS, create, kept_subtype, write_block
 
 RATES_HZ = (8000, 11025, 16000, 22050, 44100, 48000, 96000)
@@ -36,7 +35,7 @@ def make(path: Path, samples: np.ndarray, rate_hz: int = 16000, subtype: str | N
     return path
 
 
-def run(source: Path, target: Path, **options) -> audio.FileSummary:
+def run(source: Path, target: Path, **options) -> FileSummary:
     return denoise_file(source, target, toy(), **{"engine": "tflite", "precision": "fp32", **options})
 
 
@@ -296,7 +295,7 @@ def test_a_failure_midway_leaves_the_folder_as_it_was(tmp_path, monkeypatch, err
     if existing:
         (tmp_path / "out.wav").write_bytes(existing)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(audio, "write_block", break_after_a_while)
+    monkeypatch.setattr("edge_runtime.files.denoise_file.write_block", break_after_a_while)
     with pytest.raises(type(error) if isinstance(error, BaseException) else error):
         run(source, tmp_path / "out.wav", force=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

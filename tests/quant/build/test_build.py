@@ -17,7 +17,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, SEALS, open_artifact
 from edge_runtime.quiet import silent
 from quant import cli
-from quant.artifact import folder as artifact
+from quant.artifact.folder import replaceable, whole_artifact
 from quant.artifact.stable_bytes import json_bytes
 from quant.build import stages
 from quant.build.stages import Built
@@ -152,10 +152,10 @@ def test_only_an_artifact_is_ever_replaced_and_only_by_force(tmp_path: Path) -> 
     ]
     for out, force, expected in rows:
         if isinstance(expected, set):
-            assert artifact.replaceable(out, force) == expected
+            assert replaceable(out, force) == expected
         else:
             with pytest.raises(Failure, match=expected):
-                artifact.replaceable(out, force)
+                replaceable(out, force)
 
 
 def test_a_refused_build_does_no_work(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_refused_build_does_no_work(tmp_path: Path) -> None:
 def test_force_replaces_the_artifact_and_keeps_the_users_files(tmp_path: Path) -> None:
     out = hold_artifact(tmp_path / "out", "old.onnx")
     (out / "notes.txt").write_text("mine")
-    with artifact.folder(out, force=True) as part:
+    with whole_artifact(out, force=True) as part:
         (part / "new.onnx").write_text("new")
         assert (out / "old.onnx").exists(), "the old one stays until the new one is whole"
     assert sorted(path.name for path in out.iterdir()) == ["new.onnx", "notes.txt"]
@@ -178,7 +178,7 @@ def test_force_replaces_the_artifact_and_keeps_the_users_files(tmp_path: Path) -
 
 def test_of_two_builds_into_one_folder_the_second_is_told(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with artifact.folder(out, force=False) as part:
+    with whole_artifact(out, force=False) as part:
         (part / "model.onnx").write_text("first")
         with pytest.raises(Failure, match="is being written by another run"):
             stages.build(toy("rpi4", out), silent)

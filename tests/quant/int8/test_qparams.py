@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_runtime.stft import Float32Array
-from quant.int8 import fake_quantize as fake
+from quant.int8.fake_quantize import fake_quantize as in_torch
+from quant.int8.fake_quantize import fake_quantize_weight
 from quant.int8.qparams import (
     SIGMOID,
     UNIT,
@@ -54,7 +55,7 @@ def test_fake_quantize_is_dequantize_of_quantize(values: Float32Array, q: QParam
 @given(values_of(2.0**18), grids)
 @LAWS
 def test_torch_rounds_as_numpy_does(values: Float32Array, q: QParams) -> None:
-    found = fake.fake_quantize(torch.from_numpy(values), q).numpy()
+    found = in_torch(torch.from_numpy(values), q).numpy()
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, fake_quantize(values, q))
 
@@ -67,7 +68,7 @@ def test_torch_rounds_every_tie_as_numpy_does(q: QParams) -> None:
     values = np.concatenate(
         [halves, np.nextafter(halves, np.float32(np.inf)), np.nextafter(halves, np.float32(-np.inf))]
     )
-    np.testing.assert_array_equal(fake.fake_quantize(torch.from_numpy(values), q).numpy(), fake_quantize(values, q))
+    np.testing.assert_array_equal(in_torch(torch.from_numpy(values), q).numpy(), fake_quantize(values, q))
 
 
 @given(grids)
@@ -194,7 +195,7 @@ def test_weights_lose_at_most_half_a_step(weight: Float32Array) -> None:
 @LAWS
 def test_torch_rounds_weights_as_numpy_does(weight: Float32Array) -> None:
     scale = choose_weight_scales(weight)
-    found = fake.fake_quantize_weight(torch.from_numpy(weight), torch.from_numpy(scale)).numpy()
+    found = fake_quantize_weight(torch.from_numpy(weight), torch.from_numpy(scale)).numpy()
     np.testing.assert_array_equal(found, dequantize_weight(quantize_weight(weight, scale), scale))
 
 

@@ -15,8 +15,7 @@ from edge_runtime.manifest import DIGEST_FILE, Checkpoint, FileEntry, digest_lin
 from quant.artifact import sbom, signing
 from quant.artifact.folder import write_manifest
 from quant.artifact.stable_bytes import file_entry, json_bytes
-from quant.cli import main
-from quant.cli import viewer as view
+from quant.cli import main, viewer
 from quant.inputs import assets, trained
 from quant.report import card
 
@@ -186,14 +185,14 @@ start = wait = visualize = note
 @pytest.fixture
 def no_viewers(monkeypatch, tmp_path):
     """No viewer is installed but those a test writes into the folder."""
-    real = view.importlib.util.find_spec
+    real = viewer.importlib.util.find_spec
     here = tmp_path / "viewers"
     here.mkdir()
     monkeypatch.syspath_prepend(str(here))
     found = lambda name: real(name) if (here / f"{name}.py").exists() else None  # noqa: E731
-    monkeypatch.setattr(view.importlib.util, "find_spec", found)
-    for viewer in view.VIEWERS.values():
-        monkeypatch.delitem(sys.modules, viewer.module, raising=False)
+    monkeypatch.setattr(viewer.importlib.util, "find_spec", found)
+    for each in viewer.VIEWERS.values():
+        monkeypatch.delitem(sys.modules, each.module, raising=False)
     return here
 
 
@@ -202,7 +201,7 @@ def test_without_a_viewer_the_remedy_is_named(no_viewers, capfd):
     line = capfd.readouterr().err.splitlines()[-1]
     assert "no viewer is installed; `pip install netron` or `pip install ai-edge-model-explorer`" in line
     with pytest.raises(Failure, match="netron is not installed; `pip install netron`"):
-        view.choose("netron")
+        viewer.choose("netron")
 
 
 CALLS = [

@@ -23,8 +23,8 @@ from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, digest_line, open_artifact
 from edge_runtime.quiet import silent
 from quant import cli
-from quant.artifact import folder as artifact_folder
 from quant.artifact import signing
+from quant.artifact.folder import renew
 from quant.build import stages
 from quant.report import measured, page, regressions, remake, schema, verdict
 
@@ -177,7 +177,7 @@ def test_what_another_run_changed_meanwhile_is_kept(mine: Path) -> None:
     remake.remake(mine, remake.Taken([written(mine.parent / "bench.json", bench_row(engine="native"))]))
     before = {path.name: path.read_bytes() for path in mine.iterdir()}
     with pytest.raises(Failure, match="was changed by another run meanwhile, and is kept"):
-        artifact_folder.renew(opened, {"report.json": b"{}"})
+        renew(opened, {"report.json": b"{}"})
     assert {path.name: path.read_bytes() for path in mine.iterdir()} == before
 
 

@@ -26,8 +26,7 @@ from quant.int8 import recipe
 from quant.int8.recipe import QUANTIZABLE, RECURRENT, Recipe, Rule, assign
 from quant.network.graph import Graph
 from quant.ptq.quantize import CalibrationSet, quantize
-from quant.search import climb as search
-from quant.search import tails, validation
+from quant.search import climb, tails, validation
 from quant.search.climb import Found
 from quant.search.groups import Group, groups, recipe_of
 from quant.search.journal import Journal, key_of
@@ -119,7 +118,7 @@ class Simulated:
 
     def __init__(self, graph: Graph, losses: Mapping[str, float], rest: float = 0.0) -> None:
         self.graph, self.losses, self.rest, self.why = graph, losses, rest, dict[str, str]()
-        self.progress, self.n_again, self.n_trials = silent, search.N_AGAIN, 0
+        self.progress, self.n_again, self.n_trials = silent, climb.N_AGAIN, 0
 
     def loss(self, levels: Mapping[Group, int]) -> float:
         return self.rest + sum(
@@ -151,14 +150,14 @@ PATHS: dict[str, tuple[dict[str, float], float, list[str]]] = {
 }
 
 
-def climb(bench: Simulated, max_pesq_drop: float) -> Found:
-    return search._climb(bench, max_pesq_drop)
+def climbed(bench: Simulated, max_pesq_drop: float) -> Found:
+    return climb._climb(bench, max_pesq_drop)
 
 
 @pytest.mark.parametrize("name", PATHS)
 def test_the_path(name: str, graph: Graph) -> None:
     losses, max_pesq_drop, raised = PATHS[name]
-    found = climb(Simulated(graph, losses), max_pesq_drop)
+    found = climbed(Simulated(graph, losses), max_pesq_drop)
     assert [step.group for step in found.steps] == ["", *raised]
     shares = [step.int8_share for step in found.steps]
     assert shares == sorted(shares, reverse=True)
@@ -167,21 +166,21 @@ def test_the_path(name: str, graph: Graph) -> None:
 
 
 def test_macs_that_leave_int8_add_up(graph: Graph) -> None:
-    found = climb(Simulated(graph, {FIRST: 0.5, GRU: 0.4, SUM: 0.2}), 0.0)
-    n_macs = sum(search.count(graph)[i].macs_frame for i in range(len(graph.nodes)))
+    found = climbed(Simulated(graph, {FIRST: 0.5, GRU: 0.4, SUM: 0.2}), 0.0)
+    n_macs = sum(climb.count(graph)[i].macs_frame for i in range(len(graph.nodes)))
     left = sum(step.macs for step in found.steps[1:])
     assert found.steps[0].int8_share - found.steps[-1].int8_share == pytest.approx(left / n_macs)
 
 
 def test_a_budget_that_cannot_be_met_is_one_line_with_what_was_reached(graph: Graph) -> None:
     with pytest.raises(Failure, match=r"no recipe loses at most 0\.01 PESQ: .* 0\.0300 may be lost; give") as failed:
-        climb(Simulated(graph, {FIRST: 0.5}, rest=0.03), 0.01)
+        climbed(Simulated(graph, {FIRST: 0.5}, rest=0.03), 0.01)
     assert "\n" not in str(failed.value)
 
 
 def test_luck_does_not_end_the_search() -> None:
     lucky = Score(("d_pesq", "snr_db"), ((0.5, 0.0), (-0.45, 0.0)) * 36)
-    step = search.Step("", "int8", 0, 1.0, lucky)
+    step = climb.Step("", "int8", 0, 1.0, lucky)
     assert lucky.mean("d_pesq") > 0
     assert step.lost > 0.05
 
