@@ -93,7 +93,7 @@ class Corpus:
             unfit = {**unfit, **_each(rest, self.read, doing, progress, time.monotonic())[1]}
         if len(unfit) == 1:
             return next(iter(unfit.values()))
-        named = [f"{name} ({failure.what})" for name, failure in sorted(unfit.items())]
+        named = [f"{name} ({failure.reason})" for name, failure in sorted(unfit.items())]
         more = f", and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
         what = f"{len(named)} recordings cannot be used: {', '.join(named[:MOST_NAMED])}{more}"
         return Failure(what, where=self.folder, remedy="remove or repair them")

@@ -16,16 +16,16 @@ def counted(n: int, noun: str) -> str:
 
 
 class Failure(Exception):
-    """A failure the user can act on; `what` alone, for lines that name several.
+    """A failure the user can act on. Its parts, for lines that name several: `reason`, `what` with the place, `remedy`.
 
     >>> str(Failure("unknown board 'rpi9'", remedy="choose one of: rpi3, rpi4"))
     "unknown board 'rpi9'; choose one of: rpi3, rpi4"
     """
 
     def __init__(self, what: str, *, where: object = None, remedy: str | None = None) -> None:
-        self.what = " ".join(what.split())
+        self.reason = " ".join(what.split())
         place = f"{where}: " if where is not None else ""
         advice = f"; {remedy}" if remedy else ""
         super().__init__(" ".join(f"{place}{what}{advice}".split()))
-        self.what = " ".join(f"{place}{what}".split())  # and where: all but the remedy
+        self.what = " ".join(f"{place}{what}".split())
         self.remedy = " ".join((remedy or "").split())
