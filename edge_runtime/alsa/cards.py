@@ -17,6 +17,7 @@ _CARD: Final = re.compile(r"^ *(\d+) \[(\S+) *\]:", re.MULTILINE)
 _PCM: Final = re.compile(r"^(\d+)-(\d+):(.*)", re.MULTILINE)
 # hw:1  plughw:1,0  hw:1,0,3  hw:CARD=1,DEV=0  sysdefault:CARD=1: whatever goes before, the card comes first.
 _NUMBERED: Final = re.compile(r"(\w+):(?:CARD=)?(\d+)(?:,(?:DEV=)?(\d+))?(?:,(?:SUBDEV=)?(\d+))?")
+_CONVERTER: Final = re.compile(r"(?:plughw|sysdefault|default|pipewire|pulse)(?::|$)")
 _OF_A_CARD: Final = re.compile(r"(?:plug)?hw(?::|$)|\w+:CARD=")
 
 
@@ -53,6 +54,11 @@ def number_note(option: str, device: str, root: Path = ROOT) -> str | None:
     if name is None:
         return None
     return f"{option} {device}: a card's number changes with what is plugged in; its name stays: {option} {name}"
+
+
+def mixes_channels(device: str) -> bool:
+    """Whether fewer channels than the microphone's are made by mixing them, silent ones too: ALSA's `plug`, servers."""
+    return _CONVERTER.match(device) is not None
 
 
 def is_card(device: str) -> bool:

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 from math import inf
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from edge_runtime import command
 from edge_runtime.cli import options
+from edge_runtime.cli.output import say
 from edge_runtime.command import Command
+from edge_runtime.errors import Failure
+
+if TYPE_CHECKING:
+    from edge_runtime.live.controls import Settings
+    from edge_runtime.live.loop import LivePlan
 
 _FORMATS: Final = ("FLOAT_LE", "S32_LE", "S24_LE", "S24_3LE", "S16_LE")
 
 
 def _live_arguments(parser: argparse.ArgumentParser) -> None:
     options.engine(parser)
-    parser.add_argument("--capture", default="default", metavar="DEV", help="ALSA device; default: default")
-    parser.add_argument("--playback", default="default", metavar="DEV", help="ALSA device; default: default")
+    named = "ALSA device by name, as plughw:CARD=Device (see `edge-denoise devices`); default: default"
+    parser.add_argument("--capture", default="default", metavar="DEV", help=named)
+    parser.add_argument("--playback", default="default", metavar="DEV", help=named)
     parser.add_argument("--rate", type=_whole(4000, 192_000), metavar="HZ", help="of both devices; default: 16000")
     parser.add_argument("--format", choices=_FORMATS, help="of both devices; default: the finest they have")
-    parser.add_argument("--capture-channels", type=_whole(1, 64), metavar="N", help="to open; default: the fewest")
-    parser.add_argument("--channels", default="mix", metavar="C", help="mix, all, or numbers such as 1,3; default: mix")
+    parser.add_argument(
+        "--capture-channels", type=_whole(1, 64), metavar="N", help="to open; default: the fewest, two of a mixer"
+    )
+    chosen = "mix, all, or numbers such as 1,3; default: the mean of one or two, of more the first"
+    parser.add_argument("--channels", default="auto", metavar="C", help=chosen)
     parser.add_argument("--period-ms", type=_number(1, 200), default=16.0, metavar="MS", help="default: 16, one hop")
     parser.add_argument("--periods", type=_whole(2, 32), default=4, metavar="N", help="of a buffer; default: 4")
     parser.add_argument(
@@ -60,52 +72,81 @@ def _add_socket(parser: argparse.ArgumentParser, text: str) -> None:
 
 def _live(args: argparse.Namespace) -> int:
     """Denoise from one device to another until told to stop."""
-    from dataclasses import replace
-
-    from edge_runtime.alsa.pcm import Wish
-    from edge_runtime.live.channels import Channels
-    from edge_runtime.live.controls import Settings
-    from edge_runtime.live.kept_settings import recall, service_file
-    from edge_runtime.live.loop import LivePlan
     from edge_runtime.live.session import denoisers_of, run_live
     from edge_runtime.live.status import Status
     from edge_runtime.live.view import plain_line
     from edge_runtime.manifest import open_artifact
 
-    channels = Channels.parse(args.channels, args.capture_channels)
+    _note_numbers(args)
+    status = Status(_settings(args))
+    last = run_live(
+        _plan(args),
+        denoisers_of(open_artifact(args.model), args.engine, args.precision, args.threads),
+        status,
+        socket_path=_socket_path(args.socket),
+        tee_prefix=args.tee,
+        as_json=args.json,
+        in_real_time=not args.ordinary,
+    )
+    print(json.dumps(last) if args.json else plain_line(last), flush=True)
+    if last["waiting_for"]:
+        _end_unheard(status.stopped_by)
+    return command.DONE
+
+
+def _plan(args: argparse.Namespace) -> LivePlan:
+    from dataclasses import replace
+
+    from edge_runtime.alsa.pcm import Wish
+    from edge_runtime.live.channels import Channels, count_of
+    from edge_runtime.live.loop import LivePlan
+
+    n_opened = args.capture_channels or (count_of(args.capture) if args.channels == "all" else None)
+    channels = Channels.parse(args.channels, n_opened)
     sound = Wish(args.rate, args.format, period_ms=args.period_ms, n_periods=args.periods)
-    plan = LivePlan(
+    return LivePlan(
         capture=args.capture,
         playback=args.playback,
         channels=channels,
-        capture_wish=replace(sound, n_channels=args.capture_channels, n_channels_near=channels.n_least),
+        capture_wish=replace(sound, n_channels=args.capture_channels, n_channels_near=channels.n_near(args.capture)),
         playback_wish=sound,
         margin_ms=args.margin_ms,
         settle_ms=args.settle_ms,
         waits=args.wait,
         seconds=args.seconds,
     )
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """As given, or as a service that was killed had them."""
+    from edge_runtime.live.controls import Settings
+    from edge_runtime.live.kept_settings import recall, service_file
+
     given = {name: getattr(args, name) for name in ("strength", "limit_db", "gate_dbfs")}
     settings = Settings(bypass=args.bypass, **{name: value for name, value in given.items() if value is not None})
-    settings = recall(service_file()) or settings
-    last = run_live(
-        plan,
-        denoisers_of(open_artifact(args.model), args.engine, args.precision, args.threads),
-        Status(settings),
-        socket_path=_socket_path(args.socket),
-        tee_prefix=args.tee,
-        as_json=args.json,
-        in_real_time=not args.ordinary,
-    )
-    print(json.dumps(last) if args.json else plain_line(last))
-    return command.DONE
+    return recall(service_file()) or settings
+
+
+def _note_numbers(args: argparse.Namespace) -> None:
+    """A line for each device that goes by its card's number."""
+    from edge_runtime.alsa.cards import number_note
+
+    for option in ("capture", "playback"):
+        if note := number_note(f"--{option}", getattr(args, option)):
+            say(f"note: {note}")
+
+
+def _end_unheard(number: int) -> NoReturn:
+    """A stream that still waited when it was stopped did not do what it was asked to: it ends as the signal would have
+    ended it. For systemd, which sends SIGTERM, that is a clean stop."""
+    if number == signal.SIGTERM:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    raise KeyboardInterrupt
 
 
 def _socket_path(given: str | None) -> Path | None:
     """As given; else the usual place, or none with a note: sound is worth more than a control nobody may ever use."""
-    import sys
-
-    from edge_runtime.errors import Failure
     from edge_runtime.live.control_socket import default_path
 
     if given is not None:
@@ -113,7 +154,7 @@ def _socket_path(given: str | None) -> Path | None:
     try:
         return default_path()
     except Failure as failure:
-        print(f"edge-denoise: note: `ctl` will not reach this stream: {failure}", file=sys.stderr)
+        say(f"note: `ctl` will not reach this stream: {failure}")
         return None
 
 
@@ -129,8 +170,9 @@ def _ctl(args: argparse.Namespace) -> int:
     from edge_runtime.live.control_socket import ask, default_path
     from edge_runtime.live.view import plain_line
 
+    message = _message(args)
     path = Path(args.socket) if args.socket else default_path()
-    status = ask(path, _message(args))["status"]
+    status = ask(path, message)["status"]
     print(json.dumps(status, indent=2) if args.json else plain_line(status))
     return command.DONE
 
@@ -138,6 +180,7 @@ def _ctl(args: argparse.Namespace) -> int:
 def _message(args: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(args, name) for name in ("strength", "limit_db", "gate_dbfs")}
     given = {name: None if abs(value) == inf else value for name, value in given.items() if value is not None}
+    _check_action(args, given)
     if args.action == "set":
         return {"command": "set", **given}
     if args.action == "bypass":
@@ -169,6 +212,17 @@ def _number(low: float, high: float) -> Any:
 
 def _or_off(parse: Any, off: float) -> Any:
     return lambda text: off if text == "off" else parse(text)
+
+
+def _check_action(args: argparse.Namespace, given: dict[str, Any]) -> None:
+    """Failure: a word or an option that this action would not look at, or none where it needs one."""
+    named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    if args.action == "set" and not given:
+        raise Failure("`ctl set` sets nothing", remedy="give --strength, --limit-db or --gate-dbfs")
+    if args.action != "set" and given:
+        raise Failure(f"{named}: `ctl {args.action}` sets nothing", remedy=f"`ctl set {named} ...`")
+    if args.action != "bypass" and args.value is not None:
+        raise Failure(f"`ctl {args.action}` takes no {args.value!r}", remedy=f"`ctl bypass {args.value}`")
 
 
 LIVE: Final = Command("live", "denoise from one sound device to another", _live_arguments, _live)

@@ -11,6 +11,7 @@ status          what it is doing, in numbers
 margin          the sound that playback keeps in reserve
 chain           everything between capture and playback
 loop            the thread
+float_wav       a file that is whole at every second, beyond 4 GiB too
 tee             both sides into files
 view            the status for the eye
 control_socket  the status and controls for programs

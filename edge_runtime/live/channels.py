@@ -13,7 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime.alsa.pcm import Unfit
+from edge_runtime.alsa.cards import mixes_channels
+from edge_runtime.alsa.device import capabilities
+from edge_runtime.alsa.pcm import CAPTURE, Unfit
 from edge_runtime.errors import Failure
 from edge_runtime.stft import Float32Array
 
@@ -57,10 +59,9 @@ class Channels:
         """Channels that the device must have."""
         return max(self.numbers, default=1)
 
-    @property
-    def n_near(self) -> int:
-        """Channels to ask for: two for a mean, because a device that makes one of two counts a silent one in."""
-        return max(self.numbers, default=2)
+    def n_near(self, device: str) -> int:
+        """Channels to ask for where a number is not prescribed: a device that would mix two into one gives both."""
+        return max(self.n_least, 2) if not self.numbers and mixes_channels(device) else self.n_least
 
     def indices(self, n_channels: int, device: str) -> list[int]:
         """Channel numbers from 0, empty for the mean. Failure: the device has fewer."""
@@ -68,6 +69,16 @@ class Channels:
             what = f"has {n_channels} channel(s), not {self.n_least}"
             raise Unfit(what, where=device, remedy=f"choose from 1 to {n_channels}, or `mix`")
         return [number - 1 for number in self.numbers]
+
+
+def count_of(device: str) -> int | None:
+    """How many channels a capture device has; None: it has several counts, or is not here."""
+    card = device.removeprefix("plug") if device.startswith("plughw") else device  # a converter has any
+    try:
+        fewest, most = capabilities(card, CAPTURE).n_channels_range
+    except Failure:
+        return None
+    return fewest if fewest == most else None
 
 
 class Silence:

@@ -158,6 +158,8 @@ def ask(path: Path, message: dict[str, Any]) -> dict[str, Any]:
             connection.connect(os.fspath(path))
             connection.sendall(_line(message))
             reply = connection.makefile("rb").readline(1 << 20)
+    except PermissionError as error:
+        raise Failure("is another user's", where=path, remedy=f"ask as {_owner(path)}, or as root: sudo") from error
     except OSError as error:
         remedy = "start `edge-denoise live`, or name its --socket"
         raise Failure(f"nobody answers ({error.strerror or error})", where=path, remedy=remedy) from error
@@ -168,6 +170,16 @@ def ask(path: Path, message: dict[str, Any]) -> dict[str, Any]:
     if not answered.get("ok"):
         raise Failure(f"refused: {answered.get('error')}", where=path)
     return answered
+
+
+def _owner(path: Path) -> str:
+    """Whose socket it is, as far as it can be seen."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(path.lstat().st_uid).pw_name
+    except (OSError, KeyError):
+        return "that user"
 
 
 def _converse(client: socket.socket, reply_to: Callable[[bytes], bytes]) -> None:

@@ -66,13 +66,14 @@ class LiveLoop:
         open_pcm: OpenPcm,
         open_denoisers: OpenDenoisers,
         status: Status,
-        tee: Sink | None = None,
+        open_tee: Callable[[], Sink | None] = lambda: None,
         sleep: Callable[[float], None] = time.sleep,
         now_ns: Callable[[], int] = time.perf_counter_ns,
         cpu_ns: Callable[[], int] | None = None,
     ) -> None:
         self._plan, self._open_pcm, self._open_denoisers = plan, open_pcm, open_denoisers
-        self._status, self._tee, self._sleep, self._clocks = status, tee, sleep, (now_ns, cpu_ns)
+        self._status, self._open_tee, self._sleep, self._clocks = status, open_tee, sleep, (now_ns, cpu_ns)
+        self._tee: Sink | None = None
         self._denoisers: Sequence[Denoiser] = ()
         self._drift, self._margin = DriftControl(HOP_S), Margin(plan.margin_ms)
         self._stops = False
@@ -103,6 +104,8 @@ class LiveLoop:
                 continue
             has_run = True
             try:
+                self._tee = self._tee or self._open_tee()
+                self._make_chain()
                 self._stream()
             finally:
                 self._capture.close()
@@ -110,7 +113,7 @@ class LiveLoop:
         self._status.state = STOPPED
 
     def _open(self) -> None:
-        """Devices, and the chain between them; nothing stays open after a Failure."""
+        """Both devices, as they must be; nothing stays open after a Failure."""
         plan = self._plan
         buffer_ms = self._margin.buffer_ms(plan.playback_wish.period_ms)
         with ExitStack() as undo:
@@ -121,14 +124,16 @@ class LiveLoop:
             wish = replace(plan.playback_wish, n_channels_near=plan.channels.n_streams, least_buffer_ms=buffer_ms)
             self._playback = self._open_pcm(plan.playback, PLAYBACK, wish)
             undo.callback(self._playback.close)
-            self._make_chain(plan.channels.n_streams)
+            n_streams, n_channels = plan.channels.n_streams, self._playback.config.n_channels
+            if 1 < n_streams > n_channels:
+                what = f"has {n_channels} channel(s) for {n_streams} streams"
+                remedy = "choose fewer with --channels"
+                raise Unfit(what, where=self._playback.config.device, remedy=remedy)
+            self._margin.fit(self._capture.config, self._playback.config)
             undo.pop_all()
 
-    def _make_chain(self, n_streams: int) -> None:
+    def _make_chain(self) -> None:
         capture, playback, status = self._capture.config, self._playback.config, self._status
-        if 1 < n_streams > playback.n_channels:
-            what = f"has {playback.n_channels} channel(s) for {n_streams} streams"
-            raise Unfit(what, where=playback.device, remedy="choose fewer with --channels")
         chooses = self._plan.channels
         self._chain = Chain(capture, playback, self._denoisers, chooses, status, self._tee, *self._clocks)
         self._in = self._capture.new_block(self._chain.n_most)
@@ -136,7 +141,6 @@ class LiveLoop:
         self._n_out = round(HOP_S * playback.rate_hz)
         self._out = self._playback.new_block(3 * self._n_out)
         self._silence = self._playback.new_block(playback.buffer_pcm_frames)
-        self._margin.fit(capture, playback)
         status.capture, status.playback = str(capture), str(playback)
         status.engine = f"{self._denoisers[0].engine.name} {self._denoisers[0].engine.precision}"
         status.chain_ms = 1000 * (HOP_S + self._chain.delay_s)

@@ -24,9 +24,9 @@ from edge_runtime.live.realtime import (
     set_priority,
     take_rights,
 )
-from edge_runtime.live.status import STARTING, Status
-from edge_runtime.live.systemd import notify, watchdog_s
-from edge_runtime.live.tee import Tee
+from edge_runtime.live.status import STARTING, STOPPED, Status
+from edge_runtime.live.systemd import is_journal, notify, watchdog_s
+from edge_runtime.live.tee import Recording
 from edge_runtime.live.view import View, keyboard, press, pressed
 from edge_runtime.manifest import Artifact
 
@@ -45,34 +45,34 @@ def run_live(
     in_real_time: bool = True,
 ) -> dict[str, Any]:
     """Until the plan's end, a signal or `q`; returns the last status. Failure: it could not begin, or cannot go on."""
-    tee = Tee(tee_prefix, plan.channels.n_streams) if tee_prefix is not None else None
-    loop = LiveLoop(plan, device.open_pcm, open_denoisers, status, tee, cpu_ns=time.process_time_ns)
-    view = View(sys.stdout, as_json=as_json, is_terminal=sys.stdout.isatty() and not as_json)
+    recording = Recording(tee_prefix, plan.channels.n_streams)
+    loop = LiveLoop(plan, device.open_pcm, open_denoisers, status, recording.open, cpu_ns=time.process_time_ns)
     with ExitStack() as stack:
-        if tee is not None:
-            stack.callback(tee.close)
+        stack.callback(recording.close)
         if socket_path is not None:
             stack.enter_context(ControlServer(socket_path, status))
-        stack.enter_context(_signals_stop(loop))
+        stack.enter_context(_signals_stop(loop, status))
         keys = stack.enter_context(keyboard())
         if in_real_time:
             stack.enter_context(no_runaway())
             _say_what_is_missing(take_rights())
         stack.enter_context(_quick_switches())
         stack.enter_context(no_garbage_collection())
-        _watch(loop, status, tee, view, keys, in_real_time)
-    if tee is not None:
-        status.tee = tee.line
+        view = View(sys.stdout, as_json=as_json, is_terminal=sys.stdout.isatty(), is_journal=is_journal(sys.stdout))
+        _watch(loop, status, recording, view, keys, in_real_time)
+    status.tee = recording.line
     return status.snapshot()
 
 
-def _watch(loop: LiveLoop, status: Status, tee: Tee | None, view: View, keys: int | None, in_real_time: bool) -> None:
+def _watch(
+    loop: LiveLoop, status: Status, recording: Recording, view: View, keys: int | None, in_real_time: bool
+) -> None:
     """Run the loop in its thread, and everything else here."""
     failed: list[Exception] = []
     audio = threading.Thread(target=_run, args=(loop, failed, in_real_time), name="audio", daemon=True)
     audio.start()
     try:
-        _tick(audio, loop, status, tee, view, keys)
+        _tick(audio, loop, status, recording, view, keys)
     finally:
         loop.stop()
         audio.join()
@@ -82,19 +82,18 @@ def _watch(loop: LiveLoop, status: Status, tee: Tee | None, view: View, keys: in
 
 
 def _tick(
-    audio: threading.Thread, loop: LiveLoop, status: Status, tee: Tee | None, view: View, keys: int | None
+    audio: threading.Thread, loop: LiveLoop, status: Status, recording: Recording, view: View, keys: int | None
 ) -> None:
     heart, keeper = Heartbeat(watchdog_s()), Keeper(service_file())
     while audio.is_alive():
         audio.join(_TICK_S)
-        if tee is not None:
-            status.tee = tee.line
+        status.tee = recording.line
         if not all(press(key, status) for key in pressed(keys)):
             loop.stop()
         keeper.keep(status.settings)
         now_s = time.monotonic()
         heart.beat(status, now_s)
-        if status.state != STARTING:
+        if status.state not in (STARTING, STOPPED):  # the last line is whoever's who called
             view.draw(status, now_s)
 
 
@@ -144,9 +143,14 @@ def _quick_switches() -> Iterator[None]:
 
 
 @contextmanager
-def _signals_stop(loop: LiveLoop) -> Iterator[None]:
+def _signals_stop(loop: LiveLoop, status: Status) -> Iterator[None]:
     """SIGINT and SIGTERM end the stream after its hop."""
-    before = {number: signal.signal(number, lambda *_: loop.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _frame: object) -> None:
+        status.stopped_by = number
+        loop.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ class Status:
         self.wants_reset = False
         self.state = STARTING
         self.waiting_for = ""  # the line that says what is missing
+        self.stopped_by = 0  # the number of the signal that ended the stream
         self.capture = ""
         self.playback = ""
         self.engine = ""
@@ -89,7 +90,7 @@ class Status:
             ],
             "silent_channels": list(self.silent_channels),
             "frame_ms": {"p50": round(p50_ms, 3), "p99": round(p99_ms, 3), "budget": self.budget_ms},
-            "latency_ms": round(self.latency_ms, 2),
+            "latency_ms": round(self.latency_ms, 2) if self.latency_ms else None,  # not known yet
             "reported_latency_ms": round(self.reported_ms, 2),
             "chain_ms": round(self.chain_ms, 2),
             "drift_ppm": round(self.drift_ppm, 1),

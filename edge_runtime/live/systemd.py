@@ -1,11 +1,12 @@
 """What systemd and its service tell each other: READY, WATCHDOG, STOPPING over the datagram socket that it names
-(sd_notify(3)), and the run-time folder that it made."""
+(sd_notify(3)), the run-time folder that it made, and whether a stream is its journal's."""
 
 from __future__ import annotations
 
 import os
 import socket
 from pathlib import Path
+from typing import TextIO
 
 
 def notify(state: str) -> bool:
@@ -26,6 +27,15 @@ def runtime_folder() -> Path | None:
     """The service's folder below /run. None: this is no service, or it has none."""
     folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     return Path(folder) if folder else None
+
+
+def is_journal(stream: TextIO) -> bool:
+    """Whether what is printed there is kept in the journal, on an SD card perhaps (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # none, or none of the system's
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def watchdog_s() -> float | None:

@@ -1,7 +1,8 @@
 """Both sides of a live stream into files: PREFIX-raw.wav and PREFIX-clean.wav, 16 kHz, 32-bit float, aligned.
 
-The audio thread copies each hop into a ring of fixed memory and goes on; another thread writes. When the disk is full,
-recording stops with one line and the sound goes on.
+The audio thread copies each hop into a ring of fixed memory and goes on; another thread writes. A Tee is made when the
+devices are open: a command that fails leaves no files. When the disk is full, recording stops with one line and the
+sound goes on.
 """
 
 from __future__ import annotations
@@ -9,46 +10,77 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from edge_runtime.errors import Failure
-from edge_runtime.files.sound_file import CONTAINERS, create, why_unwritten, write_block
+from edge_runtime.live.float_wav import FloatWav
 from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, SAMPLE_RATE_HZ, Float32Array
-from edge_runtime.whole_file import unwritten
 
 RING_HOPS: Final = 625  # 10 s: what a slow card may take to write
 _POLL_S: Final = 0.1
+_UPDATE_HOPS: Final = 62  # a second: what a killed recording may lack
+
+
+def free_paths(prefix: Path) -> list[Path]:
+    """Where both sides go. Failure: something is there, or their folder is not."""
+    paths = [prefix.with_name(f"{prefix.name}-{side}.wav") for side in ("raw", "clean")]
+    for path in paths:
+        if os.path.lexists(path):
+            raise Failure("exists already", where=path, remedy="choose another --tee")
+        if not path.parent.is_dir():
+            raise Failure("no such folder", where=path.parent, remedy="make it first")
+    return paths
+
+
+class Recording:
+    """What a session records: a Tee from when the devices are open, nothing where nobody asked for it."""
+
+    def __init__(self, prefix: Path | None, n_streams: int) -> None:
+        """Failure, before anything is opened: see `free_paths`."""
+        self._prefix, self._n_streams = prefix, n_streams
+        self._tee: Tee | None = None
+        if prefix is not None:
+            free_paths(prefix)
+
+    def open(self) -> Tee | None:
+        """The devices are open. Failure: the files cannot be made."""
+        if self._prefix is not None:
+            self._tee = Tee(self._prefix, self._n_streams)
+        return self._tee
+
+    @property
+    def line(self) -> str:
+        """For people; "" before it begins."""
+        return self._tee.line if self._tee else ""
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._tee:
+            self._tee.close()
 
 
 class Tee:
     """A Sink of the live chain. `line` says what became of it."""
 
     def __init__(self, prefix: Path, n_streams: int) -> None:
-        """Failure: the files exist, or cannot be made."""
-        self.paths = [prefix.with_name(f"{prefix.name}-{side}.wav") for side in ("raw", "clean")]
+        """Failure: the files exist, or cannot be made; none is left then."""
+        self.paths = free_paths(prefix)
         self.n_lost = 0  # hops for which the ring had no room
         self.failure = ""
         self._ring = np.zeros((RING_HOPS, 2, n_streams, HOP_SAMPLES), np.float32)
         self._n_in = self._n_out = 0  # hops ever put in, ever written; each counted up by one thread
         self._n_early = LATENCY_SAMPLES  # of the clean side: they come before the first raw sample
-        self._sinks: list[Any] = []
+        self._sinks: list[FloatWav] = []
         self._ends = False
         self._thread = threading.Thread(target=self._write_all, name="tee", daemon=True)
-        self._create(n_streams)
-
-    def _create(self, n_streams: int) -> None:
-        made: list[Path] = []
         try:
             for path in self.paths:
-                _make(path)
-                made.append(path)
-                self._sinks.append(create(path, path, CONTAINERS[".wav"], "FLOAT", SAMPLE_RATE_HZ, n_streams))
+                self._sinks.append(FloatWav(path, SAMPLE_RATE_HZ, n_streams))
         except Failure:
-            self._close()
-            for path in made:
-                path.unlink(missing_ok=True)
+            for made in self._sinks:
+                made.remove()
             raise
         self._thread.start()
 
@@ -66,13 +98,10 @@ class Tee:
     def close(self) -> None:
         """Write what is left and close the files; the last LATENCY_SAMPLES of the raw side have no clean ones.
 
-        Files that hold nothing are removed: the device that was to be recorded could not be opened.
+        Files without a single hop are removed.
         """
         self._ends = True
         self._thread.join()
-        if self._n_out == 0:
-            for path in self.paths:
-                path.unlink(missing_ok=True)
 
     @property
     def line(self) -> str:
@@ -100,24 +129,16 @@ class Tee:
     def _write_hop(self, slot: Float32Array) -> None:
         raw, clean = slot[0].T, slot[1].T[self._n_early :]
         self._n_early = max(0, self._n_early - HOP_SAMPLES)
-        for sink, path, side in zip(self._sinks, self.paths, (raw, clean), strict=True):
-            write_block(sink, path, side)
+        for sink, side in zip(self._sinks, (raw, clean), strict=True):
+            sink.write(side)
+            if self._n_out % _UPDATE_HOPS == 0:
+                sink.update()
 
     def _close(self) -> None:
-        for sink, path in zip(self._sinks, self.paths, strict=False):
+        for sink in self._sinks:
             try:
-                sink.close()
-            except Exception:  # libsndfile's, at a full disk: the header could not be updated
-                self.failure = self.failure or str(why_unwritten(path, path))
-
-
-def _make(path: Path) -> None:
-    """A new file, and no link that somebody put there. Failure: something is there, or it cannot be made."""
-    if not path.parent.is_dir():
-        raise Failure("no such folder", where=path.parent, remedy="make it first")
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
-    except FileExistsError:
-        raise Failure("exists already", where=path, remedy="choose another --tee") from None
-    except OSError as error:
-        raise unwritten(error, path) from error
+                sink.close() if self._n_in else sink.remove()
+            except Failure as failure:
+                self.failure = self.failure or str(failure)
+            except OSError as error:
+                self.failure = self.failure or f"{sink.path}: cannot be finished ({error.strerror})"

@@ -1,4 +1,8 @@
-"""A live stream for the eye: lines that redraw themselves on a terminal, plain lines elsewhere, or lines of JSON."""
+"""A live stream for the eye: lines that redraw themselves on a terminal, plain lines elsewhere, or lines of JSON.
+
+News are told at once, but not faster than they can be read: a hub that breaks the stream twenty times a second fills no
+journal. What was not told at once is in the next regular line.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,21 @@ import os
 import select
 import sys
 import termios
+import textwrap
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
-from edge_runtime.live.status import Status
+from edge_runtime.errors import counted
+from edge_runtime.live.status import STOPPED, Status
 
 KEYS: Final = "b bypass   up/down strength   l/L limit   g gate   r reset   q quit"
 _METER_DB: Final = 60
 _METER_WIDTH: Final = 30
-_PLAIN_S, _JSON_S, _TERMINAL_S = 10.0, 1.0, 0.25
+_PLAIN_S, _JSON_S, _TERMINAL_S, _JOURNAL_S = 10.0, 1.0, 0.25, 600.0
+_MOST_NEWS: Final = 4  # at once; then one an interval, in the journal one a minute
+_NEWS_S: Final = 60.0
 _LIMITS_DB: Final = (float("inf"), 24.0, 18.0, 12.0, 6.0)
 _GATES_DBFS: Final = (float("-inf"), -60.0, -50.0, -40.0)
 
@@ -25,9 +33,12 @@ _GATES_DBFS: Final = (float("-inf"), -60.0, -50.0, -40.0)
 class View:
     """Draws a Status when asked; says what changed between plain lines at once."""
 
-    def __init__(self, out: TextIO, *, as_json: bool, is_terminal: bool) -> None:
-        self._out, self._as_json, self._is_terminal = out, as_json, is_terminal
-        self.interval_s = _JSON_S if as_json else _TERMINAL_S if is_terminal else _PLAIN_S
+    def __init__(self, out: TextIO, *, as_json: bool, is_terminal: bool, is_journal: bool = False) -> None:
+        self._out, self._as_json, self._is_terminal = out, as_json, is_terminal and not as_json
+        intervals_s = ((as_json, _JSON_S), (is_terminal, _TERMINAL_S), (is_journal, _JOURNAL_S), (True, _PLAIN_S))
+        self.interval_s = next(seconds for is_so, seconds in intervals_s if is_so)
+        self._news_s = min(self.interval_s, _NEWS_S)
+        self._n_news, self._earned_s = float(_MOST_NEWS), 0.0  # that may be told, as of when
         self._n_drawn = 0
         self._next_s = 0.0
         self._last_event = ""
@@ -35,7 +46,7 @@ class View:
     def draw(self, status: Status, now_s: float) -> None:
         """If it is time, or if something happened."""
         event = _event(status)
-        if now_s < self._next_s and event == self._last_event:
+        if now_s < self._next_s and (event == self._last_event or not self._may_tell(now_s)):
             return
         self._next_s, self._last_event = now_s + self.interval_s, event
         shown = status.snapshot()
@@ -46,47 +57,67 @@ class View:
         else:
             print(plain_line(shown), file=self._out, flush=True)
 
+    def _may_tell(self, now_s: float) -> bool:
+        """Whether one more of the news may be told now; it then was."""
+        self._n_news = min(_MOST_NEWS, self._n_news + (now_s - self._earned_s) / self._news_s)
+        self._earned_s = now_s
+        if self._n_news < 1:
+            return False
+        self._n_news -= 1
+        return True
+
     def _redraw(self, lines: list[str]) -> None:
         width = os.get_terminal_size(self._out.fileno()).columns
+        shown = [part for line in lines for part in textwrap.wrap(line, max(20, width - 1), subsequent_indent="     ")]
         up = f"\033[{self._n_drawn}A" if self._n_drawn else ""
-        self._out.write(up + "".join(f"\033[2K{line[: width - 1]}\n" for line in lines))
+        self._out.write(up + "".join(f"\033[2K{part}\n" for part in shown) + "\033[J")
         self._out.flush()
-        self._n_drawn = len(lines)
+        self._n_drawn = len(shown)
 
 
 def plain_line(shown: dict[str, Any]) -> str:
     """Everything on one line."""
     if shown["waiting_for"]:
-        return f"{shown['state']}: {shown['waiting_for']}"
-    frame, xruns = shown["frame_ms"], shown["xruns"]
+        state = "stopped while it waited" if shown["state"] == STOPPED else shown["state"]
+        return f"{state}: {shown['waiting_for']}"
+    frame, xruns, levels = shown["frame_ms"], shown["xruns"], _levels(shown)
     parts = [
         f"{shown['state']} {shown['seconds']:.0f} s",
-        f"in {shown['level_in_dbfs']:.1f} dBFS, out {shown['level_out_dbfs']:.1f}",
+        f"in {levels['in']} dBFS, out {levels['out']}",
         f"reduction {shown['reduction_db']:.1f} dB",
         f"frame {frame['p50']:.2f}/{frame['p99']:.2f} of {frame['budget']:.0f} ms",
         f"xruns {xruns['capture']}+{xruns['playback']}",
-        f"latency {shown['latency_ms']:.1f} ms",
+        f"latency {shown['latency_ms']:.1f} ms" if shown["latency_ms"] is not None else "",
         _controls(shown["settings"]),
+        f"clocks {shown['drift_ppm']:+.0f} ppm" if shown["drift_is_corrected"] else "",
+        _troubles(shown),
+        shown["tee"],
+        *shown["notes"],
     ]
-    if shown["drift_is_corrected"]:
-        parts.append(f"clocks {shown['drift_ppm']:+.0f} ppm")
-    parts += [text for text in (_troubles(shown), shown["tee"]) if text]
-    return "; ".join(parts)
+    return "; ".join(part for part in parts if part)
 
 
 def terminal_lines(shown: dict[str, Any]) -> list[str]:
     """The same as a small panel."""
     frame, xruns = shown["frame_ms"], shown["xruns"]
     drift = f", clocks {shown['drift_ppm']:+.0f} ppm" if shown["drift_is_corrected"] else ""
+    latency = f"; latency {shown['latency_ms']:.1f} ms" if shown["latency_ms"] is not None else ""
     return [
-        f"in   {_meter(shown['level_in_dbfs'])}   {shown['waiting_for'] or shown['state']}",
+        f"in   {_meter(shown['level_in_dbfs'])}   {shown['state']}",
         f"out  {_meter(shown['level_out_dbfs'])}   reduction {shown['reduction_db']:.1f} dB",
-        f"{shown['engine']}: frame p50 {frame['p50']:.2f}, p99 {frame['p99']:.2f} of {frame['budget']:.0f} ms; "
-        f"latency {shown['latency_ms']:.1f} ms{drift}",
+        *([f"waiting: {shown['waiting_for']}"] if shown["waiting_for"] else []),
+        f"{shown['engine']}: frame p50 {frame['p50']:.2f}, p99 {frame['p99']:.2f} of {frame['budget']:.0f} ms"
+        f"{latency}{drift}",
         f"xruns {xruns['capture']} capture, {xruns['playback']} playback; {_troubles(shown) or 'no other trouble'}",
         f"{_controls(shown['settings'])}{'; ' + shown['tee'] if shown['tee'] else ''}",
+        *(f"note: {note}" for note in shown["notes"]),
         KEYS,
     ]
+
+
+def _levels(shown: dict[str, Any]) -> dict[str, str]:
+    """Of every stream."""
+    return {side: " ".join(f"{one[f'level_{side}_dbfs']:.1f}" for one in shown["streams"]) for side in ("in", "out")}
 
 
 def _controls(settings: dict[str, Any]) -> str:
@@ -99,13 +130,14 @@ def _controls(settings: dict[str, Any]) -> str:
 def _troubles(shown: dict[str, Any]) -> str:
     names: tuple[str, ...] = ("suspends", "disconnects", "stalls", "resyncs")
     names = (*names, "failed_starts", "missed_deadlines", "overloads", "repaired_samples")
-    return ", ".join(f"{shown[name]} {name.replace('_', ' ')}" for name in names if shown[name])
+    return ", ".join(counted(shown[name], name.removesuffix("s").replace("_", " ")) for name in names if shown[name])
 
 
 def _event(status: Status) -> str:
     """Changes when something happened that should not wait for the next line."""
     counts = (status.n_overruns, status.n_underruns, status.n_suspends, status.n_disconnects, status.n_stalls)
-    return f"{status.state} {status.waiting_for} {counts} {status.n_overloads} {status.settings} {status.tee}"
+    said = f"{status.waiting_for} {list(status.notes.values())} {status.tee}"
+    return f"{status.state} {said} {counts} {status.n_overloads} {status.settings}"
 
 
 def _meter(level_dbfs: float) -> str:

@@ -351,6 +351,19 @@ def test_channels_are_denoised_apart_and_mixed_on_demand():
     assert np.allclose(left, sound(start, 16_000).mean(0), atol=1e-7)
 
 
+ASKED = [
+    # (--channels, the device, how many channels it is asked for)
+    ("auto", "plughw:CARD=Mic", 2), ("auto", "default", 2), ("mix", "pipewire:NODE=mic", 2), ("auto", "sysdefault", 2),
+    ("auto", "hw:CARD=Mic", 1), ("mix", "microphone", 1), ("1", "plughw:CARD=Mic", 1), ("2", "hw:CARD=Mic", 2),
+    ("1,4", "default", 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "device", "n"), ASKED)
+def test_what_would_mix_two_channels_is_asked_for_both(text, device, n):
+    assert Channels.parse(text, None).n_near(device) == n
+
+
 def silent_in(rows: tuple[int, ...], sound, n: int):
     """The same, those rows silent."""
 

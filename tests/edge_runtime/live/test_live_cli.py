@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -25,9 +28,10 @@ from edge_runtime.cli import main
 from edge_runtime.errors import Failure
 from edge_runtime.live.control_socket import MAX_BYTES, ControlServer, answer, ask
 from edge_runtime.live.controls import Settings
+from edge_runtime.live.float_wav import FloatWav
 from edge_runtime.live.session import Heartbeat
 from edge_runtime.live.status import Status
-from edge_runtime.live.systemd import notify, watchdog_s
+from edge_runtime.live.systemd import is_journal, notify, watchdog_s
 from edge_runtime.live.tee import Tee
 from edge_runtime.live.view import View, plain_line, press, pressed, terminal_lines
 
@@ -165,6 +169,33 @@ def test_ctl_steers(server, capfd, argv, wanted):
     assert capfd.readouterr().out.startswith("starting 0 s; in -120.0 dBFS")
 
 
+NOTHING_DONE = [
+    (["set"], "`ctl set` sets nothing; give --strength, --limit-db or --gate-dbfs"),
+    (["set", "on", "--strength", "0.2"], "`ctl set` takes no 'on'; `ctl bypass on`"),
+    (["status", "--strength", "0.2"], "--strength: `ctl status` sets nothing; `ctl set --strength ...`"),
+    (["bypass", "--limit-db", "off"], "--limit-db: `ctl bypass` sets nothing; `ctl set --limit-db ...`"),
+    (["reset", "on"], "`ctl reset` takes no 'on'; `ctl bypass on`"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), NOTHING_DONE, ids=[" ".join(row[0]) for row in NOTHING_DONE])
+def test_what_ctl_would_not_look_at_is_refused(server, capfd, argv, message):
+    assert main(["ctl", *argv, "--socket", str(server[0])]) == 1
+    out, err = capfd.readouterr()
+    assert (out, err.removeprefix("edge-denoise: error: ")) == ("", f"{message}\n")
+    assert server[1].settings == Settings()
+
+
+def test_ctl_names_whose_socket_it_is(server, monkeypatch, capfd):
+    def denied(self, path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "connect", denied)
+    assert main(["ctl", "status", "--socket", str(server[0])]) == 1
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert f"{server[0]}: is another user's; ask as {user}, or as root: sudo" in capfd.readouterr().err
+
+
 def test_ctl_prints_json(server, capfd):
     assert main(["ctl", "status", "--json", "--socket", str(server[0])]) == 0
     assert json.loads(capfd.readouterr().out)["xruns"] == {"capture": 0, "playback": 0}
@@ -188,7 +219,7 @@ def test_both_sides_are_recorded_aligned(tmp_path):
 
 
 def test_a_slow_disk_loses_whole_hops_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_runtime.live.tee.write_block", lambda *_: time.sleep(0.2))
+    monkeypatch.setattr(FloatWav, "write", lambda *_: time.sleep(0.2))
     tee = Tee(tmp_path / "a", 1)
     hop = np.zeros((1, 256), np.float32)
     for _ in range(700):
@@ -199,18 +230,97 @@ def test_a_slow_disk_loses_whole_hops_and_says_so(tmp_path, monkeypatch):
     tee.close()
 
 
-def test_a_full_disk_stops_the_recording_in_one_line(tmp_path, monkeypatch):
-    def full(_sink, path, _block):
-        raise Failure("cannot be written whole", where=path, remedy="free some space on its disk")
+@pytest.fixture
+def full_disk():
+    """A file system of 256 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount one")
+    with tempfile.TemporaryDirectory() as folder:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder], check=False).returncode:
+            pytest.skip("mounts are not allowed here")
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", folder], check=True)
 
-    monkeypatch.setattr("edge_runtime.live.tee.write_block", full)
-    tee = Tee(tmp_path / "a", 1)
-    hop = np.zeros((1, 256), np.float32)
-    tee.push(hop, hop)
+
+def test_a_full_disk_stops_the_recording_in_one_line_and_leaves_what_was_recorded(full_disk):
+    tee = Tee(full_disk / "a", 1)
+    hop = np.ones((1, 256), np.float32)
+    for _ in range(200):
+        tee.push(hop, hop)
     tee.close()
     assert tee.line.startswith("recording stopped: ")
-    assert tee.line.endswith("a-raw.wav: cannot be written whole; free some space on its disk")
+    assert tee.line.endswith(
+        ".wav: cannot be written (No space left on device); free some space on its disk, or write elsewhere"
+    )
     tee.push(hop, hop)  # the sound goes on
+    raw, rate_hz = soundfile.read(full_disk / "a-raw.wav", dtype="float32")
+    assert rate_hz == 16_000
+    assert 100 < len(raw) // 256 < 128
+    assert (raw == 1).all()
+
+
+def test_a_disk_that_is_full_at_once_is_called_so_and_nothing_is_left(full_disk):
+    with pytest.raises(OSError, match="No space left"):
+        (full_disk / "filler").write_bytes(bytes(2**20))
+    with pytest.raises(Failure, match=r"a-raw.wav: cannot be written \(No space left on device\); free some space"):
+        Tee(full_disk / "a", 1)
+    assert [path.name for path in full_disk.iterdir()] == ["filler"]
+
+
+def test_a_recording_that_is_killed_can_be_read_to_its_last_second(tmp_path):
+    script = """if True:
+        import numpy as np, os, sys, time
+        from pathlib import Path
+        from edge_runtime.live.tee import Tee
+        tee = Tee(Path(sys.argv[1]), 1)
+        hop = np.ones((1, 256), np.float32)
+        for _ in range(300):
+            tee.push(hop, hop)
+        while tee._n_out < 300:
+            time.sleep(0.01)
+        os.kill(os.getpid(), 9)
+    """
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a")], env=environment, timeout=60, check=False)
+    assert done.returncode == -9
+    raw, _ = soundfile.read(tmp_path / "a-raw.wav")
+    assert 300 - 62 <= len(raw) // 256 <= 300
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+@pytest.mark.parametrize("n_before", [0, 2**32 // 4 - 1000, 2**32 // 4 + 1000, 3 * 2**32 // 4])
+def test_a_recording_has_no_longest_length(tmp_path, n_channels, n_before):
+    """Beyond 4 GiB the file is RF64. What came before is a hole in the file."""
+    wav = FloatWav(tmp_path / "a.wav", 16_000, n_channels)
+    n_before //= n_channels
+    wav.n_samples = n_before
+    os.lseek(wav._file, 4 * n_before * n_channels, os.SEEK_CUR)
+    block = np.random.default_rng(0).normal(0, 1, (500, n_channels)).astype(np.float32)
+    wav.write(block)
+    wav.update()
+    for closed in (False, True):
+        if closed:
+            wav.close()
+        with soundfile.SoundFile(tmp_path / "a.wav") as read:
+            assert (read.samplerate, read.channels, read.subtype) == (16_000, n_channels, "FLOAT")
+            assert read.frames == n_before + 500
+            assert read.format == ("RF64" if 4 * n_channels * read.frames > 2**32 - 100 else "WAV")
+            read.seek(n_before)
+            assert np.array_equal(read.read(dtype="float32", always_2d=True), block)
+
+
+def test_files_without_a_hop_are_not_left(tmp_path):
+    Tee(tmp_path / "a", 1).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_recorded_through_a_link(tmp_path):
+    (tmp_path / "a-clean.wav").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Failure, match=r"a-clean.wav: exists already; choose another --tee"):
+        Tee(tmp_path / "a", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["a-clean.wav"]
 
 
 def test_a_recording_replaces_nothing(tmp_path):
@@ -264,6 +374,108 @@ def test_a_view_shows_the_same_in_three_ways(capsys):
     view.draw(status, 0.6)  # but not for news
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["xruns"]["playback"] for row in rows] == [0, 1]
+
+
+def told(view: View, status: Status, capsys, until_s: float, each_s: float, change) -> list[str]:
+    for k in range(round(until_s / each_s)):
+        change(k, status)
+        view.draw(status, k * each_s)
+    return capsys.readouterr().out.splitlines()
+
+
+def storm(k: int, status: Status) -> None:
+    status.n_underruns += 1
+
+
+def flapping(k: int, status: Status) -> None:
+    status.state, status.waiting_for = ("waiting", "a hub") if k % 2 else ("running", "")
+
+
+def calm(k: int, status: Status) -> None:
+    pass
+
+
+STORMS = [
+    # (what happens twenty times a second for an hour, where it is shown, lines at most)
+    (storm, {}, 370 + 360),
+    (storm, {"is_journal": True}, 4 + 60 + 6),
+    (flapping, {"is_journal": True}, 4 + 60 + 6),
+    (calm, {"is_journal": True}, 6),
+    (calm, {}, 360),
+]
+
+
+@pytest.mark.parametrize(("change", "where", "most"), STORMS)
+def test_a_storm_of_xruns_is_no_storm_of_lines(capsys, change, where, most):
+    lines = told(View(sys.stdout, as_json=False, is_terminal=False, **where), Status(), capsys, 3600, 0.05, change)
+    assert len(lines) <= most
+    assert len(lines) >= most // 3
+
+
+def test_news_are_told_at_once_after_a_quiet_time(capsys):
+    def change(k: int, status: Status) -> None:
+        status.n_underruns += k == 2000
+
+    lines = told(
+        View(sys.stdout, as_json=False, is_terminal=False, is_journal=True), Status(), capsys, 110, 0.05, change
+    )
+    assert [line.count("xruns 0+1") for line in lines] == [0, 1]
+
+
+LONG = "usb44: capture cannot be opened (No such device); cards that can: plughw:CARD=Device,DEV=0, plughw:CARD=C920"
+
+
+def test_the_panel_wraps_what_is_wider_than_the_terminal():
+    ours, theirs = os.openpty()
+    import fcntl
+    import termios
+
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 60, 0, 0))
+    status = Status()
+    status.state, status.waiting_for = "waiting", LONG
+    with os.fdopen(theirs, "w") as out:
+        view = View(out, as_json=False, is_terminal=True)
+        view.draw(status, 0.0)
+        view.draw(status, 1.0)
+        shown = b""
+        while shown.count(b"\033[J") < 2:
+            shown += os.read(ours, 1 << 16)
+    first, again = shown.decode().replace("\033[2K", "").replace("\033[J", "").split("\033[", 1)
+    assert max(map(len, first.split("\r\n"))) < 60
+    assert " ".join(first.split()).count(f"waiting: {LONG}") == 1
+    assert again.split("A", 1) == [str(first.count("\n")), first]
+
+
+def test_what_was_found_out_is_in_every_view():
+    status = Status()
+    status.note("margin", "margin 8 ms, not 0: with less, playback ran dry at once")
+    status.n_suspends = status.n_overloads = 1
+    status.n_missed = 2
+    shown = status.snapshot()
+    assert shown["notes"] == ["margin 8 ms, not 0: with less, playback ran dry at once"]
+    line = plain_line(shown)
+    assert line.endswith(
+        "1 suspend, 2 missed deadlines, 1 overload; margin 8 ms, not 0: with less, playback ran dry at once"
+    )
+    assert "latency" not in line  # it is not known yet
+    assert "note: margin 8 ms, not 0: with less, playback ran dry at once" in terminal_lines(shown)
+
+
+def test_levels_are_those_of_every_stream():
+    status = Status()
+    status.levels_in_dbfs, status.levels_out_dbfs = [-20.0, -120.0], [-40.0, -120.0]
+    shown = status.snapshot()
+    assert "in -20.0 -120.0 dBFS, out -40.0 -120.0; reduction 20.0 dB" in plain_line(shown)
+    assert shown["level_in_dbfs"] == -23.0  # the mean of their powers
+
+
+def test_the_journal_is_known_by_its_stream(tmp_path, monkeypatch):
+    with (tmp_path / "journal").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        assert not is_journal(stream)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        assert is_journal(stream)
+        assert not is_journal(sys.__stderr__)
 
 
 def test_systemd_hears_ready_once_and_watchdog_only_while_sound_flows(tmp_path, monkeypatch):
@@ -348,8 +560,43 @@ def test_a_signal_ends_it_cleanly(tmp_path, number):
     out, err = running.communicate(timeout=30)
     assert running.returncode == 0, err
     assert "Traceback" not in err
-    assert out.splitlines()[-1].startswith("stopped ")
+    lines = out.splitlines()
+    assert lines[-1].startswith("stopped ")
+    assert sum(line.startswith("stopped ") for line in lines) == 1
     assert not path.exists()
+
+
+@needs_libasound
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_stream_that_only_waited_does_not_end_well(tmp_path, number, status):
+    """As the signal ends any program; a service that systemd stops has then ended cleanly."""
+    running = live(tmp_path, "--capture", "hw:CARD=Absent", "--wait", "--tee", str(tmp_path / "t"))
+    assert running.stdout is not None
+    first = running.stdout.readline()
+    running.send_signal(number)
+    out, err = running.communicate(timeout=30)
+    missing = "hw:CARD=Absent: capture cannot be opened (No such device); "
+    assert first.startswith(f"waiting: {missing}")
+    (last,) = out.splitlines()
+    assert last.startswith(f"stopped while it waited: {missing}")
+    assert running.returncode == status
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("t-*"))
+
+
+NUMBERED = [
+    (["--capture", "hw:9"], "--capture hw:9: a card's number changes with what is plugged in; its name stays"),
+    (["--playback", "plughw:CARD=9,DEV=0"], "--playback plughw:CARD=9,DEV=0: a card's number changes"),
+]
+
+
+@needs_libasound
+@pytest.mark.parametrize(("options", "note"), NUMBERED)
+def test_a_card_by_its_number_is_noted(tmp_path, options, note):
+    (tmp_path / "noisy.raw").write_bytes(bytes(64_000))
+    _, err = live(tmp_path, "--seconds", "1", *options).communicate(timeout=60)
+    (line,) = [line for line in err.splitlines() if "a card's number" in line]
+    assert line.startswith(f"edge-denoise: note: {note}")
 
 
 REFUSED = [
@@ -359,6 +606,25 @@ REFUSED = [
     (["--limit-db", "loud"], "'loud' is not a number from 0 to 200"),
     (["--channels", "left"], "--channels is 'left'; give mix, all, or numbers from 1 such as 1,3"),
     (["--tee", "gone/x"], "gone: no such folder; make it first"),
+    (["--tee", "x", "--capture", "nonesuch"], "nonesuch: capture cannot be opened (No such file or directory)"),
+    (["--tee", "x", "--playback", "hw:CARD=Absent"], "hw:CARD=Absent: playback cannot be opened (No such device)"),
+    (
+        [
+            "--wait",
+            "--capture",
+            "null",
+            "--format",
+            "S16_LE",
+            "--playback",
+            "null",
+            "--capture-channels",
+            "5",
+            "--channels",
+            "6",
+        ],
+        "null: has 5 channel(s), not 6; choose from 1 to 5, or `mix`",
+    ),
+    (["--channels", "all", "--capture", "null"], "--channels all needs a number; give --capture-channels N as well"),
     (["--socket", "/proc/x"], "/proc/x: the control socket cannot be made"),
 ]
 
@@ -366,8 +632,10 @@ REFUSED = [
 @needs_libasound
 @pytest.mark.parametrize(("options", "message"), REFUSED, ids=[" ".join(row[0]) for row in REFUSED])
 def test_what_cannot_be_is_refused_in_one_line(tmp_path, options, message):
+    (tmp_path / "noisy.raw").write_bytes(bytes(64_000))
     out, err = live(tmp_path, "--seconds", "1", *options, cwd=tmp_path).communicate(timeout=60)
     errors = [line for line in err.splitlines() if not line.startswith("edge-denoise: note: ")]
     assert len(errors) == 1
     assert message in errors[0]
     assert out == ""
+    assert not list(tmp_path.glob("*.wav"))
