@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import UNSET, UnsetType
+
 from edge_runtime.engines import onnx as onnx_engine
 from edge_runtime.engines.golden import snr_db, stream
 from edge_runtime.manifest import ModelEntry
@@ -14,6 +16,7 @@ from quant.emit.onnx import tensorrt as emit_tensorrt
 from quant.emit.onnx import tensorrt_rules
 from quant.network.graph import Array, Graph
 from quant.ptq.quantize import Quantized
+from quant.report.schema import TensorrtPart
 
 TENSORRT_FILE: Final = "model.tensorrt.onnx"
 
@@ -31,11 +34,11 @@ def emit(graph: Graph, quantized: Quantized, *, official: bool, tensorrt: bool) 
     return models
 
 
-def tensorrt_report(models: Mapping[str, Emitted], golden: Mapping[str, Array]) -> dict[str, dict[str, float]]:
-    """How near its numbers are to float on the golden vectors, in ONNX Runtime; nothing without such a file."""
+def tensorrt_report(models: Mapping[str, Emitted], golden: Mapping[str, Array]) -> TensorrtPart | UnsetType:
+    """The report's part; nothing without such a file."""
     if TENSORRT_FILE not in models:
-        return {}
+        return UNSET
     model = models[TENSORRT_FILE]
     entry = ModelEntry(file=TENSORRT_FILE, states=model.states, golden_snr_floor_db=0)
     enhanced = stream(onnx_engine.open_model(model.data, entry, "int8", 1), golden["spectrum"])
-    return {"tensorrt": {"golden_snr_db": snr_db(golden["enhanced_fp32"], enhanced)}}
+    return TensorrtPart(golden_snr_db=snr_db(golden["enhanced_fp32"], enhanced))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import torch
+from msgspec import UNSET, UnsetType
 
 import boards
 from boards import Board
@@ -26,6 +26,7 @@ from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant.artifact import folder as artifact
 from quant.artifact import sbom
 from quant.audit import accuracy, budget, coverage
+from quant.audit.findings import AccuracyRow, CoverageNode
 from quant.audit.memory import plan_memory
 from quant.build import other_software
 from quant.emit.emitted import Emitted
@@ -37,18 +38,20 @@ from quant.emit.tflite import emitter as emit_tflite
 from quant.inputs import assets
 from quant.inputs.source import DEFAULT_RECIPE, Source, open_sounds, open_source
 from quant.int8 import recipe
-from quant.int8.plan import plan_table
+from quant.int8.plan import PlanRow, plan_table
 from quant.int8.reference import Reference
 from quant.network.float_model import FloatModel
 from quant.network.graph import Array, Graph
 from quant.network.spectra import analyse
 from quant.ptq import quantize
 from quant.ptq.quantize import CalibrationSet, Quantized
-from quant.report import card, remake
+from quant.report import card, remake, schema
 from quant.report.clips import golden_clip
-from quant.report.provenance import provenance
+from quant.report.provenance import Provenance, provenance
+from quant.report.schema import FileSize, Report, TensorrtPart, Weights
 from quant.search import climb, validation
 from quant.search.climb import Found
+from quant.search.path import SearchPart
 
 FP32_FLOOR_DB = 90.0  # float32 sums in another order; 120 to 137 dB were measured
 INT8_FLOOR_DB = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more were measured
@@ -97,7 +100,7 @@ class Built:
     """What a build leaves, for the one who asked."""
 
     folder: Path
-    report: dict[str, Any]
+    report: Report
 
 
 def build(settings: Settings, progress: Progress) -> Built:
@@ -123,29 +126,30 @@ def build(settings: Settings, progress: Progress) -> Built:
         models = (emit_engine if board.bare else emit_all)(source.graph, quantized)
         progress("writing golden vectors")
         golden = golden_vectors(source.graph, quantized, excerpt)
-        progress("measuring the error of every tap")
-        figures = make_report(board, source, quantized, excerpt, models)
-        if path:
-            figures["search"] = path.to_dict()
         quantized.ranges.save(part / "ranges.json")
         ranges_json = (part / "ranges.json").read_bytes()
         asked = {"official": settings.official_io, "tensorrt": settings.tensorrt}
         more = other_software.emit(source.graph, quantized, **asked)
-        if more:
-            figures["files"] |= sizes(more)
-        figures |= other_software.tensorrt_report(more, golden)
-        figures["provenance"] = provenance(
-            board.name, source, quantized.ranges, ranges_json, given(settings), built_with()
+        progress("measuring the error of every tap")
+        report = make_report(
+            board,
+            source,
+            quantized,
+            excerpt[:ACCURACY_CLIPS, :ACCURACY_SAMPLES],
+            models | more,
+            provenance(board.name, source, quantized.ranges, ranges_json, given(settings), built_with()),
+            search=SearchPart(path=path.steps) if path else None,
+            tensorrt=other_software.tensorrt_report(more, golden),
         )
         progress("drawing the report" if settings.html else "writing the folder")
         clips = [golden_clip(golden, remake.GOLDEN_SOURCE)]
-        whole = remake.complete(figures, board, clips)
+        whole = remake.complete(report, clips)
         files = {name: emitted.data for name, emitted in (models | more).items()} | {
             "golden.npz": artifact.npz_bytes(golden),
-            "plan.json": artifact.json_bytes(whole["plan"]),
+            "plan.json": artifact.json_bytes(msgspec.to_builtins(whole.plan)),
             "ranges.json": ranges_json,
             "recipe.toml": recipe.to_toml(source.recipe).encode(),
-            **remake.pages(whole, board, clips, html=settings.html),
+            **remake.pages(whole, clips, html=settings.html),
         }
         checkpoint = Checkpoint(name=source.name, sha256=source.sha256)
         entries = {name: artifact.file_entry(data) for name, data in files.items()}
@@ -162,7 +166,7 @@ def build(settings: Settings, progress: Progress) -> Built:
     return Built(settings.folder, whole)
 
 
-def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
+def plan(settings: Settings, progress: Progress) -> tuple[PlanRow, ...]:
     """The plan a build would follow, as rows; writes nothing."""
     boards.load(settings.target)
     ranges = Ranges.load(settings.ranges) if settings.ranges is not None else None
@@ -254,9 +258,9 @@ def emit_engine(graph: Graph, quantized: Quantized) -> dict[str, Emitted]:
     }
 
 
-def sizes(models: dict[str, Emitted]) -> dict[str, dict[str, int]]:
+def sizes(models: dict[str, Emitted]) -> dict[str, FileSize]:
     """By file: all bytes, and those of its constants."""
-    return {name: {"bytes": len(e.data), "constant_bytes": e.constant_bytes} for name, e in models.items()}
+    return {name: FileSize(bytes=len(e.data), constant_bytes=e.constant_bytes) for name, e in models.items()}
 
 
 def golden_vectors(graph: Graph, quantized: Quantized, noisy: Array) -> dict[str, Array]:
@@ -279,25 +283,35 @@ def make_report(
     quantized: Quantized,
     noisy: Array,
     models: dict[str, Emitted],
-) -> dict[str, Any]:
-    """Budget, coverage, plan and accuracy on `noisy` (clips, samples), as JSON types."""
+    made_of: Provenance,
+    *,
+    search: SearchPart | None,
+    tensorrt: TensorrtPart | UnsetType,
+) -> Report:
+    """All that a build knows, errors measured on `noisy` (clips, samples); `remake.complete` adds what follows."""
     plan = quantized.plan
     auditors = {"model.onnx": coverage.audit_onnx, "model.tflite": coverage.audit_tflite}
     audits = [audit(quantized.graph, plan, models[name]) for name, audit in auditors.items() if name in models]
-    rows, histograms = accuracy.study(quantized.graph, plan, noisy[:ACCURACY_CLIPS, :ACCURACY_SAMPLES])
-    counted = budget.report(board, source.network, plan.precision, streaming=quantized.graph)
-    return {
-        "board": board.name,
-        "recipe": source.recipe.name,
-        "checkpoint": {"name": source.name, "sha256": source.sha256},
-        "files": sizes(models),
-        "budget": msgspec.to_builtins(counted),
-        "coverage": {audit.engine: msgspec.to_builtins(audit) for audit in audits},
-        "plan": plan_table(quantized.graph, plan),
-        "accuracy": msgspec.to_builtins(rows),
-        "histograms": msgspec.to_builtins(histograms),
-        "memory": msgspec.to_builtins(plan_memory(quantized.graph, plan.precision)),
-    }
+    rows, histograms = accuracy.study(quantized.graph, plan, noisy)
+    return Report(
+        format=schema.FORMAT,
+        version=schema.VERSION,
+        board=board.name,
+        target=board,
+        recipe=source.recipe.name,
+        checkpoint=Weights(name=source.name, sha256=source.sha256),
+        files=sizes(models),
+        budget=budget.report(board, source.network, plan.precision, streaming=quantized.graph),
+        memory=plan_memory(quantized.graph, plan.precision),
+        coverage={audit.engine: audit for audit in audits},
+        plan=plan_table(quantized.graph, plan),
+        accuracy=tuple(rows),
+        histograms=tuple(histograms),
+        provenance=made_of,
+        verdict=(),
+        search=search,
+        tensorrt=tensorrt,
+    )
 
 
 def given(settings: Settings) -> dict[str, bool]:
@@ -353,24 +367,23 @@ def make_manifest(
 def summary(built: Built, elapsed_s: float) -> list[str]:
     """What was made, in a few lines."""
     report = built.report
-    sizes = ", ".join(f"{name} {f['bytes'] / 1024:.0f} KB" for name, f in report["files"].items())
-    shares = ", ".join(f"{c['int8_share']:.0%} of the MACs in {engine}" for engine, c in report["coverage"].items())
-    return [
-        f"{built.folder}: {report['board']}, recipe {report['recipe']}, in {elapsed_s:.0f} s",
+    sizes = ", ".join(f"{name} {f.bytes / 1024:.0f} KB" for name, f in report.files.items())
+    shares = ", ".join(f"{c.int8_share:.0%} of the MACs in {engine}" for engine, c in report.coverage.items())
+    lines = [
+        f"{built.folder}: {report.board}, recipe {report.recipe}, in {elapsed_s:.0f} s",
         f"files:    {sizes}",
         f"int8:     {f'{shares}, as the runtimes execute them' if shares else 'as planned, bit for bit'}",
-        *(f"{engine + ':':<9} {_by_kind(c['nodes'])}" for engine, c in report["coverage"].items()),
-        *(
-            f"tensorrt: {t['golden_snr_db']:.1f} dB to float in ONNX Runtime; TensorRT itself was not run"
-            for t in [report.get("tensorrt")]
-            if t
-        ),
+        *(f"{engine + ':':<9} {_by_kind(c.nodes)}" for engine, c in report.coverage.items()),
     ]
+    if report.tensorrt is not UNSET:
+        found = f"{report.tensorrt.golden_snr_db:.1f} dB to float in ONNX Runtime"
+        lines.append(f"tensorrt: {found}; TensorRT itself was not run")
+    return lines
 
 
-def _by_kind(nodes: list[dict[str, Any]]) -> str:
+def _by_kind(nodes: Sequence[CoverageNode]) -> str:
     """How many nodes of each kind that multiplies run in int8, and which stay float."""
-    counts = Counter((n["executed"], n["kind"]) for n in nodes if n["macs"] or n["kind"] == "leaky_relu")
+    counts = Counter((n.executed, n.kind) for n in nodes if n.macs or n.kind == "leaky_relu")
     parts = [
         f"{precision} " + ", ".join(f"{n} {kind}" for (p, kind), n in sorted(counts.items()) if p == precision)
         for precision in ("int8", "mixed", "float")
@@ -379,6 +392,6 @@ def _by_kind(nodes: list[dict[str, Any]]) -> str:
     return "; ".join(parts)
 
 
-def worst(report: dict[str, Any], n: int = 8) -> list[dict[str, Any]]:
+def worst(report: Report, n: int = 8) -> list[AccuracyRow]:
     """The values that cost the output most when rounded alone."""
-    return sorted(report["accuracy"], key=lambda row: row["isolated_output_sqnr_db"])[:n]
+    return sorted(report.accuracy, key=lambda row: row.isolated_output_sqnr_db)[:n]

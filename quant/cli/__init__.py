@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime import __version__, command
 from edge_runtime.command import Command
@@ -17,6 +17,11 @@ from quant.cli.output import PROG
 from quant.cli.output import print_json as _print_json
 from quant.cli.output import print_table as _print_table
 from quant.cli.output import say as _say
+
+if TYPE_CHECKING:
+    from quant.int8.plan import PlanRow
+    from quant.search.ablation import Row
+    from quant.search.path import Step
 
 DESCRIPTION: Final = "Compile a GTCRN checkpoint into an int8 denoiser for a board."
 _TARGET_HELP: Final = "a board of `quant boards`, or a .toml file"
@@ -164,23 +169,18 @@ def _plan(args: argparse.Namespace) -> int:
     return command.DONE
 
 
-def _plan_row(row: dict[str, Any]) -> tuple[str, ...]:
-    if row["type"] == "float":
-        return row["tap"], row["kind"], "float", "", "", ""
-    if row["kind"] == "weight":
-        scales = row["scales"]
-        return row["tap"], "weight", "int8", f"{min(scales):.2e} .. {max(scales):.2e}", "0", f"{len(scales)} channels"
-    return (
-        row["tap"],
-        row["kind"],
-        "int8",
-        f"{row['scale']:.3e}",
-        str(row["zero_point"]),
-        f"{row['low']:.3g} .. {row['high']:.3g}",
-    )
+def _plan_row(row: PlanRow) -> tuple[str, ...]:
+    if row.scales:
+        scales = f"{min(row.scales):.2e} .. {max(row.scales):.2e}"
+        return row.tap, "weight", "int8", scales, "0", f"{len(row.scales)} channels"
+    if row.type == "float":
+        return row.tap, row.kind, "float", "", "", ""
+    return row.tap, row.kind, "int8", f"{row.scale:.3e}", str(row.zero_point), f"{row.low:.3g} .. {row.high:.3g}"
 
 
 def _build(args: argparse.Namespace) -> int:
+    import msgspec
+
     from quant.build import stages
 
     settings = stages.Settings(
@@ -201,21 +201,21 @@ def _build(args: argparse.Namespace) -> int:
     start = time.monotonic()
     built = stages.build(settings, _say)
     if args.json:
-        return _print_json({"out": str(built.folder), **built.report})
+        return _print_json({"out": str(built.folder), **msgspec.to_builtins(built.report)})
     for line in stages.summary(built, time.monotonic() - start):
         print(line)
-    if built.report["search"]:
+    if built.report.search:
         columns = ("step", "raised", "to", "MACs", "int8 MACs", "ΔPESQ (95 %)", "at most lost", "SNR to float dB")
-        _print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report["search"]["path"])])
+        _print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report.search.path)])
     _print_table(
         ("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"),
         [
             (
-                row["tap"],
-                f"{row['isolated_sqnr_db']:.1f}",
-                f"{row['isolated_output_sqnr_db']:.1f}",
-                f"{row['cumulative_sqnr_db']:.1f}",
-                f"{row['cumulative_cosine']:.4f}",
+                row.tap,
+                f"{row.isolated_sqnr_db:.1f}",
+                f"{row.isolated_output_sqnr_db:.1f}",
+                f"{row.cumulative_sqnr_db:.1f}",
+                f"{row.cumulative_cosine:.4f}",
             )
             for row in stages.worst(built.report)
         ],
@@ -228,7 +228,7 @@ def _ablate(args: argparse.Namespace) -> int:
     from quant.search import ablation
 
     settings = stages.Settings("host", args.checkpoint, args.speech, args.noise, args.recipe)
-    rows = [row.to_dict() for row in ablation.ablate(settings, _say)]
+    rows = list(ablation.ablate(settings, _say))
     if args.json:
         return _print_json(rows)
     columns = ("technique", "SNR to float dB", "PESQ to float", "ΔPESQ (95 %)", "ΔSI-SDR dB")
@@ -236,19 +236,17 @@ def _ablate(args: argparse.Namespace) -> int:
     return command.DONE
 
 
-def _ablation_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    figures = f"{row['snr_db']:.1f}", f"{row['fidelity']:.3f}", _paired_pesq(row), f"{row['d_si_sdr']:+.2f}"
-    return row["what"], *figures
+def _ablation_cells(row: Row) -> tuple[str, ...]:
+    return row.what, f"{row.snr_db:.1f}", f"{row.fidelity:.3f}", _paired_pesq(row), f"{row.d_si_sdr:+.2f}"
 
 
-def _step_cells(number: int, step: dict[str, Any]) -> tuple[str, ...]:
-    what = (step["group"], step["precision"], f"{step['macs']:,}") if number else ("everything int8", "", "")
-    figures = f"{step['int8_share']:.0%}", _paired_pesq(step), f"{step['lost']:.4f}", f"{step['snr_db']:.1f}"
-    return str(number), *what, *figures
+def _step_cells(number: int, step: Step) -> tuple[str, ...]:
+    what = (step.group, step.precision, f"{step.macs:,}") if number else ("everything int8", "", "")
+    return str(number), *what, f"{step.int8_share:.0%}", _paired_pesq(step), f"{step.lost:.4f}", f"{step.snr_db:.1f}"
 
 
-def _paired_pesq(row: dict[str, Any]) -> str:
-    return f"{row['d_pesq']:+.4f} ({row['d_pesq_low']:+.4f} .. {row['d_pesq_high']:+.4f})"
+def _paired_pesq(row: Row | Step) -> str:
+    return f"{row.d_pesq:+.4f} ({row.d_pesq_low:+.4f} .. {row.d_pesq_high:+.4f})"
 
 
 def _verify(args: argparse.Namespace) -> int:

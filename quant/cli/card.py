@@ -26,13 +26,13 @@ def _add_card(parser: argparse.ArgumentParser) -> None:
 def _card(args: argparse.Namespace) -> int:
     from edge_runtime.files.sound_file import written_whole
     from edge_runtime.manifest import open_artifact
-    from quant.report import card
+    from quant.report import card, measured, schema
 
     if args.dataset and args.eval is None:
         raise Failure("goes with --eval", where="--dataset", remedy="leave it out")
     artifact = open_artifact(args.directory)
-    rows = card.read_rows(args.eval) if args.eval is not None else []
-    text = card.render(artifact.manifest, card.read_report(artifact), rows, args.dataset)
+    systems = measured.quality(args.eval).systems if args.eval is not None else ()
+    text = card.render(artifact.manifest, schema.read_from(artifact), systems, args.dataset)
     out = args.out or artifact.path(card.FILE)
     if args.out is None:
         card.write(artifact, text)
@@ -40,8 +40,8 @@ def _card(args: argparse.Namespace) -> int:
         with written_whole(args.out) as part:
             part.write_text(text, "utf-8")
     if args.json:
-        return print_json({"card": str(out), "n_systems": len(rows)})
-    print(f"{out}: {len(rows)} systems measured")
+        return print_json({"card": str(out), "n_systems": len(systems)})
+    print(f"{out}: {len(systems)} systems measured")
     return command.DONE
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime import command
 from quant.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from quant.report.schema import Report
 
 SUMMARY: Final = "make an artifact's report again with measurements taken in, or against an older artifact"
 
@@ -44,24 +47,17 @@ def run(args: argparse.Namespace) -> int:
         print_json(found)
     else:
         _print(args.directory, found)
-    if args.against is not None:
-        regressions.refuse_regressions(found["history"], args.directory)
+    if found.history and args.against is not None:
+        regressions.refuse_regressions(found.history, args.directory)
     return command.DONE
 
 
-def _print(directory: Path, found: dict[str, Any]) -> None:
+def _print(directory: Path, found: Report) -> None:
     print(directory / "report.html")
-    print_table(("question", "", "answer"), [(j["question"], j["status"], j["answer"]) for j in found["verdict"]])
-    if found["history"]:
+    print_table(("question", "", "answer"), [(j.question, j.status, j.answer) for j in found.verdict])
+    if found.history:
         rows = [
-            (
-                c["figure"],
-                f"{c['old']:.6g}",
-                f"{c['new']:.6g}",
-                c["change"],
-                c["limit"],
-                "WORSE" if c["regressed"] else "",
-            )
-            for c in found["history"]["changes"]
+            (c.figure, f"{c.old:.6g}", f"{c.new:.6g}", c.change, c.limit, "WORSE" if c.regressed else "")
+            for c in found.history.changes
         ]
         print_table(("figure", "then", "now", "change", "allowed", ""), rows)

@@ -4,6 +4,7 @@ parallel    independent jobs on cores or on a cluster
 metrics     PESQ, STOI, SI-SDR, DNSMOS
 pairs       recordings and the groups they are in
 systems     what can be evaluated
+results     what an evaluation finds
 evaluate    every system on every clip, through the real runtimes
 summary     means, paired differences, intervals
 stimuli     hard input

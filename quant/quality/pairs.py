@@ -22,10 +22,10 @@ from calibration.mixing import measure_snr_db
 from edge_runtime.errors import Failure
 from edge_runtime.stft import SAMPLE_RATE_HZ
 from quant.network.graph import Array
+from quant.quality.results import SNR
 
 AUDIO_SUFFIXES: Final = (".flac", ".wav")
 MANIFEST: Final = "manifest.csv"
-SNR: Final = "snr"
 SNR_COLUMNS: Final = ("snr_db", "snr", "snr_nominal")
 GROUP_COLUMNS: Final = ("subset", "source", "category", "noise", "speaker", "snr_nominal")
 SNR_BIN_DB: Final = 5

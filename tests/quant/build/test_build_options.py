@@ -96,7 +96,7 @@ def test_it_is_trained_built_and_verified_in_every_engine(weights: Path, tmp_pat
         compare.open_side("channels=12,dpgrnn=1,dilations=1,2,4", None, "static"),
         compare.open_side(str(built.folder)),
     )
-    assert [change.name for change in compared.totals if change.difference] == []
+    assert [title for title, change in compared.totals.items() if change.difference] == []
 
 
 def test_it_is_trained_under_8_bit_rounding_and_built(weights: Path, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_it_is_trained_under_8_bit_rounding_and_built(weights: Path, tmp_path: P
     assert trained.load(path).config == SMALL
     built = stages.build(Settings("rpizero2w", checkpoint=path, out=tmp_path / "small"), silent)
     assert all(row.ok for row in check_golden(open_artifact(built.folder)))
-    assert built.report["budget"]["published"]["n_learned"] == 12_009
+    assert built.report.budget.published.n_learned == 12_009
 
 
 def test_it_goes_on_from_its_own_weights(weights: Path, tmp_path: Path) -> None:
