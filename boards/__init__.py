@@ -28,7 +28,7 @@ The TOML, every field with its unit (all are required, save where a default is n
                                         # onnx -> onnx; litert, tflite -> tflite; build -> both
 
     [alsa]
-    capture = "plughw:1,0"              # PCM names, as for arecord -D and aplay -D
+    capture = "plughw:CARD=Device,DEV=0"  # PCM names, as for arecord -D and aplay -D; cards by name
     playback = "default"
     rate_hz = 16_000                    # Hz asked of the PCM
     native_rate_hz = 48_000             # Hz to expect of a microphone that has no rate_hz of its own

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A microphone command for voice assistants: raw 16-bit 16 kHz mono, denoised, on standard output.
 #
-#   wyoming-satellite --mic-command 'assistant_microphone.sh /opt/model plughw:1,0' \
+#   wyoming-satellite --mic-command 'assistant_microphone.sh /opt/model plughw:CARD=Device' \
 #       --mic-command-rate 16000 --mic-command-width 2 --mic-command-channels 1 --mic-command-samples-per-chunk 256 ...
 set -e
 model=$1 device=${2:-default}

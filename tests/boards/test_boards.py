@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import boards
+from edge_runtime.alsa.cards import stable_name
 from edge_runtime.errors import Failure
 
 FOLDER = Path(boards.__file__).parent
@@ -52,6 +53,13 @@ def edited(old: str, new: str) -> str:
 def test_names_are_the_file_names():
     assert boards.names() == sorted(path.stem for path in FOLDER.glob("*.toml"))
     assert boards.names() == sorted(["generic-c", "host", *PIS])
+
+
+@every_board
+def test_no_board_names_a_card_by_its_number(name):
+    """It is another one when something else is plugged in."""
+    alsa = boards.load(name).alsa
+    assert [stable_name(device) for device in (alsa.capture, alsa.playback)] == [None, None]
 
 
 @every_board
