@@ -162,7 +162,7 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
             sum[b][v] = joined(d[b].low[v], d[b].high[v], bias + 8 * v);
 }
 
-/* Depthwise: floats hold these sums exactly. */
+/* Depthwise: floats hold these sums exactly, see depth_is_exact. */
 typedef struct {
     vf w[9][2], bias[2];
 } depth_weights;

@@ -154,7 +154,7 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
         sum[b][0] = _mm512_cvtepi32_ps(_mm512_add_epi32(d[b].sum, d[n].sum));
 }
 
-/* Depthwise: floats hold these sums exactly. */
+/* Depthwise: floats hold these sums exactly, see depth_is_exact. */
 typedef struct {
     vf w[9], bias;
 } depth_weights;

@@ -42,4 +42,13 @@ static inline __m256 from_8(const int8_t *p)
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
 
+/* Whether floats hold every sum of nine products with these biases exactly. */
+static inline int depth_is_exact(const int32_t *bias, int n)
+{
+    const int32_t most = (1 << 24) - 9 * 127 * 128;
+    int i, exact = 1;
+    for (i = 0; i < n; i++) exact &= bias[i] <= most && bias[i] >= -most;
+    return exact;
+}
+
 #endif

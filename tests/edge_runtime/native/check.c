@@ -20,7 +20,6 @@ typedef struct {
     ed_op op;
     union { uint8_t bytes[MEMORY]; float floats[MEMORY / 4]; double align; } memory;
     union { uint8_t bytes[WEIGHTS]; float floats[WEIGHTS / 4]; int32_t ints[WEIGHTS / 4]; double align; } weights;
-    int spare; /* bytes behind the result that may change */
 } test_case;
 
 static uint32_t rng_state;
@@ -94,7 +93,7 @@ static void planes(test_case *c)
 
 static void shape_ANALYSIS(test_case *c) { planes(c); }
 static void shape_SYNTHESIS(test_case *c) { planes(c); }
-static void shape_MASK(test_case *c) { planes(c); c->spare = 2 * ED_PLANE * 4; }
+static void shape_MASK(test_case *c) { planes(c); c->op.n_rows = (uint16_t)between(1, ED_N_BINS); }
 
 static void shape_FEATURES(test_case *c)
 {
@@ -122,14 +121,12 @@ static void run_table(test_case *c, int n_low, int n_columns, int x_row)
 static void shape_MERGE(test_case *c)
 {
     run_table(c, between(0, 65), pick(3, 3, 2), 4);
-    c->spare = 4;
 }
 
 static void shape_SPLIT(test_case *c)
 {
     run_table(c, between(0, 65), 2, pick(2, 2, 4));
     if (c->op.n_rows > ED_N_BINS) c->op.n_rows = ED_N_BINS;
-    c->spare = 2 * ED_PLANE * 4;
 }
 
 static void shape_EDGES(test_case *c)
@@ -201,10 +198,18 @@ static void shape_DEPTH(test_case *c)
 
 static void shape_DEPTH_I8(test_case *c)
 {
+    int i, n_large;
     depthwise(c);
     byte_inputs(c);
     byte_weights(c, 64);
     if (between(0, 2) == 0) c->op.flags |= ED_FLOAT_OUT;
+    /* Channels with next to no weights have biases that no float holds exactly; here half a step of the result. */
+    n_large = between(0, 3) == 0 ? 64 : 0;
+    for (i = 0; i < 9 * 64 && n_large; i++) c->weights.bytes[i] = (uint8_t)between(-1, 1);
+    for (i = 0; i < n_large; i++) {
+        c->weights.ints[(c->op.bias >> 2) + i] = (1 << 24) + between(-9, 9);
+        c->weights.floats[(c->op.scale >> 2) + i] = 0.5f / (1 << 24);
+    }
 }
 
 static void rows(test_case *c)
@@ -354,17 +359,13 @@ static void run(const test_case *c, ed_kernel kernel, uint8_t *memory)
 static int alike(const test_case *c, const uint8_t *wanted, const uint8_t *found, int exact)
 {
     const float *w = (const float *)(const void *)wanted, *f = (const float *)(const void *)found;
-    int i, spare = c->spare / 4, first = c->op.y / 4, kept = c->op.kind == ED_GRU_CELL ? STATE / 4 : first;
+    int i, first = c->op.y / 4, kept = c->op.kind == ED_GRU_CELL ? STATE / 4 : first;
     double largest = 1e-3;
-    int last = first + (c->op.n_rows - 1) * c->op.y_row + (c->op.n_out > c->op.y_row ? c->op.n_out : c->op.y_row);
     if (makes_bytes(&c->op)) return memcmp(wanted, found, MEMORY) == 0;
     for (i = first; i < kept + 20000 && i < MEMORY / 4; i++)
         if (fabs((double)w[i]) > largest && w[i] != ((const float *)(const void *)c->memory.bytes)[i]) largest = fabs((double)w[i]);
     for (i = 0; i < MEMORY / 4; i++) {
         if (memcmp(w + i, f + i, 4) == 0 || w[i] == f[i]) continue;
-        if (spare && c->op.kind == ED_MERGE && i >= last - (c->op.y_row - c->op.n_out) && i < last + spare) continue;
-        if (spare && c->op.kind != ED_MERGE && i >= first && i < first + spare
-            && (i - first) % ED_PLANE >= c->op.n_rows) continue;
         if (!exact && fabs((double)w[i] - f[i]) <= 1e-4 * largest) continue;
         printf("at %d from y: %.9g, found %.9g; ", i - first, (double)w[i], (double)f[i]);
         return 0;
