@@ -1,4 +1,4 @@
-"""What every command line of this project does alike: one-line errors, exit status, quiet interruption.
+"""What every command line of this project does alike: one answer, one-line errors, exit status, quiet interruption.
 
 0 done    1 failed    2 usage    130 interrupted    141 nobody reads the output any more
 """
@@ -6,19 +6,50 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from math import inf, isfinite
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
-from edge_runtime.errors import Failure
+from edge_runtime.errors import Failure, did_you_mean
 
 DONE, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
+Value = TypeVar("Value")
+
+
+class Answer(NamedTuple):
+    """What a command found: `value` for --json, `lines` for people; of the two only what is printed is computed.
+
+    status      the exit status
+    then        what follows once it is printed: a verdict that raises, a question, a server
+    one_line    the JSON ends a stream of such lines
+    aside       to standard error, for standard output is sound
+    """
+
+    value: Any
+    lines: Iterable[str]
+    status: int = DONE
+    then: Callable[[], None] | None = None
+    one_line: bool = False
+    aside: bool = False
+
+
+class Command(NamedTuple):
+    """One subcommand, or a program of its own: its options, and what it finds with them."""
+
+    name: str
+    summary: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], Answer]
+
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose usage errors are one line; options are never abbreviated."""
+    """An argument parser whose usage errors are one line and name what is near; options are never abbreviated."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # type: ignore[arg-type]  # handed on unread
@@ -27,41 +58,90 @@ class Parser(argparse.ArgumentParser):
         program = self.prog.split()[0]
         self.exit(USAGE, f"{program}: error: {' '.join(message.split())}; see `{self.prog} --help`\n")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Nothing is left over, so that each subcommand speaks of its own options."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            near = did_you_mean(unknown[0], options) if unknown[0].startswith("-") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{near and f'; {near}'}")
+        return parsed, unknown
 
-class Command(NamedTuple):
-    """One subcommand: its options, and what it does with them."""
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        known = [str(choice) for choice in action.choices or ()]
+        if not known or value in known:
+            return
+        remedy = did_you_mean(value, known) or f"choose from {', '.join(known)}"
+        if isinstance(action, argparse._SubParsersAction):
+            self.error(f"unknown command {value!r}; {remedy}")
+        raise argparse.ArgumentError(action, f"invalid choice: {value!r}; {remedy}")
 
-    name: str
-    summary: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+
+def whole(low: int, high: int, unit: str = "") -> Callable[[str], int]:
+    """The parser of a whole number; `unit` is for the message."""
+
+    def parse(text: str) -> int:
+        with suppress(ValueError):
+            if low <= int(text) <= high:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high} {unit}".rstrip())
+
+    return parse
+
+
+def number(low: float, high: float = inf, unit: str = "") -> Callable[[str], float]:
+    """The parser of a finite number; `unit` is for the message."""
+
+    def parse(text: str) -> float:
+        with suppress(ValueError):
+            if low <= float(text) <= high and isfinite(float(text)):
+                return float(text)
+        limits = f"from {low:g}" if high == inf else f"from {low:g} to {high:g}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number {limits} {unit}".rstrip())
+
+    return parse
+
+
+def or_word(word: str, meaning: Value, parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    """The parser of what may also be a word: "off"."""
+    return lambda text: meaning if text == word else parse(text)
 
 
 def parser_of(prog: str, description: str, version: str, commands: Sequence[Command]) -> argparse.ArgumentParser:
-    """A parser with these subcommands; each has --json and --debug."""
+    """A parser with these subcommands."""
     parser = Parser(prog=prog, description=description)
     parser.add_argument("--version", action="version", version=f"{prog} {version}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(metavar="COMMAND")
     for each in commands:
-        subparser = subparsers.add_parser(each.name, help=each.summary, description=each.summary)
-        each.add_arguments(subparser)
-        subparser.add_argument("--json", action="store_true", help="print the result as JSON")
-        add_debug(subparser)
-        subparser.set_defaults(run=each.run)
+        _complete(subparsers.add_parser(each.name, help=each.summary, description=each.summary), each)
     return parser
 
 
-def add_debug(parser: argparse.ArgumentParser) -> None:
-    """The option every program has."""
+def parser_for(program: Command) -> argparse.ArgumentParser:
+    """The parser of a program that is one command."""
+    parser = Parser(prog=program.name, description=program.summary)
+    _complete(parser, program)
+    return parser
+
+
+def _complete(parser: argparse.ArgumentParser, command: Command) -> None:
+    command.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=command.run)
 
 
-def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None, prog: str) -> int:
-    """Parse `argv`, call the chosen command's `run(args) -> int`, and return the exit status."""
+def say(prog: str, message: str) -> None:
+    """Progress goes to standard error."""
+    print(f"{prog}: {message}", file=sys.stderr, flush=True)
+
+
+def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
+    """Parse `argv`, ask the chosen command, print its answer, and return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     _print_any_file_name()
     try:
-        status = _parse_and_call(parser, argv)
+        status = _parse_and_answer(parser, argv)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -74,16 +154,33 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None, prog: str) 
             return INTERRUPTED
         if "--debug" in argv:
             traceback.print_exc()
-        print(f"{prog}: error: {_one_line(error)}", file=sys.stderr)
+        print(f"{parser.prog}: error: {_one_line(error)}", file=sys.stderr)
         return FAILED
 
 
-def _parse_and_call(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
+def _parse_and_answer(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     try:
         args = parser.parse_args(argv)
     except SystemExit as stop:  # --help, --version or a usage error, already printed
         return int(stop.code or DONE)
-    return int(args.run(args))
+    if not hasattr(args, "run"):  # nothing was asked
+        parser.print_help()
+        return USAGE
+    answer = args.run(args)
+    _print(answer, as_json=args.json)
+    if answer.then is not None:
+        answer.then()
+    return int(answer.status)
+
+
+def _print(answer: Answer, *, as_json: bool) -> None:
+    """JSON has no infinity and no NaN: a command gives null in their place."""
+    if as_json:
+        lines = [json.dumps(answer.value, indent=None if answer.one_line else 2, allow_nan=False)]
+    else:
+        lines = list(answer.lines)
+    if lines:
+        print("\n".join(lines), file=sys.stderr if answer.aside else sys.stdout)
 
 
 def _was_interrupted(error: BaseException | None) -> bool:

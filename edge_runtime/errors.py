@@ -6,6 +6,8 @@ Failure                 exit status 1; printed without a traceback unless --debu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class Failure(Exception):
     """A failure the user can act on.
@@ -18,3 +20,15 @@ class Failure(Exception):
         place = f"{where}: " if where is not None else ""
         advice = f"; {remedy}" if remedy else ""
         super().__init__(" ".join(f"{place}{what}{advice}".split()))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question that names the nearest of `known`; "" where none is near.
+
+    >>> did_you_mean("biuld", ["build", "bundle"])
+    'did you mean build?'
+    """
+    import difflib
+
+    near = difflib.get_close_matches(word.lower(), list(known), n=1)
+    return f"did you mean {near[0]}?" if near else ""

@@ -1,15 +1,12 @@
-"""`edge-denoise bench | verify`: how fast and how true a model is here. Parses, calls once, prints."""
+"""`edge-denoise bench | verify`: how fast and how true a model is here. Parses, calls once, answers."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from typing import Any, Final
 
-from edge_runtime import command
 from edge_runtime.cli import options
-from edge_runtime.cli.output import print_result, say
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command
 from edge_runtime.engines import AUTO, ENGINES
 
 ALL: Final = "all"
@@ -24,22 +21,17 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     options.threads(parser)
 
 
-def _bench(args: argparse.Namespace) -> int:
+def _bench(args: argparse.Namespace) -> Answer:
+    from edge_runtime.bench import bench, bench_all
     from edge_runtime.manifest import open_artifact
 
     artifact = open_artifact(args.model)
     if args.engine == ALL:
-        from edge_runtime.bench import bench_all
-
         precisions = ("int8", "fp32") if args.precision is None else (args.precision,)
-        compared = bench_all(artifact, precisions, args.threads, say)
-        print_result(args, compared, compared_lines)
-        return command.DONE
-    from edge_runtime.bench import bench
-
+        compared = bench_all(artifact, precisions, args.threads, options.say)
+        return Answer(compared, compared_lines(compared))
     figures = bench(artifact, args.engine, args.precision or "int8", args.threads)
-    print_result(args, figures, _bench_lines)
-    return command.DONE
+    return Answer(figures, _bench_lines(figures))
 
 
 def _bench_lines(figures: dict[str, Any]) -> list[str]:
@@ -75,7 +67,7 @@ def compared_lines(figures: dict[str, Any]) -> list[str]:
     return [*said, f"`--engine auto` takes {best}, {kept}" if figures["remembered"] else f"fastest: {best}, {kept}"]
 
 
-def _verify(args: argparse.Namespace) -> int:
+def _verify(args: argparse.Namespace) -> Answer:
     from edge_runtime.engines import golden
     from edge_runtime.manifest import open_artifact
 
@@ -83,14 +75,9 @@ def _verify(args: argparse.Namespace) -> int:
     artifact.check_all()
     rows = golden.check_golden(artifact)
     golden.judge(artifact, rows)
-    result = {"directory": str(args.model), "golden": [golden.to_dict(row) for row in rows]}
-    lines = ["{:<8} {:<9} {:>8} {:>8}  {}".format(*cells) for cells in _verify_cells(map(golden.cells, rows))]
-    print_result(args, result, lambda _: lines)
-    return command.DONE
-
-
-def _verify_cells(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    return [("engine", "precision", "SNR dB", "floor dB", ""), *rows]
+    cells = [("engine", "precision", "SNR dB", "floor dB", ""), *map(golden.cells, rows)]
+    value = {"directory": str(args.model), "golden": [golden.to_dict(row) for row in rows]}
+    return Answer(value, ["{:<8} {:<9} {:>8} {:>8}  {}".format(*row) for row in cells])
 
 
 BENCH: Final = Command("bench", "measure the time of a frame on this machine, by engine", _bench_arguments, _bench)

@@ -3,62 +3,62 @@
 from __future__ import annotations
 
 import argparse
-import json
 from math import inf
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime import command
 from edge_runtime.cli import options
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command, number, or_word, whole
 
 _FORMATS: Final = ("FLOAT_LE", "S32_LE", "S24_LE", "S24_3LE", "S16_LE")
 
 
 def _live_arguments(parser: argparse.ArgumentParser) -> None:
     options.engine(parser)
-    parser.add_argument("--capture", default="default", metavar="DEV", help="ALSA device; default: default")
-    parser.add_argument("--playback", default="default", metavar="DEV", help="ALSA device; default: default")
-    parser.add_argument("--rate", type=_whole(4000, 192_000), metavar="HZ", help="of both devices; default: 16000")
-    parser.add_argument("--format", choices=_FORMATS, help="of both devices; default: the finest they have")
-    parser.add_argument("--capture-channels", type=_whole(1, 64), metavar="N", help="to open; default: the fewest")
-    parser.add_argument("--channels", default="mix", metavar="C", help="mix, all, or numbers such as 1,3; default: mix")
-    parser.add_argument("--period-ms", type=_number(1, 200), default=16.0, metavar="MS", help="default: 16, one hop")
-    parser.add_argument("--periods", type=_whole(2, 32), default=4, metavar="N", help="of a buffer; default: 4")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--capture", default="default", metavar="DEV", help="ALSA device; default: default")
+    add("--playback", default="default", metavar="DEV", help="ALSA device; default: default")
+    add("--rate", type=whole(4000, 192_000, "Hz"), metavar="HZ", help="of both devices; default: 16000")
+    add("--format", choices=_FORMATS, help="of both devices; default: the finest they have")
+    add("--capture-channels", type=whole(1, 64, "channels"), metavar="N", help="to open; default: the fewest")
+    add("--channels", default="mix", metavar="C", help="mix, all, or numbers such as 1,3; default: mix")
+    add("--period-ms", type=number(1, 200, "ms"), default=16.0, metavar="MS", help="default: 16, one hop")
+    add("--periods", type=whole(2, 32, "periods"), default=4, metavar="N", help="of a buffer; default: 4")
+    add(
         "--margin-ms",
-        type=_number(0, 500),
+        type=number(0, 500, "ms"),
         default=12.0,
         metavar="MS",
         help="sound that playback holds in reserve; default: 12",
     )
-    parser.add_argument(
+    add(
         "--settle-ms",
-        type=_number(0, 10_000),
+        type=number(0, 10_000, "ms"),
         default=300.0,
         metavar="MS",
         help="devices run so long on silence before they are heard; default: 300",
     )
     _add_controls(parser)
-    parser.add_argument("--bypass", action="store_true", help="start in bypass")
-    parser.add_argument("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")
-    parser.add_argument("--seconds", type=_number(0, 1e9), metavar="S", help="stop after so much sound")
-    parser.add_argument("--wait", action="store_true", help="wait for devices that are not there yet")
-    parser.add_argument("--ordinary", action="store_true", help="ask for neither real-time priority nor locked memory")
+    add("--bypass", action="store_true", help="start in bypass")
+    add("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")
+    add("--seconds", type=number(0, 1e9, "s"), metavar="S", help="stop after so much sound")
+    add("--wait", action="store_true", help="wait for devices that are not there yet")
+    add("--ordinary", action="store_true", help="ask for neither real-time priority nor locked memory")
     _add_socket(parser, "where `ctl` is heard, or off; default: in the user's run-time folder")
 
 
 def _add_controls(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--strength", type=_number(0, 1), metavar="X", help="0 (dry) to 1 (wholly denoised)")
-    parser.add_argument("--limit-db", type=_or_off(_number(0, 200), inf), metavar="DB", help="remove no more, or off")
-    parser.add_argument("--gate-dbfs", type=_or_off(_number(-120, 0), -inf), metavar="DB", help="silent below, or off")
+    add = parser.add_argument
+    add("--strength", type=number(0, 1), metavar="X", help="0 (dry) to 1 (wholly denoised)")
+    add("--limit-db", type=or_word("off", inf, number(0, 200, "dB")), metavar="DB", help="remove no more, or off")
+    add("--gate-dbfs", type=or_word("off", -inf, number(-120, 0, "dBFS")), metavar="DB", help="silent below, or off")
 
 
 def _add_socket(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--socket", metavar="PATH", help=text)
 
 
-def _live(args: argparse.Namespace) -> int:
+def _live(args: argparse.Namespace) -> Answer:
     """Denoise from one device to another until told to stop."""
     from dataclasses import replace
 
@@ -75,15 +75,15 @@ def _live(args: argparse.Namespace) -> int:
     channels = Channels.parse(args.channels, args.capture_channels)
     sound = Wish(args.rate, args.format, period_ms=args.period_ms, n_periods=args.periods)
     plan = LivePlan(
-        args.capture,
-        args.playback,
-        channels,
-        replace(sound, n_channels=args.capture_channels, n_channels_near=channels.n_least),
-        sound,
-        args.margin_ms,
-        args.settle_ms,
-        args.wait,
-        args.seconds,
+        capture=args.capture,
+        playback=args.playback,
+        channels=channels,
+        capture_wish=replace(sound, n_channels=args.capture_channels, n_channels_near=channels.n_least),
+        playback_wish=sound,
+        margin_ms=args.margin_ms,
+        settle_ms=args.settle_ms,
+        waits=args.wait,
+        seconds=args.seconds,
     )
     given = {name: getattr(args, name) for name in ("strength", "limit_db", "gate_dbfs")}
     settings = Settings(bypass=args.bypass, **{name: value for name, value in given.items() if value is not None})
@@ -97,14 +97,11 @@ def _live(args: argparse.Namespace) -> int:
         as_json=args.json,
         in_real_time=not args.ordinary,
     )
-    print(json.dumps(last) if args.json else plain_line(last))
-    return command.DONE
+    return Answer(last, [plain_line(last)], one_line=True)
 
 
 def _socket_path(given: str | None) -> Path | None:
     """As given; else the usual place, or none with a note: sound is worth more than a control nobody may ever use."""
-    import sys
-
     from edge_runtime.errors import Failure
     from edge_runtime.live.control_socket import default_path
 
@@ -113,7 +110,7 @@ def _socket_path(given: str | None) -> Path | None:
     try:
         return default_path()
     except Failure as failure:
-        print(f"edge-denoise: note: `ctl` will not reach this stream: {failure}", file=sys.stderr)
+        options.say(f"note: `ctl` will not reach this stream: {failure}")
         return None
 
 
@@ -124,15 +121,14 @@ def _ctl_arguments(parser: argparse.ArgumentParser) -> None:
     _add_socket(parser, "of the stream; default: in the user's run-time folder")
 
 
-def _ctl(args: argparse.Namespace) -> int:
+def _ctl(args: argparse.Namespace) -> Answer:
     """One message to a running stream."""
     from edge_runtime.live.control_socket import ask, default_path
     from edge_runtime.live.view import plain_line
 
     path = Path(args.socket) if args.socket else default_path()
     status = ask(path, _message(args))["status"]
-    print(json.dumps(status, indent=2) if args.json else plain_line(status))
-    return command.DONE
+    return Answer(status, [plain_line(status)])
 
 
 def _message(args: argparse.Namespace) -> dict[str, Any]:
@@ -143,32 +139,6 @@ def _message(args: argparse.Namespace) -> dict[str, Any]:
     if args.action == "bypass":
         return {"command": "bypass", "on": {"on": True, "off": False}.get(args.value, "toggle")}
     return {"command": args.action}
-
-
-def _whole(low: int, high: int) -> Any:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _number(low: float, high: float) -> Any:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
-        return value
-
-    return parse
-
-
-def _or_off(parse: Any, off: float) -> Any:
-    return lambda text: off if text == "off" else parse(text)
 
 
 LIVE: Final = Command("live", "denoise from one sound device to another", _live_arguments, _live)

@@ -1,19 +1,17 @@
-"""`quant plan | build | ablate`: parses, calls once, prints."""
+"""`quant plan | build | ablate`: parses, calls once, answers."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_runtime import command
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command, number
 from quant.cli.options import TARGET_HELP, corpora, network, sounds, target
-from quant.cli.output import print_json, print_table, say
+from quant.cli.output import say, table
 
 if TYPE_CHECKING:
     from quant.build.stages import Built
@@ -26,15 +24,23 @@ def _plan_arguments(parser: argparse.ArgumentParser) -> None:
     corpora(parser)
 
 
-def _plan(args: argparse.Namespace) -> int:
+def _plan(args: argparse.Namespace) -> Answer:
     from quant.build import stages
 
-    settings = stages.Settings(args.target, args.checkpoint, args.speech, args.noise, args.recipe, args.ranges)
-    table = stages.plan(settings, say)
-    if args.json:
-        return print_json(table)
-    print_table(("value", "kind", "type", "scale", "zero", "range"), [_plan_row(row) for row in table])
-    return command.DONE
+    settings = stages.Settings(
+        target=args.target,
+        checkpoint=args.checkpoint,
+        speech=args.speech,
+        noise=args.noise,
+        recipe=args.recipe,
+        ranges=args.ranges,
+    )
+    rows = stages.plan(settings, say)
+    return Answer(rows, _plan_lines(rows))
+
+
+def _plan_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield from table(("value", "kind", "type", "scale", "zero", "range"), [_plan_row(row) for row in rows])
 
 
 def _plan_row(row: dict[str, Any]) -> tuple[str, ...]:
@@ -61,7 +67,7 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
     parser.add_argument(
         "--max-pesq-drop",
-        type=_pesq_drop,
+        type=number(0),
         metavar="X",
         help="search for the recipe: int8 where PESQ"
         " stays within X of float; the settings of --recipe hold, its rules do not",
@@ -80,55 +86,42 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--io", choices=("own", "official"), default="own", help=own)
 
 
-def _pesq_drop(text: str) -> float:
-    """A finite number from 0."""
-    with suppress(ValueError):
-        if 0 <= float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
-
-
-def _build(args: argparse.Namespace) -> int:
+def _build(args: argparse.Namespace) -> Answer:
     from quant.build import stages
 
     settings = stages.Settings(
-        args.target,
-        args.checkpoint,
-        args.speech,
-        args.noise,
-        args.recipe,
-        args.ranges,
-        args.out,
-        args.force,
-        args.max_pesq_drop,
-        args.search_state,
-        args.io == "official",
-        not args.no_report,
-        args.qdq == "tensorrt",
+        target=args.target,
+        checkpoint=args.checkpoint,
+        speech=args.speech,
+        noise=args.noise,
+        recipe=args.recipe,
+        ranges=args.ranges,
+        out=args.out,
+        force=args.force,
+        max_pesq_drop=args.max_pesq_drop,
+        search_state=args.search_state,
+        official_io=args.io == "official",
+        html=not args.no_report,
+        tensorrt=args.qdq == "tensorrt",
     )
     start = time.monotonic()
     built = stages.build(settings, say)
-    if args.json:
-        return print_json({"out": str(built.folder), **built.report})
-    for line in summary(built, time.monotonic() - start):
-        print(line)
+    lines = _build_lines(built, time.monotonic() - start)
+    return Answer({"out": str(built.folder), **built.report}, lines)
+
+
+def _build_lines(built: Built, elapsed_s: float) -> Iterator[str]:
+    yield from summary(built, elapsed_s)
     if built.report["search"]:
         columns = ("step", "raised", "to", "MACs", "int8 MACs", "ΔPESQ (95 %)", "at most lost", "SNR to float dB")
-        print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report["search"]["path"])])
-    print_table(
-        ("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"),
-        [
-            (
-                row["tap"],
-                f"{row['isolated_sqnr_db']:.1f}",
-                f"{row['isolated_output_sqnr_db']:.1f}",
-                f"{row['cumulative_sqnr_db']:.1f}",
-                f"{row['cumulative_cosine']:.4f}",
-            )
-            for row in worst(built.report)
-        ],
-    )
-    return command.DONE
+        yield from table(columns, [_step_cells(i, step) for i, step in enumerate(built.report["search"]["path"])])
+    figures = ("alone dB", "alone, at the output dB", "all quantized dB", "cosine")
+    yield from table(("worst values", *figures), [_error_cells(row) for row in worst(built.report)])
+
+
+def _error_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    figures = ("isolated_sqnr_db", "isolated_output_sqnr_db", "cumulative_sqnr_db")
+    return row["tap"], *(f"{row[name]:.1f}" for name in figures), f"{row['cumulative_cosine']:.4f}"
 
 
 def _step_cells(number: int, step: dict[str, Any]) -> tuple[str, ...]:
@@ -142,17 +135,20 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     sounds(parser)
 
 
-def _ablate(args: argparse.Namespace) -> int:
+def _ablate(args: argparse.Namespace) -> Answer:
     from quant.build import stages
     from quant.search import ablation
 
-    settings = stages.Settings("host", args.checkpoint, args.speech, args.noise, args.recipe)
+    settings = stages.Settings(
+        target="host", checkpoint=args.checkpoint, speech=args.speech, noise=args.noise, recipe=args.recipe
+    )
     rows = [row.to_dict() for row in ablation.ablate(settings, say)]
-    if args.json:
-        return print_json(rows)
+    return Answer(rows, _ablation_lines(rows))
+
+
+def _ablation_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     columns = ("technique", "SNR to float dB", "PESQ to float", "ΔPESQ (95 %)", "ΔSI-SDR dB")
-    print_table(columns, [_ablation_cells(row) for row in rows])
-    return command.DONE
+    yield from table(columns, [_ablation_cells(row) for row in rows])
 
 
 def _ablation_cells(row: dict[str, Any]) -> tuple[str, ...]:

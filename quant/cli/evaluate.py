@@ -1,16 +1,16 @@
-"""`quant eval`: parses, calls the measurement once, prints."""
+"""`quant eval`: parses, calls the measurement once, answers."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_runtime import command
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
-from quant.cli.output import print_json, print_table, say
+from quant.cli.options import n_processes
+from quant.cli.output import say, table
 
 if TYPE_CHECKING:
     from quant.quality.robustness import Verdict
@@ -40,7 +40,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=Path, metavar="FILE.csv", help="write the scores of every clip")
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech for --suite; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise for --suite; default: pulled once")
-    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes; default: one a core")
+    parser.add_argument("--jobs", type=n_processes, default=-1, metavar="N", help="processes; default: one a core")
     parser.add_argument(
         "--scheduler",
         metavar="tcp://HOST:PORT",
@@ -49,11 +49,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run(args: argparse.Namespace) -> int:
-    """Measure and print."""
+def _run(args: argparse.Namespace) -> Answer:
+    """Measure."""
     _refuse(args, _ONLY_SUITE if args.suite is None else _ONLY_PAIRS, "--suite" if args.suite is None else "--pairs")
-    if args.jobs == 0 or args.jobs < -1:
-        raise Failure(f"{args.jobs} processes cannot work", where="--jobs", remedy="give 1 or more, or -1: one a core")
     return _quality(args) if args.suite is None else _robustness(args)
 
 
@@ -63,7 +61,7 @@ def _refuse(args: argparse.Namespace, options: Sequence[str], needs: str) -> Non
             raise Failure(f"goes with {needs}", where=f"--{option}", remedy="leave it out")
 
 
-def _quality(args: argparse.Namespace) -> int:
+def _quality(args: argparse.Namespace) -> Answer:
     from quant.quality import evaluate, metrics, pairs, summary, systems
 
     names = metrics.choose_metrics(args.metrics or ",".join(metrics.DEFAULT_METRICS))
@@ -82,16 +80,14 @@ def _quality(args: argparse.Namespace) -> int:
         evaluate.write_rows(args.rows, rows, columns, groupings)
     summaries = summary.summarise(rows, against)
     groups = {name: summary.summarise_by(rows, name, against) for name in groupings}
-    if args.json:
-        print_json(_quality_json(rows, summaries, groups))
-    else:
-        _print_summaries(columns, "", {"": summaries})
-        if args.by is not None:
-            _print_summaries(columns, args.by, groups[args.by])
-    for line in evaluate.failures(rows):
-        say(line)
-    evaluate.refuse_if_all_failed(rows)
-    return command.DONE
+
+    def judge() -> None:
+        for line in evaluate.failures(rows):
+            say(line)
+        evaluate.refuse_if_all_failed(rows)
+
+    shown = {"": {"": summaries}} | ({} if args.by is None else {args.by: groups[args.by]})
+    return Answer(_quality_json(rows, summaries, groups), _quality_lines(columns, shown), then=judge)
 
 
 def _quality_json(
@@ -106,33 +102,39 @@ def _quality_json(
     return {"systems": [s.to_dict() for s in summaries], "groups": by, "clips": clips}
 
 
-def _print_summaries(columns: Sequence[str], grouping: str, groups: Mapping[str, Sequence[Summary]]) -> None:
+def _quality_lines(columns: Sequence[str], shown: Mapping[str, Mapping[str, Sequence[Summary]]]) -> Iterator[str]:
+    for grouping, groups in shown.items():
+        yield from _summary_lines(columns, grouping, groups)
+
+
+def _summary_lines(columns: Sequence[str], grouping: str, groups: Mapping[str, Sequence[Summary]]) -> Iterator[str]:
     """Means, then paired differences, one line each; the group leads where there is a grouping."""
     head, rows = ((grouping,) if grouping else ()), [(g, s) for g, summaries in groups.items() for s in summaries]
     lead = [(group,) if grouping else () for group, _ in rows]
     means = [(s.system, str(s.n_clips), *(f"{s.means[c]:.3f}" for c in columns)) for _, s in rows]
-    print_table((*head, "system", "clips", *columns), [(*g, *cells) for g, cells in zip(lead, means, strict=True)])
+    yield from table((*head, "system", "clips", *columns), [(*g, *cells) for g, cells in zip(lead, means, strict=True)])
     paired = [
         (*g, s.system, s.against or "", column, f"{mean:+.4f}", f"{low:+.4f} .. {high:+.4f}")
         for g, (_, s) in zip(lead, rows, strict=True)
         for column, (mean, low, high) in s.differences.items()
     ]
     if paired:
-        print_table((*head, "system", "against", "metric", "difference", "95 %"), paired)
+        yield from table((*head, "system", "against", "metric", "difference", "95 %"), paired)
 
 
-def _robustness(args: argparse.Namespace) -> int:
+def _robustness(args: argparse.Namespace) -> Answer:
     from quant.quality import robustness
 
     verdicts = robustness.study(
         args.artifacts, args.speech, args.noise, n_jobs=args.jobs, scheduler=args.scheduler, progress=say
     )
-    if args.json:
-        print_json({"rows": [v.to_dict() for v in verdicts]})
-    else:
-        print_table(("system", "input", "quantity", "measured", "bound", ""), [_verdict_cells(v) for v in verdicts])
-    robustness.refuse_breaches(verdicts)
-    return command.DONE
+    value = {"rows": [v.to_dict() for v in verdicts]}
+    return Answer(value, _verdict_lines(verdicts), then=lambda: robustness.refuse_breaches(verdicts))
+
+
+def _verdict_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    columns = ("system", "input", "quantity", "measured", "bound", "")
+    yield from table(columns, [_verdict_cells(v) for v in verdicts])
 
 
 def _verdict_cells(verdict: Verdict) -> tuple[str, ...]:
