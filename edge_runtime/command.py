@@ -1,23 +1,28 @@
 """What every command line of this project does alike: one answer, one-line errors, exit status, quiet interruption.
 
-0 done    1 failed    2 usage    130 interrupted    141 nobody reads the output any more
+0 done   1 failed   2 usage   129 hung up   130 interrupted   141 nobody reads the output any more   143 terminated
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from math import inf, isfinite
+from types import FrameType
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from edge_runtime.errors import Failure, did_you_mean
 
 DONE, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+SIGNALLED = 128  # and the signal's number
 
 Value = TypeVar("Value")
 
@@ -138,23 +143,28 @@ def say(prog: str, message: str) -> None:
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
     """Parse `argv`, ask the chosen command, print its answer, and return the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        _restart_in_utf8_mode()
+        argv = sys.argv[1:]
+    _stand_in_for_closed_streams()
     _print_any_file_name()
     try:
-        status = _parse_and_answer(parser, argv)
+        with _signals_clean_up():
+            status = _parse_and_answer(parser, argv)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return _status_of(stop)
     except BrokenPipeError:
         _forget_stdout()
         return BROKEN_PIPE
     except Exception as error:
-        if _was_interrupted(error):
-            return INTERRUPTED
+        if interruption := _interruption_in(error):
+            return _status_of(interruption)
         if "--debug" in argv:
             traceback.print_exc()
         print(f"{parser.prog}: error: {_one_line(error)}", file=sys.stderr)
+        _flush_or_forget()
         return FAILED
 
 
@@ -183,11 +193,49 @@ def _print(answer: Answer, *, as_json: bool) -> None:
         print("\n".join(lines), file=sys.stderr if answer.aside else sys.stdout)
 
 
-def _was_interrupted(error: BaseException | None) -> bool:
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, so that all that cleans up after Ctrl-C cleans up after them."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def _signals_clean_up() -> Iterator[None]:
+    """Both end the program as Ctrl-C does, where nobody decided otherwise (nohup); a second one does not disturb."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own_pid = os.getpid()
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own_pid:  # a forked worker: its parent cleans up
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    for each in numbers:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _status_of(stop: BaseException) -> int:
+    return SIGNALLED + stop.number if isinstance(stop, Stopped) else INTERRUPTED
+
+
+def _interruption_in(error: BaseException | None) -> BaseException | None:
     """Ctrl-C while a native module loads comes wrapped in that module's ImportError."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__
-    return error is not None
+    return error
 
 
 def _one_line(error: Exception) -> str:
@@ -196,14 +244,44 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):  # engines say so themselves, with their own extra
         return f"this needs {error.name}, not installed; `pip install 'edge-denoise[build]'`"
     if isinstance(error, OSError) and error.strerror:
+        if error.errno == errno.EBADF and error.filename is None:
+            return "standard input or output is closed; give it a file or a program"
         return f"{error.filename or 'input or output'}: {error.strerror}"
     return " ".join(f"{type(error).__name__}: {error}; please report it, with what --debug shows".split())
+
+
+def _restart_in_utf8_mode() -> None:
+    """Names and files are UTF-8, whatever the locale says; Python 3.15 begins so by itself (PEP 686)."""
+    if sys.getfilesystemencoding() != "utf-8":
+        with suppress(OSError):  # an interpreter that cannot be found again goes on as it is
+            os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _print_any_file_name() -> None:
     """File names need not be valid text: show the odd byte rather than fail on it."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Text for a closed stream is dropped; its number is taken, or the next file opened would get what others print.
+
+    Taken for the other direction, so that sound for a closed stream is an error.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if mode == "r" else os.O_RDONLY)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  for as long as the program runs
+
+
+def _flush_or_forget() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _forget_stdout()
 
 
 def _forget_stdout() -> None:

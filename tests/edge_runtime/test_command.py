@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -69,6 +71,35 @@ def test_a_number_is_in_range_or_refused(parse: Callable[[str], float], good: li
     for text in bad:
         with pytest.raises(argparse.ArgumentTypeError, match=" from "):
             parse(text)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_second_signal_does_not_disturb_the_cleaning_up(capsys, number: int, status: int) -> None:
+    cleaned = []
+
+    def work() -> Answer:
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGHUP)
+            cleaned.append(True)
+        return Answer(None, [])  # as if nothing had been
+
+    assert asked(work) == status
+    assert cleaned == [True]
+    assert capsys.readouterr() == ("", "")
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_forked_worker_dies_of_the_signal_alone() -> None:
+    def work() -> Answer:
+        if (worker := os.fork()) == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        return Answer(None, [], status=os.WTERMSIG(os.waitpid(worker, 0)[1]))
+
+    assert asked(work) == signal.SIGTERM
 
 
 def test_what_is_no_failure_asks_for_a_report(capsys) -> None:
