@@ -1,36 +1,61 @@
-"""What every command line of this project does alike: one-line errors, exit status, quiet interruption.
+"""What every command line of this project does alike: one answer, one-line errors, exit status, quiet interruption.
 
-0 done    1 failed    2 usage    129 hung up    130 interrupted    141 nobody reads the output any more    143 ended
+0 done   1 failed   2 usage   129 hung up   130 interrupted   141 nobody reads the output any more   143 terminated
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
+import json
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from math import inf, isfinite
 from types import FrameType
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
-from edge_runtime.errors import Failure
+from edge_runtime.errors import Failure, did_you_mean
 
 DONE, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+SIGNALLED = 128  # and the signal's number
+
+Value = TypeVar("Value")
 
 
-class Ended(KeyboardInterrupt):
-    """SIGTERM, or SIGHUP of a terminal that was closed: what is half-written goes, as after Ctrl-C."""
+class Answer(NamedTuple):
+    """What a command found: `value` for --json, structs and all, `lines` for people, printed as they come.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.status = 128 + number
+    Of the two only what is printed is computed: `value` may be a function of nothing.
+    status      the exit status, or a function that tells it once all is printed
+    then        what follows once it is printed: a verdict that raises, a question, a server
+    one_line    the JSON ends a stream of such lines
+    aside       to standard error, for standard output is sound
+    """
+
+    value: Any
+    lines: Iterable[str]
+    status: int | Callable[[], int] = DONE
+    then: Callable[[], None] | None = None
+    one_line: bool = False
+    aside: bool = False
+
+
+class Command(NamedTuple):
+    """One subcommand, or a program of its own: its options, and what it finds with them."""
+
+    name: str
+    summary: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], Answer]
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose usage errors are one line; options are never abbreviated."""
+    """An argument parser whose usage errors are one line and name what is near; options are never abbreviated."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # type: ignore[arg-type]  # handed on unread
@@ -39,43 +64,95 @@ class Parser(argparse.ArgumentParser):
         program = self.prog.split()[0]
         self.exit(USAGE, f"{program}: error: {' '.join(message.split())}; see `{self.prog} --help`\n")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Nothing is left over, so that each subcommand speaks of its own options."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            near = did_you_mean(unknown[0], options) if unknown[0].startswith("-") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{near and f'; {near}'}")
+        return parsed, unknown
 
-class Command(NamedTuple):
-    """One subcommand: its options, and what it does with them."""
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        known = [str(choice) for choice in action.choices or ()]
+        if not known or value in known:
+            return
+        remedy = did_you_mean(value, known) or f"choose from {', '.join(known)}"
+        if isinstance(action, argparse._SubParsersAction):
+            self.error(f"unknown command {value!r}; {remedy}")
+        raise argparse.ArgumentError(action, f"invalid choice: {value!r}; {remedy}")
 
-    name: str
-    summary: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+
+def whole(low: int, high: int, unit: str = "") -> Callable[[str], int]:
+    """The parser of a whole number; `unit` is for the message."""
+
+    def parse(text: str) -> int:
+        with suppress(ValueError):
+            if low <= int(text) <= high:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high} {unit}".rstrip())
+
+    return parse
+
+
+def number(low: float, high: float = inf, unit: str = "") -> Callable[[str], float]:
+    """The parser of a finite number; `unit` is for the message."""
+
+    def parse(text: str) -> float:
+        with suppress(ValueError):
+            if low <= float(text) <= high and isfinite(float(text)):
+                return float(text)
+        limits = f"from {low:g}" if high == inf else f"from {low:g} to {high:g}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number {limits} {unit}".rstrip())
+
+    return parse
+
+
+def or_word(word: str, meaning: Value, parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    """The parser of what may also be a word: "off"."""
+    return lambda text: meaning if text == word else parse(text)
 
 
 def parser_of(prog: str, description: str, version: str, commands: Sequence[Command]) -> argparse.ArgumentParser:
-    """A parser with these subcommands; each has --json and --debug."""
+    """A parser with these subcommands."""
     parser = Parser(prog=prog, description=description)
     parser.add_argument("--version", action="version", version=f"{prog} {version}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(metavar="COMMAND")
     for each in commands:
-        subparser = subparsers.add_parser(each.name, help=each.summary, description=each.summary)
-        each.add_arguments(subparser)
-        subparser.add_argument("--json", action="store_true", help="print the result as JSON")
-        add_debug(subparser)
-        subparser.set_defaults(run=each.run)
+        _complete(subparsers.add_parser(each.name, help=each.summary, description=each.summary), each)
     return parser
 
 
-def add_debug(parser: argparse.ArgumentParser) -> None:
-    """The option every program has."""
+def parser_for(program: Command) -> argparse.ArgumentParser:
+    """The parser of a program that is one command."""
+    parser = Parser(prog=program.name, description=program.summary)
+    _complete(parser, program)
+    return parser
+
+
+def _complete(parser: argparse.ArgumentParser, command: Command) -> None:
+    command.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=command.run)
 
 
-def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None, prog: str) -> int:
-    """Parse `argv`, call the chosen command's `run(args) -> int`, and return the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
+def say(prog: str, message: str) -> None:
+    """Progress goes to standard error."""
+    print(f"{prog}: {message}", file=sys.stderr, flush=True)
+
+
+def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
+    """Parse `argv`, ask the chosen command, print its answer, and return the exit status."""
+    if argv is None:
+        _restart_in_utf8_mode()
+        argv = sys.argv[1:]
+    _stand_in_for_closed_streams()
     _print_any_file_name()
     try:
-        with _ends_are_raised():
-            status = _parse_and_call(parser, argv)
-            sys.stdout.flush()
+        with _signals_clean_up():
+            status = _parse_and_answer(parser, argv)
+        sys.stdout.flush()
         return status
     except KeyboardInterrupt as stop:
         return _status_of(stop)
@@ -83,46 +160,81 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None, prog: str) 
         _forget_stdout()
         return BROKEN_PIPE
     except Exception as error:
-        if stopped := _interruption(error):
-            return _status_of(stopped)
+        if interruption := _interruption_in(error):
+            return _status_of(interruption)
         if "--debug" in argv:
             traceback.print_exc()
-        print(f"{prog}: error: {_one_line(error)}", file=sys.stderr)
+        print(f"{parser.prog}: error: {_one_line(error)}", file=sys.stderr)
+        _flush_or_forget()
         return FAILED
 
 
-@contextmanager
-def _ends_are_raised() -> Iterator[None]:
-    """SIGTERM and SIGHUP become `Ended`, unless they are ignored, as under nohup, or handled already."""
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    for number in numbers:
-        signal.signal(number, _raise_ended)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _raise_ended(number: int, _: FrameType | None) -> None:
-    raise Ended(number)
-
-
-def _status_of(stop: KeyboardInterrupt) -> int:
-    return stop.status if isinstance(stop, Ended) else INTERRUPTED
-
-
-def _parse_and_call(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
+def _parse_and_answer(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     try:
         args = parser.parse_args(argv)
     except SystemExit as stop:  # --help, --version or a usage error, already printed
         return int(stop.code or DONE)
-    return int(args.run(args))
+    if not hasattr(args, "run"):  # nothing was asked
+        parser.print_help()
+        return USAGE
+    answer = args.run(args)
+    _print(answer, as_json=args.json)
+    if answer.then is not None:
+        answer.then()
+    return answer.status() if callable(answer.status) else answer.status
 
 
-def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+def _print(answer: Answer, *, as_json: bool) -> None:
+    """JSON has no infinity and no NaN: a command gives null in their place."""
+    lines = answer.lines
+    if as_json:
+        import msgspec  # no `--help` waits for it
+
+        value = msgspec.to_builtins(answer.value() if callable(answer.value) else answer.value)
+        lines = [json.dumps(value, indent=None if answer.one_line else 2, allow_nan=False)]
+    for line in lines:
+        print(line, file=sys.stderr if answer.aside else sys.stdout, flush=True)
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, so that all that cleans up after Ctrl-C cleans up after them."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def _signals_clean_up() -> Iterator[None]:
+    """Both end the program as Ctrl-C does, where nobody decided otherwise (nohup); a second one does not disturb."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own_pid = os.getpid()
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own_pid:  # a forked worker: its parent cleans up
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    for each in numbers:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _status_of(stop: BaseException) -> int:
+    return SIGNALLED + stop.number if isinstance(stop, Stopped) else INTERRUPTED
+
+
+def _interruption_in(error: BaseException | None) -> BaseException | None:
     """Ctrl-C while a native module loads comes wrapped in that module's ImportError."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__
@@ -135,14 +247,44 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):  # engines say so themselves, with their own extra
         return f"this needs {error.name}, not installed; `pip install 'edge-denoise[build]'`"
     if isinstance(error, OSError) and error.strerror:
+        if error.errno == errno.EBADF and error.filename is None:
+            return "standard input or output is closed; give it a file or a program"
         return f"{error.filename or 'input or output'}: {error.strerror}"
     return " ".join(f"{type(error).__name__}: {error}; please report it, with what --debug shows".split())
+
+
+def _restart_in_utf8_mode() -> None:
+    """Names and files are UTF-8, whatever the locale says; Python 3.15 begins so by itself (PEP 686)."""
+    if sys.getfilesystemencoding() != "utf-8":
+        with suppress(OSError):  # an interpreter that cannot be found again goes on as it is
+            os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _print_any_file_name() -> None:
     """File names need not be valid text: show the odd byte rather than fail on it."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Text for a closed stream is dropped; its number is taken, or the next file opened would get what others print.
+
+    Taken for the other direction, so that sound for a closed stream is an error.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if mode == "r" else os.O_RDONLY)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  for as long as the program runs
+
+
+def _flush_or_forget() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _forget_stdout()
 
 
 def _forget_stdout() -> None:

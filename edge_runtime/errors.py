@@ -6,6 +6,8 @@ Failure                 exit status 1; printed without a traceback unless --debu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def counted(n: int, noun: str) -> str:
     """
@@ -29,3 +31,15 @@ class Failure(Exception):
         super().__init__(" ".join(f"{place}{what}{advice}".split()))
         self.what = " ".join(f"{place}{what}".split())
         self.remedy = " ".join((remedy or "").split())
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question that names the nearest of `known`; "" where none is near.
+
+    >>> did_you_mean("biuld", ["build", "bundle"])
+    'did you mean build?'
+    """
+    import difflib
+
+    near = difflib.get_close_matches(word.lower(), list(known), n=1)
+    return f"did you mean {near[0]}?" if near else ""

@@ -1,7 +1,6 @@
-"""`edge-denoise`: what the board's user types. A command parses, calls once, prints; it imports what is heavy itself.
+"""`edge-denoise`: what the board's user types. A command parses, calls once, answers; it imports what is heavy itself.
 
-options  options that several commands share
-output   how results are printed
+options  what several commands share
 file     file, pipe
 live     live, ctl
 bench    bench, verify
@@ -16,7 +15,7 @@ from typing import Final
 
 from edge_runtime import __version__, command
 from edge_runtime.cli import bench, board, file, install, live
-from edge_runtime.cli.output import PROG
+from edge_runtime.cli.options import PROG
 
 DESCRIPTION: Final = "Remove noise from speech, with a model of `quant build`."
 COMMANDS: Final = (
@@ -36,4 +35,4 @@ COMMANDS: Final = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    return command.run(command.parser_of(PROG, DESCRIPTION, __version__, COMMANDS), argv, PROG)
+    return command.run(command.parser_of(PROG, DESCRIPTION, __version__, COMMANDS), argv)

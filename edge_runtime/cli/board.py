@@ -1,16 +1,13 @@
-"""The subcommands that look at the machine: `devices`, `doctor`, `latency`. Parses, calls once, prints."""
+"""The subcommands that look at the machine: `devices`, `doctor`, `latency`. Parses, calls once, answers."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from edge_runtime import command
-from edge_runtime.cli.output import print_result
-from edge_runtime.command import Command
+from edge_runtime.command import DONE, FAILED, Answer, Command, number, whole
 
 if TYPE_CHECKING:
     from edge_runtime.doctor.checks import Check
@@ -21,15 +18,14 @@ def _devices_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="also converters and other views of the same card")
 
 
-def _devices(args: argparse.Namespace) -> int:
+def _devices(args: argparse.Namespace) -> Answer:
     from edge_runtime.alsa.device import list_devices
     from edge_runtime.doctor.devices import check_any, devices, lines, report
     from edge_runtime.doctor.host import Host
 
     rows = devices(list_devices(), Host(), every=args.all)
-    print_result(args, report(rows), lines)
-    check_any(rows)
-    return command.DONE
+    found = report(rows)
+    return Answer(found, lines(found), then=lambda: check_any(rows))
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,18 +34,23 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--playback", metavar="DEVICE", help="check this device for playing")
 
 
-def _doctor(args: argparse.Namespace) -> int:
-    from edge_runtime.doctor.checks import examine, line, report, total
+def _doctor(args: argparse.Namespace) -> Answer:
+    from edge_runtime.doctor.checks import Row, examine, line, report, total
     from edge_runtime.doctor.host import Host
 
-    rows = []
-    for row in examine(_checks(Host(), args)):
-        rows.append(row)
-        if not args.json:  # said as they come: a check may take long
-            print(line(row), flush=True)
-    found = report(rows)
-    print(json.dumps(found, indent=2) if args.json else total(rows))
-    return command.FAILED if found["status"] == "fail" else command.DONE
+    rows: list[Row] = []
+
+    def lines() -> Iterator[str]:  # said as they come: a check may take long
+        for row in examine(_checks(Host(), args)):
+            rows.append(row)
+            yield line(row)
+        yield total(rows)
+
+    def value() -> dict[str, Any]:
+        rows.extend(examine(_checks(Host(), args)))
+        return report(rows)
+
+    return Answer(value, lines(), status=lambda: FAILED if report(rows)["status"] == "fail" else DONE)
 
 
 def _checks(host: Host, args: argparse.Namespace) -> Iterator[tuple[str, Check]]:
@@ -81,16 +82,17 @@ def _checks(host: Host, args: argparse.Namespace) -> Iterator[tuple[str, Check]]
 
 
 def _latency_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--capture", required=True, metavar="DEVICE", help="where the sound comes back")
-    parser.add_argument("--playback", required=True, metavar="DEVICE", help="where it is played; aloud!")
-    parser.add_argument("--rate", type=_whole("Hz", 8000, 192_000), metavar="HZ", help="default: the device's")
-    parser.add_argument("--period-ms", type=float, default=16.0, metavar="MS", help="default: 16, as `live`")
-    parser.add_argument("--periods", type=_whole("periods", 2, 64), default=4, metavar="N", help="default: 4")
-    parser.add_argument("--margin-ms", type=float, default=12.0, metavar="MS", help="default: 12, as `live`")
-    parser.add_argument("--repeats", type=_whole("repeats", 1, 100), default=5, metavar="N", help="default: 5")
+    add = parser.add_argument
+    add("--capture", required=True, metavar="DEVICE", help="where the sound comes back")
+    add("--playback", required=True, metavar="DEVICE", help="where it is played; aloud!")
+    add("--rate", type=whole(8000, 192_000, "Hz"), metavar="HZ", help="default: the device's")
+    add("--period-ms", type=number(1, 200, "ms"), default=16.0, metavar="MS", help="default: 16, as `live`")
+    add("--periods", type=whole(2, 64, "periods"), default=4, metavar="N", help="default: 4")
+    add("--margin-ms", type=number(0, 500, "ms"), default=12.0, metavar="MS", help="default: 12, as `live`")
+    add("--repeats", type=whole(1, 100, "repeats"), default=5, metavar="N", help="default: 5")
 
 
-def _latency(args: argparse.Namespace) -> int:
+def _latency(args: argparse.Namespace) -> Answer:
     from edge_runtime.alsa.device import Wish
     from edge_runtime.doctor.latency import AlsaDuplex, lines, measure
     from edge_runtime.live.realtime import AUDIO_PRIORITY, set_priority
@@ -99,17 +101,7 @@ def _latency(args: argparse.Namespace) -> int:
     with AlsaDuplex(args.capture, args.playback, wish, args.margin_ms) as duplex:
         set_priority(AUDIO_PRIORITY)  # where it is not permitted, an xrun says so soon enough
         found = measure(duplex, args.repeats)
-    print_result(args, found, lines)
-    return command.DONE
-
-
-def _whole(unit: str, least: int, most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} from {least} to {most}")
-        return int(text)
-
-    return number
+    return Answer(found, lines(found))
 
 
 DEVICES: Final = Command("devices", "list sound devices and what they can do", _devices_arguments, _devices)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_runtime.command import DONE, Command
+from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="also replace or remove what was changed since")
 
 
-def _install(args: argparse.Namespace) -> int:
+def _install(args: argparse.Namespace) -> Answer:
     """Failure: see `edits.plan_install` and `edits.install`; nothing is half-written."""
     from edge_runtime.install import service, virtual_mic
     from edge_runtime.install.edits import install, load_receipt, plan_install
@@ -65,12 +64,10 @@ def _install(args: argparse.Namespace) -> int:
     old = load_receipt(receipt_path)
     edits, made = plan_install(changes, old, force=args.force)
     next_step = virtual_mic.NEXT_STEP if args.virtual_mic else service.NEXT_STEP
-    if _agreed(args, edits, next_step):
-        install(edits, made, old, receipt_path)
-    return DONE
+    return _asked(args, edits, next_step, lambda: install(edits, made, old, receipt_path))
 
 
-def _uninstall(args: argparse.Namespace) -> int:
+def _uninstall(args: argparse.Namespace) -> Answer:
     """Failure: nothing is installed, or something was changed since."""
     from edge_runtime.install.edits import load_receipt, plan_uninstall, uninstall
 
@@ -80,9 +77,7 @@ def _uninstall(args: argparse.Namespace) -> int:
         raise Failure("nothing is installed here", where=receipt_path.parent)
     edits = plan_uninstall(receipt, force=args.force)
     next_step = "`systemctl --user restart pipewire`" if args.virtual_mic else "`systemctl daemon-reload`"
-    if _agreed(args, edits, next_step):
-        uninstall(edits, receipt, receipt_path)
-    return DONE
+    return _asked(args, edits, next_step, lambda: uninstall(edits, receipt, receipt_path))
 
 
 def _places(args: argparse.Namespace) -> tuple[Path, Path]:
@@ -94,16 +89,21 @@ def _places(args: argparse.Namespace) -> tuple[Path, Path]:
     return root, root / (virtual_mic.RECEIPT if args.virtual_mic else service.RECEIPT)
 
 
-def _agreed(args: argparse.Namespace, edits: Sequence[Edit], next_step: str) -> bool:
-    """Show the edits; whether to make them. Failure: nobody can be asked."""
+def _asked(args: argparse.Namespace, edits: Sequence[Edit], next_step: str, make: Callable[[], object]) -> Answer:
+    """The edits; once they were shown they are made, if that is wanted."""
     from edge_runtime.install.edits import edit_lines, edit_record
 
-    if args.json:
-        will_do = {"dry_run": args.dry_run, "edits": [edit_record(edit) for edit in edits], "next": next_step}
-        print(json.dumps(will_do, indent=2))
-    else:
-        print("\n".join(line for edit in edits for line in edit_lines(edit)))
-        print(f"next: {next_step}")
+    def then() -> None:
+        if _agreed(args):
+            make()
+
+    value = {"dry_run": args.dry_run, "edits": [edit_record(edit) for edit in edits], "next": next_step}
+    lines = [*(line for edit in edits for line in edit_lines(edit)), f"next: {next_step}"]
+    return Answer(value, lines, then=then)
+
+
+def _agreed(args: argparse.Namespace) -> bool:
+    """Whether to make the edits. Failure: nobody can be asked, or the answer is no."""
     if args.dry_run or args.yes:
         return not args.dry_run
     if not sys.stdin.isatty():

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from edge_runtime import command
 from edge_runtime.cli import options
-from edge_runtime.cli.output import say
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command, number, or_word, whole
 from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
@@ -25,52 +22,53 @@ _FORMATS: Final = ("FLOAT_LE", "S32_LE", "S24_LE", "S24_3LE", "S16_LE")
 
 def _live_arguments(parser: argparse.ArgumentParser) -> None:
     options.engine(parser)
+    add = parser.add_argument
     named = "ALSA device by name, as plughw:CARD=Device (see `edge-denoise devices`); default: default"
-    parser.add_argument("--capture", default="default", metavar="DEV", help=named)
-    parser.add_argument("--playback", default="default", metavar="DEV", help=named)
-    parser.add_argument("--rate", type=_whole(4000, 192_000), metavar="HZ", help="of both devices; default: 16000")
-    parser.add_argument("--format", choices=_FORMATS, help="of both devices; default: the finest they have")
-    parser.add_argument(
-        "--capture-channels", type=_whole(1, 64), metavar="N", help="to open; default: the fewest, two of a mixer"
-    )
+    add("--capture", default="default", metavar="DEV", help=named)
+    add("--playback", default="default", metavar="DEV", help=named)
+    add("--rate", type=whole(4000, 192_000, "Hz"), metavar="HZ", help="of both devices; default: 16000")
+    add("--format", choices=_FORMATS, help="of both devices; default: the finest they have")
+    opened = "to open; default: the fewest, two of a mixer"
+    add("--capture-channels", type=whole(1, 64, "channels"), metavar="N", help=opened)
     chosen = "mix, all, or numbers such as 1,3; default: the mean of one or two, of more the first"
-    parser.add_argument("--channels", default="auto", metavar="C", help=chosen)
-    parser.add_argument("--period-ms", type=_number(1, 200), default=16.0, metavar="MS", help="default: 16, one hop")
-    parser.add_argument("--periods", type=_whole(2, 32), default=4, metavar="N", help="of a buffer; default: 4")
-    parser.add_argument(
+    add("--channels", default="auto", metavar="C", help=chosen)
+    add("--period-ms", type=number(1, 200, "ms"), default=16.0, metavar="MS", help="default: 16, one hop")
+    add("--periods", type=whole(2, 32, "periods"), default=4, metavar="N", help="of a buffer; default: 4")
+    add(
         "--margin-ms",
-        type=_number(0, 500),
+        type=number(0, 500, "ms"),
         default=12.0,
         metavar="MS",
         help="sound that playback holds in reserve; default: 12",
     )
-    parser.add_argument(
+    add(
         "--settle-ms",
-        type=_number(0, 10_000),
+        type=number(0, 10_000, "ms"),
         default=300.0,
         metavar="MS",
         help="devices run so long on silence before they are heard; default: 300",
     )
     _add_controls(parser)
-    parser.add_argument("--bypass", action="store_true", help="start in bypass")
-    parser.add_argument("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")
-    parser.add_argument("--seconds", type=_number(0, 1e9), metavar="S", help="stop after so much sound")
-    parser.add_argument("--wait", action="store_true", help="wait for devices that are not there yet")
-    parser.add_argument("--ordinary", action="store_true", help="ask for neither real-time priority nor locked memory")
+    add("--bypass", action="store_true", help="start in bypass")
+    add("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")
+    add("--seconds", type=number(0, 1e9, "s"), metavar="S", help="stop after so much sound")
+    add("--wait", action="store_true", help="wait for devices that are not there yet")
+    add("--ordinary", action="store_true", help="ask for neither real-time priority nor locked memory")
     _add_socket(parser, "where `ctl` is heard, or off; default: in the user's run-time folder")
 
 
 def _add_controls(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--strength", type=_number(0, 1), metavar="X", help="0 (dry) to 1 (wholly denoised)")
-    parser.add_argument("--limit-db", type=_or_off(_number(0, 200), inf), metavar="DB", help="remove no more, or off")
-    parser.add_argument("--gate-dbfs", type=_or_off(_number(-120, 0), -inf), metavar="DB", help="silent below, or off")
+    add = parser.add_argument
+    add("--strength", type=number(0, 1), metavar="X", help="0 (dry) to 1 (wholly denoised)")
+    add("--limit-db", type=or_word("off", inf, number(0, 200, "dB")), metavar="DB", help="remove no more, or off")
+    add("--gate-dbfs", type=or_word("off", -inf, number(-120, 0, "dBFS")), metavar="DB", help="silent below, or off")
 
 
 def _add_socket(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--socket", metavar="PATH", help=text)
 
 
-def _live(args: argparse.Namespace) -> int:
+def _live(args: argparse.Namespace) -> Answer:
     """Denoise from one device to another until told to stop."""
     from edge_runtime.live.session import denoisers_of, run_live
     from edge_runtime.live.status import Status
@@ -88,10 +86,8 @@ def _live(args: argparse.Namespace) -> int:
         as_json=args.json,
         in_real_time=not args.ordinary,
     )
-    print(json.dumps(last) if args.json else plain_line(last), flush=True)
-    if last["waiting_for"]:
-        _end_unheard(status.stopped_by)
-    return command.DONE
+    unheard = (lambda: _end_unheard(status.stopped_by)) if last["waiting_for"] else None
+    return Answer(last, [plain_line(last)], then=unheard, one_line=True)
 
 
 def _plan(args: argparse.Namespace) -> LivePlan:
@@ -133,7 +129,7 @@ def _note_numbers(args: argparse.Namespace) -> None:
 
     for option in ("capture", "playback"):
         if note := number_note(f"--{option}", getattr(args, option)):
-            say(f"note: {note}")
+            options.say(f"note: {note}")
 
 
 def _end_unheard(number: int) -> NoReturn:
@@ -154,7 +150,7 @@ def _socket_path(given: str | None) -> Path | None:
     try:
         return default_path()
     except Failure as failure:
-        say(f"note: `ctl` will not reach this stream: {failure}")
+        options.say(f"note: `ctl` will not reach this stream: {failure}")
         return None
 
 
@@ -165,7 +161,7 @@ def _ctl_arguments(parser: argparse.ArgumentParser) -> None:
     _add_socket(parser, "of the stream; default: in the user's run-time folder")
 
 
-def _ctl(args: argparse.Namespace) -> int:
+def _ctl(args: argparse.Namespace) -> Answer:
     """One message to a running stream."""
     from edge_runtime.live.control_socket import ask, default_path
     from edge_runtime.live.view import plain_line
@@ -173,8 +169,7 @@ def _ctl(args: argparse.Namespace) -> int:
     message = _message(args)
     path = Path(args.socket) if args.socket else default_path()
     status = ask(path, message)["status"]
-    print(json.dumps(status, indent=2) if args.json else plain_line(status))
-    return command.DONE
+    return Answer(status, [plain_line(status)])
 
 
 def _message(args: argparse.Namespace) -> dict[str, Any]:
@@ -186,32 +181,6 @@ def _message(args: argparse.Namespace) -> dict[str, Any]:
     if args.action == "bypass":
         return {"command": "bypass", "on": {"on": True, "off": False}.get(args.value, "toggle")}
     return {"command": args.action}
-
-
-def _whole(low: int, high: int) -> Any:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _number(low: float, high: float) -> Any:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
-        return value
-
-    return parse
-
-
-def _or_off(parse: Any, off: float) -> Any:
-    return lambda text: off if text == "off" else parse(text)
 
 
 def _check_action(args: argparse.Namespace, given: dict[str, Any]) -> None:

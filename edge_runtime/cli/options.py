@@ -1,14 +1,20 @@
-"""Options that several commands of `edge-denoise` share."""
+"""What several commands of `edge-denoise` share: options, and the name that progress begins with."""
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from edge_runtime import command
+from edge_runtime.command import whole
 from edge_runtime.engines import AUTO, ENGINES
 
+PROG: Final = "edge-denoise"
 _MAX_THREADS: Final = 64
+
+say = partial(command.say, PROG)
 
 
 def model(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +32,4 @@ def engine(parser: argparse.ArgumentParser) -> None:
 
 def threads(parser: argparse.ArgumentParser) -> None:
     """How many one stream may use."""
-    parser.add_argument("--threads", type=_n_threads, default=1, metavar="N", help="default: 1")
-
-
-def _n_threads(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= _MAX_THREADS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MAX_THREADS}")
-    return int(text)
+    parser.add_argument("--threads", type=whole(1, _MAX_THREADS), default=1, metavar="N", help="default: 1")

@@ -8,18 +8,13 @@ Reports of built artifacts are judged alike.
 
 from __future__ import annotations
 
-import argparse
-import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
     from quant.audit.findings import BudgetPart, Layer  # the help of `quant budget` needs no NumPy
-
-UNITS: Final = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2.0**10, "Mi": 2.0**20}
 
 
 class Gate(NamedTuple):
@@ -44,16 +39,6 @@ GATES: Final = (
     Gate("max_state", "state bytes:", "bytes carried from frame to frame",
          lambda r: r.totals.state_bytes, lambda row: row.state_bytes),
 )  # fmt: skip
-
-
-def number(text: str) -> float:
-    """A positive number with an SI or binary unit, as argparse asks for it: 20k, 30M, 64Ki."""
-    unit = text.lstrip("0123456789.")
-    with suppress(ValueError):
-        value = float(text[: len(text) - len(unit)]) * UNITS.get(unit, math.nan)
-        if 0 < value < math.inf:
-            return value
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 48000, 48k, 30M or 64Ki")
 
 
 def gated(report: BudgetPart, limits: Mapping[str, float]) -> BudgetPart:

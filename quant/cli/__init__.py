@@ -1,7 +1,7 @@
-"""`quant`: what the one who builds types. A command parses, calls once, prints; it imports what is heavy itself.
+"""`quant`: what the one who builds types. A command parses, calls once, answers; it imports what is heavy itself.
 
 options   options that several commands share
-output    how results are printed
+output    how tables are laid out
 inputs    pull, boards
 build     plan, build, ablate
 train     qat, train
@@ -50,4 +50,4 @@ COMMANDS: Final = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    return command.run(command.parser_of(PROG, DESCRIPTION, __version__, COMMANDS), argv, PROG)
+    return command.run(command.parser_of(PROG, DESCRIPTION, __version__, COMMANDS), argv)

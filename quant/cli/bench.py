@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import soundfile as sf
@@ -23,6 +23,7 @@ from msgspec import to_builtins
 from calibration.corpus import Corpus
 from calibration.mixing import Mix, mixtures
 from edge_runtime import command, open_artifact
+from edge_runtime.command import Answer, Command
 from edge_runtime.engines import ENGINES, open_engine
 from edge_runtime.engines.golden import load_golden
 from edge_runtime.machine import this_machine
@@ -40,30 +41,23 @@ from quant.quality.results import SystemPart
 from quant.quality.summary import summarise
 from quant.quality.systems import systems_of
 
-PROG = "quant-bench"
 PRECISIONS = ("fp32", "int8")
 ROUNDS, FRAMES_A_ROUND = 20, 100
 UNSEEN = Mix(n_clips=40, clip_ms=6000, seed=1, share_clean=0.0, share_noise_alone=0.0, level_dbfs=(-35, -20))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Build, measure, write."""
-    parser = command.Parser(prog=PROG, description="Measure quality and frame time.")
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="rpi4", metavar="BOARD")
     parser.add_argument("--checkpoint", type=Path, action="append", metavar="F", help="may be given more than once")
     parser.add_argument("--speech", type=Path, metavar="DIR", help="for calibration")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="for calibration")
-    parser.add_argument(
-        "--pairs", type=Path, metavar="DIR", help="clean/ and noisy/; default: mixtures of pulled sounds"
-    )
+    pairs = "clean/ and noisy/; default: mixtures of pulled sounds"
+    parser.add_argument("--pairs", type=Path, metavar="DIR", help=pairs)
     parser.add_argument("--recipe", metavar="R", help="default: static, or a .trained file's own")
     parser.add_argument("--out", type=Path, default=Path(".bench"))
-    command.add_debug(parser)
-    parser.set_defaults(run=_bench)
-    return command.run(parser, argv, PROG)
 
 
-def _bench(args: argparse.Namespace) -> int:
+def _bench(args: argparse.Namespace) -> Answer:
     with tempfile.TemporaryDirectory() as scratch:
         result = measure(args, Path(scratch))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -71,9 +65,7 @@ def _bench(args: argparse.Namespace) -> int:
     for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", markdown(result))):
         with written_whole(stem.with_suffix(suffix)) as part:
             part.write_text(text)
-    print(markdown(result))
-    print(f"in {stem}.md and {stem}.json")
-    return command.DONE
+    return Answer(result, [markdown(result), f"in {stem}.md and {stem}.json"])
 
 
 def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
@@ -131,7 +123,7 @@ def quality_of(artifact: Path, pairs: Sequence[Pair]) -> tuple[SystemPart, ...]:
     rows = evaluate(systems, pairs, DEFAULT_METRICS)
     for row in rows:
         if row.error:
-            print(f"{PROG}: {row.clip}, {row.system}: {row.error}", file=sys.stderr)
+            command.say(PROGRAM.name, f"{row.clip}, {row.system}: {row.error}")
     return summarise(rows, comparisons(systems))
 
 
@@ -220,6 +212,14 @@ def _differences(d: dict[str, dict[str, float]]) -> list[str]:
         f"{d['stoi']['mean']:+.4f}",
         f"{d['sisdr']['mean']:+.2f}",
     ]
+
+
+PROGRAM: Final = Command("quant-bench", "Measure quality and frame time.", _arguments, _bench)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build, measure, write."""
+    return command.run(command.parser_for(PROGRAM), argv)
 
 
 if __name__ == "__main__":

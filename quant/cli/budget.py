@@ -1,19 +1,24 @@
-"""The arguments of `quant budget`."""
+"""`quant budget`: parses, calls once, answers."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_runtime import command
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
 from quant.audit import gates
-from quant.cli.output import print_json, print_table, show
+from quant.cli.output import laid_out, table
 
 if TYPE_CHECKING:
+    from quant.audit.compare import Comparison
     from quant.audit.findings import BudgetPart, FrameTime
+
+_UNITS: Final = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2.0**10, "Mi": 2.0**20}
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,13 +32,23 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help=sides)
     for gate in gates.GATES:
         option = f"--{gate.name.replace('_', '-')}"
-        parser.add_argument(option, type=gates.number, metavar="N", help=f"exit status 1 above: {gate.help}")
+        parser.add_argument(option, type=amount, metavar="N", help=f"exit status 1 above: {gate.help}")
     parser.add_argument("--bench", type=Path, metavar="F", help="`edge-denoise bench --json` of the board")
     parser.add_argument("--format", choices=sorted(gates.FORMATS), help="print the verdict for a CI job instead")
 
 
-def _run(args: argparse.Namespace) -> int:
-    """Count, print, and fail when over budget."""
+def amount(text: str) -> float:
+    """A positive number with an SI or binary unit: 20k, 30M, 64Ki."""
+    unit = text.lstrip("0123456789.")
+    with suppress(ValueError):
+        value = float(text[: len(text) - len(unit)]) * _UNITS.get(unit, nan)
+        if 0 < value < inf:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 48000, 48k, 30M or 64Ki")
+
+
+def _run(args: argparse.Namespace) -> Answer:
+    """Count, and fail when over budget."""
     limits = {g.name: getattr(args, g.name) for g in gates.GATES if getattr(args, g.name) is not None}
     if args.format and not (limits or args.target):
         raise Failure("nothing to judge", remedy="give --target, or a limit such as --max-macs 30M")
@@ -42,25 +57,27 @@ def _run(args: argparse.Namespace) -> int:
     return _compare(args, limits) if args.compare else _count(args, limits)
 
 
-def _count(args: argparse.Namespace, limits: dict[str, float]) -> int:
+def _count(args: argparse.Namespace, limits: dict[str, float]) -> Answer:
     from msgspec import to_builtins
 
-    from quant.audit import budget, budget_table, frame_time
+    from quant.audit import budget
     from quant.network import sizes
 
     config = sizes.parse(args.sizes) if args.sizes else None
     counted = gates.gated(budget.for_target(args.target, args.checkpoint, args.recipe, config), limits)
     times = _frame_times(args, counted)
     name = args.target or (sizes.describe(config) if config else str(args.checkpoint or sizes.DEFAULT))
-    if args.json:
-        print_json({**to_builtins(counted), "frame_time": times})
-    elif args.format:
-        _verdict(args, counted, name)
-    else:
-        show(budget_table.render(counted))
-        print("\n".join(frame_time.sentence(row) for row in times))
-    gates.check(counted, f"board {args.target}" if args.target else name)
-    return command.DONE
+    lines = _verdict(args, counted, name) if args.format else _count_lines(counted, times)
+    place = f"board {args.target}" if args.target else name
+    value = {**to_builtins(counted), "frame_time": times}
+    return Answer(value, lines, then=lambda: gates.check(counted, place))
+
+
+def _count_lines(counted: BudgetPart, times: Sequence[FrameTime]) -> Iterator[str]:
+    from quant.audit import budget_table, frame_time
+
+    yield from laid_out(budget_table.render(counted))
+    yield "\n".join(frame_time.sentence(row) for row in times)
 
 
 def _frame_times(args: argparse.Namespace, counted: BudgetPart) -> list[FrameTime]:
@@ -78,7 +95,7 @@ def _frame_times(args: argparse.Namespace, counted: BudgetPart) -> list[FrameTim
     return rows if published else [row for row in rows if row.measured]
 
 
-def _compare(args: argparse.Namespace, limits: dict[str, float]) -> int:
+def _compare(args: argparse.Namespace, limits: dict[str, float]) -> Answer:
     from msgspec import to_builtins
 
     from quant.audit import compare
@@ -88,24 +105,25 @@ def _compare(args: argparse.Namespace, limits: dict[str, float]) -> int:
     a, b = (compare.open_side(text, args.target, args.recipe) for text in args.compare)
     comparison = compare.compare(a, b)
     counted = gates.gated(b.report, limits)
-    if args.json:
-        print_json({**to_builtins(comparison), "budget": counted.budget, "fits": counted.fits})
-    elif args.format:
-        _verdict(args, counted, b.name)
+    lines = _verdict(args, counted, b.name) if args.format else _compare_lines(comparison, counted)
+    value = {**to_builtins(comparison), "budget": counted.budget, "fits": counted.fits}
+    return Answer(value, lines, then=lambda: gates.check(counted, b.name))
+
+
+def _compare_lines(comparison: Comparison, counted: BudgetPart) -> Iterator[str]:
+    from quant.audit import compare
+
+    yield from (f"A: {comparison.a}", f"B: {comparison.b}")
+    yield from table(compare.TOTAL_COLUMNS, compare.total_rows(comparison))
+    if comparison.layers:
+        yield from table(compare.LAYER_COLUMNS, compare.layer_rows(comparison))
     else:
-        print(f"A: {a.name}\nB: {b.name}")
-        print_table(compare.TOTAL_COLUMNS, compare.total_rows(comparison))
-        if comparison.layers:
-            print_table(compare.LAYER_COLUMNS, compare.layer_rows(comparison))
-        else:
-            print("no layer differs")
-        print("\n".join(line.sentence for line in counted.budget) or "no limit was given")
-    gates.check(counted, b.name)
-    return command.DONE
+        yield "no layer differs"
+    yield "\n".join(line.sentence for line in counted.budget) or "no limit was given"
 
 
-def _verdict(args: argparse.Namespace, counted: BudgetPart, name: str) -> None:
-    print(gates.FORMATS[args.format](counted, name))
+def _verdict(args: argparse.Namespace, counted: BudgetPart, name: str) -> Iterator[str]:
+    yield gates.FORMATS[args.format](counted, name)
 
 
 BUDGET: Final = Command(

@@ -1,21 +1,18 @@
-"""`quant plan | build | ablate`: parses, calls once, prints."""
+"""`quant plan | build | ablate`: parses, calls once, answers."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_runtime import command
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command, number
 from edge_runtime.errors import Failure
 from quant.cli.options import TARGET_HELP, corpora, network, sounds, target
-from quant.cli.output import print_json, print_table, say
+from quant.cli.output import say, table
 
 if TYPE_CHECKING:
     from quant.audit.findings import AccuracyRow, CoverageNode
@@ -35,15 +32,16 @@ def _plan_arguments(parser: argparse.ArgumentParser) -> None:
     corpora(parser)
 
 
-def _plan(args: argparse.Namespace) -> int:
+def _plan(args: argparse.Namespace) -> Answer:
     from quant.build import stages
     from quant.build.settings import Settings
 
-    table = stages.plan(Settings(target=args.target, inputs=_inputs(args)), say)
-    if args.json:
-        return print_json(table)
-    print_table(("value", "kind", "type", "scale", "zero", "range"), [_plan_row(row) for row in table])
-    return command.DONE
+    rows = stages.plan(Settings(target=args.target, inputs=_inputs(args)), say)
+    return Answer(rows, _plan_lines(rows))
+
+
+def _plan_lines(rows: Sequence[PlanRow]) -> Iterator[str]:
+    yield from table(("value", "kind", "type", "scale", "zero", "range"), [_plan_row(row) for row in rows])
 
 
 def _plan_row(row: PlanRow) -> tuple[str, ...]:
@@ -63,7 +61,7 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
     parser.add_argument(
         "--max-pesq-drop",
-        type=_pesq_drop,
+        type=number(0),
         metavar="X",
         help="search for the recipe: int8 where PESQ"
         " stays within X of float; the settings of --recipe hold, its rules do not",
@@ -82,42 +80,29 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--io", choices=("own", "official"), default="own", help=own)
 
 
-def _pesq_drop(text: str) -> float:
-    """A finite number from 0."""
-    with suppress(ValueError):
-        if 0 <= float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
-
-
-def _build(args: argparse.Namespace) -> int:
+def _build(args: argparse.Namespace) -> Answer:
     import msgspec
 
     from quant.build import stages
 
     start = time.monotonic()
     built = stages.build(_settings(args), say)
-    if args.json:
-        return print_json({"out": str(built.folder), **msgspec.to_builtins(built.report)})
-    for line in summary(built, time.monotonic() - start):
-        print(line)
+    lines = _build_lines(built, time.monotonic() - start)
+    return Answer(lambda: {"out": str(built.folder), **msgspec.to_builtins(built.report)}, lines)
+
+
+def _build_lines(built: Built, elapsed_s: float) -> Iterator[str]:
+    yield from summary(built, elapsed_s)
     if built.report.search:
         columns = ("step", "raised", "to", "MACs", "int8 MACs", "ΔPESQ (95 %)", "at most lost", "SNR to float dB")
-        print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report.search.path)])
-    print_table(
-        ("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"),
-        [
-            (
-                row.tap,
-                f"{row.isolated_sqnr_db:.1f}",
-                f"{row.isolated_output_sqnr_db:.1f}",
-                f"{row.cumulative_sqnr_db:.1f}",
-                f"{row.cumulative_cosine:.4f}",
-            )
-            for row in worst(built.report)
-        ],
-    )
-    return command.DONE
+        yield from table(columns, [_step_cells(i, step) for i, step in enumerate(built.report.search.path)])
+    figures = ("alone dB", "alone, at the output dB", "all quantized dB", "cosine")
+    yield from table(("worst values", *figures), [_error_cells(row) for row in worst(built.report)])
+
+
+def _error_cells(row: AccuracyRow) -> tuple[str, ...]:
+    figures = (row.isolated_sqnr_db, row.isolated_output_sqnr_db, row.cumulative_sqnr_db)
+    return row.tap, *(f"{figure:.1f}" for figure in figures), f"{row.cumulative_cosine:.4f}"
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -162,15 +147,16 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     sounds(parser)
 
 
-def _ablate(args: argparse.Namespace) -> int:
+def _ablate(args: argparse.Namespace) -> Answer:
     from quant.search import ablation
 
     rows = list(ablation.ablate(_inputs(args), say))
-    if args.json:
-        return print_json(rows)
+    return Answer(rows, _ablation_lines(rows))
+
+
+def _ablation_lines(rows: Sequence[Row]) -> Iterator[str]:
     columns = ("technique", "SNR to float dB", "PESQ to float", "ΔPESQ (95 %)", "ΔSI-SDR dB")
-    print_table(columns, [_ablation_cells(row) for row in rows])
-    return command.DONE
+    yield from table(columns, [_ablation_cells(row) for row in rows])
 
 
 def _ablation_cells(row: Row) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import soundfile as sf
 
@@ -21,6 +22,7 @@ from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from edge_runtime import command, open_artifact
 from edge_runtime.bench import bench
+from edge_runtime.command import Answer, Command
 from edge_runtime.engines import ENGINES
 from edge_runtime.files.denoise_file import denoise_file
 from edge_runtime.manifest import Artifact
@@ -33,7 +35,6 @@ from quant.cli.build import summary
 from quant.inputs import assets
 from quant.quality.metrics import DEFAULT_METRICS, score
 
-PROG = "quant-demo"
 SPEECH, NOISE = "beckett.wav", "keyboard-typing.ogg"  # both heard by a microphone, and of the full band
 MIX = Mix(snr_db=(5, 5), level_dbfs=(-25, -25), share_clean=0, share_noise_alone=0, n_clips=1, clip_ms=9000, seed=1)
 
@@ -48,17 +49,12 @@ class Result(NamedTuple):
     ratio: float | None = None  # of frame times, the official streaming ONNX in the same run = 1
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo and return its exit status."""
-    parser = command.Parser(prog=PROG, description="Build an artifact, denoise a recording with it, and judge both.")
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="rpi4", metavar="BOARD", help="default: rpi4")
     parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR", help="default: build/demo")
-    command.add_debug(parser)
-    parser.set_defaults(run=_demo)
-    return command.run(parser, argv, PROG)
 
 
-def _demo(args: argparse.Namespace) -> int:
+def _demo(args: argparse.Namespace) -> Answer:
     boards.load(args.target)  # a wrong name fails before anything is pulled
     assets.pull(progress=_say)
     start = time.monotonic()
@@ -67,8 +63,8 @@ def _demo(args: argparse.Namespace) -> int:
     _say("denoising and measuring")
     clip = noisy_recording(args.out)
     results = judge(open_artifact(built.folder), args.out)
-    print("\n".join([*summary(built, elapsed_s), *_heard(clip), *table(results), *_next(built, args.out)]))
-    return command.DONE
+    value = {"artifact": str(built.folder), "sounds": str(args.out), "results": [each._asdict() for each in results]}
+    return Answer(value, [*summary(built, elapsed_s), *_heard(clip), *table(results), *_next(built, args.out)])
 
 
 def noisy_recording(folder: Path) -> Clip:
@@ -128,8 +124,15 @@ def _next(built: stages.Built, folder: Path) -> list[str]:
     ]
 
 
-def _say(message: str) -> None:
-    print(f"{PROG}: {message}", file=sys.stderr, flush=True)
+PROGRAM: Final = Command(
+    "quant-demo", "Build an artifact, denoise a recording with it, and judge both.", _arguments, _demo
+)
+_say = partial(command.say, PROGRAM.name)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo and return its exit status."""
+    return command.run(command.parser_for(PROGRAM), argv)
 
 
 if __name__ == "__main__":

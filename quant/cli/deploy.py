@@ -1,22 +1,22 @@
-"""`quant deploy`: parses, calls once, prints."""
+"""`quant deploy`: parses, calls once, answers."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_runtime import command
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
 from edge_runtime.install.receive import DEFAULT_ROOT
-from quant.cli.output import print_json, print_table, say
+from quant.cli.options import port
+from quant.cli.output import say, table
 
 if TYPE_CHECKING:
     from quant.deploy.release import Settings
 
 EXTRAS: Final = ("onnx", "litert", "tflite")
-_MAX_PORT: Final = 65_535
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="print the commands, run none")
     what.add_argument("--rollback", action="store_true", help="make the release before the current one current again")
-    parser.add_argument("--port", type=_port, metavar="N", help="default: ssh's")
+    parser.add_argument("--port", type=port, metavar="N", help="default: ssh's")
     parser.add_argument("--identity", type=Path, metavar="FILE", help="private key; default: ssh's")
     parser.add_argument("--ssh-option", action="append", default=[], metavar="NAME=VALUE", help="as for ssh -o")
     parser.add_argument("--python", default="python3", metavar="NAME", help="the Python there; default: python3")
@@ -46,13 +46,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", default=DEFAULT_ROOT, metavar="DIR", help=root)
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MAX_PORT}")
-    return int(text)
-
-
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> Answer:
     """Deploy, roll back, or say how it would be done."""
     from quant.deploy import release
 
@@ -60,20 +54,17 @@ def _run(args: argparse.Namespace) -> int:
         raise Failure("--target is missing", remedy="name a board of `quant boards`")
     settings = _settings(args)
     if args.rollback:
-        return _print(args, release.rollback(settings, say))
+        return _told(args, release.rollback(settings, say))
     if args.dry_run:
         commands = release.dry_run(settings)
-        if args.json:
-            return print_json({"commands": commands})
-        print("\n".join(commands))
-        return command.DONE
+        return Answer({"commands": commands}, commands)
     if args.model is None and not settings.artifact.exists():
         from quant.build import settings as build_settings
         from quant.build import stages
 
         say(f"{settings.artifact}: not there yet, building it")
         stages.build(build_settings.Settings(target=args.target), say)
-    return _print(args, release.deploy(settings, say))
+    return _told(args, release.deploy(settings, say))
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -100,14 +91,15 @@ def _settings(args: argparse.Namespace) -> Settings:
     )
 
 
-def _print(args: argparse.Namespace, told: dict[str, Any]) -> int:
-    if args.json:
-        return print_json(told)
+def _told(args: argparse.Namespace, told: dict[str, Any]) -> Answer:
+    return Answer(told, _lines(args.destination, told))
+
+
+def _lines(destination: str, told: dict[str, Any]) -> Iterator[str]:
     rows = [(name, f"{step['s']:.1f}", _in_words(step)) for name, step in told["steps"].items()]
-    print_table(("step", "s", ""), rows)
+    yield from table(("step", "s", ""), rows)
     kept = f"; {told['previous']} is kept for --rollback" if told["previous"] else ""
-    print(f"{args.destination}: {told['current']} is current{kept}")
-    return command.DONE
+    yield f"{destination}: {told['current']} is current{kept}"
 
 
 def _in_words(step: dict[str, Any]) -> str:

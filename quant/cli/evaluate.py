@@ -1,16 +1,16 @@
-"""`quant eval`: parses, calls the measurement once, prints."""
+"""`quant eval`: parses, calls the measurement once, answers."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_runtime import command
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
-from quant.cli.output import print_json, print_table, say
+from quant.cli.options import n_processes
+from quant.cli.output import say, table
 
 if TYPE_CHECKING:
     from quant.quality.results import RobustnessRow, Row, SystemPart
@@ -40,7 +40,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=Path, metavar="FILE.csv", help="write the scores of every clip")
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech for --suite; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise for --suite; default: pulled once")
-    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes; default: one a core")
+    parser.add_argument("--jobs", type=n_processes, default=-1, metavar="N", help="processes; default: one a core")
     parser.add_argument(
         "--scheduler",
         metavar="tcp://HOST:PORT",
@@ -49,11 +49,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run(args: argparse.Namespace) -> int:
-    """Measure and print."""
+def _run(args: argparse.Namespace) -> Answer:
+    """Measure."""
     _refuse(args, _ONLY_SUITE if args.suite is None else _ONLY_PAIRS, "--suite" if args.suite is None else "--pairs")
-    if args.jobs == 0 or args.jobs < -1:
-        raise Failure(f"{args.jobs} processes cannot work", where="--jobs", remedy="give 1 or more, or -1: one a core")
     return _quality(args) if args.suite is None else _robustness(args)
 
 
@@ -63,7 +61,7 @@ def _refuse(args: argparse.Namespace, options: Sequence[str], needs: str) -> Non
             raise Failure(f"goes with {needs}", where=f"--{option}", remedy="leave it out")
 
 
-def _quality(args: argparse.Namespace) -> int:
+def _quality(args: argparse.Namespace) -> Answer:
     from quant.quality import evaluate, metrics, pairs, results, summary, systems
 
     names = metrics.choose_metrics(args.metrics or ",".join(metrics.DEFAULT_METRICS))
@@ -83,16 +81,15 @@ def _quality(args: argparse.Namespace) -> int:
         evaluate.write_rows(args.rows, rows, columns, groupings)
     systems_found = summary.summarise(rows, against)
     groups = {name: summary.summarise_by(rows, name, against) for name in groupings}
-    if args.json:
-        print_json({"systems": systems_found, "groups": groups, "clips": [_clip(row) for row in rows]})
-    else:
-        _print_summaries(columns, "", {"": systems_found})
-        if args.by is not None:
-            _print_summaries(columns, args.by, groups[args.by])
-    for line in filter(None, [*evaluate.failures(rows), results.uneven(systems_found)]):
-        say(line)
-    evaluate.refuse_if_all_failed(rows)
-    return command.DONE
+
+    def judge() -> None:
+        for line in filter(None, [*evaluate.failures(rows), results.uneven(systems_found)]):
+            say(line)
+        evaluate.refuse_if_all_failed(rows)
+
+    shown = {"": {"": systems_found}} | ({} if args.by is None else {args.by: groups[args.by]})
+    value = {"systems": systems_found, "groups": groups, "clips": [_clip(row) for row in rows]}
+    return Answer(value, _quality_lines(columns, shown), then=judge)
 
 
 def _clip(row: Row) -> dict[str, Any]:
@@ -102,33 +99,38 @@ def _clip(row: Row) -> dict[str, Any]:
     return {"clip": row.clip, "system": row.system, **row.scores, **facts}
 
 
-def _print_summaries(columns: Sequence[str], grouping: str, groups: Mapping[str, Sequence[SystemPart]]) -> None:
+def _quality_lines(columns: Sequence[str], shown: Mapping[str, Mapping[str, Sequence[SystemPart]]]) -> Iterator[str]:
+    for grouping, groups in shown.items():
+        yield from _summary_lines(columns, grouping, groups)
+
+
+def _summary_lines(columns: Sequence[str], grouping: str, groups: Mapping[str, Sequence[SystemPart]]) -> Iterator[str]:
     """Means, then paired differences, one line each; the group leads where there is a grouping."""
     head, rows = ((grouping,) if grouping else ()), [(g, s) for g, summaries in groups.items() for s in summaries]
     lead = [(group,) if grouping else () for group, _ in rows]
     means = [(s.system, str(s.n_clips), *(f"{s.means[c]:.3f}" for c in columns)) for _, s in rows]
-    print_table((*head, "system", "clips", *columns), [(*g, *cells) for g, cells in zip(lead, means, strict=True)])
+    yield from table((*head, "system", "clips", *columns), [(*g, *cells) for g, cells in zip(lead, means, strict=True)])
     paired = [
         (*g, s.system, s.against or "", column, f"{d.mean:+.4f}", f"{d.low:+.4f} .. {d.high:+.4f}")
         for g, (_, s) in zip(lead, rows, strict=True)
         for column, d in s.differences.items()
     ]
     if paired:
-        print_table((*head, "system", "against", "metric", "difference", "95 %"), paired)
+        yield from table((*head, "system", "against", "metric", "difference", "95 %"), paired)
 
 
-def _robustness(args: argparse.Namespace) -> int:
+def _robustness(args: argparse.Namespace) -> Answer:
     from quant.quality import robustness
 
     rows = robustness.study(
         args.artifacts, args.speech, args.noise, n_jobs=args.jobs, scheduler=args.scheduler, progress=say
     )
-    if args.json:
-        print_json({"rows": rows})
-    else:
-        print_table(("system", "input", "quantity", "measured", "bound", ""), [_bound_cells(row) for row in rows])
-    robustness.refuse_breaches(rows)
-    return command.DONE
+    return Answer({"rows": rows}, _bound_lines(rows), then=lambda: robustness.refuse_breaches(rows))
+
+
+def _bound_lines(rows: Sequence[RobustnessRow]) -> Iterator[str]:
+    columns = ("system", "input", "quantity", "measured", "bound", "")
+    yield from table(columns, [_bound_cells(row) for row in rows])
 
 
 def _bound_cells(row: RobustnessRow) -> tuple[str, ...]:

@@ -1,62 +1,54 @@
-"""`quant pull | boards`: parses, calls once, prints."""
+"""`quant pull | boards`: parses, calls once, answers."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from edge_runtime import command
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command
 from quant.cli.options import nothing
-from quant.cli.output import print_json, print_table, say
+from quant.cli.output import say, table
+
+if TYPE_CHECKING:
+    from boards import Board
+    from quant.inputs.assets import PulledAsset
 
 
-def _pull(args: argparse.Namespace) -> int:
+def _pull(args: argparse.Namespace) -> Answer:
     from quant.inputs import assets
 
-    pulled = assets.pull(progress=say)
-    if args.json:
-        rows = [
-            {
-                "id": p.asset.id,
-                "kind": p.asset.kind,
-                "licence": p.asset.licence,
-                "attribution": p.asset.attribution,
-                "source": p.asset.source,
-                "fetched": p.fetched,
-                "files": [str(f) for f in p.files],
-            }
-            for p in pulled
-        ]
-        return print_json({"cache": str(assets.cache_dir()), "assets": rows})
-    print_table(
-        ("asset", "kind", "from", "licence", "by", ""),
-        [
-            (
-                p.asset.id,
-                p.asset.kind,
-                str(p.asset),
-                p.asset.licence,
-                p.asset.attribution,
-                "fetched" if p.fetched else "in the cache",
-            )
-            for p in pulled
-        ],
-    )
-    print(f"in {assets.cache_dir()}")
-    return command.DONE
+    pulled, cache = assets.pull(progress=say), str(assets.cache_dir())
+    return Answer({"cache": cache, "assets": [_asset(each) for each in pulled]}, _pull_lines(pulled, cache))
 
 
-def _boards(args: argparse.Namespace) -> int:
+def _asset(pulled: PulledAsset) -> dict[str, Any]:
+    named = {name: getattr(pulled.asset, name) for name in ("id", "kind", "licence", "attribution", "source")}
+    return {**named, "fetched": pulled.fetched, "files": [str(file) for file in pulled.files]}
+
+
+def _pull_lines(pulled: Sequence[PulledAsset], cache: str) -> Iterator[str]:
+    rows = [
+        (a.id, a.kind, str(a), a.licence, a.attribution, "fetched" if fetched else "in the cache")
+        for a, fetched in ((each.asset, each.fetched) for each in pulled)
+    ]
+    yield from table(("asset", "kind", "from", "licence", "by", ""), rows)
+    yield f"in {cache}"
+
+
+def _boards(args: argparse.Namespace) -> Answer:
     import boards
 
     loaded = [boards.load(name) for name in boards.names()]
-    if args.json:
-        return print_json({board.name: boards.to_dict(board) for board in loaded})
+    return Answer({board.name: boards.to_dict(board) for board in loaded}, _board_lines(loaded))
+
+
+def _board_lines(loaded: Sequence[Board]) -> Iterator[str]:
+    import boards
+
     for board in loaded:
         heading, *rows = boards.describe(board)
-        print_table(heading, rows)
-    return command.DONE
+        yield from table(heading, rows)
 
 
 PULL: Final = Command(

@@ -6,29 +6,44 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from edge_runtime.command import or_word, whole
+
 TARGET_HELP: Final = "a board of `quant boards`, or a .toml file"
 _WEIGHTS_HELP: Final = "the trained default, or with --recipe the pulled weights"
+_MAX_PORT, _MAX_PROCESSES = 65_535, 4096
+
+port = whole(1, _MAX_PORT)
+n_processes = or_word("-1", -1, whole(1, _MAX_PROCESSES))  # -1: one a core
 
 
 def nothing(parser: argparse.ArgumentParser) -> None:
     """No options of its own."""
 
 
+def directory(parser: argparse.ArgumentParser) -> None:
+    """An artifact, where a command is about one."""
+    parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+
+
 def target(parser: argparse.ArgumentParser) -> None:
+    """The board."""
     parser.add_argument("--target", required=True, metavar="BOARD", help=TARGET_HELP)
 
 
 def network(parser: argparse.ArgumentParser, default: str = _WEIGHTS_HELP) -> None:
+    """Weights, and how they are quantized."""
     parser.add_argument("--checkpoint", type=Path, metavar="F", help=f"default: {default}")
     own = "calibrate by a recipe, or a .toml file; default: static for a checkpoint, its own for a .trained file"
     parser.add_argument("--recipe", metavar="R", help=own)
 
 
 def sounds(parser: argparse.ArgumentParser) -> None:
+    """What clips are mixed from."""
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise; default: pulled once")
 
 
 def corpora(parser: argparse.ArgumentParser) -> None:
+    """What ranges are measured on, or were."""
     sounds(parser)
     parser.add_argument("--ranges", type=Path, metavar="F", help="ranges.json of an earlier build")

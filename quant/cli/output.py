@@ -1,10 +1,10 @@
-"""How `quant` prints: tables for people, JSON for machines, progress on standard error."""
+"""How `quant` lays out tables for people."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from edge_runtime import command
@@ -12,40 +12,26 @@ from edge_runtime import command
 PROG: Final = "quant"
 WIDTH_CHARACTERS: Final = 160  # of a table that goes to no terminal
 
-
-def say(message: str) -> None:
-    """Progress goes to standard error."""
-    print(f"{PROG}: {message}", file=sys.stderr, flush=True)
+say = partial(command.say, PROG)
 
 
-def print_json(value: Any) -> int:
-    """The status of a command that has done its work; structs are printed as they are stored.
-
-    JSON has no infinity and no NaN.
-    """
-    import msgspec  # no `--help` waits for it
-
-    print(json.dumps(msgspec.to_builtins(value), indent=2, allow_nan=False))
-    return command.DONE
-
-
-def show(renderable: Any) -> None:
-    """Print what rich lays out; rich only lays out, for it would make status 1 of a reader that leaves."""
+def laid_out(renderable: Any) -> Iterator[str]:
+    """The lines of what rich lays out; it does not print them, for it would make status 1 of a reader that leaves."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else WIDTH_CHARACTERS
     console = Console(width=width, highlight=False, markup=False, emoji=False)
-    with console.capture() as laid_out:
+    with console.capture() as captured:
         console.print(renderable)
-    print("\n".join(line.rstrip() for line in laid_out.get().splitlines()))
+    yield from (line.rstrip() for line in captured.get().splitlines())
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """One line a row."""
     from rich import box
     from rich.table import Table
 
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    laid = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
-    show(table)
+        laid.add_row(*row)
+    yield from laid_out(laid)

@@ -1,23 +1,27 @@
-"""`quant verify | keygen | sign | bundle | unpack`: parses, calls once, prints."""
+"""`quant verify | keygen | sign | bundle | unpack`: parses, calls once, answers."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from edge_runtime import command
-from edge_runtime.command import Command
-from quant.cli.output import print_json, print_table
+from edge_runtime.command import Answer, Command
+from quant.cli.options import directory
+from quant.cli.output import table
+
+if TYPE_CHECKING:
+    from edge_runtime.engines.golden import GoldenRow
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+    directory(parser)
     signer = "public key that must have signed it; then nothing may lie there that the manifest does not name"
     parser.add_argument("--key", type=Path, metavar="PUB", help=signer)
 
 
-def _verify(args: argparse.Namespace) -> int:
+def _verify(args: argparse.Namespace) -> Answer:
     from edge_runtime.engines import golden
     from edge_runtime.manifest import open_artifact
     from quant.artifact import signing
@@ -28,73 +32,68 @@ def _verify(args: argparse.Namespace) -> int:
         artifact.check_whole()
     signed = signing.verify(args.directory, args.key) if args.key or signing.is_signed(args.directory) else None
     rows = golden.check_golden(artifact)
-    if args.json:
-        table = [golden.to_dict(row) for row in rows]
-        seal = {"signature": signed and signed._asdict(), "unnamed_files": artifact.unnamed_files()}
-        print_json({"directory": str(args.directory), "golden": table, **seal})
-    else:
-        print(f"{len(artifact.manifest.files)} files are as built{signing.describe(signed)}")
-        print_table(("engine", "precision", "SNR dB", "floor dB", ""), [golden.cells(row) for row in rows])
-    golden.judge(artifact, rows)
-    return command.DONE
+    seal = {"signature": signed and signed._asdict(), "unnamed_files": artifact.unnamed_files()}
+    value = {"directory": str(args.directory), "golden": [golden.to_dict(row) for row in rows], **seal}
+    first = f"{len(artifact.manifest.files)} files are as built{signing.describe(signed)}"
+    return Answer(value, _verify_lines(first, rows), then=lambda: golden.judge(artifact, rows))
 
 
-def _add_keygen(parser: argparse.ArgumentParser) -> None:
+def _verify_lines(first: str, rows: Sequence[GoldenRow]) -> Iterator[str]:
+    from edge_runtime.engines import golden
+
+    yield first
+    yield from table(("engine", "precision", "SNR dB", "floor dB", ""), [golden.cells(row) for row in rows])
+
+
+def _keygen_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key", type=Path, metavar="KEY", help="the private key goes here, the public one to KEY.pub")
 
 
-def _keygen(args: argparse.Namespace) -> int:
+def _keygen(args: argparse.Namespace) -> Answer:
     from quant.artifact import signing
 
     fingerprint, public = signing.keygen(args.key), signing.public_of(args.key)
-    if args.json:
-        return print_json({"key": str(args.key), "public": str(public), "fingerprint": fingerprint})
-    print(f"{args.key}: private, keep it to yourself\n{public}: give it to those who verify; {fingerprint}")
-    return command.DONE
+    lines = [f"{args.key}: private, keep it to yourself", f"{public}: give it to those who verify; {fingerprint}"]
+    return Answer({"key": str(args.key), "public": str(public), "fingerprint": fingerprint}, lines)
 
 
-def _add_sign(parser: argparse.ArgumentParser) -> None:
+def _sign_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("subject", type=Path, metavar="DIR|FILE", help="an artifact folder, or a bundle")
     parser.add_argument("--key", type=Path, required=True, metavar="KEY", help="private key made by `quant keygen`")
 
 
-def _sign(args: argparse.Namespace) -> int:
+def _sign(args: argparse.Namespace) -> Answer:
     from quant.artifact import signing
 
     fingerprint = signing.sign(args.subject, args.key)
-    if args.json:
-        return print_json({"signed": str(args.subject), "fingerprint": fingerprint})
-    print(f"{args.subject}: signed by {fingerprint}")
-    return command.DONE
+    value = {"signed": str(args.subject), "fingerprint": fingerprint}
+    return Answer(value, [f"{args.subject}: signed by {fingerprint}"])
 
 
-def _add_bundle(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
+    directory(parser)
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the bundle, as rpi4.bundle")
     parser.add_argument("--wheel", type=Path, action="append", default=[], metavar="W", help="a wheel to carry along")
     parser.add_argument("--unit", type=Path, action="append", default=[], metavar="U", help="a systemd unit")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
 
 
-def _bundle(args: argparse.Namespace) -> int:
+def _bundle(args: argparse.Namespace) -> Answer:
     from quant.artifact import bundle
 
     contents = bundle.members(args.directory, args.wheel, args.unit)
     sha256 = bundle.write(contents, args.out, force=args.force)
-    n_bytes = args.out.stat().st_size
-    if args.json:
-        return print_json({"out": str(args.out), "bytes": n_bytes, "sha256": sha256, "n_files": len(contents)})
-    print(f"{sha256}  {args.out}")
-    return command.DONE
+    size = {"bytes": args.out.stat().st_size, "sha256": sha256, "n_files": len(contents)}
+    return Answer({"out": str(args.out), **size}, [f"{sha256}  {args.out}"])
 
 
-def _add_unpack(parser: argparse.ArgumentParser) -> None:
+def _unpack_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="FILE", help="made by `quant bundle`")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a folder that is not there")
     parser.add_argument("--key", type=Path, metavar="PUB", help="public key that must have signed the bundle")
 
 
-def _unpack(args: argparse.Namespace) -> int:
+def _unpack(args: argparse.Namespace) -> Answer:
     from edge_runtime.install import bundle
     from edge_runtime.manifest import open_artifact
     from quant.artifact import signing
@@ -102,19 +101,18 @@ def _unpack(args: argparse.Namespace) -> int:
     signed = signing.verify(args.bundle, args.key) if args.key is not None else None
     unpacked = bundle.unpack(args.bundle, args.out, lambda folder: open_artifact(folder / "artifact").check_whole())
     artifact = args.out / "artifact"
-    if args.json:
-        files = {"out": str(args.out), "artifact": str(artifact), "files": dict(unpacked.files)}
-        return print_json({**files, "signature": signed and signed._asdict()})
-    print(f"{args.out}: {len(unpacked.files)} files, as packed{signing.describe(signed)}; the artifact is {artifact}")
-    return command.DONE
+    files = {"out": str(args.out), "artifact": str(artifact), "files": dict(unpacked.files)}
+    packed = f"{len(unpacked.files)} files, as packed{signing.describe(signed)}"
+    line = f"{args.out}: {packed}; the artifact is {artifact}"
+    return Answer({**files, "signature": signed and signed._asdict()}, [line])
 
 
 VERIFY: Final = Command(
     "verify", "check an artifact's files and run its golden vectors through every engine", _verify_arguments, _verify
 )
-KEYGEN: Final = Command("keygen", "make a pair of ed25519 keys to sign artifacts with", _add_keygen, _keygen)
-SIGN: Final = Command("sign", "sign an artifact folder or a bundle", _add_sign, _sign)
+KEYGEN: Final = Command("keygen", "make a pair of ed25519 keys to sign artifacts with", _keygen_arguments, _keygen)
+SIGN: Final = Command("sign", "sign an artifact folder or a bundle", _sign_arguments, _sign)
 BUNDLE: Final = Command(
-    "bundle", "pack an artifact, wheels and units into one file, always the same bytes", _add_bundle, _bundle
+    "bundle", "pack an artifact, wheels and units into one file, always the same bytes", _bundle_arguments, _bundle
 )
-UNPACK: Final = Command("unpack", "check every byte of a bundle and unpack it", _add_unpack, _unpack)
+UNPACK: Final = Command("unpack", "check every byte of a bundle and unpack it", _unpack_arguments, _unpack)

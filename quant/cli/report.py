@@ -1,15 +1,18 @@
-"""`quant report | card | view`: parses, calls once, prints."""
+"""`quant report | card | view`: parses, calls once, answers."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_runtime import command
-from edge_runtime.command import Command
+from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
-from quant.cli.output import print_json, print_table, say
+from quant.cli.options import directory, port
+from quant.cli.output import say, table
 
 if TYPE_CHECKING:
     from quant.report.schema import Report
@@ -19,7 +22,7 @@ _DEFAULT_PORT: Final = 8080
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+    directory(parser)
     parser.add_argument("--bench", type=Path, nargs="+", default=[], metavar="F", help="of `edge-denoise bench --json`")
     rows = "of `quant eval --pairs --json`, or its --rows (.csv)"
     parser.add_argument("--eval", type=Path, metavar="F", help=rows)
@@ -35,45 +38,46 @@ class _PrintSchema(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from quant.report import schema
 
-        print_json(schema.schema())
+        print(json.dumps(schema.schema(), indent=2))
         parser.exit()
 
 
-def _report(args: argparse.Namespace) -> int:
-    """Remake, print the verdict, and fail on regressions."""
+def _report(args: argparse.Namespace) -> Answer:
+    """Remake, and fail on regressions."""
     from quant.report import regressions, remake
 
-    taken = remake.Taken(args.bench, args.eval, args.robustness, args.clip, args.against)
+    taken = remake.Taken(
+        benches=args.bench, evaluation=args.eval, robustness=args.robustness, clips=args.clip, against=args.against
+    )
     found = remake.remake(args.directory, taken)
-    if args.json:
-        print_json(found)
-    else:
-        _print_report(args.directory, found)
-    if found.history and args.against is not None:
-        regressions.refuse_regressions(found.history, args.directory)
-    return command.DONE
+
+    def judge() -> None:
+        if found.history and args.against is not None:
+            regressions.refuse_regressions(found.history, args.directory)
+
+    return Answer(found, _report_lines(args.directory, found), then=judge)
 
 
-def _print_report(directory: Path, found: Report) -> None:
-    print(directory / "report.html")
-    print_table(("question", "", "answer"), [(j.question, j.status, j.answer) for j in found.verdict])
+def _report_lines(directory: Path, found: Report) -> Iterator[str]:
+    yield str(directory / "report.html")
+    yield from table(("question", "", "answer"), [(j.question, j.status, j.answer) for j in found.verdict])
     if found.history:
         rows = [
             (c.figure, f"{c.old:.6g}", f"{c.new:.6g}", c.change, c.limit, "WORSE" if c.regressed else "")
             for c in found.history.changes
         ]
-        print_table(("figure", "then", "now", "change", "allowed", ""), rows)
+        yield from table(("figure", "then", "now", "change", "allowed", ""), rows)
 
 
 def _card_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+    directory(parser)
     parser.add_argument("--eval", type=Path, metavar="FILE", help="what `quant eval DIR --json` printed")
     parser.add_argument("--dataset", default="", metavar="NAME", help="what the pairs of --eval are, in words")
     place = "default: DIR/README.md, and the manifest is made to agree"
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=place)
 
 
-def _card(args: argparse.Namespace) -> int:
+def _card(args: argparse.Namespace) -> Answer:
     from edge_runtime.manifest import open_artifact
     from edge_runtime.whole_file import written_whole
     from quant.report import card, measured, schema
@@ -89,22 +93,19 @@ def _card(args: argparse.Namespace) -> int:
     else:
         with written_whole(args.out) as part:
             part.write_text(text, "utf-8")
-    if args.json:
-        return print_json({"card": str(out), "n_systems": len(systems)})
-    print(f"{out}: {len(systems)} systems measured")
-    return command.DONE
+    return Answer({"card": str(out), "n_systems": len(systems)}, [f"{out}: {len(systems)} systems measured"])
 
 
 def _view_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
+    directory(parser)
     parser.add_argument("--engine", choices=("onnx", "tflite"), default="tflite", help="default: tflite")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="default: int8")
     parser.add_argument("--viewer", choices=VIEWERS, help="default: the first that is installed")
-    parser.add_argument("--port", type=int, default=_DEFAULT_PORT, metavar="N", help=f"default: {_DEFAULT_PORT}")
+    parser.add_argument("--port", type=port, default=_DEFAULT_PORT, metavar="N", help=f"default: {_DEFAULT_PORT}")
     parser.add_argument("--no-browser", action="store_true", help="serve only, open no browser")
 
 
-def _view(args: argparse.Namespace) -> int:
+def _view(args: argparse.Namespace) -> Answer:
     from edge_runtime.manifest import open_artifact
     from quant.cli.viewer import LOCALHOST, choose
 
@@ -112,12 +113,14 @@ def _view(args: argparse.Namespace) -> int:
     entry = artifact.model(args.engine, args.precision)
     artifact.check(entry.file)
     viewer = choose(args.viewer)
-    path = artifact.path(entry.file)
-    if args.json:
-        print_json({"file": str(path), "viewer": viewer.package, "url": f"http://{LOCALHOST}:{args.port}"})
-    say(f"{path} at http://{LOCALHOST}:{args.port}; Ctrl-C ends it")
-    viewer.show(path, args.port, not args.no_browser)
-    return command.DONE
+    path, url = artifact.path(entry.file), f"http://{LOCALHOST}:{args.port}"
+
+    def show() -> None:
+        sys.stdout.flush()
+        say(f"{path} at {url}; Ctrl-C ends it")
+        viewer.show(path, args.port, not args.no_browser)
+
+    return Answer({"file": str(path), "viewer": viewer.package, "url": url}, (), then=show)
 
 
 REPORT: Final = Command(

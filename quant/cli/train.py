@@ -1,43 +1,57 @@
-"""The arguments of `quant qat` and `quant train`."""
+"""`quant qat | train`: parses, calls once, answers."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_runtime import command
-from edge_runtime.command import Command
-from quant.cli.output import print_json, say
+from edge_runtime.command import Answer, Command, number, whole
+from quant.cli.output import say
 
 if TYPE_CHECKING:
     from quant.training.runs import Job
 
 
+_MAX_SEED: Final = 2**32 - 1
+_count, _part = whole(1, 10**9), number(0, 1)
+
+
+def _device(text: str) -> str:
+    """As PyTorch names it."""
+    if re.fullmatch(r"cpu|cuda(:\d{1,3})?", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not a device: cpu or cuda")
+
+
 def _qat_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--share-teacher",
-        type=float,
+        type=_part,
         default=0.5,
         metavar="X",
         help="of the loss that compares with the float model, not with clean speech (default: 0.5)",
     )
     parser.add_argument(
         "--blend",
-        type=float,
+        type=_part,
         default=1.0,
         metavar="X",
         help="of the result, how far it goes from the calibrated start to the trained network; with --resume, a run "
         "that is done is blended anew (default: 1)",
     )
     parser.add_argument("--recipe", default="static", metavar="R", help="id or .toml file (default: static)")
+    _add_checkpoint(parser)
     _add_common(parser)
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from-scratch", action="store_true", help="start from random weights, not a checkpoint")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--from-scratch", action="store_true", help="start from random weights, not a checkpoint")
+    _add_checkpoint(start)
     parser.add_argument(
         "--set",
         action="append",
@@ -50,38 +64,42 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run: result, curves, state")
+def _add_checkpoint(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the pulled official weights")
-    parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech (default: the pulled one, too little)")
-    parser.add_argument("--noise", type=Path, metavar="DIR", help="noise (default: the pulled one)")
-    parser.add_argument("--steps", type=int, default=1000, metavar="N", help="default: 1000")
-    parser.add_argument("--batch", type=int, default=8, metavar="N", help="clips a step and process (default: 8)")
-    parser.add_argument("--clip-ms", type=int, default=3000, metavar="MS", help="length of a clip (default: 3000)")
-    parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X", help="peak (default: 1e-4)")
-    parser.add_argument("--validate-every", type=int, default=50, metavar="N", help="steps (default: 50)")
-    parser.add_argument("--patience", type=int, default=8, metavar="N", help="validations without a gain (default: 8)")
-    parser.add_argument(
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="the run: result, curves, state")
+    add("--speech", type=Path, metavar="DIR", help="clean speech (default: the pulled one, too little)")
+    add("--noise", type=Path, metavar="DIR", help="noise (default: the pulled one)")
+    add("--steps", type=_count, default=1000, metavar="N", help="default: 1000")
+    add("--batch", type=whole(1, 4096), default=8, metavar="N", help="clips a step and process (default: 8)")
+    add("--clip-ms", type=whole(100, 600_000, "ms"), default=3000, metavar="MS", help="of a clip (default: 3000)")
+    add("--learning-rate", type=number(1e-9, 1), default=1e-4, metavar="X", help="peak (default: 1e-4)")
+    add("--validate-every", type=_count, default=50, metavar="N", help="steps (default: 50)")
+    add("--patience", type=_count, default=8, metavar="N", help="validations without a gain (default: 8)")
+    add(
         "--keep",
         choices=("best", "last"),
         default="best",
         help="weights: of the best validation, or of the last step (default: best)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that mix sounds (default: 1)")
-    parser.add_argument("--attribution", default="", metavar="TEXT", help="whose weights and sounds these are")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="default: 0")
+    add("--device", type=_device, default="cpu", metavar="D", help="cpu or cuda (default: cpu)")
+    add("--workers", type=whole(0, 256), default=1, metavar="N", help="processes that mix sounds (default: 1)")
+    add("--attribution", default="", metavar="TEXT", help="whose weights and sounds these are")
+    add("--resume", action="store_true", help="go on with the run in --out")
 
 
-def _qat(args: argparse.Namespace) -> int:
+def _qat(args: argparse.Namespace) -> Answer:
     """Train, and say where the result is."""
     from quant.training.runs import qat
 
-    return _done(args, qat(replace(_job(args), recipe=args.recipe, blend=args.blend), say))
+    return _done(qat(replace(_job(args), recipe=args.recipe, blend=args.blend), say))
 
 
-def _train(args: argparse.Namespace) -> int:
+def _train(args: argparse.Namespace) -> Answer:
     """Train the float network, and say where the checkpoint is."""
     from quant.network import sizes
     from quant.training.runs import train
@@ -89,7 +107,7 @@ def _train(args: argparse.Namespace) -> int:
     job = _job(args)
     if args.sizes:
         job = replace(job, config=sizes.parse(args.sizes))
-    return _done(args, train(job, say, from_scratch=args.from_scratch))
+    return _done(train(job, say, from_scratch=args.from_scratch))
 
 
 def _job(args: argparse.Namespace) -> Job:
@@ -120,12 +138,10 @@ def _job(args: argparse.Namespace) -> Job:
     )
 
 
-def _done(args: argparse.Namespace, path: Path) -> int:
-    if args.json:
-        history = json.loads((path.parent / "history.json").read_text())
-        return print_json({"out": str(path), "history": history})
-    print(f"{path}: compile it with `quant build --target BOARD --checkpoint {path}`")
-    return command.DONE
+def _done(path: Path) -> Answer:
+    history = json.loads((path.parent / "history.json").read_text("utf-8"))
+    line = f"{path}: compile it with `quant build --target BOARD --checkpoint {path}`"
+    return Answer({"out": str(path), "history": history}, [line])
 
 
 QAT: Final = Command("qat", "train a checkpoint under 8-bit rounding, into a file to build from", _qat_arguments, _qat)

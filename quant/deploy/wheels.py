@@ -10,7 +10,6 @@ Needs the extra `wheels`.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -19,10 +18,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from edge_runtime import command
+from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
 from edge_runtime.whole_file import written_whole
 
@@ -157,30 +158,27 @@ def run(module: str, *arguments: object, **environment: str) -> str:
     return done.stdout
 
 
-def tell(message: str) -> None:
-    """Progress goes to standard error."""
-    print(f"wheels: {message}", file=sys.stderr, flush=True)
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
+
+
+def _run(args: argparse.Namespace) -> Answer:
+    wheels = build(args.out)
+    return Answer([{**vars(wheel), "path": str(wheel.path)} for wheel in wheels], map(_line, wheels))
+
+
+def _line(wheel: Wheel) -> str:
+    sizes = f"{wheel.bytes / 1024:.0f} KB, library {wheel.library_bytes / 1024:.0f} KB"
+    return f"{wheel.path}: {sizes}, consistent with {wheel.platform}"
+
+
+PROGRAM: Final = Command("wheels", "Cross-build the wheels of this package.", _arguments, _run)
+tell = partial(command.say, PROGRAM.name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = command.Parser(prog="python -m quant.deploy.wheels", description="Cross-build the wheels of this package.")
-    parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
-    parser.add_argument("--json", action="store_true", help="print what was made as JSON")
-    command.add_debug(parser)
-    parser.set_defaults(run=_run)
-    return command.run(parser, argv, "wheels")
-
-
-def _run(args: argparse.Namespace) -> int:
-    wheels = build(args.out)
-    if args.json:
-        print(json.dumps([{**vars(wheel), "path": str(wheel.path)} for wheel in wheels], indent=2))
-        return command.DONE
-    for wheel in wheels:
-        sizes = f"{wheel.bytes / 1024:.0f} KB, library {wheel.library_bytes / 1024:.0f} KB"
-        print(f"{wheel.path}: {sizes}, consistent with {wheel.platform}")
-    return command.DONE
+    return command.run(command.parser_for(PROGRAM), argv)
 
 
 if __name__ == "__main__":

@@ -22,19 +22,6 @@ def side(text: str, recipe: str | None = None) -> compare.Side:
     return compare.open_side(text, None, recipe)
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("48000", 48_000), ("20k", 20_000), ("30M", 30e6), ("1.5M", 1.5e6), ("64Ki", 65_536), ("1Mi", 2**20),
-])  # fmt: skip
-def test_limits_have_units(text: str, value: float) -> None:
-    assert gates.number(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "k", "0", "-3", "3m", "3 k", "nan", "inf", "1kk", "1e400"])
-def test_what_is_no_limit_is_refused(text: str) -> None:
-    with pytest.raises(Exception, match="is not a number such as"):
-        gates.number(text)
-
-
 def test_limits_judge_the_published_figures() -> None:
     assert (VALUES["max_params"], VALUES["max_published_macs"]) == (23_669, 32_998_378)
     assert VALUES["max_macs"] == pytest.approx(358_006 * 62.5)

@@ -1,0 +1,122 @@
+"""Command lines: an answer is printed once, as it is asked for; what follows it, and what ends it, has its status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from edge_runtime import command
+from edge_runtime.command import Answer, Command, Failure
+
+
+def asked(answer: Callable[[], Answer], *argv: str) -> int:
+    program = Command("try", "Answers.", lambda parser: None, lambda args: answer())
+    return command.run(command.parser_for(program), argv)
+
+
+def no_lines() -> Iterator[str]:
+    pytest.fail("lines were computed that nobody asked for")
+    yield ""
+
+
+def test_an_answer_is_printed_as_json_or_as_lines(capsys) -> None:
+    assert asked(lambda: Answer({"a": [1]}, ["one", "two"])) == 0
+    assert capsys.readouterr().out == "one\ntwo\n"
+    assert asked(lambda: Answer({"a": [1]}, no_lines()), "--json") == 0
+    assert capsys.readouterr().out == '{\n  "a": [\n    1\n  ]\n}\n'
+    assert asked(lambda: Answer({"a": [1]}, [], one_line=True), "--json") == 0
+    assert capsys.readouterr().out == '{"a": [1]}\n'
+    assert asked(lambda: Answer({}, [])) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_json_aside_leaves_standard_output_to_the_sound(capsys) -> None:
+    assert asked(lambda: Answer({"a": 1}, [], one_line=True, aside=True), "--json") == 0
+    assert capsys.readouterr() == ("", '{"a": 1}\n')
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_has_no_infinity_and_no_nan(capsys, value: float) -> None:
+    assert asked(lambda: Answer(value, []), "--json") == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_the_verdict_comes_after_the_answer(capsys) -> None:
+    def judge() -> None:
+        raise Failure("too much")
+
+    assert asked(lambda: Answer(1, ["all of it"], then=judge)) == 1
+    assert capsys.readouterr() == ("all of it\n", "try: error: too much\n")
+    assert asked(lambda: Answer(1, ["all of it"], status=1)) == 1
+    assert capsys.readouterr() == ("all of it\n", "")
+
+
+NUMBERS = [
+    (command.whole(1, 64), ["1", "64", "007"], ["0", "65", "", "1.0", "1e1", "-1", "nan", "x", "9" * 5000]),
+    (command.whole(-1, 1), ["-1", "0", "+1"], ["-2", "2"]),
+    (command.number(0, 1), ["0", "1", "1e-3", ".5"], ["-0.1", "1.0001", "", "nan", "inf", "-inf", "x"]),
+    (command.number(0), ["0", "1e300"], ["-1e-300", "inf", "nan", "1e999"]),
+    (command.or_word("off", 9.0, command.number(0, 1)), ["off", "0.5"], ["on", "9", "nan"]),
+]
+
+
+@pytest.mark.parametrize(("parse", "good", "bad"), NUMBERS)
+def test_a_number_is_in_range_or_refused(parse: Callable[[str], float], good: list[str], bad: list[str]) -> None:
+    assert [parse(text) for text in good] == [9.0 if text == "off" else float(text) for text in good]
+    for text in bad:
+        with pytest.raises(argparse.ArgumentTypeError, match=" from "):
+            parse(text)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_second_signal_does_not_disturb_the_cleaning_up(capsys, number: int, status: int) -> None:
+    cleaned = []
+
+    def work() -> Answer:
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGHUP)
+            cleaned.append(True)
+        return Answer(None, [])  # as if nothing had been
+
+    assert asked(work) == status
+    assert cleaned == [True]
+    assert capsys.readouterr() == ("", "")
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_forked_worker_dies_of_the_signal_alone() -> None:
+    def work() -> Answer:
+        if (worker := os.fork()) == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        return Answer(None, [], status=os.WTERMSIG(os.waitpid(worker, 0)[1]))
+
+    assert asked(work) == signal.SIGTERM
+
+
+def test_what_is_no_failure_asks_for_a_report(capsys) -> None:
+    def work() -> Answer:
+        raise ValueError("odd\nthing")
+
+    assert asked(work) == 1
+    assert capsys.readouterr().err == "try: error: ValueError: odd thing; please report it, with what --debug shows\n"
+
+
+def test_a_program_of_commands_hands_each_its_own(capsys) -> None:
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--n", type=command.whole(1, 3), default=1)
+
+    commands = [Command(name, "x", add, lambda args: Answer(args.n, [f"n = {args.n}"])) for name in ("one", "two")]
+    parser = command.parser_of("many", "Two.", "1.0", commands)
+    assert command.run(parser, ["two", "--n", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == 3
+    assert command.run(parser, ["tow"]) == 2
+    assert capsys.readouterr().err == "many: error: unknown command 'tow'; did you mean two?; see `many --help`\n"

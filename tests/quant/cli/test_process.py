@@ -1,0 +1,44 @@
+"""`quant` as a process, and where what it needs is not installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from places import ROOT
+
+from quant.cli import main
+
+BOARDS = [sys.executable, "-m", "quant.cli", "boards"]
+
+
+def test_help_is_quick_because_it_imports_nothing_heavy():
+    code = "import sys, quant.cli as c; c.main(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert not {"numpy", "torch", "onnx", "msgspec", "rich", "soundfile", "importlib.metadata"} & loaded
+    assert all(command in done.stdout for command in ("pull", "boards", "plan", "build", "verify", "budget"))
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=" ".join)
+def test_a_reader_that_leaves_is_no_error(options):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run([*BOARDS, *options], cwd=ROOT, stdout=write_end, stderr=subprocess.PIPE, timeout=60)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=" ".join)
+def test_a_closed_standard_output_is_no_error(options):
+    closed = {"preexec_fn": lambda: os.close(1), "stderr": subprocess.PIPE}
+    done = subprocess.run([*BOARDS, *options], cwd=ROOT, timeout=60, **closed)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_board_without_the_compiler_is_told_the_extra(capfd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.console", None)  # as if it were not installed
+    assert main(["boards"]) == 1
+    assert "`pip install 'edge-denoise[build]'`" in capfd.readouterr().err

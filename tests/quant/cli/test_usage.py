@@ -1,0 +1,89 @@
+"""What is mistyped: one line that says what is wrong and what is near, exit status 2, nothing done."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from quant_desk import build, refuses
+
+from edge_runtime import __version__
+from quant.cli import COMMANDS, main
+
+BUDGET = ["budget", "--target", "host"]
+TRAIN = ["train", "--out", "out/run"]
+
+WORDS = [
+    ("unknown command", ["fly"], "unknown command 'fly'; choose from pull, boards, plan"),
+    ("nearly a command", ["biuld"], "unknown command 'biuld'; did you mean build?; see `quant --help`"),
+    ("build without target", ["build"], "required: --target"),
+    ("target without value", ["build", "--target"], "--target: expected one argument"),
+    ("unknown option", build("--zzz"), "unrecognized arguments: --zzz; see `quant build --help`"),
+    ("nearly an option", build("--no-reprot"), "arguments: --no-reprot; did you mean --no-report?; see `quant build"),
+    ("abbreviated option", ["budget", "--targ", "rpi4"], "unrecognized arguments: --targ rpi4; did you mean --target?"),
+    ("nearly a value", build("--io", "offical"), "argument --io: invalid choice: 'offical'; did you mean official?"),
+    ("extra argument", ["boards", "rpi4"], "unrecognized arguments: rpi4; see `quant boards --help`"),
+    ("verify without folder", ["verify"], "required: DIR"),
+    ("verify two folders", ["verify", "good", "good"], "unrecognized arguments: good"),
+    ("target in ablate", build(command="ablate"), "unrecognized arguments: --target"),
+    ("two starts", [*TRAIN, "--from-scratch", "--checkpoint=good.pt"], "--checkpoint: not allowed with"),
+    ("another kind of device", [*TRAIN, "--device=mps"], "argument --device: 'mps' is not a device: cpu or cuda"),
+    ("no device", [*TRAIN, "--device="], "'' is not a device"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), [row[1:] for row in WORDS], ids=[row[0] for row in WORDS])
+def test_a_wrong_word_is_one_line(desk, capfd, argv, message):
+    refuses(argv, 2, message, capfd)
+
+
+NUMBERS = [  # every option that takes one, and what it must not be
+    (build(), "--max-pesq-drop", ["-0.1", "little", "inf", "nan"], "is not a number from 0"),
+    (BUDGET, "--max-macs", ["few", "nan", "inf", "-1", "0"], "is not a number such as 48000, 48k"),
+    (["eval", "art", "--pairs=p"], "--jobs", ["0", "-2", "nan", "1.5", "9" * 5000], "is not a whole number from 1 to"),
+    (["view", "art"], "--port", ["0", "65536", "-1", "http"], "is not a whole number from 1 to 65535"),
+    (["deploy", "me@there"], "--port", ["0", "65536", "-1", "ssh"], "is not a whole number from 1 to 65535"),
+    (TRAIN, "--learning-rate", ["nan", "inf", "-1", "0", "1e9"], "is not a number from 1e-09 to 1"),
+    (TRAIN, "--workers", ["-1", "nan", "1e3", "100000"], "is not a whole number from 0 to 256"),
+    (TRAIN, "--seed", ["-1", str(2**32), "9" * 40, "inf"], "is not a whole number from 0 to 4294967295"),
+    (TRAIN, "--steps", ["0", "-5", "inf", "many"], "is not a whole number from 1 to"),
+    (TRAIN, "--batch", ["0", "-1", "nan"], "is not a whole number from 1 to"),
+    (TRAIN, "--clip-ms", ["0", "-1", "nan", "9" * 20], "is not a whole number from 100 to 600000 ms"),
+    (TRAIN, "--validate-every", ["0", "-1", "nan"], "is not a whole number from 1 to"),
+    (TRAIN, "--patience", ["0", "-1", "nan"], "is not a whole number from 1 to"),
+    (["qat", "--out=out/run"], "--blend", ["nan", "-0.1", "1.1", "all"], "is not a number from 0 to 1"),
+    (["qat", "--out=out/run"], "--share-teacher", ["nan", "-0.1", "1.1", "inf"], "is not a number from 0 to 1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("argv", "option", "text", "message"),
+    [(argv, option, text, message) for argv, option, texts, message in NUMBERS for text in texts],
+    ids=[f"{argv[0]} {option} {text[:9]}" for argv, option, texts, _ in NUMBERS for text in texts],
+)
+def test_a_number_out_of_range_is_a_usage_line(desk, capfd, argv, option, text, message):
+    refuses([*argv, f"{option}={text}"], 2, f"argument {option}: {text!r} {message}", capfd)
+
+
+def test_the_table_of_numbers_is_complete(capfd):
+    """A new option that takes one must come into it; those of a limit and of a training are all alike."""
+    alike = {"qat": "train"}
+    listed = {(argv[0], option) for argv, option, *_ in NUMBERS}
+    for command in COMMANDS:
+        assert main([command.name, "--help"]) == 0
+        for option in re.findall(r"^  (--[\w-]+) (?:N|X|MS)\b", capfd.readouterr().out, re.MULTILINE):
+            same = re.sub("^--max-(?!pesq).*", "--max-macs", option)
+            assert {(command.name, same), (alike.get(command.name), same)} & listed, f"{command.name} {option}"
+
+
+def test_without_a_command_the_help_is_printed(capfd):
+    assert main([]) == 2
+    out, err = capfd.readouterr()
+    assert out.startswith("usage: quant ")
+    assert all(re.search(rf"\n    {command.name}\s", out) for command in COMMANDS)
+    assert err == ""
+
+
+def test_the_version_is_the_projects(capfd):
+    assert main(["--version"]) == 0
+    assert capfd.readouterr().out == f"quant {__version__}\n"
