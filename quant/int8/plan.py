@@ -7,7 +7,7 @@ output share the grid of the value they carry. `prepare` first makes the entranc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -47,6 +47,33 @@ class Plan:
 def prepare(graph: Graph, recipe: Recipe) -> tuple[Graph, dict[str, Precision]]:
     """Insert a `quantize` node wherever an 8-bit node reads a float value; return the precisions with it."""
     precision = dict(assign(recipe, graph))
+    return _with_entrances(graph, precision), precision
+
+
+def with_float_grus(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:
+    """A prepared graph and its plan with every GRU in float, as runtimes compute them that have no 8-bit one.
+
+    A GRU then reads what was not quantized for it; its result is quantized where 8-bit nodes read it, on the same grid.
+    """
+    entrances = {node.name: node.inputs[0] for node in graph.nodes if node.kind == "quantize"}
+    nodes = [
+        replace(node, inputs=tuple(entrances.get(name, name) for name in node.inputs))
+        for node in graph.nodes
+        if node.kind != "quantize"
+    ]
+    precision: dict[str, Precision] = {}
+    for node in nodes:
+        stays = node.kind not in RECURRENT and not (node.kind in FOLLOWERS and precision.get(node.inputs[0]) == "float")
+        precision[node.name] = plan.precision[node.name] if stays else "float"
+    lowered = _with_entrances(graph.rewritten(nodes), precision)
+    grids = {
+        n.name: plan.grids[n.inputs[0]] for n in lowered.nodes if n.kind == "quantize" and n.name not in plan.grids
+    }
+    return lowered, Plan(precision, {**plan.grids, **grids}, plan.weight_scales)
+
+
+def _with_entrances(graph: Graph, precision: dict[str, Precision]) -> Graph:
+    """A `quantize` node wherever an 8-bit node reads a float value; `precision` takes them in."""
     nodes, shapes = list[Node](), dict(graph.shapes)
     for node in graph.nodes:
         inputs = []
@@ -59,8 +86,8 @@ def prepare(graph: Graph, recipe: Recipe) -> tuple[Graph, dict[str, Precision]]:
                     precision[entrance] = "int8"
                 name = entrance
             inputs.append(name)
-        nodes.append(Node(node.kind, node.name, tuple(inputs), node.params, node.attrs, node.state))
-    return graph.rewritten(nodes, shapes), precision
+        nodes.append(replace(node, inputs=tuple(inputs)))
+    return graph.rewritten(nodes, shapes)
 
 
 def int8_taps(graph: Graph, precision: Mapping[str, Precision]) -> list[str]:

@@ -3,7 +3,7 @@
 Values lie as (1, channels, 1, bands) ("maps") or, around recurrent layers, as (bands, channels) ("rows"). An 8-bit
 node is written DequantizeLinear -> operator -> QuantizeLinear, which ONNX Runtime fuses into its integer kernels.
 Activations are uint8 (the plan's int8 grid moved by 128): ONNX Runtime fuses those on every CPU. It has no 8-bit GRU
-kernel, so GRUs stay float here whatever the plan says; the coverage audit counts what was really fused.
+kernel, so GRUs are float whatever the plan says; the coverage audit counts what was really fused.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from onnx import helper
 from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
 from quant.emit.onnx.file import OnnxFile
-from quant.int8.plan import Plan
+from quant.int8.plan import Plan, with_float_grus
 from quant.int8.qparams import QParams, quantize_bias, quantize_weight
 from quant.network.graph import Graph, Node
 from quant.network.gru_weights import GruWeights, directions, merged
 
-INT8_KINDS = frozenset({"conv", "leaky_relu", "slice", "interleave", "shuffle", "add", "gate", "quantize"})
 Layout = Literal["maps", "rows"]
 
 
@@ -30,8 +29,15 @@ def emit_onnx(graph: Graph, plan: Plan | None = None) -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
     file = OnnxFile()
-    OnnxEmitter(graph, plan, file).run()
+    write(graph, plan, file)
     return Emitted(file.to_bytes("GTCRN, one frame"), tuple(file.states), file.constant_bytes)
+
+
+def write(graph: Graph, plan: Plan | None, file: OnnxFile) -> None:
+    """Every node of the model, into a file."""
+    if plan is not None:
+        graph, plan = with_float_grus(graph, plan)
+    OnnxEmitter(graph, plan, file).run()
 
 
 class OnnxEmitter:
@@ -54,7 +60,7 @@ class OnnxEmitter:
     # --- values -------------------------------------------------------------------------------------------------
 
     def is_int8(self, node: Node) -> bool:
-        return self.plan is not None and self.plan.is_int8(node) and node.kind in INT8_KINDS
+        return self.plan is not None and self.plan.is_int8(node)
 
     def q(self, node: Node) -> QParams | None:
         return self.plan.grids[node.name] if self.plan and self.is_int8(node) else None
@@ -71,17 +77,12 @@ class OnnxEmitter:
         self.made[node.name, q is not None, layout] = value
 
     def read(self, name: str, int8: bool = False, layout: Layout = "maps") -> str:
-        """A value in the asked type and layout. A float reader of a `quantize` node reads the value before it."""
-        node = self.by_name.get(name)
-        if not int8 and node is not None and node.kind == "quantize":
-            return self.read(node.inputs[0], False, layout)
+        """A value in the asked type and layout."""
         if (name, int8, layout) not in self.made:
             other: Layout = "rows" if layout == "maps" else "maps"
             if (name, int8, other) in self.made:
                 self.made[name, int8, layout] = self.laid_out(name, self.made[name, int8, other], layout)
-            elif int8:
-                self.made[name, True, layout] = self.file.quantized(self.read(name, False, layout), self.grid(name))
-            else:  # a DequantizeLinear for each reader, as the fusion expects
+            elif not int8:  # a DequantizeLinear for each reader, as the fusion expects
                 return self.file.dequantized(self.read(name, True, layout), self.grid(name))
         return self.made[name, int8, layout]
 
@@ -98,12 +99,9 @@ class OnnxEmitter:
 
     def layout(self, name: str) -> Layout:
         """The layout a value exists in already."""
-        node = self.by_name.get(name)
         for layout in ("maps", "rows"):
             if (name, True, layout) in self.made or (name, False, layout) in self.made:
                 return layout
-        if node is not None and node.kind == "quantize":  # not written yet
-            return self.layout(node.inputs[0])
         raise ValueError(f"{name} is read before it is made")
 
     def operands(self, node: Node, layout: Layout) -> list[str]:
@@ -261,11 +259,11 @@ class OnnxEmitter:
         self.write(node, self.file.op("Add", self.operands(node, layout), bears=node.name), layout)
 
     def quantize(self, node: Node) -> None:
-        """Written when an 8-bit node reads it (see `read`)."""
-        if any(self.is_int8(n) for n in self.graph.consumers(node.name)):
-            layout = self.layout(node.inputs[0])
-            value = self.file.quantized(self.read(node.inputs[0], False, layout), self.grid(node.name))
-            self.made[node.name, True, layout] = value
+        """The entrance of 8-bit nodes; in a float model it changes nothing."""
+        layout = self.layout(node.inputs[0])
+        value = self.read(node.inputs[0], False, layout)
+        q = self.q(node)
+        self.made[node.name, q is not None, layout] = self.file.quantized(value, q) if q else value
 
     def layer_norm(self, node: Node) -> None:
         (x,) = self.operands(node, "rows")
@@ -293,8 +291,6 @@ class OnnxEmitter:
         (x,) = self.operands(node, "rows")
         s, w = node.state, merged(self.graph, node)
         source = self.by_name[node.inputs[0]]
-        if source.kind == "quantize":  # read in float all the same
-            source = self.by_name[source.inputs[0]]
         if source.kind == "mean_square":
             w = w._replace(w_ih=w.w_ih / np.float32(self.graph.shapes[source.inputs[0]].bands))
         shape = (1, s.bands, s.channels)

@@ -21,7 +21,7 @@ from onnx import TensorProto
 
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from quant.emit.emitted import Emitted
-from quant.emit.onnx.emitter import OnnxEmitter
+from quant.emit.onnx.emitter import write
 from quant.emit.onnx.file import OnnxFile
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams
@@ -69,7 +69,7 @@ def emit_official(graph: Graph, plan: Plan | None = None) -> Emitted:
     """The ONNX model of `emit_onnx` with the official signature and metadata."""
     found = caches(graph)
     file = _OfficialFile(found)
-    OnnxEmitter(graph, plan, file).run()
+    write(graph, plan, file)
     file.write_caches()
     return Emitted(file.to_bytes("GTCRN, one frame, official signature", metadata(found)), (), file.constant_bytes)
 

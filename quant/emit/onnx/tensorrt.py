@@ -18,7 +18,7 @@ from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
 from quant.emit.onnx.emitter import Layout, OnnxEmitter
 from quant.emit.onnx.file import OnnxFile
-from quant.int8.plan import Plan
+from quant.int8.plan import Plan, with_float_grus
 from quant.int8.qparams import QParams, quantize_weight
 from quant.network.graph import Graph, Node
 
@@ -29,7 +29,7 @@ DESCRIPTION: Final = "GTCRN, one frame, explicit symmetric QDQ"
 def emit_tensorrt(graph: Graph, plan: Plan) -> Emitted:
     """The streaming model with the signature of `emit_onnx`; every state float32."""
     file = OnnxFile()
-    _TensorRtEmitter(graph, plan, file).run()
+    _TensorRtEmitter(*with_float_grus(graph, plan), file).run()
     return Emitted(file.to_bytes(DESCRIPTION), tuple(file.states), file.constant_bytes)
 
 

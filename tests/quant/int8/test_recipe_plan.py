@@ -25,9 +25,10 @@ from quant.int8.plan import (
     make_plan,
     plan_table,
     prepare,
+    with_float_grus,
 )
 from quant.int8.qparams import UNIT
-from quant.int8.recipe import FOLLOWERS, QUANTIZABLE, Recipe, Rule, assign, load
+from quant.int8.recipe import FOLLOWERS, QUANTIZABLE, RECURRENT, Recipe, Rule, assign, load
 from quant.network.float_model import GRU_TAPS
 from quant.network.graph import Graph
 from quant.ptq.quantize import Quantized, requantize
@@ -158,6 +159,30 @@ def test_a_value_has_one_entrance_for_all_its_readers(graph: Graph) -> None:
     prepared, _ = prepare(graph, EVERYTHING)
     sources = [node.inputs[0] for node in prepared.nodes if node.kind == "quantize"]
     assert len(sources) == len(set(sources))
+
+
+@pytest.mark.parametrize("recipe", ["static", "everything"])
+def test_float_grus_leave_all_else_as_it_was(recipe: str, quantized: Quantized, everything: Quantized) -> None:
+    chosen = quantized if recipe == "static" else everything
+    lowered, plan = with_float_grus(chosen.graph, chosen.plan)
+    made = {node.name: node for node in lowered.nodes}
+    for node in chosen.graph.nodes:
+        if node.kind in RECURRENT:
+            assert plan.precision[node.name] == "float"
+        elif node.kind != "quantize":
+            assert plan.precision[node.name] == chosen.plan.precision[node.name], node.name
+    for node in lowered.nodes:
+        reads = [plan.precision.get(name) == "int8" for name in node.inputs]
+        if node.kind == "quantize":
+            assert reads == [False]
+        elif plan.is_int8(node):
+            assert all(reads), node.name
+            on = [plan.grids[name] for name in node.inputs]
+            assert on == [chosen.plan.grids[name] for name in chosen.graph.node(node.name).inputs], "the same grids"
+        elif node.kind in RECURRENT:
+            assert made.get(node.inputs[0], node).kind != "quantize", "what was quantized for it alone"
+    again = with_float_grus(lowered, plan)
+    assert (again[0].nodes, again[1].precision) == (lowered.nodes, plan.precision)
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------
