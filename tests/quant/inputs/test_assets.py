@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 from places import ROOT
+from registry import Registry
 
 from edge_runtime.errors import Failure
+from edge_runtime.quiet import silent
 from edge_runtime.whole_file import scratch_folder
 from quant.inputs import assets
 from quant.inputs.assets import Asset, Download, Member, PulledAsset
@@ -70,25 +72,8 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-class Registry:
-    """A downloader that hands out one file and counts how often it is asked."""
-
-    def __init__(self, wheel: Path) -> None:
-        self.wheel, self.n_calls = wheel, 0
-
-    def __call__(self, asset: Asset, into: Path) -> Path:
-        self.n_calls += 1
-        copy = into / asset.wheel
-        copy.write_bytes(self.wheel.read_bytes())
-        return copy
-
-
 def files_under(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) if folder.is_dir() else []
-
-
-def silent(_: str) -> None:
-    pass
 
 
 def test_pull_puts_the_members_where_their_kind_lives(asset: Asset, wheel: Path, cache: Path) -> None:
