@@ -10,12 +10,11 @@ The instructions of a hop (256 samples, both Fourier transforms) of the publishe
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -32,6 +31,34 @@ BENCH: Final = "a bench"
 BENCH_REMEDY: Final = "give what `edge-denoise bench --json` printed"
 _COUNTED_RUNTIMES: Final = "cortex-a72"  # the core that ran Python and the other engines
 _ERROR: Final = "an estimate that no board was at hand to check"
+
+
+class _Core(msgspec.Struct, frozen=True, kw_only=True):
+    """frame_time.toml: cycles an instruction, least and most; `runtimes` of a core with a system."""
+
+    counted_on: str
+    loops: tuple[float, float]
+    loops_source: str
+    runtimes: tuple[float, float] | None = None
+    runtimes_source: str = ""
+
+
+class _FrameTimes(msgspec.Struct, frozen=True):
+    cores: dict[str, _Core]
+
+
+class _Count(msgspec.Struct, frozen=True):
+    core: str
+    engine: str
+    precision: str
+    n_instructions: int
+
+
+class _Instructions(msgspec.Struct, frozen=True):
+    """instructions.json, what is read of it."""
+
+    date: str
+    rows: list[_Count]
 
 
 class _Rows(msgspec.Struct):
@@ -90,13 +117,11 @@ def _estimated(board: Board, limit_ms: float) -> Iterator[FrameTime]:
     if core is None:
         return
     counted, runtimes_on = _counted(), None if board.bare else _COUNTED_RUNTIMES
-    for (on, engine, precision), row in counted.items():
-        if on != (core["counted_on"] if engine == LIBRARY else runtimes_on):
+    for (on, engine, precision), n in counted.items():
+        if on != (core.counted_on if engine == LIBRARY else runtimes_on):
             continue
-        n, in_loops = row["n_instructions"], 0
-        if engine in ("native", LIBRARY):
-            in_loops = min(n, counted[(on, LIBRARY, precision)]["n_instructions"])
-        ranges = zip(core["loops"], core.get("runtimes", core["loops"]), strict=True)
+        in_loops = min(n, counted[on, LIBRARY, precision]) if engine in ("native", LIBRARY) else 0
+        ranges = zip(core.loops, core.runtimes or core.loops, strict=True)
         cycles = [in_loops * a + (n - in_loops) * b for a, b in ranges]
         low_ms, high_ms = (c / board.cpu.clock_mhz / 1e3 for c in cycles)
         yield FrameTime(
@@ -112,13 +137,12 @@ def _estimated(board: Board, limit_ms: float) -> Iterator[FrameTime]:
         )
 
 
-def _source(board: Board, core: Mapping[str, Any], on: str, engine: str) -> str:
-    counted = f"counted on emulated {on}, {_data()['date']}"
-    if engine == LIBRARY:
-        cpi = f"{core['loops'][0]} to {core['loops'][1]} cycles an instruction ({core['loops_source']})"
-    else:
-        cpi = f"{core['runtimes'][0]} to {core['runtimes'][1]} cycles an instruction ({core['runtimes_source']})"
-    return f"{_ERROR}: {counted}; {cpi}; {board.cpu.clock_mhz} MHz"
+def _source(board: Board, core: _Core, on: str, engine: str) -> str:
+    counted = f"counted on emulated {on}, {_instructions().date}"
+    (low, high), why = core.loops, core.loops_source
+    if engine != LIBRARY and core.runtimes:
+        (low, high), why = core.runtimes, core.runtimes_source
+    return f"{_ERROR}: {counted}; {low} to {high} cycles an instruction ({why}); {board.cpu.clock_mhz} MHz"
 
 
 def _measured(bench: BenchPart, limit_ms: float) -> FrameTime:
@@ -136,16 +160,15 @@ def _measured(bench: BenchPart, limit_ms: float) -> FrameTime:
 
 
 @cache
-def _cores() -> dict[str, Any]:
-    text = (resources.files(__package__) / "frame_time.toml").read_text(encoding="utf-8")
-    return dict(msgspec.toml.decode(text)["cores"])
+def _cores() -> dict[str, _Core]:
+    return msgspec.toml.decode((resources.files(__package__) / "frame_time.toml").read_bytes(), type=_FrameTimes).cores
 
 
 @cache
-def _data() -> dict[str, Any]:
-    text = (resources.files(__package__) / "instructions.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
+def _instructions() -> _Instructions:
+    return msgspec.json.decode((resources.files(__package__) / "instructions.json").read_bytes(), type=_Instructions)
 
 
-def _counted() -> dict[tuple[str, str, str], Any]:
-    return {(row["core"], row["engine"], row["precision"]): row for row in _data()["rows"]}
+def _counted() -> dict[tuple[str, str, str], int]:
+    """(core, engine, precision) -> instructions of a hop."""
+    return {(row.core, row.engine, row.precision): row.n_instructions for row in _instructions().rows}

@@ -25,6 +25,7 @@ from quant.int8 import recipe
 from quant.ptq.quantize import Quantized
 from quant.report import card, remake
 from quant.report.clips import golden_clip
+from quant.report.schema import Report
 
 FP32_FLOOR_DB: Final = 90.0  # float32 sums in another order; 120 to 137 dB were measured
 INT8_FLOOR_DB: Final = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more
@@ -52,16 +53,16 @@ class Made:
         return Checkpoint(name=self.source.name, sha256=self.source.sha256)
 
 
-def files(made: Made, report: dict[str, Any], *, html: bool, progress: Progress) -> dict[str, bytes]:
+def files(made: Made, report: Report, *, html: bool, progress: Progress) -> dict[str, bytes]:
     """Every file of the folder by name: nothing else decides what lies there."""
     progress("drawing the report" if html else "writing the folder")
     listed = {
         **{name: model.data for name, model in made.models.every.items()},
         GOLDEN_FILE: npz_bytes(made.golden),
-        "plan.json": json_bytes(report["plan"]),
+        "plan.json": json_bytes(report.plan),
         "ranges.json": made.quantized.ranges.to_json(),
         "recipe.toml": recipe.to_toml(made.source.recipe).encode(),
-        **remake.pages(report, made.board, [golden_clip(made.golden, remake.GOLDEN_SOURCE)], html=html),
+        **remake.pages(report, [golden_clip(made.golden, remake.GOLDEN_SOURCE)], html=html),
     }
     listed[sbom.FILE] = sbom.make(made.board.name, made.checkpoint, entries(listed))
     manifest = make_manifest(made, entries(listed))

@@ -2,56 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
+from msgspec import UNSET, UnsetType
 
 from edge_runtime.stft import Float32Array
 from quant.audit import accuracy, budget, coverage
+from quant.audit.findings import CoveragePart
 from quant.audit.memory import plan_memory
 from quant.build.contents import Made, built_with
 from quant.build.models import TENSORRT_FILE, tensorrt_snr_db
 from quant.inputs.source import Inputs
 from quant.int8.plan import plan_table
-from quant.report import remake
+from quant.report import remake, schema
 from quant.report.clips import golden_clip
 from quant.report.provenance import provenance
+from quant.report.schema import Report, TensorrtPart, Weights
 from quant.search.climb import Found
+from quant.search.path import SearchPart
 
 
-def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | None) -> dict[str, Any]:
+def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | None) -> Report:
     """The whole report; accuracy on `noisy` (clips, samples). `found`: the search that led to the recipe."""
-    figures = figures_of(made, noisy)
-    if found is not None:
-        figures["search"] = found.to_dict()
-    if model := made.models.others.get(TENSORRT_FILE):
-        figures["tensorrt"] = {"golden_snr_db": tensorrt_snr_db(model, made.golden)}
-    ranges = made.quantized.ranges
-    figures["provenance"] = provenance(
-        made.board.name, made.source, ranges, ranges.to_json(), given(inputs), built_with()
-    )
-    return remake.complete(figures, made.board, [golden_clip(made.golden, remake.GOLDEN_SOURCE)])
-
-
-def figures_of(made: Made, noisy: Float32Array) -> dict[str, Any]:
-    """Budget, coverage, plan and accuracy, as JSON types."""
-    graph, plan, models = made.quantized.graph, made.quantized.plan, made.models.ours
-    auditors = {"model.onnx": coverage.audit_onnx, "model.tflite": coverage.audit_tflite}
-    audits = [audit(graph, plan, models[name]) for name, audit in auditors.items() if name in models]
+    graph, plan, ranges = made.quantized.graph, made.quantized.plan, made.quantized.ranges
     rows, histograms = accuracy.study(graph, plan, noisy)
-    counted = budget.report(made.board, made.source.network, plan.precision, streaming=graph)
-    return {
-        "board": made.board.name,
-        "recipe": made.source.recipe.name,
-        "checkpoint": {"name": made.source.name, "sha256": made.source.sha256},
-        "files": made.models.sizes(),
-        "budget": msgspec.to_builtins(counted),
-        "coverage": {audit.engine: msgspec.to_builtins(audit) for audit in audits},
-        "plan": plan_table(graph, plan),
-        "accuracy": msgspec.to_builtins(rows),
-        "histograms": msgspec.to_builtins(histograms),
-        "memory": msgspec.to_builtins(plan_memory(graph, plan.precision)),
-    }
+    report = Report(
+        format=schema.FORMAT,
+        version=schema.VERSION,
+        board=made.board.name,
+        target=made.board,
+        recipe=made.source.recipe.name,
+        checkpoint=Weights(name=made.source.name, sha256=made.source.sha256),
+        files=made.models.sizes(),
+        budget=budget.report(made.board, made.source.network, plan.precision, streaming=graph),
+        memory=plan_memory(graph, plan.precision),
+        coverage=executed(made),
+        plan=plan_table(graph, plan),
+        accuracy=tuple(rows),
+        histograms=tuple(histograms),
+        provenance=provenance(made.board.name, made.source, ranges, ranges.to_json(), given(inputs), built_with()),
+        verdict=(),
+        search=None if found is None else SearchPart(path=found.steps),
+        tensorrt=tensorrt(made),
+    )
+    return remake.complete(report, [golden_clip(made.golden, remake.GOLDEN_SOURCE)])
+
+
+def executed(made: Made) -> dict[str, CoveragePart]:
+    """Engine -> the precision of each node as it runs it; the native engine computes the plan itself."""
+    graph, plan, models = made.quantized.graph, made.quantized.plan, made.models.ours
+    auditors = {"onnx": coverage.audit_onnx, "tflite": coverage.audit_tflite}
+    return {e: audit(graph, plan, models[f"model.{e}"]) for e, audit in auditors.items() if f"model.{e}" in models}
+
+
+def tensorrt(made: Made) -> TensorrtPart | UnsetType:
+    """Of the model by TensorRT's rules, if one was asked for."""
+    model = made.models.others.get(TENSORRT_FILE)
+    return UNSET if model is None else TensorrtPart(golden_snr_db=tensorrt_snr_db(model, made.golden))
 
 
 def given(inputs: Inputs) -> dict[str, bool]:

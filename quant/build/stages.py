@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import boards
 from calibration.corpus import Corpus
@@ -20,9 +19,10 @@ from quant.build.reported import make_report
 from quant.build.settings import Settings
 from quant.emit.native import limits
 from quant.inputs.source import Inputs, Source, read, sounds
-from quant.int8.plan import plan_table
+from quant.int8.plan import PlanRow, plan_table
 from quant.ptq import quantize
 from quant.ptq.quantize import CalibrationSet, Quantized
+from quant.report.schema import Report
 from quant.search import climb, validation
 from quant.search.climb import Found
 
@@ -32,7 +32,7 @@ class Built:
     """What a build leaves, for the one who asked."""
 
     folder: Path
-    report: dict[str, Any]
+    report: Report
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def build(settings: Settings, progress: Progress) -> Built:
     return Built(settings.folder, report)
 
 
-def plan(settings: Settings, progress: Progress) -> list[dict[str, Any]]:
+def plan(settings: Settings, progress: Progress) -> tuple[PlanRow, ...]:
     """The plan a build would follow, as rows; writes nothing."""
     boards.load(settings.target)
     inputs, ranges = settings.inputs, named_ranges(settings.inputs)

@@ -36,7 +36,8 @@ from quant.inputs.source import Inputs
 from quant.quality.evaluate import comparisons, evaluate
 from quant.quality.metrics import DEFAULT_METRICS
 from quant.quality.pairs import Pair, find_pairs
-from quant.quality.summary import Summary, summarise
+from quant.quality.results import SystemPart
+from quant.quality.summary import summarise
 from quant.quality.systems import systems_of
 
 PROG = "quant-bench"
@@ -97,12 +98,12 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         quality.append(
             {
                 "checkpoint": path.name,
-                "recipe": report["recipe"],
+                "recipe": report.recipe,
                 "build_s": round(elapsed_s, 1),
                 "n_pairs": len(pairs),
-                "files": report["files"],
-                "int8_share": {e: c["int8_share"] for e, c in report["coverage"].items()},
-                "systems": [s.to_dict() for s in summaries],
+                "files": to_builtins(report.files),
+                "int8_share": {engine: found.int8_share for engine, found in report.coverage.items()},
+                "systems": to_builtins(summaries),
             }
         )
     return {
@@ -124,7 +125,7 @@ def mixed_pairs(folder: Path) -> Path:
     return folder
 
 
-def quality_of(artifact: Path, pairs: Sequence[Pair]) -> list[Summary]:
+def quality_of(artifact: Path, pairs: Sequence[Pair]) -> tuple[SystemPart, ...]:
     """Means and paired differences of every engine and precision."""
     systems = systems_of([artifact])
     rows = evaluate(systems, pairs, DEFAULT_METRICS)

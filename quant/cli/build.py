@@ -6,9 +6,10 @@ import argparse
 import math
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime import command
 from edge_runtime.command import Command
@@ -17,9 +18,14 @@ from quant.cli.options import TARGET_HELP, corpora, network, sounds, target
 from quant.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from quant.audit.findings import AccuracyRow, CoverageNode
     from quant.build.settings import Settings
     from quant.build.stages import Built
     from quant.inputs.source import Inputs
+    from quant.int8.plan import PlanRow
+    from quant.report.schema import Report
+    from quant.search.ablation import Row
+    from quant.search.path import Step
 
 
 def _plan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,20 +46,13 @@ def _plan(args: argparse.Namespace) -> int:
     return command.DONE
 
 
-def _plan_row(row: dict[str, Any]) -> tuple[str, ...]:
-    if row["type"] == "float":
-        return row["tap"], row["kind"], "float", "", "", ""
-    if row["kind"] == "weight":
-        scales = row["scales"]
-        return row["tap"], "weight", "int8", f"{min(scales):.2e} .. {max(scales):.2e}", "0", f"{len(scales)} channels"
-    return (
-        row["tap"],
-        row["kind"],
-        "int8",
-        f"{row['scale']:.3e}",
-        str(row["zero_point"]),
-        f"{row['low']:.3g} .. {row['high']:.3g}",
-    )
+def _plan_row(row: PlanRow) -> tuple[str, ...]:
+    if row.scales:
+        scales = f"{min(row.scales):.2e} .. {max(row.scales):.2e}"
+        return row.tap, "weight", "int8", scales, "0", f"{len(row.scales)} channels"
+    if row.type == "float":
+        return row.tap, row.kind, "float", "", "", ""
+    return row.tap, row.kind, "int8", f"{row.scale:.3e}", str(row.zero_point), f"{row.low:.3g} .. {row.high:.3g}"
 
 
 def _build_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,26 +91,28 @@ def _pesq_drop(text: str) -> float:
 
 
 def _build(args: argparse.Namespace) -> int:
+    from msgspec import to_builtins
+
     from quant.build import stages
 
     start = time.monotonic()
     built = stages.build(_settings(args), say)
     if args.json:
-        return print_json({"out": str(built.folder), **built.report})
+        return print_json({"out": str(built.folder), **to_builtins(built.report)})
     for line in summary(built, time.monotonic() - start):
         print(line)
-    if built.report["search"]:
+    if built.report.search:
         columns = ("step", "raised", "to", "MACs", "int8 MACs", "ΔPESQ (95 %)", "at most lost", "SNR to float dB")
-        print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report["search"]["path"])])
+        print_table(columns, [_step_cells(i, step) for i, step in enumerate(built.report.search.path)])
     print_table(
         ("worst values", "alone dB", "alone, at the output dB", "all quantized dB", "cosine"),
         [
             (
-                row["tap"],
-                f"{row['isolated_sqnr_db']:.1f}",
-                f"{row['isolated_output_sqnr_db']:.1f}",
-                f"{row['cumulative_sqnr_db']:.1f}",
-                f"{row['cumulative_cosine']:.4f}",
+                row.tap,
+                f"{row.isolated_sqnr_db:.1f}",
+                f"{row.isolated_output_sqnr_db:.1f}",
+                f"{row.cumulative_sqnr_db:.1f}",
+                f"{row.cumulative_cosine:.4f}",
             )
             for row in worst(built.report)
         ],
@@ -151,10 +152,9 @@ def _inputs(args: argparse.Namespace) -> Inputs:
     )
 
 
-def _step_cells(number: int, step: dict[str, Any]) -> tuple[str, ...]:
-    what = (step["group"], step["precision"], f"{step['macs']:,}") if number else ("everything int8", "", "")
-    figures = f"{step['int8_share']:.0%}", _paired_pesq(step), f"{step['lost']:.4f}", f"{step['snr_db']:.1f}"
-    return str(number), *what, *figures
+def _step_cells(number: int, step: Step) -> tuple[str, ...]:
+    what = (step.group, step.precision, f"{step.macs:,}") if number else ("everything int8", "", "")
+    return str(number), *what, f"{step.int8_share:.0%}", _paired_pesq(step), f"{step.lost:.4f}", f"{step.snr_db:.1f}"
 
 
 def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -165,7 +165,7 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
 def _ablate(args: argparse.Namespace) -> int:
     from quant.search import ablation
 
-    rows = [row.to_dict() for row in ablation.ablate(_inputs(args), say)]
+    rows = list(ablation.ablate(_inputs(args), say))
     if args.json:
         return print_json(rows)
     columns = ("technique", "SNR to float dB", "PESQ to float", "ΔPESQ (95 %)", "ΔSI-SDR dB")
@@ -173,36 +173,34 @@ def _ablate(args: argparse.Namespace) -> int:
     return command.DONE
 
 
-def _ablation_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    figures = f"{row['snr_db']:.1f}", f"{row['fidelity']:.3f}", _paired_pesq(row), f"{row['d_si_sdr']:+.2f}"
-    return row["what"], *figures
+def _ablation_cells(row: Row) -> tuple[str, ...]:
+    return row.what, f"{row.snr_db:.1f}", f"{row.fidelity:.3f}", _paired_pesq(row), f"{row.d_si_sdr:+.2f}"
 
 
-def _paired_pesq(row: dict[str, Any]) -> str:
-    return f"{row['d_pesq']:+.4f} ({row['d_pesq_low']:+.4f} .. {row['d_pesq_high']:+.4f})"
+def _paired_pesq(row: Row | Step) -> str:
+    return f"{row.d_pesq:+.4f} ({row.d_pesq_low:+.4f} .. {row.d_pesq_high:+.4f})"
 
 
 def summary(built: Built, elapsed_s: float) -> list[str]:
     """What was made, in a few lines."""
     report = built.report
-    sizes = ", ".join(f"{name} {f['bytes'] / 1024:.0f} KB" for name, f in report["files"].items())
-    shares = ", ".join(f"{c['int8_share']:.0%} of the MACs in {engine}" for engine, c in report["coverage"].items())
-    return [
-        f"{built.folder}: {report['board']}, recipe {report['recipe']}, in {elapsed_s:.0f} s",
+    sizes = ", ".join(f"{name} {f.bytes / 1024:.0f} KB" for name, f in report.files.items())
+    shares = ", ".join(f"{c.int8_share:.0%} of the MACs in {engine}" for engine, c in report.coverage.items())
+    lines = [
+        f"{built.folder}: {report.board}, recipe {report.recipe}, in {elapsed_s:.0f} s",
         f"files:    {sizes}",
         f"int8:     {f'{shares}, as the runtimes execute them' if shares else 'as planned, bit for bit'}",
-        *(f"{engine + ':':<9} {_by_kind(c['nodes'])}" for engine, c in report["coverage"].items()),
-        *(
-            f"tensorrt: {t['golden_snr_db']:.1f} dB to float in ONNX Runtime; TensorRT itself was not run"
-            for t in [report.get("tensorrt")]
-            if t
-        ),
+        *(f"{engine + ':':<9} {_by_kind(c.nodes)}" for engine, c in report.coverage.items()),
     ]
+    if report.tensorrt:
+        found = f"{report.tensorrt.golden_snr_db:.1f} dB to float in ONNX Runtime"
+        lines.append(f"tensorrt: {found}; TensorRT itself was not run")
+    return lines
 
 
-def _by_kind(nodes: list[dict[str, Any]]) -> str:
+def _by_kind(nodes: Sequence[CoverageNode]) -> str:
     """How many nodes of each kind that multiplies run in int8, and which stay float."""
-    counts = Counter((n["executed"], n["kind"]) for n in nodes if n["macs"] or n["kind"] == "leaky_relu")
+    counts = Counter((n.executed, n.kind) for n in nodes if n.macs or n.kind == "leaky_relu")
     parts = [
         f"{precision} " + ", ".join(f"{n} {kind}" for (p, kind), n in sorted(counts.items()) if p == precision)
         for precision in ("int8", "mixed", "float")
@@ -211,9 +209,9 @@ def _by_kind(nodes: list[dict[str, Any]]) -> str:
     return "; ".join(parts)
 
 
-def worst(report: dict[str, Any], n: int = 8) -> list[dict[str, Any]]:
+def worst(report: Report, n: int = 8) -> list[AccuracyRow]:
     """The values that cost the output most when rounded alone."""
-    return sorted(report["accuracy"], key=lambda row: row["isolated_output_sqnr_db"])[:n]
+    return sorted(report.accuracy, key=lambda row: row.isolated_output_sqnr_db)[:n]
 
 
 PLAN: Final = Command("plan", "show the precision and the grid of every value", _plan_arguments, _plan)

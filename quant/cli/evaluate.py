@@ -13,8 +13,7 @@ from edge_runtime.errors import Failure
 from quant.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from quant.quality.robustness import Verdict
-    from quant.quality.summary import Summary
+    from quant.quality.results import RobustnessRow, Row, SystemPart
 
 _ONLY_PAIRS: Final = ("metrics", "against", "by", "rows")
 _ONLY_SUITE: Final = ("speech", "noise")
@@ -65,7 +64,7 @@ def _refuse(args: argparse.Namespace, options: Sequence[str], needs: str) -> Non
 
 
 def _quality(args: argparse.Namespace) -> int:
-    from quant.quality import evaluate, metrics, pairs, summary, systems
+    from quant.quality import evaluate, metrics, pairs, results, summary, systems
 
     names = metrics.choose_metrics(args.metrics or ",".join(metrics.DEFAULT_METRICS))
     found = pairs.find_pairs(args.pairs)
@@ -82,42 +81,37 @@ def _quality(args: argparse.Namespace) -> int:
     columns = metrics.columns(names)
     if args.rows is not None:
         evaluate.write_rows(args.rows, rows, columns, groupings)
-    summaries = summary.summarise(rows, against)
+    systems_found = summary.summarise(rows, against)
     groups = {name: summary.summarise_by(rows, name, against) for name in groupings}
     if args.json:
-        print_json(_quality_json(rows, summaries, groups))
+        print_json({"systems": systems_found, "groups": groups, "clips": [_clip(row) for row in rows]})
     else:
-        _print_summaries(columns, "", {"": summaries})
+        _print_summaries(columns, "", {"": systems_found})
         if args.by is not None:
             _print_summaries(columns, args.by, groups[args.by])
-    for line in evaluate.failures(rows):
+    for line in filter(None, [*evaluate.failures(rows), results.uneven(systems_found)]):
         say(line)
     evaluate.refuse_if_all_failed(rows)
     return command.DONE
 
 
-def _quality_json(
-    rows: Sequence[Any], summaries: Sequence[Summary], groups: Mapping[str, Mapping[str, Sequence[Summary]]]
-) -> dict[str, Any]:
-    clips = [
-        {"clip": r.clip, "system": r.system, **r.scores, "error": r.error, "groups": dict(r.groups)}
-        | {"snr_db": r.snr_db if r.snr_db is None or abs(r.snr_db) < float("inf") else None}
-        for r in rows
-    ]
-    by = {name: {group: [s.to_dict() for s in of] for group, of in found.items()} for name, found in groups.items()}
-    return {"systems": [s.to_dict() for s in summaries], "groups": by, "clips": clips}
+def _clip(row: Row) -> dict[str, Any]:
+    """One clip under one system as JSON, which has no infinity: the SNR of a clip without noise is null."""
+    told = row.snr_db is not None and abs(row.snr_db) < float("inf")
+    facts = {"error": row.error, "groups": dict(row.groups), "snr_db": row.snr_db if told else None}
+    return {"clip": row.clip, "system": row.system, **row.scores, **facts}
 
 
-def _print_summaries(columns: Sequence[str], grouping: str, groups: Mapping[str, Sequence[Summary]]) -> None:
+def _print_summaries(columns: Sequence[str], grouping: str, groups: Mapping[str, Sequence[SystemPart]]) -> None:
     """Means, then paired differences, one line each; the group leads where there is a grouping."""
     head, rows = ((grouping,) if grouping else ()), [(g, s) for g, summaries in groups.items() for s in summaries]
     lead = [(group,) if grouping else () for group, _ in rows]
     means = [(s.system, str(s.n_clips), *(f"{s.means[c]:.3f}" for c in columns)) for _, s in rows]
     print_table((*head, "system", "clips", *columns), [(*g, *cells) for g, cells in zip(lead, means, strict=True)])
     paired = [
-        (*g, s.system, s.against or "", column, f"{mean:+.4f}", f"{low:+.4f} .. {high:+.4f}")
+        (*g, s.system, s.against or "", column, f"{d.mean:+.4f}", f"{d.low:+.4f} .. {d.high:+.4f}")
         for g, (_, s) in zip(lead, rows, strict=True)
-        for column, (mean, low, high) in s.differences.items()
+        for column, d in s.differences.items()
     ]
     if paired:
         print_table((*head, "system", "against", "metric", "difference", "95 %"), paired)
@@ -126,22 +120,22 @@ def _print_summaries(columns: Sequence[str], grouping: str, groups: Mapping[str,
 def _robustness(args: argparse.Namespace) -> int:
     from quant.quality import robustness
 
-    verdicts = robustness.study(
+    rows = robustness.study(
         args.artifacts, args.speech, args.noise, n_jobs=args.jobs, scheduler=args.scheduler, progress=say
     )
     if args.json:
-        print_json({"rows": [v.to_dict() for v in verdicts]})
+        print_json({"rows": rows})
     else:
-        print_table(("system", "input", "quantity", "measured", "bound", ""), [_verdict_cells(v) for v in verdicts])
-    robustness.refuse_breaches(verdicts)
+        print_table(("system", "input", "quantity", "measured", "bound", ""), [_bound_cells(row) for row in rows])
+    robustness.refuse_breaches(rows)
     return command.DONE
 
 
-def _verdict_cells(verdict: Verdict) -> tuple[str, ...]:
-    sign, unit = ("<=" if verdict.is_upper else ">="), verdict.unit
-    measured = "failed" if verdict.value is None else f"{verdict.value:.1f} {unit}"
-    bound = f"{sign} {verdict.bound:g} {unit}"
-    return verdict.system, verdict.stimulus, verdict.quantity, measured, bound, "ok" if verdict.ok else "BREACH"
+def _bound_cells(row: RobustnessRow) -> tuple[str, ...]:
+    sign = "<=" if row.is_upper else ">="
+    measured = "failed" if row.value is None else f"{row.value:.1f} {row.unit}"
+    bound = f"{sign} {row.bound:g} {row.unit}"
+    return row.system, row.stimulus, row.quantity, measured, bound, "ok" if row.ok else "BREACH"
 
 
 EVAL: Final = Command(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime import command
 from edge_runtime.command import Command
 from edge_runtime.errors import Failure
 from quant.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from quant.report.schema import Report
 
 VIEWERS: Final = ("netron", "model-explorer")
 _DEFAULT_PORT: Final = 8080
@@ -46,25 +49,18 @@ def _report(args: argparse.Namespace) -> int:
         print_json(found)
     else:
         _print_report(args.directory, found)
-    if args.against is not None:
-        regressions.refuse_regressions(found["history"], args.directory)
+    if found.history and args.against is not None:
+        regressions.refuse_regressions(found.history, args.directory)
     return command.DONE
 
 
-def _print_report(directory: Path, found: dict[str, Any]) -> None:
+def _print_report(directory: Path, found: Report) -> None:
     print(directory / "report.html")
-    print_table(("question", "", "answer"), [(j["question"], j["status"], j["answer"]) for j in found["verdict"]])
-    if found["history"]:
+    print_table(("question", "", "answer"), [(j.question, j.status, j.answer) for j in found.verdict])
+    if found.history:
         rows = [
-            (
-                c["figure"],
-                f"{c['old']:.6g}",
-                f"{c['new']:.6g}",
-                c["change"],
-                c["limit"],
-                "WORSE" if c["regressed"] else "",
-            )
-            for c in found["history"]["changes"]
+            (c.figure, f"{c.old:.6g}", f"{c.new:.6g}", c.change, c.limit, "WORSE" if c.regressed else "")
+            for c in found.history.changes
         ]
         print_table(("figure", "then", "now", "change", "allowed", ""), rows)
 
@@ -80,13 +76,13 @@ def _card_arguments(parser: argparse.ArgumentParser) -> None:
 def _card(args: argparse.Namespace) -> int:
     from edge_runtime.manifest import open_artifact
     from edge_runtime.whole_file import written_whole
-    from quant.report import card
+    from quant.report import card, measured, schema
 
     if args.dataset and args.eval is None:
         raise Failure("goes with --eval", where="--dataset", remedy="leave it out")
     artifact = open_artifact(args.directory)
-    rows = card.read_rows(args.eval) if args.eval is not None else []
-    text = card.render(artifact.manifest, card.read_report(artifact), rows, args.dataset)
+    systems = measured.quality(args.eval).systems if args.eval is not None else ()
+    text = card.render(artifact.manifest, schema.read_from(artifact), systems, args.dataset)
     out = args.out or artifact.path(card.FILE)
     if args.out is None:
         card.write(artifact, text)
@@ -94,8 +90,8 @@ def _card(args: argparse.Namespace) -> int:
         with written_whole(args.out) as part:
             part.write_text(text, "utf-8")
     if args.json:
-        return print_json({"card": str(out), "n_systems": len(rows)})
-    print(f"{out}: {len(rows)} systems measured")
+        return print_json({"card": str(out), "n_systems": len(systems)})
+    print(f"{out}: {len(systems)} systems measured")
     return command.DONE
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from calibration.ranges import Ranges
 from edge_runtime.stft import Float32Array
@@ -120,24 +123,37 @@ def uses_once(graph: Graph, node: Node) -> bool:
     return over_one_band or node.kind in RECURRENT | {"layer_norm"}
 
 
-def plan_table(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
-    """The plan as rows, in execution order: every value with its grid and range, every 8-bit weight with its scales."""
-    rows: list[dict[str, Any]] = []
+class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A value, with its grid and range where it is stored in 8 bits, or an 8-bit weight (`kind` weight) with a scale an
+    output channel."""
+
+    tap: str
+    kind: str
+    type: Literal["int8", "float"]
+    scale: float | UnsetType = UNSET
+    zero_point: int | UnsetType = UNSET
+    low: float | UnsetType = UNSET
+    high: float | UnsetType = UNSET
+    scales: tuple[float, ...] | UnsetType = UNSET
+
+
+def plan_table(graph: Graph, plan: Plan) -> tuple[PlanRow, ...]:
+    """The plan as rows, in execution order: every value, every 8-bit weight."""
+    rows: list[PlanRow] = []
     for node in graph.nodes:
         inner = GRU_ROLES if node.kind in RECURRENT else ()
         rows += [_value_row(tap, node, plan) for tap in (*(f"{node.name}.{role}" for role in inner), node.name)]
         rows += [
-            {"tap": name, "kind": "weight", "type": "int8", "scales": plan.weight_scales[name].tolist()}
+            PlanRow(tap=name, kind="weight", type="int8", scales=tuple(plan.weight_scales[name].tolist()))
             for names in node.params.values()
             for name in names
             if name in plan.weight_scales
         ]
-    return rows
+    return tuple(rows)
 
 
-def _value_row(tap: str, node: Node, plan: Plan) -> dict[str, Any]:
-    row: dict[str, Any] = {"tap": tap, "kind": node.kind}
+def _value_row(tap: str, node: Node, plan: Plan) -> PlanRow:
     q = plan.grids.get(tap)
     if q is None:
-        return row | {"type": "float"}
-    return row | {"type": "int8", "scale": q.scale, "zero_point": q.zero_point, "low": q.low, "high": q.high}
+        return PlanRow(tap=tap, kind=node.kind, type="float")
+    return PlanRow(tap=tap, kind=node.kind, type="int8", scale=q.scale, zero_point=q.zero_point, low=q.low, high=q.high)

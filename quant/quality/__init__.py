@@ -5,6 +5,7 @@ metrics     PESQ, STOI, SI-SDR, DNSMOS
 layouts     which clean recording belongs to a noisy one, in published data sets
 pairs       recordings and the groups they are in
 systems     what can be evaluated
+results     what an evaluation finds
 evaluate    every system on every clip, through the real runtimes
 summary     means, paired differences, intervals
 stimuli     hard input

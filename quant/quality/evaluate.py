@@ -7,8 +7,7 @@ summaries = summarise(rows, comparisons(systems))                     # means, p
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge_runtime.errors import Failure
@@ -17,19 +16,8 @@ from edge_runtime.whole_file import written_whole
 from quant.quality import parallel
 from quant.quality.metrics import score
 from quant.quality.pairs import Pair, snr_and_groups
+from quant.quality.results import Row
 from quant.quality.systems import NOISY, System
-
-
-@dataclass(frozen=True)
-class Row:
-    """The scores of one clip under one system; `error` says why there are none. `groups` is grouping -> group."""
-
-    clip: str
-    system: str
-    scores: Mapping[str, float]
-    error: str = ""
-    snr_db: float | None = None
-    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate(

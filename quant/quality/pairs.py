@@ -26,9 +26,9 @@ from edge_runtime.errors import Failure
 from edge_runtime.files import sound_source
 from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 from quant.quality.layouts import counterparts
+from quant.quality.results import SNR
 
 MANIFEST: Final = "manifest.csv"
-SNR: Final = "snr"
 SNR_COLUMNS: Final = ("snr_db", "snr", "snr_nominal")
 GROUP_COLUMNS: Final = ("subset", "source", "category", "noise", "speaker", "snr_nominal")
 SNR_BIN_DB: Final = 5

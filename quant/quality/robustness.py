@@ -6,12 +6,10 @@ are the worst of what was measured, with margin: docs/guide/evaluation.md says o
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 from quant.inputs.source import open_sounds
 from quant.quality import parallel
 from quant.quality.metrics import si_sdr_db
+from quant.quality.results import RobustnessRow
 from quant.quality.stimuli import DRIFT_MINUTES, Material, Stimulus, stimuli, ten_minutes
 from quant.quality.systems import System, systems_of
 
@@ -114,32 +113,6 @@ RULES: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """One row: `value` is None where it could not be measured, and `error` says why."""
-
-    system: str
-    stimulus: str
-    quantity: str
-    unit: str
-    value: float | None
-    bound: float
-    is_upper: bool
-    why: str
-    error: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the bound holds."""
-        if self.value is None:
-            return False
-        return self.value <= self.bound if self.is_upper else self.value >= self.bound
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**dataclasses.asdict(self), "ok": self.ok}
-
-
 def bounds_of(name: str) -> list[tuple[str, float, str]]:
     """(quantity, bound, why) of the rows of an input."""
     rules = [rule for rule in RULES if any(fnmatchcase(name, pattern) for pattern in rule.inputs)]
@@ -154,7 +127,7 @@ def study(
     n_jobs: int = -1,
     scheduler: str | None = None,
     progress: Progress = silent,
-) -> list[Verdict]:
+) -> list[RobustnessRow]:
     """Every row of every int8 model that has a float one beside it; sounds default to the pulled ones.
 
     Failure: no such model, sounds that cannot be used, and see `parallel.run`.
@@ -164,9 +137,9 @@ def study(
     material = Material(*open_sounds(speech, noise))
     inputs = [ten_minutes(material), *stimuli(material)]  # the long one first, lest it runs alone at the end
     progress(f"{len(inputs)} inputs through {len(compared)} int8 models and their float ones")
-    verdicts = judge(compared, inputs, n_jobs=n_jobs, scheduler=scheduler)
+    rows = judge(compared, inputs, n_jobs=n_jobs, scheduler=scheduler)
     order = {stimulus.name: place for place, stimulus in enumerate([*inputs[1:], inputs[0]])}
-    return sorted(verdicts, key=lambda v: (v.system, order[v.stimulus]))
+    return sorted(rows, key=lambda row: (row.system, order[row.stimulus]))
 
 
 def float_and_int8(systems: Sequence[System]) -> list[tuple[System, System]]:
@@ -185,7 +158,7 @@ def judge(
     n_jobs: int = -1,
     scheduler: str | None = None,
     quiet: bool = False,
-) -> list[Verdict]:
+) -> list[RobustnessRow]:
     """The rows of these inputs for each (float, int8), in parallel by input."""
     packed = [(rough.label, parallel.packed(exact.open), parallel.packed(rough.open)) for exact, rough in compared]
     jobs = [(stimulus, *models) for stimulus in inputs for models in packed]
@@ -193,31 +166,42 @@ def judge(
     done = parallel.run(
         judge_one, jobs, unit="s of sound", sizes=lengths_s, n_jobs=n_jobs, scheduler=scheduler, quiet=quiet
     )
-    return [verdict for verdicts in done for verdict in verdicts]
+    return [row for rows in done for row in rows]
 
 
-def judge_one(stimulus: Stimulus, label: str, exact: bytes, rough: bytes) -> list[Verdict]:
+def judge_one(stimulus: Stimulus, label: str, exact: bytes, rough: bytes) -> list[RobustnessRow]:
     """The rows of one input under one model; `exact` and `rough` are packed openers."""
     bounds = bounds_of(stimulus.name)
     try:
         outputs = [parallel.opened(opener)(stimulus.noisy)[stimulus.start :] for opener in (exact, rough)]
     except Exception as error:  # a row that fails is named; the others go on
-        return [_verdict(label, stimulus, *row, error=f"{type(error).__name__}: {error}") for row in bounds]
+        return [_row(label, stimulus, *bound, error=f"{type(error).__name__}: {error}") for bound in bounds]
     heard = stimulus.from_start()
-    return [_verdict(label, stimulus, *row, value=QUANTITIES[row[0]].measure(heard, *outputs)) for row in bounds]
+    return [_row(label, stimulus, *bound, value=QUANTITIES[bound[0]].measure(heard, *outputs)) for bound in bounds]
 
 
-def _verdict(
+def _row(
     label: str, stimulus: Stimulus, quantity: str, bound: float, why: str, value: float | None = None, error: str = ""
-) -> Verdict:
+) -> RobustnessRow:
     if value is not None and not np.isfinite(value):
         value, error = None, "not a finite number"
     _, unit, is_upper = QUANTITIES[quantity]
-    return Verdict(label, stimulus.name, quantity, unit, value, bound, is_upper, why, error)
+    return RobustnessRow(
+        system=label,
+        stimulus=stimulus.name,
+        quantity=quantity,
+        unit=unit,
+        value=value,
+        bound=bound,
+        is_upper=is_upper,
+        why=why,
+        error=error,
+        ok=value is not None and (value <= bound if is_upper else value >= bound),
+    )
 
 
-def refuse_breaches(verdicts: Sequence[Verdict]) -> None:
+def refuse_breaches(rows: Sequence[RobustnessRow]) -> None:
     """Failure, naming the rows, when a bound does not hold."""
-    broken = [f"{v.system}, {v.stimulus}: {v.error or v.quantity}" for v in verdicts if not v.ok]
+    broken = [f"{row.system}, {row.stimulus}: {row.error or row.quantity}" for row in rows if not row.ok]
     if broken:
-        raise Failure(f"{len(broken)} of {len(verdicts)} bounds breached: {'; '.join(broken)}")
+        raise Failure(f"{len(broken)} of {len(rows)} bounds breached: {'; '.join(broken)}")

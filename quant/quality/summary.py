@@ -4,58 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.quality.evaluate import Row
-from quant.quality.pairs import SNR
+from quant.quality.results import SNR, Difference, Row, SystemPart
 
 N_BOOTSTRAP: Final = 2000
 
-
-@dataclass(frozen=True)
-class Summary:
-    """Means of a system over its clips, and their paired difference to `against` with a bootstrap 95 % interval."""
-
-    system: str
-    n_clips: int
-    means: Mapping[str, float]
-    against: str | None
-    differences: Mapping[str, tuple[float, float, float]]  # mean, low, high
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "system": self.system,
-            "n_clips": self.n_clips,
-            "means": dict(self.means),
-            "against": self.against,
-            "differences": {k: dict(zip(("mean", "low", "high"), v, strict=True)) for k, v in self.differences.items()},
-        }
+Scores = Mapping[str, Mapping[str, float]]  # clip -> metric -> value
 
 
-def summarise(rows: Sequence[Row], against: Mapping[str, str]) -> list[Summary]:
+def summarise(rows: Sequence[Row], against: Mapping[str, str]) -> tuple[SystemPart, ...]:
     """One summary a system; `against` maps a system to the one it is compared with, on the clips that both have."""
     table: dict[str, dict[str, Mapping[str, float]]] = {}
     for row in rows:
         if not row.error:
             table.setdefault(row.system, {})[row.clip] = row.scores
-    out = []
-    for system, clips in table.items():
-        names = next(iter(clips.values()))
-        means = {m: float(np.mean([scores[m] for scores in clips.values()])) for m in names}
-        base = table.get(against.get(system, ""), {})
-        shared = [c for c in clips if c in base]
-        differences = {m: bootstrap(np.array([clips[c][m] - base[c][m] for c in shared])) for m in names if shared}
-        out.append(Summary(system, len(clips), means, against.get(system), differences))
-    return out
+    return tuple(_summary(system, clips, against.get(system), table) for system, clips in table.items())
 
 
-def summarise_by(rows: Sequence[Row], grouping: str, against: Mapping[str, str]) -> dict[str, list[Summary]]:
-    """Group -> the summaries of its clips, by rising SNR or by name; clips without a group are in none."""
+def _summary(system: str, clips: Scores, against: str | None, table: Mapping[str, Scores]) -> SystemPart:
+    metrics, base = next(iter(clips.values())), table.get(against or "", {})
+    shared = [c for c in clips if c in base]
+    return SystemPart(
+        system=system,
+        n_clips=len(clips),
+        means={m: float(np.mean([scores[m] for scores in clips.values()])) for m in metrics},
+        against=against,
+        differences={m: bootstrap(np.array([clips[c][m] - base[c][m] for c in shared])) for m in metrics if shared},
+    )
+
+
+def summarise_by(rows: Sequence[Row], grouping: str, against: Mapping[str, str]) -> dict[str, tuple[SystemPart, ...]]:
+    """Group -> the summaries of its clips, by rising SNR or by name; a group in which every clip failed is left out."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         if grouping in row.groups:
@@ -63,16 +46,17 @@ def summarise_by(rows: Sequence[Row], grouping: str, against: Mapping[str, str])
     names = sorted(groups)
     if grouping.startswith(SNR):
         names.sort(key=lambda name: _lowest_snr_db(groups[name]))
-    return {name: summarise(groups[name], against) for name in names}
+    found = {name: summarise(groups[name], against) for name in names}
+    return {name: systems for name, systems in found.items() if systems}
 
 
 def _lowest_snr_db(rows: Sequence[Row]) -> float:
     return min((row.snr_db for row in rows if row.snr_db is not None), default=math.inf)
 
 
-def bootstrap(differences: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float]:
+def bootstrap(differences: NDArray[np.float64], seed: int = 0) -> Difference:
     """Mean, and the 2.5 and 97.5 percentiles of means over resampled clips."""
     rng = np.random.default_rng(seed)
     picks = rng.integers(0, len(differences), (N_BOOTSTRAP, len(differences)))
     low, high = np.percentile(differences[picks].mean(1), [2.5, 97.5])
-    return float(differences.mean()), float(low), float(high)
+    return Difference(mean=float(differences.mean()), low=float(low), high=float(high))

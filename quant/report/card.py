@@ -7,29 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from edge_runtime.errors import Failure
 from edge_runtime.manifest import Artifact, Manifest
 from quant.artifact.folder import renew
 from quant.inputs import assets, trained
+from quant.quality.results import SystemPart, in_order, title, uneven
+from quant.report.schema import Report
 
 FILE: Final = "README.md"
-REPORT: Final = "report.json"
 PAPER: Final = "https://ieeexplore.ieee.org/document/10448310"
 TAGS: Final = ("speech-enhancement", "noise-suppression", "denoising", "gtcrn", "streaming", "int8", "onnx", "tflite")
-# What `quant eval` calls a figure -> what the hub calls it, and how people read it.
+# What `quant eval` calls a figure -> what the hub calls it.
 METRICS: Final = {
-    "pesq": ("pesq", "PESQ-WB"),
-    "stoi": ("stoi", "STOI"),
-    "estoi": ("estoi", "ESTOI"),
-    "sisdr": ("si-sdr", "SI-SDR dB"),
-    "dnsmos_ovrl": ("dnsmos-ovrl", "DNSMOS OVRL"),
-    "dnsmos_sig": ("dnsmos-sig", "DNSMOS SIG"),
-    "dnsmos_bak": ("dnsmos-bak", "DNSMOS BAK"),
+    "pesq": "pesq",
+    "stoi": "stoi",
+    "estoi": "estoi",
+    "sisdr": "si-sdr",
+    "dnsmos_ovrl": "dnsmos-ovrl",
+    "dnsmos_sig": "dnsmos-sig",
+    "dnsmos_bak": "dnsmos-bak",
 }
 _WORST: Final = 5
 _AUTHOR: Final = "Copyright (c) 2024 Rong Xiaobin"
@@ -64,8 +63,6 @@ _UNMEASURED: Final = """\
 
 Not measured yet: `quant eval DIR --pairs DIR --json >rows.json`, then `quant card DIR --eval rows.json`."""
 
-Row = Mapping[str, Any]  # a system of `quant eval --json`
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -88,25 +85,25 @@ def origin_of(manifest: Manifest) -> Origin:
     return Origin("other", unknown, unknown)
 
 
-def render(manifest: Manifest, report: Mapping[str, Any], rows: Sequence[Row] = (), dataset: str = "") -> str:
-    """The card as Markdown. `rows`: "systems" of `quant eval --json`, measured on `dataset`."""
+def render(manifest: Manifest, report: Report, systems: Sequence[SystemPart] = (), dataset: str = "") -> str:
+    """The card as Markdown. `systems` were measured on `dataset`."""
     origin = origin_of(manifest)
-    title = f"GTCRN for {manifest.board}, int8"
+    heading = f"GTCRN for {manifest.board}, int8"
     body = [
-        f"# {title}",
+        f"# {heading}",
         "A streaming speech denoiser: 16 kHz mono, one hop of 256 samples (16 ms) at a time."
         f" [GTCRN]({PAPER}) compiled by edge-denoise for `{manifest.board}`, recipe `{manifest.recipe}`.",
         _USE,
         _files(manifest, report),
         _cost(report),
         _loss(report),
-        _quality(rows, dataset),
+        _quality(systems, dataset),
         f"## Training data\n\n{origin.data}",
         _LIMITS,
         f"## Licence and attribution\n\n{origin.attribution}\n\nThe runtime is MIT. Checkpoint"
         f" `{manifest.checkpoint.name}`, SHA-256 `{manifest.checkpoint.sha256}`.",
     ]
-    front = _front(manifest, origin, title, rows, dataset)
+    front = _front(manifest, origin, heading, systems, dataset)
     return front + "\n\n".join(body) + "\n"
 
 
@@ -115,65 +112,40 @@ def write(opened: Artifact, text: str) -> None:
     renew(opened, {FILE: text.encode()})
 
 
-def read_report(opened: Artifact) -> dict[str, Any]:
-    """The artifact's report. Failure: it has none."""
-    if REPORT not in opened.manifest.files:
-        raise Failure(f"no {REPORT} in it", where=opened.directory, remedy="build it with `quant build`")
-    report: dict[str, Any] = json.loads(opened.read(REPORT))
-    return report
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """ "systems" of a file that `quant eval --json` wrote. Failure: it is none."""
-    try:
-        rows: list[dict[str, Any]] = json.loads(path.read_bytes())["systems"]
-        for row in rows:
-            _ = str(row["system"]), int(row["n_clips"]), {k: float(v) for k, v in row["means"].items()}
-            _ = {k: (d["mean"], d["low"], d["high"]) for k, d in row["differences"].items()}
-        return rows
-    except OSError as error:
-        raise Failure(f"cannot be read ({error.strerror})", where=path, remedy="see its name") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        remedy = "write it with `quant eval DIR --pairs DIR --json >FILE`"
-        raise Failure("no evaluation in it", where=path, remedy=remedy) from None
-
-
-def _front(manifest: Manifest, origin: Origin, title: str, rows: Sequence[Row], dataset: str) -> str:
+def _front(manifest: Manifest, origin: Origin, name: str, systems: Sequence[SystemPart], dataset: str) -> str:
     """YAML, whose values are written as JSON, which YAML contains."""
-    metrics = {METRICS[name][0] for row in rows for name in row["means"] if name in METRICS}
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "license": origin.licence,
         "library_name": "edge-denoise",
         "pipeline_tag": "audio-to-audio",
         "tags": [*TAGS, manifest.board],
     }
-    if rows:
+    if systems:
         task = {"type": "audio-to-audio", "name": "Speech enhancement"}
-        results = [
-            {
-                "task": task,
-                "dataset": {"type": "paired-speech", "name": dataset or "noisy and clean pairs"},
-                "metrics": [
-                    {"type": METRICS[name][0], "name": f"{METRICS[name][1]}, {row['system']}", "value": round(value, 4)}
-                    for name, value in row["means"].items()
-                    if name in METRICS
-                ],
-            }
-            for row in rows
-        ]
-        fields |= {"metrics": sorted(metrics), "model-index": [{"name": title, "results": results}]}
+        data = {"type": "paired-speech", "name": dataset or "noisy and clean pairs"}
+        results = [{"task": task, "dataset": data, "metrics": _metrics(system)} for system in systems]
+        metrics = sorted({METRICS[m] for system in systems for m in system.means if m in METRICS})
+        fields |= {"metrics": metrics, "model-index": [{"name": name, "results": results}]}
     return "---\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in fields.items()) + "---\n\n"
 
 
-def _files(manifest: Manifest, report: Mapping[str, Any]) -> str:
-    coverage = report["coverage"]
+def _metrics(system: SystemPart) -> list[dict[str, str | float]]:
+    return [
+        {"type": METRICS[metric], "name": f"{title(metric)}, {system.system}", "value": round(value, 4)}
+        for metric, value in system.means.items()
+        if metric in METRICS
+    ]
+
+
+def _files(manifest: Manifest, report: Report) -> str:
+    shares = {engine: f"{found.int8_share:.0%}" for engine, found in report.coverage.items()}
     rows = [
         (
             entry.file,
             engine,
             precision,
             f"{manifest.files[entry.file].bytes / 1024:.0f} KB",
-            f"{coverage[engine]['int8_share']:.0%}" if precision == "int8" and engine in coverage else "",
+            shares.get(engine, "") if precision == "int8" else "",
         )
         for engine, models in sorted(manifest.models.items())
         for precision, entry in sorted(models.items())
@@ -182,41 +154,42 @@ def _files(manifest: Manifest, report: Mapping[str, Any]) -> str:
     return "## Files\n\n" + _table(head, rows)
 
 
-def _cost(report: Mapping[str, Any]) -> str:
-    totals, published = report["budget"]["totals"], report["budget"]["published"]
+def _cost(report: Report) -> str:
+    totals, published = report.budget.totals, report.budget.published
     rows = [
-        ("learned parameters", f"{published['n_learned']:,}"),
-        ("MACs a second, as published", f"{published['mmacs_per_s']:.1f} M"),
-        ("MACs a second, as executed", f"{totals['mmacs_per_s']:.1f} M"),
-        ("state", f"{totals['state_bytes'] / 1024:.1f} KB"),
-        ("RAM, an estimate without the runtime's own", f"{totals['ram_bytes'] / 1024:.0f} KB"),
+        ("learned parameters", f"{published.n_learned:,}"),
+        ("MACs a second, as published", f"{published.mmacs_per_s:.1f} M"),
+        ("MACs a second, as executed", f"{totals.mmacs_per_s:.1f} M"),
+        ("state", f"{totals.state_bytes / 1024:.1f} KB"),
+        ("RAM, an estimate without the runtime's own", f"{totals.ram_bytes / 1024:.0f} KB"),
     ]
     return "## Cost\n\n" + _table(("what", "how much"), rows)
 
 
-def _loss(report: Mapping[str, Any]) -> str:
-    worst = sorted(report["accuracy"], key=lambda row: row["isolated_output_sqnr_db"])[:_WORST]
-    rows = [(row["tap"], f"{row['isolated_output_sqnr_db']:.1f} dB") for row in worst]
+def _loss(report: Report) -> str:
+    worst = sorted(report.accuracy, key=lambda row: row.isolated_output_sqnr_db)[:_WORST]
+    rows = [(row.tap, f"{row.isolated_output_sqnr_db:.1f} dB") for row in worst]
     head = ("value", "SNR of the output when it alone is int8")
     return "## What int8 costs\n\nThe values that cost the output most:\n\n" + _table(head, rows)
 
 
-def _quality(rows: Sequence[Row], dataset: str) -> str:
-    if not rows:
+def _quality(systems: Sequence[SystemPart], dataset: str) -> str:
+    if not systems:
         return _UNMEASURED
-    names = [name for name in METRICS if any(name in row["means"] for row in rows)]
-    table = [(row["system"], str(row["n_clips"]), *(_figure(row, name) for name in names)) for row in rows]
+    metrics = [metric for metric in in_order(m for s in systems for m in s.means) if metric in METRICS]
+    table = [(s.system, str(s.n_clips), *(_figure(s, metric) for metric in metrics)) for s in systems]
     about = f"On {dataset}. " if dataset else ""
     explained = f"{about}In brackets: mean paired difference to its own float model, with a bootstrap 95 % interval."
-    return f"## Quality\n\n{explained}\n\n" + _table(("system", "clips", *(METRICS[n][1] for n in names)), table)
+    told = " ".join(filter(None, [explained, uneven(systems)]))
+    return f"## Quality\n\n{told}\n\n" + _table(("system", "clips", *map(title, metrics)), table)
 
 
-def _figure(row: Row, name: str) -> str:
-    if name not in row["means"]:
+def _figure(system: SystemPart, metric: str) -> str:
+    if metric not in system.means:
         return ""
-    difference = row["differences"].get(name)
-    paired = f" ({difference['mean']:+.4f}, {difference['low']:+.4f} … {difference['high']:+.4f})" if difference else ""
-    return f"{row['means'][name]:.3f}{paired}"
+    d = system.differences.get(metric)
+    paired = f" ({d.mean:+.4f}, {d.low:+.4f} … {d.high:+.4f})" if d else ""
+    return f"{system.means[metric]:.3f}{paired}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 import soundfile as sf
 
@@ -27,6 +28,24 @@ PEAK: Final = 0.98  # no player clips
 BOOST_DB: Final = 20.0  # of the difference signal, which would be too quiet to hear what it is
 MOST_SECONDS: Final = 8.0  # of a user's clip; the page stays small
 FLOOR_DB: Final = 80.0  # below the loudest of a clip: the dark end of its spectrograms
+
+
+class SignalPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Level as it was, and the gain it is played with; `role`: noisy, fp32, int8, difference, clean."""
+
+    role: str
+    rms_dbfs: float
+    gain_db: float
+
+
+class ClipPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A clip without its sound. `snr_db`: of int8 to float, None where they are equal."""
+
+    name: str
+    source: str
+    seconds: float
+    snr_db: float | None
+    signals: tuple[SignalPart, ...]
 
 
 @dataclass(frozen=True)
@@ -47,20 +66,20 @@ class Clip:
         room = PEAK / max(float(np.abs(self.signals["difference"]).max()), 1e-9)
         return gains | {"difference": min(gains["int8"] * 10 ** (BOOST_DB / 20), room)}
 
-    def to_dict(self) -> dict[str, object]:
-        """For JSON: levels and gains, not the sound."""
+    def part(self) -> ClipPart:
+        """Levels and gains, not the sound."""
         exact, rough = self.signals["fp32"], self.signals["int8"]
         found = snr_db(exact, rough)
-        return {
-            "name": self.name,
-            "source": self.source,
-            "seconds": len(exact) / SAMPLE_RATE_HZ,
-            "snr_db": found if np.isfinite(found) else None,
-            "signals": [
-                {"role": role, "rms_dbfs": _dbfs(_level(self.signals[role])), "gain_db": _dbfs(gain)}
+        return ClipPart(
+            name=self.name,
+            source=self.source,
+            seconds=len(exact) / SAMPLE_RATE_HZ,
+            snr_db=found if np.isfinite(found) else None,
+            signals=tuple(
+                SignalPart(role=role, rms_dbfs=_dbfs(_level(self.signals[role])), gain_db=_dbfs(gain))
                 for role, gain in self.gains.items()
-            ],
-        }
+            ),
+        )
 
     def flac(self, role: str) -> bytes:
         """The signal as it is played, 16 bits, lossless."""

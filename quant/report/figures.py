@@ -6,8 +6,8 @@ import base64
 import io
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from boards import Board
+from edge_runtime.bench import BenchPart
 from edge_runtime.stft import Float32Array
+from quant.audit.findings import EstimatePart, Layer
+from quant.quality.results import SNR, in_order, title, uneven
+from quant.report.schema import Report
 from quant.report.verdict import HOP_MS
 
 # Colours that no picture means, each replaced by a variable of the page.
@@ -51,98 +55,111 @@ def block_of(layer: str) -> str:
     return {"erb": "ERB bands", "features": "features", "enhanced": "mask"}.get(parts[0], parts[0])
 
 
-def blocks(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Sums by block, in execution order."""
-    found: dict[str, dict[str, Any]] = {}
+class Block(NamedTuple):
+    """Sums of a block; `macs` by precision."""
+
+    name: str
+    macs: Mapping[str, int]
+    weight_bytes: int
+
+    @property
+    def macs_frame(self) -> int:
+        """Of all precisions."""
+        return sum(self.macs.values())
+
+
+def blocks(layers: Iterable[Layer]) -> list[Block]:
+    """In execution order."""
+    macs: dict[str, Counter[str]] = defaultdict(Counter)
+    weight_bytes = Counter[str]()
     for layer in layers:
-        row = found.setdefault(block_of(layer["name"]), defaultdict(int))
-        for key in ("n_parameters", "macs_frame", "weight_bytes", "state_bytes"):
-            row[key] += layer[key]
-        row[layer["precision"]] += layer["macs_frame"]
-    return [{"block": name, **row} for name, row in found.items()]
+        name = block_of(layer.name)
+        macs[name][layer.precision] += layer.macs_frame
+        weight_bytes[name] += layer.weight_bytes
+    return [Block(name, counted, weight_bytes[name]) for name, counted in macs.items()]
 
 
-def budget(report: Mapping[str, Any]) -> Picture:
+def budget(report: Report) -> Picture:
     """MACs by block and precision, weight bytes beside them."""
-    rows = [r for r in blocks(report["budget"]["layers"]) if r["macs_frame"] or r["weight_bytes"]][::-1]
-    names = [r["block"] for r in rows]
+    rows = [r for r in blocks(report.budget.layers) if r.macs_frame or r.weight_bytes][::-1]
+    names = [r.name for r in rows]
     with _figure("budget", 0.24 * len(rows) + 0.8, 2, sharey=True) as (figure, (left, right)):
         start = np.zeros(len(rows))
         for precision, colour in PRECISIONS:
-            values = np.array([r.get(precision, 0) for r in rows]) / 1e3
+            values = np.array([r.macs.get(precision, 0) for r in rows]) / 1e3
             left.barh(names, values, left=start, color=colour, label=precision, height=0.7)
             start += values
-        right.barh(names, [r["weight_bytes"] / 1024 for r in rows], color=MUTED, height=0.7)
+        right.barh(names, [r.weight_bytes / 1024 for r in rows], color=MUTED, height=0.7)
         left.set_xlabel("thousand MACs a frame")
         right.set_xlabel("weights, KB")
         figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
-    most = max(rows, key=lambda r: r["macs_frame"])
-    alt = f"MACs and weights by block; most MACs in {most['block']}, {most['macs_frame']:,} a frame"
+    most = max(rows, key=lambda r: r.macs_frame)
+    alt = f"MACs and weights by block; most MACs in {most.name}, {most.macs_frame:,} a frame"
     return Picture(
         _svg(figure, "budget"), alt, "MACs by block, as planned in 8 bits, mixed and float; weights by block"
     )
 
 
-def memory(report: Mapping[str, Any]) -> Picture:
+def memory(report: Report) -> Picture:
     """Bytes alive while each node runs, and the arena that holds them."""
-    found, layers = report["memory"], report["budget"]["layers"]
-    live = np.array(found["live_bytes"]) / 1024
+    found, arena_kb = report.memory, report.memory.arena_bytes / 1024
+    live = np.array(found.live_bytes) / 1024
     with _figure("memory", 2.4) as (figure, (axes,)):
         axes.fill_between(range(len(live)), live, step="mid", color=A, alpha=0.35, linewidth=0)
         axes.step(range(len(live)), live, where="mid", color=A)
-        axes.axhline(found["arena_bytes"] / 1024, color=BAD, linestyle="--")
-        axes.text(0, found["arena_bytes"] / 1024, f"arena {found['arena_bytes'] / 1024:.1f} KB", va="bottom")
-        axes.set_ylim(0, found["arena_bytes"] / 1024 * 1.18)
+        axes.axhline(arena_kb, color=BAD, linestyle="--")
+        axes.text(0, arena_kb, f"arena {arena_kb:.1f} KB", va="bottom")
+        axes.set_ylim(0, arena_kb * 1.18)
         axes.set_ylabel("alive, KB")
-        _network_axis(axes, [layer["name"] for layer in layers])
-    alt = f"memory alive node by node, at most {live.max():.1f} KB, at {found['peak_node']}"
+        _network_axis(axes, [layer.name for layer in report.budget.layers])
+    alt = f"memory alive node by node, at most {live.max():.1f} KB, at {found.peak_node}"
     return Picture(
-        _svg(figure, "memory"), alt, f"Activation memory along the network; the peak is at {found['peak_node']}"
+        _svg(figure, "memory"), alt, f"Activation memory along the network; the peak is at {found.peak_node}"
     )
 
 
-def accuracy(report: Mapping[str, Any]) -> Picture:
+def accuracy(report: Report) -> Picture:
     """SQNR of every 8-bit value along the network."""
-    order = {row["tap"]: i for i, row in enumerate(r for r in report["plan"] if r["kind"] != "weight")}
-    rows = sorted((r for r in report["accuracy"] if r["tap"] in order), key=lambda r: order[r["tap"]])
-    names = [r["tap"] for r in rows]
-    inner = [(i, r) for i, r in enumerate(rows) if r["type"] == "int8"]
+    order = {row.tap: i for i, row in enumerate(r for r in report.plan if r.kind != "weight")}
+    rows = sorted((r for r in report.accuracy if r.tap in order), key=lambda r: order[r.tap])
+    names = [r.tap for r in rows]
+    inner = [(i, r) for i, r in enumerate(rows) if r.type == "int8"]
     with _figure("accuracy", 2.8) as (figure, (axes,)):
-        seen = [min(r["cumulative_sqnr_db"], 80) for r in rows]
+        seen = [min(r.cumulative_sqnr_db, 80) for r in rows]
         axes.plot(seen, color=B, label="with everything quantized, at the value")
-        alone = [min(r["isolated_output_sqnr_db"], 80) for _, r in inner]
+        alone = [min(r.isolated_output_sqnr_db, 80) for _, r in inner]
         axes.plot([i for i, _ in inner], alone, ".", color=A, markersize=4, label="rounded alone, at the output")
         axes.set_ylabel("SQNR, dB")
         axes.set_ylim(min(0, *seen) - 2, 84)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", fontsize=8)
         _network_axis(axes, names)
-    worst = min((r for _, r in inner), key=lambda r: r["isolated_output_sqnr_db"], default=None)
-    said = "" if worst is None else f"; {worst['tap']} costs the output most, {worst['isolated_output_sqnr_db']:.1f} dB"
+    worst = min((r for _, r in inner), key=lambda r: r.isolated_output_sqnr_db, default=None)
+    said = "" if worst is None else f"; {worst.tap} costs the output most, {worst.isolated_output_sqnr_db:.1f} dB"
     return Picture(
         _svg(figure, "accuracy"), f"SQNR along the network{said}", "Error along the network; above 80 dB is drawn at 80"
     )
 
 
-def histograms(report: Mapping[str, Any]) -> Picture | None:
+def histograms(report: Report) -> Picture | None:
     """The values that cost the output most, with the range that their grid keeps."""
-    found = report["histograms"]
+    found = report.histograms
     if not found:
         return None
     n_rows = math.ceil(len(found) / 2)
     with _figure("histograms", 1.35 * n_rows, len(found) + len(found) % 2, n_rows=n_rows) as (figure, all_axes):
         for axes, h in zip(all_axes, found, strict=False):
-            edges = np.linspace(h["minimum"], h["maximum"], len(h["counts"]) + 1)
-            axes.stairs(np.maximum(h["counts"], 0.5), edges, fill=True, color=A, alpha=0.7, baseline=0.5)
+            edges = np.linspace(h.minimum, h.maximum, len(h.counts) + 1)
+            axes.stairs(np.maximum(h.counts, 0.5), edges, fill=True, color=A, alpha=0.7, baseline=0.5)
             axes.set_yscale("log")
-            for bound in (h["low"], h["high"]):
+            for bound in (h.low, h.high):
                 axes.axvline(bound, color=BAD, linestyle="--", linewidth=1)
-            axes.set_title(f"{_short(h['tap'])}\n{h['clipped_share']:.2%} clipped", fontsize=8)
+            axes.set_title(f"{_short(h.tap)}\n{h.clipped_share:.2%} clipped", fontsize=8)
             axes.tick_params(labelsize=7)
         for axes in all_axes[len(found) :]:
             axes.set_visible(False)
-    names = ", ".join(h["tap"] for h in found)
+    names = ", ".join(h.tap for h in found)
     return Picture(
         _svg(figure, "histograms"),
         f"histograms of {names}",
@@ -150,62 +167,61 @@ def histograms(report: Mapping[str, Any]) -> Picture | None:
     )
 
 
-def quality(report: Mapping[str, Any]) -> Picture | None:
+def quality(report: Report) -> Picture | None:
     """Paired differences of int8 to float in the first metric, with intervals."""
-    systems = [s for s in (report["quality"] or {"systems": []})["systems"] if s["differences"]]
-    if not systems:
+    compared = [s for s in (report.quality.systems if report.quality else ()) if s.differences]
+    if not compared:
         return None
-    metric = next(iter(systems[0]["differences"]))
-    systems = [s for s in systems if metric in s["differences"]][::-1]
-    d = [s["differences"][metric] for s in systems]
-    with _figure("quality", 0.34 * len(systems) + 0.8) as (figure, (axes,)):
-        means = [x["mean"] for x in d]
-        spread = [[x["mean"] - x["low"] for x in d], [x["high"] - x["mean"] for x in d]]
-        axes.errorbar(means, [s["system"] for s in systems], xerr=spread, fmt="o", color=A, capsize=4)
+    metric = in_order(m for s in compared for m in s.differences)[0]
+    rows = [(s.system, s.differences[metric]) for s in compared if metric in s.differences][::-1]
+    with _figure("quality", 0.34 * len(rows) + 0.8) as (figure, (axes,)):
+        means = [d.mean for _, d in rows]
+        spread = [[d.mean - d.low for _, d in rows], [d.high - d.mean for _, d in rows]]
+        axes.errorbar(means, [name for name, _ in rows], xerr=spread, fmt="o", color=A, capsize=4)
         axes.axvline(0, color=MUTED)
         axes.margins(y=0.3)
         axes.locator_params(axis="x", nbins=4)
-        axes.set_xlabel(f"Δ{metric} to float, mean and 95 % interval")
-    said = "; ".join(f"{s['system']} {x['mean']:+.4f}" for s, x in zip(systems, d, strict=True))
+        axes.set_xlabel(f"Δ{title(metric)} to float, mean and 95 % interval")
+    said = "; ".join(f"{name} {d.mean:+.4f}" for name, d in rows)
     return Picture(
-        _svg(figure, "quality"), f"difference in {metric}: {said}", f"What 8 bits cost in {metric}, paired clip by clip"
+        _svg(figure, "quality"),
+        f"difference in {title(metric)}: {said}",
+        f"What 8 bits cost in {title(metric)}, paired clip by clip",
     )
 
 
-def by_snr(report: Mapping[str, Any]) -> Picture | None:
+def by_snr(report: Report) -> Picture | None:
     """The first metric by SNR group: noisy, float, int8."""
-    groups = (report["quality"] or {}).get("groups", {})
-    name = next((g for g in groups if g.startswith("snr")), None)
-    if name is None or len(groups[name]) < 2:
+    groups = report.quality.groups if report.quality else {}
+    found = next((g for name, g in groups.items() if name.startswith(SNR)), {})
+    names = sorted((name for name, systems in found.items() if systems), key=_leading_number)
+    if len(names) < 2:
         return None
+    metric = in_order(m for name in names for s in found[name] for m in s.means)[0]
     lines: dict[str, dict[str, float]] = defaultdict(dict)
-    for group, systems in groups[name].items():
-        for s in systems:
-            lines[s["system"]][group] = next(iter(s["means"].values()))
-    metric = next(iter(next(iter(groups[name].values()))[0]["means"]))
-    names = sorted(groups[name], key=_leading_number)
+    for name in names:
+        lines |= {s.system: lines[s.system] | {name: s.means[metric]} for s in found[name] if metric in s.means}
     with _figure("snr", 2.6) as (figure, (axes,)):
         for i, (system, values) in enumerate(lines.items()):
-            here = [n for n in names if n in values]
-            style = {"noisy": (MUTED, ":")}.get(system, (A if "int8" in system else B, ("-", "--", "-.")[i % 3]))
-            axes.plot(
-                [names.index(n) for n in here],
-                [values[n] for n in here],
-                style[1],
-                color=style[0],
-                marker=".",
-                label=system,
-            )
+            here = [name for name in names if name in values]
+            drawn = A if "int8" in system else B, ("-", "--", "-.")[i % 3]
+            colour, dashes = {"noisy": (MUTED, ":")}.get(system, drawn)
+            places, means = [names.index(name) for name in here], [values[name] for name in here]
+            axes.plot(places, means, dashes, color=colour, marker=".", label=system)
         axes.set_xticks(range(len(names)), names, fontsize=8)
-        axes.set_ylabel(metric)
+        axes.set_ylabel(title(metric))
         axes.set_xlabel("SNR of the recording")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
-    return Picture(_svg(figure, "snr"), f"{metric} by SNR for {', '.join(lines)}", f"{metric} by SNR")
+    told = "; for some clips failed, not every mean is over the same ones" if any(map(uneven, found.values())) else ""
+    return Picture(
+        _svg(figure, "snr"), f"{title(metric)} by SNR for {', '.join(lines)}", f"{title(metric)} by SNR{told}"
+    )
 
 
-def speed(report: Mapping[str, Any], board: Board) -> Picture | None:
+def speed(report: Report) -> Picture | None:
     """Hop times, median to 99th percentile and the longest, and estimates, against the deadline."""
-    rows = [*(_bench_bar(b) for b in report["benches"]), *(_estimate_bar(e, board) for e in report["estimates"])]
+    board = report.target
+    rows = [*(_bench_bar(b) for b in report.benches), *(_estimate_bar(e, board) for e in report.estimates)]
     if not rows:
         return None
     rows = rows[::-1]
@@ -238,13 +254,13 @@ def _leading_number(group: str) -> float:
 Bar = tuple[str, float, float, float | None]  # name, from, to, longest; in ms
 
 
-def _bench_bar(b: Mapping[str, Any]) -> Bar:
-    p50_ms, p99_ms, max_ms = (b["hop_us"][key] / 1e3 for key in ("p50", "p99", "max"))
-    return f"{b['engine']} {b['precision']}\n{b['machine']['cpu'][:28]}", p50_ms, p99_ms, max_ms
+def _bench_bar(b: BenchPart) -> Bar:
+    hop = b.hop_us
+    return f"{b.engine} {b.precision}\n{b.machine.cpu[:28]}", hop.p50 / 1e3, hop.p99 / 1e3, hop.max / 1e3
 
 
-def _estimate_bar(e: Mapping[str, Any], board: Board) -> Bar:
-    return f"{e['engine']} {e['precision']}\nestimate, {board.name}", e["low_ms"], e["high_ms"], None
+def _estimate_bar(e: EstimatePart, board: Board) -> Bar:
+    return f"{e.engine} {e.precision}\nestimate, {board.name}", e.low_ms, e.high_ms, None
 
 
 def spectrogram_png(values: Float32Array) -> str:

@@ -1,18 +1,20 @@
-"""report.html: one file that needs nothing else, from a report, its board and its clips; same inputs, same bytes."""
+"""report.html: one file that needs nothing else, from a report and its clips; same inputs, same bytes."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import jinja2
 
-from boards import Board
-from quant.audit.frame_time import engine_of
+from quant.audit.findings import AccuracyRow, Layer
+from quant.int8.plan import PlanRow
+from quant.quality.results import in_order, title, uneven
 from quant.report import figures, verdict
-from quant.report.clips import BOOST_DB, FLOOR_DB, Clip
+from quant.report.clips import BOOST_DB, FLOOR_DB, Clip, ClipPart, SignalPart
+from quant.report.schema import Report
 
 TEMPLATE: Final = "report.html.j2"
 MOST_BYTES: Final = 5_000_000  # a page that is mailed
@@ -33,27 +35,28 @@ HEADLINES: Final = {
 }
 
 
-def render(report: Mapping[str, Any], board: Board, clips: Sequence[Clip]) -> bytes:
-    """The page. `report` is whole: see `report.complete`."""
+def render(report: Report, clips: Sequence[Clip]) -> bytes:
+    """The page. `report` is whole: see `remake.complete`."""
+    found = report.quality.systems if report.quality else ()
     html = (
         _environment()
         .get_template(TEMPLATE)
         .render(
             r=report,
-            board=board,
-            headline=HEADLINES[verdict.overall(report["verdict"])],
-            overall=verdict.overall(report["verdict"]),
+            board=report.target,
+            headline=HEADLINES[verdict.overall(report.verdict)],
+            overall=verdict.overall(report.verdict),
             status=STATUS,
-            bars=_bars(report, board),
-            blocks=figures.blocks(report["budget"]["layers"]),
+            bars=_bars(report),
             layers=_layers(report),
             taps=_taps(report),
             worst=_worst(report),
-            sounds=[_sound(clip, facts) for clip, facts in zip(clips, report["clips"], strict=True)],
+            sounds=[_sound(clip, facts) for clip, facts in zip(clips, report.clips, strict=True)],
             boost_db=BOOST_DB,
             floor_db=FLOOR_DB,
-            cpu=_cpu(report, board),
-            metrics=_metrics(report),
+            cpu=_cpu(report),
+            metrics=in_order(metric for system in found for metric in system.means),
+            uneven=uneven(found),
             pictures={
                 "budget": figures.budget(report),
                 "memory": figures.memory(report),
@@ -61,7 +64,7 @@ def render(report: Mapping[str, Any], board: Board, clips: Sequence[Clip]) -> by
                 "histograms": figures.histograms(report),
                 "quality": figures.quality(report),
                 "snr": figures.by_snr(report),
-                "speed": figures.speed(report, board),
+                "speed": figures.speed(report),
             },
         )
     )
@@ -78,96 +81,104 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"n": _grouped, "kb": _kilobytes, "db": _decibels, "pct": _percent, "sig": _three_digits}
+    environment.filters |= {"title_of": title}
     return environment
 
 
-def _bars(report: Mapping[str, Any], board: Board) -> list[dict[str, Any]]:
-    """The board's limits, and how much of each is used."""
-    file = verdict.model_file(report, board)
-    totals, published, limit = report["budget"]["totals"], report["budget"]["published"], board.budget
-    n_parameters = published["n_learned"] + published["n_fixed"]
-    rows = [
-        ("Parameters", n_parameters, limit.n_parameters, _grouped),
-        ("Compute, MMAC/s", totals["mmacs_per_s"], limit.mmacs_per_s, _three_digits),
-        (f"Flash, {file}", report["files"][file]["bytes"], limit.model_bytes, _kilobytes),
-        ("RAM: model, states, activations", verdict.ram_bytes(report, board), limit.ram_bytes, _kilobytes),
-    ]
+class _Bar(NamedTuple):
+    """A limit of the board, and how much of it is used."""
+
+    what: str
+    value: str
+    limit: str
+    share: float
+    over: bool
+
+
+def _bars(report: Report) -> list[_Bar]:
+    file, limit = verdict.model_file(report), report.target.budget
+
+    def bar(what: str, value: float, most: float, show: Callable[[float], str]) -> _Bar:
+        return _Bar(what, show(value), show(most), value / most, value > most)
+
     return [
-        {"what": what, "value": show(value), "limit": show(most), "share": value / most, "over": value > most}
-        for what, value, most, show in rows
+        bar("Parameters", report.budget.published.n_parameters, limit.n_parameters, _grouped),
+        bar("Compute, MMAC/s", report.budget.totals.mmacs_per_s, limit.mmacs_per_s, _three_digits),
+        bar(f"Flash, {file}", report.files[file].bytes, limit.model_bytes, _kilobytes),
+        bar("RAM: model, states, activations", verdict.ram_bytes(report), limit.ram_bytes, _kilobytes),
     ]
 
 
-def _layers(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Budget rows with the precision that each engine executes."""
-    executed = {
-        engine: {n["node"]: n["executed"] for n in found["nodes"]} for engine, found in report["coverage"].items()
-    }
+class _LayerRow(NamedTuple):
+    """A layer, its block, and the precision that each engine executes."""
+
+    counted: Layer
+    block: str
+    executed: Mapping[str, str]
+
+
+def _layers(report: Report) -> list[_LayerRow]:
+    executed = {engine: {n.node: n.executed for n in found.nodes} for engine, found in report.coverage.items()}
     return [
-        layer
-        | {
-            "block": figures.block_of(layer["name"]),
-            "executed": {e: nodes[layer["name"]] for e, nodes in executed.items()},
-        }
-        for layer in report["budget"]["layers"]
+        _LayerRow(layer, figures.block_of(layer.name), {e: nodes[layer.name] for e, nodes in executed.items()})
+        for layer in report.budget.layers
     ]
 
 
-def _taps(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """8-bit values with their error and their range, in the order of the network."""
-    rows = {row["tap"]: row for row in report["accuracy"]}
-    return [
-        rows[p["tap"]] | p for p in report["plan"] if p["type"] == "int8" and p["kind"] != "weight" and p["tap"] in rows
-    ]
+def _taps(report: Report) -> list[tuple[PlanRow, AccuracyRow]]:
+    """8-bit values with their range and their error, in the order of the network."""
+    rows = {row.tap: row for row in report.accuracy}
+    return [(p, rows[p.tap]) for p in report.plan if p.type == "int8" and p.kind != "weight" and p.tap in rows]
 
 
-def _worst(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _worst(report: Report) -> list[AccuracyRow]:
     """The 8-bit values that cost the output most when rounded alone."""
-    rounded = [row for row in report["accuracy"] if row["type"] == "int8"]
-    return sorted(rounded, key=lambda row: row["isolated_output_sqnr_db"])[:N_WORST]
+    rounded = [row for row in report.accuracy if row.type == "int8"]
+    return sorted(rounded, key=lambda row: row.isolated_output_sqnr_db)[:N_WORST]
 
 
-def _sound(clip: Clip, facts: Mapping[str, Any]) -> dict[str, Any]:
-    levels = {s["role"]: s for s in facts["signals"]}
-    players = [
-        {
-            "title": title,
-            "flac": f"data:audio/flac;base64,{base64.b64encode(clip.flac(role)).decode()}",
-            "png": figures.spectrogram_png(clip.spectrogram(role)),
-            **levels[role],
-        }
+class _Player(NamedTuple):
+    """One signal of a clip: `flac` and `png` are data URIs."""
+
+    title: str
+    flac: str
+    png: str
+    level: SignalPart
+
+
+def _sound(clip: Clip, facts: ClipPart) -> tuple[ClipPart, list[_Player]]:
+    levels = {s.role: s for s in facts.signals}
+    return facts, [
+        _Player(
+            title,
+            f"data:audio/flac;base64,{base64.b64encode(clip.flac(role)).decode()}",
+            figures.spectrogram_png(clip.spectrogram(role)),
+            levels[role],
+        )
         for role, title in ROLES.items()
         if role in clip.signals
     ]
-    return dict(facts) | {"players": players}
 
 
-def _cpu(report: Mapping[str, Any], board: Board) -> dict[str, Any] | None:
-    """What is left of the board's cores for other processes, from its own bench or the estimate."""
-    own = [b for b in report["benches"] if (b["engine"], b["precision"]) == (board.preferred_engine, "int8")]
-    for b in own:
-        if verdict.is_board(b, board):
-            used = b["rtf"], b["rtf"]
-            return _left(used, board, f"measured on {b['machine']['cpu']}")
-    for e in report["estimates"]:
-        if (e["engine"], e["precision"]) == (engine_of(board), "int8"):
-            return _left(
-                (e["low_ms"] / verdict.HOP_MS, e["high_ms"] / verdict.HOP_MS), board, "estimated, not measured"
-            )
+class _Cpu(NamedTuple):
+    """What is left of the board's cores for other processes; shares are of one core, but `left` of all."""
+
+    used_low: float
+    used_high: float
+    left: float
+    n_cores: int
+    how: str
+
+
+def _cpu(report: Report) -> _Cpu | None:
+    """From a bench of the board, else the estimate."""
+    n_cores = report.target.cpu.n_cores
+    if b := verdict.board_bench(report):
+        return _Cpu(b.rtf, b.rtf, 1 - b.rtf / n_cores, n_cores, f"measured on {b.machine.cpu}")
+    if e := verdict.board_estimate(report):
+        low, high = e.low_ms / verdict.HOP_MS, e.high_ms / verdict.HOP_MS
+        return _Cpu(low, high, 1 - high / n_cores, n_cores, "estimated, not measured")
     return None
-
-
-def _left(used: tuple[float, float], board: Board, how: str) -> dict[str, Any]:
-    cores = board.cpu.n_cores
-    return {"used_low": used[0], "used_high": used[1], "left": 1 - used[1] / cores, "n_cores": cores, "how": how}
-
-
-def _metrics(report: Mapping[str, Any]) -> list[str]:
-    """The columns of the quality table."""
-    found: dict[str, None] = {}
-    for system in (report["quality"] or {"systems": []})["systems"]:
-        found |= dict.fromkeys(system["means"])
-    return list(found)
 
 
 def _grouped(value: float) -> str:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+
+import msgspec
 
 from calibration.ranges import Ranges
 from quant.inputs import assets
 from quant.inputs.source import Source
 
 FILES = {"manifest": "manifest.json", "ranges": "ranges.json"}
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Versions of what built it, the command that builds it again, hashes of what went in, and whose that is."""
+
+    built_with: dict[str, str]
+    command: str
+    inputs: dict[str, str]
+    licences: tuple[str, ...]
 
 
 def provenance(
@@ -20,15 +30,15 @@ def provenance(
     ranges_json: bytes,
     given: Mapping[str, bool],
     built_with: Mapping[str, str],
-) -> dict[str, Any]:
+) -> Provenance:
     """The report's part. `given`: weights, speech, noise -> whether the user named them."""
     made = ranges.provenance
     trained = source.ranges is not None
     recipe = "" if trained else f" --recipe {source.recipe.name}"
-    return {
-        "built_with": dict(built_with),
-        "command": f"quant build --target {target} --checkpoint {source.name}{recipe} --ranges ranges.json",
-        "inputs": {
+    return Provenance(
+        built_with=dict(built_with),
+        command=f"quant build --target {target} --checkpoint {source.name}{recipe} --ranges ranges.json",
+        inputs={
             "weights SHA-256": source.sha256,
             "weights before training SHA-256" if trained else "ranges measured on SHA-256": made.checkpoint_sha256,
             "ranges.json SHA-256": hashlib.sha256(ranges_json).hexdigest(),
@@ -36,14 +46,14 @@ def provenance(
             "calibration noise SHA-256": made.noise_sha256,
             "calibration": f"{made.observer}, {made.mix.n_clips} clips of {made.mix.clip_ms} ms, seed {made.mix.seed}",
         },
-        "licences": _licences(source, given),
-    }
+        licences=_licences(source, given),
+    )
 
 
-def _licences(source: Source, given: Mapping[str, bool]) -> list[str]:
+def _licences(source: Source, given: Mapping[str, bool]) -> tuple[str, ...]:
     """What came with the files; what the user named has the licence that the user knows."""
     if source.attribution:
-        return [source.attribution]
+        return (source.attribution,)
     mine = [
         f"{kind.capitalize()}: given by the one who built this; so is the licence" for kind, own in given.items() if own
     ]
@@ -52,4 +62,4 @@ def _licences(source: Source, given: Mapping[str, bool]) -> list[str]:
         for asset in assets.pinned()
         if not given[asset.kind]
     ]
-    return [*mine, *pulled]
+    return (*mine, *pulled)

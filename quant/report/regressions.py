@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from edge_runtime.errors import Failure
+from quant.report.schema import Change, HistoryPart, Report
 
 
 class Limit(NamedTuple):
@@ -34,50 +35,51 @@ LIMITS: Final[dict[str, Limit]] = {
 }
 
 
-def compare(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> dict[str, Any]:
+Key = tuple[str, str]  # kind of LIMITS, of what
+
+
+def compare(old: Report, new: Report, name: str) -> HistoryPart:
     """Every figure that both have; those that only the older one has are `missing`. `name`: of the older artifact."""
     before, after = dict(figures(old)), dict(figures(new))
-    changes = [_change(key, before[key], after[key]) for key in after if key in before]
-    missing = [_title(key) for key in before if key not in after]
-    return {"against": name, "changes": changes, "missing": missing}
+    changes = tuple(_change(key, before[key], after[key]) for key in after if key in before)
+    return HistoryPart(against=name, changes=changes, missing=tuple(_title(key) for key in before if key not in after))
 
 
-def refuse_regressions(history: Mapping[str, Any], where: object) -> None:
+def refuse_regressions(history: HistoryPart, where: object) -> None:
     """Failure that names every figure that got worse by more than its limit."""
-    worse = [f"{c['figure']} {c['change']} (allowed {c['limit']})" for c in history["changes"] if c["regressed"]]
+    worse = [f"{c.figure} {c.change} (allowed {c.limit})" for c in history.changes if c.regressed]
     if worse:
-        raise Failure(f"worse than {history['against']}: {'; '.join(worse)}", where=where)
+        raise Failure(f"worse than {history.against}: {'; '.join(worse)}", where=where)
 
 
-def figures(report: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
-    """((kind of LIMITS, of what), value), in the order of the page."""
-    for name, file in sorted(report["files"].items()):
-        yield ("file bytes", name), file["bytes"]
-    published = report["budget"]["published"]
-    yield ("parameters", ""), published["n_learned"] + published["n_fixed"]
-    yield ("MACs a frame", ""), report["budget"]["totals"]["macs_frame"]
-    yield ("arena bytes", ""), report["memory"]["arena_bytes"]
-    for engine, coverage in sorted(report["coverage"].items()):
-        yield ("int8 share", engine), coverage["int8_share"]
-    for row in report["accuracy"]:
-        if row["tap"] == "enhanced":
-            yield ("output SQNR dB", ""), row["cumulative_sqnr_db"]
+def figures(report: Report) -> Iterator[tuple[Key, float]]:
+    """(what, value), in the order of the page."""
+    for name, file in sorted(report.files.items()):
+        yield ("file bytes", name), file.bytes
+    yield ("parameters", ""), report.budget.published.n_parameters
+    yield ("MACs a frame", ""), report.budget.totals.macs_frame
+    yield ("arena bytes", ""), report.memory.arena_bytes
+    for engine, coverage in sorted(report.coverage.items()):
+        yield ("int8 share", engine), coverage.int8_share
+    for row in report.accuracy:
+        if row.tap == "enhanced":
+            yield ("output SQNR dB", ""), row.cumulative_sqnr_db
     yield from _measured(report)
 
 
-def _measured(report: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
-    for system in (report.get("quality") or {"systems": []})["systems"]:
-        for metric, mean in system["means"].items():
+def _measured(report: Report) -> Iterator[tuple[Key, float]]:
+    for s in report.quality.systems if report.quality else ():
+        for metric, mean in s.means.items():
             kind = "dnsmos" if metric.startswith("dnsmos") else metric
-            if kind in LIMITS and system["system"] != "noisy":
-                yield (kind, f"{system['system']} {metric}" if kind == "dnsmos" else system["system"]), mean
-    for b in report.get("benches", ()):
-        yield ("hop µs", f"{b['engine']} {b['precision']} on {b['machine']['cpu']}"), b["hop_us"]["p50"]
-    if report.get("robustness"):
-        yield ("broken bounds", ""), sum(not row["ok"] for row in report["robustness"])
+            if kind in LIMITS and s.system != "noisy":
+                yield (kind, f"{s.system} {metric}" if kind == "dnsmos" else s.system), mean
+    for b in report.benches:
+        yield ("hop µs", f"{b.engine} {b.precision} on {b.machine.cpu}"), b.hop_us.p50
+    if report.robustness:
+        yield ("broken bounds", ""), sum(not row.ok for row in report.robustness)
 
 
-def _change(key: tuple[str, str], old: float, new: float) -> dict[str, Any]:
+def _change(key: Key, old: float, new: float) -> Change:
     limit = LIMITS[key[0]]
     moved = (new - old) / abs(old) if limit.is_share and old else new - old
     worse = moved if limit.higher_is_worse else -moved
@@ -85,15 +87,9 @@ def _change(key: tuple[str, str], old: float, new: float) -> dict[str, Any]:
     shown, allowed = (
         (f"{moved:+.1%}", f"{sign}{limit.by:.0%}") if limit.is_share else (f"{moved:+.3g}", f"{sign}{limit.by:g}")
     )
-    return {
-        "figure": _title(key),
-        "old": old,
-        "new": new,
-        "change": shown,
-        "limit": allowed,
-        "regressed": worse > limit.by + 1e-9,
-    }
+    regressed = worse > limit.by + 1e-9
+    return Change(figure=_title(key), old=old, new=new, change=shown, limit=allowed, regressed=regressed)
 
 
-def _title(key: tuple[str, str]) -> str:
+def _title(key: Key) -> str:
     return " ".join(part for part in key if part)

@@ -1,5 +1,9 @@
 """The shape of report.json, version 1; `quant report --schema` prints it.
 
+Its parts are defined where they are measured: audit/findings.py, quality/results.py, search/path.py, int8/plan.py,
+edge_runtime/bench.py, provenance.py, clips.py. What is concluded from a whole report, verdict and history, stands here:
+whoever concludes reads `Report`.
+
 Fields may be added in a version; a reader ignores what it does not know. Units are in the names: `_bytes`, `_db`,
 `_us`, `_ms`; shares are 0 to 1. Parts that nobody measured are null or empty, never estimated in silence.
 """
@@ -7,83 +11,58 @@ Fields may be added in a version; a reader ignores what it does not know. Units 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from boards import Board
 from edge_runtime.bench import BenchPart
 from edge_runtime.errors import Failure
-from quant.audit.findings import AccuracyRow, BudgetPart, CoveragePart, EstimatePart, HistogramPart, MemoryPart
+from edge_runtime.manifest import Artifact
+from quant.artifact import typed_json
+from quant.audit.findings import (
+    AccuracyRow,
+    BudgetPart,
+    Counted,
+    CoveragePart,
+    EstimatePart,
+    HistogramPart,
+    MemoryPart,
+)
+from quant.int8.plan import PlanRow
+from quant.quality.results import QualityPart, RobustnessRow
+from quant.report.clips import ClipPart
+from quant.report.provenance import Provenance
+from quant.search.path import SearchPart
 
-FORMAT = "edge-denoise report"
-VERSION = 1
+FILE: Final = "report.json"
+FORMAT: Final = "edge-denoise report"
+VERSION: Final = 1
+WHAT: Final = "a report of this version"
+REMEDY: Final = "build it again with `quant build`"
 
 Status = Literal["good", "caution", "bad", "unknown"]
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
+    """What was compiled."""
+
     name: str
     sha256: str
 
 
 class FileSize(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a model file: all of it, and its constants."""
+
     bytes: int
     constant_bytes: int
 
 
-class SearchPart(msgspec.Struct, frozen=True, kw_only=True):
-    path: list[dict[str, Any]]
+class TensorrtPart(msgspec.Struct, frozen=True, kw_only=True):
+    """How near the model by TensorRT's rules is to float on the golden vectors, in ONNX Runtime."""
 
-
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """Paired, with a bootstrap 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class SystemPart(msgspec.Struct, frozen=True, kw_only=True):
-    system: str
-    n_clips: int
-    means: dict[str, float]
-    against: str | None
-    differences: dict[str, Difference]
-
-
-class QualityPart(msgspec.Struct, frozen=True, kw_only=True):
-    """What `quant eval --pairs --json` prints, without its clips: grouping -> group -> systems."""
-
-    systems: list[SystemPart]
-    groups: dict[str, dict[str, list[SystemPart]]] = {}
-
-
-class RobustnessRow(msgspec.Struct, frozen=True, kw_only=True):
-    system: str
-    stimulus: str
-    quantity: str
-    unit: str
-    value: float | None
-    bound: float
-    is_upper: bool
-    ok: bool
-    why: str = ""
-
-
-class SignalPart(msgspec.Struct, frozen=True, kw_only=True):
-    """Level as it was, and the gain it is played with; `role`: noisy, fp32, int8, difference, clean."""
-
-    role: str
-    rms_dbfs: float
-    gain_db: float
-
-
-class ClipPart(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    seconds: float
-    source: str
-    snr_db: float | None
-    signals: list[SignalPart]
+    golden_snr_db: float
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,24 +78,19 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A figure in the older artifact and in this one; `limit` is the change that is still allowed."""
 
     figure: str
-    old: float
-    new: float
+    old: Counted
+    new: Counted
     change: str
     limit: str
     regressed: bool
 
 
 class HistoryPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Every figure that an older artifact has, too, and those that only it has."""
+
     against: str
-    changes: list[Change]
-    missing: list[str]
-
-
-class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    built_with: dict[str, str]
-    command: str
-    inputs: dict[str, str]
-    licences: list[str]
+    changes: tuple[Change, ...]
+    missing: tuple[str, ...]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,25 +99,26 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     format: Literal["edge-denoise report"]
     version: Literal[1]
     board: str
-    target: dict[str, Any]
+    target: Board
     recipe: str
     checkpoint: Weights
     files: dict[str, FileSize]
     budget: BudgetPart
     memory: MemoryPart
     coverage: dict[str, CoveragePart]
-    plan: list[dict[str, Any]]
-    accuracy: list[AccuracyRow]
-    histograms: list[HistogramPart]
+    plan: tuple[PlanRow, ...]
+    accuracy: tuple[AccuracyRow, ...]
+    histograms: tuple[HistogramPart, ...]
     provenance: Provenance
-    verdict: list[Judgement]
-    benches: list[BenchPart] = []
-    estimates: list[EstimatePart] = []
+    verdict: tuple[Judgement, ...]
+    benches: tuple[BenchPart, ...] = ()
+    estimates: tuple[EstimatePart, ...] = ()
     quality: QualityPart | None = None
-    robustness: list[RobustnessRow] | None = None
-    clips: list[ClipPart] = []
+    robustness: tuple[RobustnessRow, ...] | None = None
+    clips: tuple[ClipPart, ...] = ()
     search: SearchPart | None = None
     history: HistoryPart | None = None
+    tensorrt: TensorrtPart | UnsetType = UNSET
 
 
 def schema() -> dict[str, Any]:
@@ -151,16 +126,13 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Report)}
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A report.json, checked, as the plain dicts that it is. Failure: none, or of another version."""
-    remedy = "build it again with `quant build`"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Failure(f"no report ({error.strerror})", where=path, remedy=remedy) from None
-    try:
-        found = msgspec.json.decode(data)
-        msgspec.convert(found, Report)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Failure(f"not a report of this version ({error})", where=path, remedy=remedy) from None
-    return dict(found)
+def read(path: Path) -> Report:
+    """A report.json. Failure: none, or of another version."""
+    return typed_json.read(path, Report, WHAT, REMEDY)
+
+
+def read_from(artifact: Artifact) -> Report:
+    """The report of an artifact, checked against its manifest. Failure: it has none, or of another version."""
+    if FILE not in artifact.manifest.files:
+        raise Failure(f"has no {FILE}", where=artifact.directory, remedy=REMEDY)
+    return typed_json.decoded(artifact.read(FILE), Report, artifact.path(FILE), WHAT, REMEDY)

@@ -8,150 +8,167 @@ unknown   nobody measured it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
 
 from boards import Board
+from edge_runtime.bench import BenchPart
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
+from quant.audit.findings import EstimatePart
 from quant.audit.frame_time import engine_of
+from quant.report.schema import Judgement, Report, Status
 
 HOP_MS: Final = 1e3 * HOP_SAMPLES / SAMPLE_RATE_HZ
 GOOD_PESQ_DROP, BAD_PESQ_DROP = 0.02, 0.05  # 0.02 is what the search is asked to keep; 0.05 is heard side by side
 SHARE_LOST: Final = 0.05  # of the MACs planned in 8 bits that an engine may run in float
 
-Judged = dict[str, str]
-ORDER: Final = ("bad", "unknown", "caution", "good")  # what settles the whole, first to last
+ORDER: Final[tuple[Status, ...]] = ("bad", "unknown", "caution", "good")  # what settles the whole, first to last
 
 
-def judge(report: Mapping[str, Any], board: Board) -> list[Judged]:
+class Answer(NamedTuple):
+    """To a question, and what to do next ("" for nothing)."""
+
+    status: Status
+    answer: str
+    todo: str = ""
+
+
+def judge(report: Report) -> tuple[Judgement, ...]:
     """One answer for each rule."""
-    return [
-        {"question": question, "status": status, "answer": answer, "todo": todo}
-        for question, rule in RULES.items()
-        for status, answer, todo in [rule(report, board)]
-    ]
+    return tuple(Judgement(question=question, **rule(report)._asdict()) for question, rule in RULES.items())
 
 
-def overall(judged: list[Judged]) -> str:
+def overall(judged: Iterable[Judgement]) -> Status:
     """The status of the worst answer; what is unknown weighs more than what is close."""
-    return min((j["status"] for j in judged), key=ORDER.index)
+    return min((j.status for j in judged), key=ORDER.index)
 
 
-Answer = tuple[str, str, str]
-
-
-def _fits(report: Mapping[str, Any], board: Board) -> Answer:
-    model = report["files"][model_file(report, board)]
-    needs = ram_bytes(report, board)
+def _fits(report: Report) -> Answer:
+    board, file = report.target, model_file(report)
+    counted = [b for b in report.budget.budget if b.name not in ("model_bytes", "ram_bytes")]
     lines = [
-        *(
-            (line["title"].rstrip(":"), line["value"], line["limit"])
-            for line in report["budget"]["budget"]
-            if line["name"] not in ("model_bytes", "ram_bytes")
-        ),
-        (f"flash, {model_file(report, board)}", model["bytes"], board.budget.model_bytes),
-        ("RAM", needs, board.budget.ram_bytes),
+        *((line.title.rstrip(":"), line.value, line.limit) for line in counted),
+        (f"flash, {file}", report.files[file].bytes, board.budget.model_bytes),
+        ("RAM", ram_bytes(report), board.budget.ram_bytes),
     ]
     over = [f"{what} {value:,.0f} of {limit:,.0f}" for what, value, limit in lines if value > limit]
     if over:
-        return "bad", f"over budget: {'; '.join(over)}", "choose a smaller network (quant budget --set) or board"
+        remedy = "choose a smaller network (quant budget --set) or board"
+        return Answer("bad", f"over budget: {'; '.join(over)}", remedy)
     what, value, limit = max(lines, key=lambda line: line[1] / line[2])
-    return "good", f"every line within the board's budget; tightest: {what}, {value / limit:.0%} used", ""
+    return Answer("good", f"every line within the board's budget; tightest: {what}, {value / limit:.0%} used")
 
 
-def model_file(report: Mapping[str, Any], board: Board) -> str:
+def model_file(report: Report) -> str:
     """The 8-bit model that the board runs."""
-    wanted = f"model.{board.preferred_engine}"
-    return wanted if wanted in report["files"] else "model.native"
+    wanted = f"model.{report.target.preferred_engine}"
+    return wanted if wanted in report.files else "model.native"
 
 
-def ram_bytes(report: Mapping[str, Any], board: Board) -> int:
+def ram_bytes(report: Report) -> int:
     """The model's file in memory, its states, and the planned arena; no Python, no libraries."""
-    file = report["files"][model_file(report, board)]["bytes"]
-    return int(file + report["budget"]["totals"]["state_bytes"] + report["memory"]["arena_bytes"])
+    return report.files[model_file(report)].bytes + report.budget.totals.state_bytes + report.memory.arena_bytes
 
 
-def _quality(report: Mapping[str, Any], board: Board) -> Answer:
-    found = report.get("quality")
+def _quality(report: Report) -> Answer:
     measure = "quant eval DIR --pairs PAIRS --json > eval.json, then quant report DIR --eval eval.json"
-    if not found:
-        return "unknown", "speech quality of this artifact was not measured", measure
-    own = [s for s in found["systems"] if s["system"].endswith("int8") and "pesq" in s["differences"]]
+    if report.quality is None:
+        return Answer("unknown", "speech quality of this artifact was not measured", measure)
+    own = [s for s in report.quality.systems if s.system.endswith("int8") and "pesq" in s.differences]
     if not own:
-        return "unknown", "the evaluation has no PESQ of an int8 model against float", measure
-    system = next((s for s in own if board.preferred_engine in s["system"]), own[0])
-    d = system["differences"]["pesq"]
+        return Answer("unknown", "the evaluation has no PESQ of an int8 model against float", measure)
+    found = next((s for s in own if report.target.preferred_engine in s.system), own[0])
+    d = found.differences["pesq"]
     said = (
-        f"{system['system']}: PESQ {d['mean']:+.3f} against float "
-        f"(95 %: {d['low']:+.3f} to {d['high']:+.3f}, {system['n_clips']} clips)"
+        f"{found.system}: PESQ {d.mean:+.3f} against float (95 %: {d.low:+.3f} to {d.high:+.3f}, {found.n_clips} clips)"
     )
-    if d["mean"] >= -GOOD_PESQ_DROP:
-        return "good", said, ""
-    status = "caution" if d["mean"] >= -BAD_PESQ_DROP else "bad"
-    return status, said, f"quant build --max-pesq-drop {GOOD_PESQ_DROP}, or quant qat"
+    if d.mean >= -GOOD_PESQ_DROP:
+        return Answer("good", said)
+    status: Status = "caution" if d.mean >= -BAD_PESQ_DROP else "bad"
+    return Answer(status, said, f"quant build --max-pesq-drop {GOOD_PESQ_DROP}, or quant qat")
 
 
-def _speed(report: Mapping[str, Any], board: Board) -> Answer:
+def _speed(report: Report) -> Answer:
+    """What was measured on the board; else what is estimated for it; a bench of another machine displaces neither."""
+    board = report.target
     measure = (
         f"on the board: edge-denoise bench --model DIR --engine {board.preferred_engine} --json > bench.json, "
         "then quant report DIR --bench bench.json"
     )
     if board.bare:
         measure = "on the processor: count the cycles of ed_process, 256 samples a call"
-    own = [b for b in report["benches"] if (b["engine"], b["precision"]) == (board.preferred_engine, "int8")]
-    here = [b for b in own if is_board(b, board)]
-    for b in here or own:
-        said = (
-            f"{b['engine']} int8: a hop takes {b['hop_us']['p50'] / 1e3:.3g} ms, {b['hop_us']['p99'] / 1e3:.3g} ms at "
-            f"the 99th percentile, of {HOP_MS:g} ms; measured on {b['machine']['cpu']}"
-        )
-        if not here:
-            return "caution", f"{said}, which is not this board", measure
-        if b["rtf"] <= board.budget.rtf and b["hop_us"]["p99"] < 1e3 * HOP_MS:
-            return "good", said, ""
-        if b["rtf"] < 1:
-            return "caution", f"{said}: over the budget of {board.budget.rtf:.0%} of a core", "try another engine"
-        return "bad", f"{said}: slower than sound", "choose a smaller network or board"
-    guesses = [e for e in report["estimates"] if (e["engine"], e["precision"]) == (engine_of(board), "int8")]
-    for e in guesses:
-        said = f"estimated, not measured: {e['low_ms']:.2g} to {e['high_ms']:.2g} ms of {HOP_MS:g} ms a frame"
-        return "caution" if e["high_ms"] < HOP_MS else "bad", said, measure
-    return "unknown", "frame time was neither measured nor estimated for this engine", measure
+    if measured := board_bench(report):
+        return _measured(measured, board)
+    elsewhere = [f"{_hop(b)}, which is not this board" for b in own_benches(report)[:1]]
+    if estimate := board_estimate(report):
+        said = f"estimated, not measured: {estimate.low_ms:.2g} to {estimate.high_ms:.2g} ms of {HOP_MS:g} ms a frame"
+        status: Status = "caution" if estimate.high_ms < HOP_MS else "bad"
+        return Answer(status, "; ".join([said, *elsewhere]), measure)
+    if elsewhere:
+        return Answer("caution", elsewhere[0], measure)
+    return Answer("unknown", "frame time was neither measured nor estimated for this engine", measure)
 
 
-def is_board(bench: Mapping[str, Any], board: Board) -> bool:
-    """A board names itself in its device tree; this machine's own figures are good for `host`."""
-    return board.name == "host" or bench["machine"]["cpu"].startswith(board.title)
+def _measured(bench: BenchPart, board: Board) -> Answer:
+    said = _hop(bench)
+    if bench.rtf <= board.budget.rtf and bench.hop_us.p99 < 1e3 * HOP_MS:
+        return Answer("good", said)
+    if bench.rtf < 1:
+        return Answer("caution", f"{said}: over the budget of {board.budget.rtf:.0%} of a core", "try another engine")
+    return Answer("bad", f"{said}: slower than sound", "choose a smaller network or board")
 
 
-def _robust(report: Mapping[str, Any], board: Board) -> Answer:
+def _hop(b: BenchPart) -> str:
+    return (
+        f"{b.engine} int8: a hop takes {b.hop_us.p50 / 1e3:.3g} ms, {b.hop_us.p99 / 1e3:.3g} ms at "
+        f"the 99th percentile, of {HOP_MS:g} ms; measured on {b.machine.cpu}"
+    )
+
+
+def own_benches(report: Report) -> list[BenchPart]:
+    """Of the board's engine in 8 bits, on whatever machine."""
+    wanted = report.target.preferred_engine, "int8"
+    return [b for b in report.benches if (b.engine, b.precision) == wanted]
+
+
+def board_bench(report: Report) -> BenchPart | None:
+    """Of these the board's own: it names itself in its device tree; this machine's figures are good for `host`."""
+    board = report.target
+    is_own = (b for b in own_benches(report) if board.name == "host" or b.machine.cpu.startswith(board.title))
+    return next(is_own, None)
+
+
+def board_estimate(report: Report) -> EstimatePart | None:
+    """Of what runs on the board, in 8 bits."""
+    wanted = engine_of(report.target), "int8"
+    return next((e for e in report.estimates if (e.engine, e.precision) == wanted), None)
+
+
+def _robust(report: Report) -> Answer:
     measure = "quant eval DIR --suite robustness --json > hard.json, then quant report DIR --robustness hard.json"
-    rows = report.get("robustness")
+    rows = report.robustness
     if not rows:
-        return "unknown", "behaviour on hard input was not measured", measure
-    broken = [r for r in rows if not r["ok"]]
+        return Answer("unknown", "behaviour on hard input was not measured", measure)
+    broken = [row for row in rows if not row.ok]
     if not broken:
-        return "good", f"all {len(rows)} bounds hold", ""
-    worst = f"{broken[0]['system']}, {broken[0]['stimulus']}"
-    return "bad", f"{len(broken)} of {len(rows)} bounds broken, first {worst}", "quant qat, or another recipe"
+        return Answer("good", f"all {len(rows)} bounds hold")
+    worst = f"{broken[0].system}, {broken[0].stimulus}"
+    return Answer("bad", f"{len(broken)} of {len(rows)} bounds broken, first {worst}", "quant qat, or another recipe")
 
 
-def _executed(report: Mapping[str, Any], board: Board) -> Answer:
-    planned = report["budget"]["totals"]["int8_share"]
-    found = report["coverage"].get(board.preferred_engine)
-    if found is None:
-        return (
-            "good",
-            f"{planned:.0%} of the MACs in 8 bits, as planned: the native engine computes the plan itself",
-            "",
-        )
-    said = f"{found['int8_share']:.0%} of the MACs in 8 bits in {board.preferred_engine}, {planned:.0%} planned"
-    if found["int8_share"] >= planned - SHARE_LOST:
-        return "good", said, ""
-    return "caution", f"{said}: the engine runs the rest in float", "use --engine native or tflite on the board"
+def _executed(report: Report) -> Answer:
+    planned, engine = report.budget.totals.int8_share, report.target.preferred_engine
+    if engine not in report.coverage:
+        said = f"{planned:.0%} of the MACs in 8 bits, as planned: the native engine computes the plan itself"
+        return Answer("good", said)
+    share = report.coverage[engine].int8_share
+    said = f"{share:.0%} of the MACs in 8 bits in {engine}, {planned:.0%} planned"
+    if share >= planned - SHARE_LOST:
+        return Answer("good", said)
+    return Answer("caution", f"{said}: the engine runs the rest in float", "use --engine native or tflite on the board")
 
 
-RULES: Final[dict[str, Callable[[Mapping[str, Any], Board], Answer]]] = {
+RULES: Final[dict[str, Callable[[Report], Answer]]] = {
     "Does it fit?": _fits,
     "Is it fast enough?": _speed,
     "What did 8 bits cost?": _quality,

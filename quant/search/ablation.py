@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from edge_runtime.quiet import Progress
@@ -22,7 +23,6 @@ from quant.int8.recipe import RECURRENT, Precision, Recipe
 from quant.ptq import quantize
 from quant.ptq.quantize import CalibrationSet
 from quant.search import validation
-from quant.search.validation import Score
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,16 @@ TECHNIQUES: Final[Mapping[str, Technique]] = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """One model: what was done, and how it scores."""
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One model: what was done, and the means of how it scores against float."""
 
     what: str
-    score: Score
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"what": self.what, **self.score.to_dict()}
+    d_pesq: float
+    d_si_sdr: float
+    fidelity: float
+    snr_db: float
+    d_pesq_low: float
+    d_pesq_high: float
 
 
 def variants(chosen: Recipe) -> dict[str, Recipe]:
@@ -99,4 +99,6 @@ def ablate(inputs: Inputs, progress: Progress) -> Iterator[Row]:
         progress(f"{number + 1} of {len(todo)}: {what}" + (f", about {left_s:.0f} s left" if number else ""))
         made = quantize.quantize(graph, variant, calibration, source.sha256)
         (score,) = validation.score([emit_tflite(made.graph, made.plan)], heard, what)
-        yield Row(what, score)
+        d_pesq = score.interval("d_pesq")
+        means = {figure: score.mean(figure) for figure in score.figures}
+        yield Row(what=what, **means, d_pesq_low=d_pesq.low, d_pesq_high=d_pesq.high)

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -37,6 +36,7 @@ from quant.ptq.quantize import CalibrationSet
 from quant.search import tails, validation
 from quant.search.groups import Group, groups, recipe_of
 from quant.search.journal import Journal, key_of
+from quant.search.path import Step
 from quant.search.validation import SPLIT, Heard, Score
 
 N_GUIDE_CLIPS = 12
@@ -51,40 +51,11 @@ Levels = Mapping[Group, int]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One raise: `macs` left int8 with it, `int8_share` of all MACs stay; `score` is of the model as built."""
-
-    group: str
-    precision: str
-    macs: int
-    int8_share: float
-    score: Score
-
-    @property
-    def lost(self) -> float:
-        """The most PESQ that may be lost, with 95 % confidence.
-
-        The mean alone would end the search early, by luck: while a model is still far from float, some clips lose and
-        some gain much, and over a few dozen of them that may cancel.
-        """
-        return ONE_SIDED_95 * self.score.standard_error("d_pesq") - self.score.mean("d_pesq")
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "score"}
-        return row | self.score.to_dict() | {"lost": self.lost}
-
-
-@dataclass(frozen=True)
 class Found:
     """The recipe that keeps the budget, and the path to it; the first step is the start."""
 
     recipe: Recipe
     steps: tuple[Step, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"path": [step.to_dict() for step in self.steps]}
 
 
 @dataclass
@@ -200,7 +171,7 @@ def _climb(bench: Bench, max_pesq_drop: float) -> Found:
     n_float = n_macs - sum(g.macs for g in all_groups)
     levels: dict[Group, int] = dict.fromkeys(all_groups, 0)
     gains = dict.fromkeys(all_groups, float("inf"))
-    steps = [Step("", "int8", n_float, 1 - n_float / n_macs, bench.built(levels))]
+    steps = [_step("", "int8", n_float, 1 - n_float / n_macs, bench.built(levels))]
     bench.progress(_line(0, steps[-1]))
     while steps[-1].lost > max_pesq_drop:
         open_groups = [g for g in all_groups if levels[g] + 1 < len(g.levels)]
@@ -214,11 +185,28 @@ def _climb(bench: Bench, max_pesq_drop: float) -> Found:
         gains[group] = float("inf")  # its next level was never tried
         moved = group.macs if precision == "float" else 0
         n_float += moved
-        steps.append(Step(group.name, precision, moved, 1 - n_float / n_macs, bench.built(levels)))
-        before, after = (step.score.mean("d_pesq") for step in steps[-2:])
+        steps.append(_step(group.name, precision, moved, 1 - n_float / n_macs, bench.built(levels)))
+        before, after = (step.d_pesq for step in steps[-2:])
         bench.why[group.name] = f"step {len(steps) - 1} of the search: PESQ against float {before:+.4f} -> {after:+.4f}"
         bench.progress(_line(len(steps) - 1, steps[-1]))
     return Found(bench.recipe(levels), tuple(steps))
+
+
+def _step(group: str, precision: str, macs: int, int8_share: float, score: Score) -> Step:
+    """`lost` is a bound and no mean, which would end the search early, by luck: while a model is still far from float,
+    some clips lose and some gain much, and over a few dozen of them that may cancel."""
+    d_pesq = score.interval("d_pesq")
+    return Step(
+        group=group,
+        precision=precision,
+        macs=macs,
+        int8_share=int8_share,
+        d_pesq=score.mean("d_pesq"),
+        snr_db=score.mean("snr_db"),
+        d_pesq_low=d_pesq.low,
+        d_pesq_high=d_pesq.high,
+        lost=ONE_SIDED_95 * score.standard_error("d_pesq") - score.mean("d_pesq"),
+    )
 
 
 def _choose(bench: Bench, levels: Levels, gains: dict[Group, float], open_groups: Sequence[Group]) -> Group:
@@ -239,5 +227,5 @@ def _line(number: int, step: Step) -> str:
     what = f"{step.group} {step.precision}" if step.group else "everything int8"
     return (
         f"search: step {number}: {what}, {step.int8_share:.0%} of the MACs int8:"
-        f" PESQ {step.score.mean('d_pesq'):+.4f}, at most {step.lost:.4f} lost (95 %)"
+        f" PESQ {step.d_pesq:+.4f}, at most {step.lost:.4f} lost (95 %)"
     )

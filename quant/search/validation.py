@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
 from quant.quality import parallel
 from quant.quality.metrics import pesq_wb, si_sdr_db
+from quant.quality.results import Difference
 from quant.quality.summary import bootstrap
 from quant.quality.systems import Model
 
@@ -64,17 +64,12 @@ class Score:
         """Of the mean."""
         return float(np.std(self._column(figure)) / np.sqrt(len(self.clips)))
 
-    def interval(self, figure: str) -> tuple[float, float]:
-        """Bootstrap 95 % interval of the mean."""
-        return bootstrap(np.asarray(self._column(figure)))[1:]
+    def interval(self, figure: str) -> Difference:
+        """The mean with its bootstrap 95 % interval."""
+        return bootstrap(np.asarray(self._column(figure)))
 
     def _column(self, figure: str) -> list[float]:
         return [row[self.figures.index(figure)] for row in self.clips]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: means, and the interval of the PESQ difference."""
-        low, high = self.interval("d_pesq")
-        return {name: self.mean(name) for name in self.figures} | {"d_pesq_low": low, "d_pesq_high": high}
 
 
 def require_metrics() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from places import ROOT
@@ -24,6 +24,8 @@ from quant.build.stages import Built
 from quant.cli.build import summary, worst
 from quant.inputs.source import Inputs
 from quant.int8 import recipe
+from quant.int8.plan import PlanRow
+from quant.report import schema
 
 FILES = {
     "README.md", "golden.npz", "manifest.json", "manifest.sha256", "model.fp32.native", "model.fp32.onnx",
@@ -79,11 +81,12 @@ def test_golden_vectors_pass_in_every_engine(built: Built) -> None:
 
 
 def test_the_report_is_the_one_in_the_folder(built: Built) -> None:
-    assert json.loads((built.folder / "report.json").read_text()) == json.loads(json.dumps(built.report))
-    assert json.loads((built.folder / "plan.json").read_text()) == built.report["plan"]
-    assert set(built.report["coverage"]) == {"onnx", "tflite"}
-    planned, measured = ({row["tap"] for row in built.report[part]} for part in ("plan", "accuracy"))
-    in_int8 = {row["tap"] for row in built.report["plan"] if row["type"] == "int8" and row["kind"] != "weight"}
+    assert schema.read(built.folder / "report.json") == built.report
+    plan = msgspec.json.decode((built.folder / "plan.json").read_bytes(), type=tuple[PlanRow, ...])
+    assert plan == built.report.plan
+    assert set(built.report.coverage) == {"onnx", "tflite"}
+    planned, measured = ({row.tap for row in rows} for rows in (built.report.plan, built.report.accuracy))
+    in_int8 = {row.tap for row in built.report.plan if row.type == "int8" and row.kind != "weight"}
     assert in_int8 <= measured <= planned
 
 
@@ -115,7 +118,7 @@ def test_ranges_of_a_build_make_the_same_artifact(built: Built, tmp_path: Path) 
 
 
 def test_the_plan_is_the_one_of_the_build(built: Built) -> None:
-    assert stages.plan(toy("rpi4", inputs=Inputs(ranges=built.folder / "ranges.json")), silent) == built.report["plan"]
+    assert stages.plan(toy("rpi4", inputs=Inputs(ranges=built.folder / "ranges.json")), silent) == built.report.plan
 
 
 # --- what it replaces ---------------------------------------------------------------------------------------------

@@ -139,8 +139,8 @@ def test_a_build_from_it_hears_no_sound(tmp_path: Path, saved: Path, monkeypatch
     for asset in ("weights", "speech", "noise"):
         monkeypatch.setattr(f"quant.inputs.assets.{asset}", lambda **_: pytest.fail("pulled"))
     built = stages.build(toy("rpi4", tmp_path / "out", inputs=Inputs(checkpoint=saved)), silent)
-    assert built.report["checkpoint"]["name"] == "model.trained"
-    assert built.report["coverage"]["tflite"]["int8_share"] >= 0.8
+    assert built.report.checkpoint.name == "model.trained"
+    assert built.report.coverage["tflite"].int8_share >= 0.8
 
 
 def test_it_brings_its_own_recipe(saved: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -233,16 +234,16 @@ def test_a_state_lies_on_the_grid_of_the_value_it_carries(
 
 def test_the_table_covers_every_value_and_weight(quantized: Quantized) -> None:
     table = plan_table(quantized.graph, quantized.plan)
-    taps = [row["tap"] for row in table]
+    taps = [row.tap for row in table]
     assert len(taps) == len(set(taps))
     assert {node.name for node in quantized.graph.nodes} <= set(taps)
     assert set(quantized.plan.grids) | set(quantized.plan.weight_scales) <= set(taps)
     for row in table:
-        if row["type"] == "int8" and row["kind"] != "weight":
-            q = quantized.plan.grids[row["tap"]]
-            assert (row["scale"], row["zero_point"], row["low"], row["high"]) == (q.scale, q.zero_point, q.low, q.high)
+        if row.type == "int8" and row.kind != "weight":
+            q = quantized.plan.grids[row.tap]
+            assert (row.scale, row.zero_point, row.low, row.high) == (q.scale, q.zero_point, q.low, q.high)
     assert [t for t in taps if t in quantized.graph.shapes] == [node.name for node in quantized.graph.nodes], "in order"
-    json.dumps(table, allow_nan=False)
+    json.dumps(msgspec.to_builtins(table), allow_nan=False)
 
 
 def test_a_plan_follows_from_its_ranges(quantized: Quantized, graph: Graph, tmp_path: Path) -> None:

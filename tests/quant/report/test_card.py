@@ -6,30 +6,53 @@ import json
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
+from msgspec import structs
 from toy_artifact import toy
 
+import boards
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, Checkpoint, FileEntry, digest_line, open_artifact
 from quant.artifact import sbom, signing
 from quant.artifact.folder import write_manifest
 from quant.artifact.stable_bytes import file_entry, json_bytes
+from quant.audit import budget
+from quant.audit.findings import AccuracyRow, CoveragePart, MemoryPart
 from quant.cli import main, viewer
 from quant.inputs import assets, trained
-from quant.report import card
+from quant.report import card, schema
+from quant.report.provenance import Provenance
+from quant.report.schema import Report
 
-REPORT = {
-    "budget": {
-        "totals": {"mmacs_per_s": 22.39, "state_bytes": 21504, "ram_bytes": 191864},
-        "published": {"n_learned": 23669, "mmacs_per_s": 32.998378},
-    },
-    "coverage": {"onnx": {"int8_share": 0.5275}, "tflite": {"int8_share": 0.8003}},
-    "accuracy": [
-        {"tap": "encoder|a", "isolated_output_sqnr_db": 30.44},
-        {"tap": "decoder.b", "isolated_output_sqnr_db": 20.02},
-    ],
-}
+
+def report() -> Report:
+    """The published network on a PC, with errors and coverage to tell apart."""
+    host, counted = boards.load("host"), budget.for_target("host")
+    zeros = dict.fromkeys(AccuracyRow.__struct_fields__, 0.0) | {"type": "int8"}
+    costs = {"encoder|a": 30.44, "decoder.b": 20.02}
+    shares = {"onnx": 0.5275, "tflite": 0.8003}
+    return Report(
+        format=schema.FORMAT,
+        version=schema.VERSION,
+        board=host.name,
+        target=host,
+        recipe="static",
+        checkpoint=schema.Weights(name="x", sha256=""),
+        files={},
+        budget=structs.replace(counted, totals=structs.replace(counted.totals, state_bytes=21_504)),
+        memory=MemoryPart(arena_bytes=0, peak_live_bytes=0, peak_node="", live_bytes=(), tensors=()),
+        coverage={
+            e: CoveragePart(engine=e, macs_frame=1, int8_share=share, multiplied={}, nodes=())
+            for e, share in shares.items()
+        },
+        plan=(),
+        accuracy=tuple(AccuracyRow(**zeros | {"tap": t, "isolated_output_sqnr_db": db}) for t, db in costs.items()),
+        histograms=(),
+        provenance=Provenance(built_with={}, command="", inputs={}, licences=()),
+        verdict=(),
+    )
+
+
 SYSTEMS = {
     "systems": [
         {"system": "noisy", "n_clips": 128, "means": {"pesq": 1.596, "other": 3.0}, "against": None, "differences": {}},
@@ -52,10 +75,10 @@ def folder(tmp_path: Path) -> Path:
     copy.mkdir()
     for path in toy().directory.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
-    (copy / "report.json").write_bytes(json_bytes(REPORT))
+    (copy / "report.json").write_bytes(json_bytes(report()))
     index = toy().manifest
     entry = file_entry((copy / "report.json").read_bytes())
-    write_manifest(copy, msgspec.structs.replace(index, files={**index.files, "report.json": entry}))
+    write_manifest(copy, structs.replace(index, files={**index.files, "report.json": entry}))
     return copy
 
 
@@ -98,6 +121,15 @@ def test_an_evaluation_gets_into_the_card_and_the_manifest_agrees(folder, tmp_pa
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_means_over_different_clips_are_told(folder, tmp_path, capfd):
+    rows = tmp_path / "rows.json"
+    few = SYSTEMS["systems"][1] | {"n_clips": 127}
+    rows.write_text(json.dumps({"systems": [SYSTEMS["systems"][0], few]}))
+    assert main(["card", str(folder), "--eval", str(rows)]) == 0
+    told = "Means are over different clips, for some failed (noisy 128, rpi4:tflite:int8 127)"
+    assert told in (folder / "README.md").read_text()
+
+
 def test_a_card_elsewhere_leaves_the_artifact_alone(folder, tmp_path, capfd):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert main(["card", str(folder), "-o", str(tmp_path / "card.md"), "--json"]) == 0
@@ -109,10 +141,10 @@ def test_what_no_card_is_made_of(folder, tmp_path, capfd):
     signing.keygen(tmp_path / "key")
     (tmp_path / "rows.json").write_text('{"systems": [{"system": "a"}]}')
     for argv, message in (
-        (["card", str(toy().directory)], "no report.json in it; build it with"),
+        (["card", str(toy().directory)], "has no report.json; build it again with"),
         (["card", str(folder), "--dataset", "x"], "--dataset: goes with --eval"),
         (["card", str(folder), "--eval", str(tmp_path / "gone")], "gone: cannot be read"),
-        (["card", str(folder), "--eval", str(tmp_path / "rows.json")], "rows.json: no evaluation in it; write it with"),
+        (["card", str(folder), "--eval", str(tmp_path / "rows.json")], "rows.json: is not an evaluation"),
     ):
         assert main(argv) == 1
         (line,) = capfd.readouterr().err.splitlines()
@@ -125,7 +157,7 @@ def test_what_no_card_is_made_of(folder, tmp_path, capfd):
 
 def test_whose_weights_these_are():
     def origin(sha256: str) -> card.Origin:
-        return card.origin_of(msgspec.structs.replace(toy().manifest, checkpoint=Checkpoint(name="x", sha256=sha256)))
+        return card.origin_of(structs.replace(toy().manifest, checkpoint=Checkpoint(name="x", sha256=sha256)))
 
     default = origin(file_entry(trained.embedded().read_bytes()).sha256)
     assert default.licence == "mit"

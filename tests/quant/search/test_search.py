@@ -161,7 +161,7 @@ def test_the_path(name: str, graph: Graph) -> None:
     assert [step.group for step in found.steps] == ["", *raised]
     shares = [step.int8_share for step in found.steps]
     assert shares == sorted(shares, reverse=True)
-    assert found.steps[-1].score.mean("d_pesq") >= -max_pesq_drop
+    assert found.steps[-1].d_pesq >= -max_pesq_drop
     assert len([r for r in found.recipe.rules if r.precision != "int8"]) == len(set(raised))
 
 
@@ -180,7 +180,7 @@ def test_a_budget_that_cannot_be_met_is_one_line_with_what_was_reached(graph: Gr
 
 def test_luck_does_not_end_the_search() -> None:
     lucky = Score(("d_pesq", "snr_db"), ((0.5, 0.0), (-0.45, 0.0)) * 36)
-    step = climb.Step("", "int8", 0, 1.0, lucky)
+    step = climb._step("", "int8", 0, 1.0, lucky)
     assert lucky.mean("d_pesq") > 0
     assert step.lost > 0.05
 
@@ -277,8 +277,9 @@ def test_a_search_is_resumed_and_its_recipe_builds_the_same_models(tmp_path: Pat
     effort = replace(TOY, mix=Mix(n_clips=2, clip_ms=1500), validation=TINY, n_again=2)
     asked = partial(toy, "rpi4", search=Search(max_pesq_drop=0.05, state=state), effort=effort)
     first = stages.build(asked(tmp_path / "a"), silent)
-    assert first.report["search"]["path"][-1]["lost"] <= 0.05
-    assert first.report["search"]["path"][0]["group"] == "", "the start"
+    assert first.report.search is not None
+    assert first.report.search.path[-1].lost <= 0.05
+    assert first.report.search.path[0].group == "", "the start"
     lines = state.read_text().splitlines(keepends=True)
     state.write_text("".join(lines[: len(lines) // 2]))  # killed half-way
     again = stages.build(asked(tmp_path / "b"), silent)

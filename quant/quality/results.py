@@ -1,0 +1,92 @@
+"""What an evaluation finds, as its JSON and report.json hold it: structs alone, so that reading them is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+SNR: Final = "snr"  # how groupings by SNR begin
+# Column of an evaluation -> what people call it, in the order in which they look at them.
+TITLES: Final[Mapping[str, str]] = {
+    "pesq": "PESQ-WB",
+    "stoi": "STOI",
+    "estoi": "ESTOI",
+    "sisdr": "SI-SDR dB",
+    "dnsmos_ovrl": "DNSMOS OVRL",
+    "dnsmos_sig": "DNSMOS SIG",
+    "dnsmos_bak": "DNSMOS BAK",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The scores of one clip under one system; `error` says why there are none. `groups` is grouping -> group."""
+
+    clip: str
+    system: str
+    scores: Mapping[str, float]
+    error: str = ""
+    snr_db: float | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """Paired: the mean over clips that both systems have, with a bootstrap 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class SystemPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Means of a system over its clips, and its paired differences to `against`."""
+
+    system: str
+    n_clips: int
+    means: dict[str, float]
+    against: str | None
+    differences: dict[str, Difference]
+
+
+class QualityPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What `quant eval --pairs --json` prints, without its clips: grouping -> group -> systems."""
+
+    systems: tuple[SystemPart, ...]
+    groups: dict[str, dict[str, tuple[SystemPart, ...]]] = {}
+
+
+class RobustnessRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One input and one quantity under one system: `value` is None where it could not be measured, `error` says why."""
+
+    system: str
+    stimulus: str
+    quantity: str
+    unit: str
+    value: float | None
+    bound: float
+    is_upper: bool
+    why: str = ""
+    error: str = ""
+    ok: bool
+
+
+def title(metric: str) -> str:
+    """What people call it."""
+    return TITLES.get(metric, metric)
+
+
+def in_order(metrics: Iterable[str]) -> list[str]:
+    """Each once, as people look at them; what has no title comes last, by name."""
+    found = set(metrics)
+    return [name for name in TITLES if name in found] + sorted(found - TITLES.keys())
+
+
+def uneven(systems: Sequence[SystemPart]) -> str:
+    """What to know before means of different clips are compared; nothing where all have as many."""
+    if len({s.n_clips for s in systems}) < 2:
+        return ""
+    counts = ", ".join(f"{s.system} {s.n_clips}" for s in systems)
+    return f"Means are over different clips, for some failed ({counts}): compare the differences, which are paired."
