@@ -142,7 +142,7 @@ def built(top: Path, target: str = "host") -> None:
 def carded(top: Path) -> None:
     """The toy artifact with a report in it."""
     shutil.copytree(toy().directory, top / "out")
-    (top / "out" / "report.json").write_bytes(json_bytes(msgspec.to_builtins(toy_report())))
+    (top / "out" / "report.json").write_bytes(json_bytes(toy_report()))
     entry = file_entry((top / "out" / "report.json").read_bytes())
     index = msgspec.structs.replace(toy().manifest, files={**toy().manifest.files, "report.json": entry})
     write_manifest(top / "out", index)

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +20,8 @@ ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # a date in an archive would change it
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON that does not depend on the order of keys."""
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    """JSON, of structs too, that does not depend on the order of keys."""
+    return (json.dumps(msgspec.to_builtins(value), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def npz_bytes(arrays: Mapping[str, Float32Array]) -> bytes:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
-from msgspec import to_builtins
 from msgspec.structs import replace
 
 from boards import Board
@@ -60,7 +59,7 @@ def files(made: Made, report: Report, *, html: bool, progress: Progress) -> dict
     listed = {
         **{name: model.data for name, model in made.models.every.items()},
         GOLDEN_FILE: npz_bytes(made.golden),
-        "plan.json": json_bytes(to_builtins(report.plan)),
+        "plan.json": json_bytes(report.plan),
         "ranges.json": made.quantized.ranges.to_json(),
         "recipe.toml": recipe.to_toml(made.source.recipe).encode(),
         **remake.pages(report, [golden_clip(made.golden, remake.GOLDEN_SOURCE)], html=html),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from edge_runtime.stft import Float32Array
 from quant.audit import accuracy, budget, coverage
+from quant.audit.findings import CoveragePart
 from quant.audit.memory import plan_memory
 from quant.build.contents import Made, built_with
 from quant.build.models import TENSORRT_FILE, tensorrt_snr_db
@@ -14,18 +15,15 @@ from quant.int8.plan import plan_table
 from quant.report import remake, schema
 from quant.report.clips import golden_clip
 from quant.report.provenance import provenance
-from quant.report.schema import FileSize, Report, TensorrtPart, Weights
+from quant.report.schema import Report, TensorrtPart, Weights
 from quant.search.climb import Found
 from quant.search.path import SearchPart
 
 
 def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | None) -> Report:
     """The whole report; accuracy on `noisy` (clips, samples). `found`: the search that led to the recipe."""
-    graph, plan, models = made.quantized.graph, made.quantized.plan, made.models.ours
-    auditors = {"model.onnx": coverage.audit_onnx, "model.tflite": coverage.audit_tflite}
-    audits = [audit(graph, plan, models[name]) for name, audit in auditors.items() if name in models]
+    graph, plan, ranges = made.quantized.graph, made.quantized.plan, made.quantized.ranges
     rows, histograms = accuracy.study(graph, plan, noisy)
-    ranges, tensorrt = made.quantized.ranges, made.models.others.get(TENSORRT_FILE)
     report = Report(
         format=schema.FORMAT,
         version=schema.VERSION,
@@ -33,19 +31,32 @@ def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | 
         target=made.board,
         recipe=made.source.recipe.name,
         checkpoint=Weights(name=made.source.name, sha256=made.source.sha256),
-        files={name: FileSize(**size) for name, size in made.models.sizes().items()},
+        files=made.models.sizes(),
         budget=budget.report(made.board, made.source.network, plan.precision, streaming=graph),
         memory=plan_memory(graph, plan.precision),
-        coverage={audit.engine: audit for audit in audits},
+        coverage=executed(made),
         plan=plan_table(graph, plan),
         accuracy=tuple(rows),
         histograms=tuple(histograms),
         provenance=provenance(made.board.name, made.source, ranges, ranges.to_json(), given(inputs), built_with()),
         verdict=(),
-        search=SearchPart(path=found.steps) if found else None,
-        tensorrt=TensorrtPart(golden_snr_db=tensorrt_snr_db(tensorrt, made.golden)) if tensorrt else UNSET,
+        search=None if found is None else SearchPart(path=found.steps),
+        tensorrt=tensorrt(made),
     )
     return remake.complete(report, [golden_clip(made.golden, remake.GOLDEN_SOURCE)])
+
+
+def executed(made: Made) -> dict[str, CoveragePart]:
+    """Engine -> the precision of each node as it runs it; the native engine computes the plan itself."""
+    graph, plan, models = made.quantized.graph, made.quantized.plan, made.models.ours
+    auditors = {"onnx": coverage.audit_onnx, "tflite": coverage.audit_tflite}
+    return {e: audit(graph, plan, models[f"model.{e}"]) for e, audit in auditors.items() if f"model.{e}" in models}
+
+
+def tensorrt(made: Made) -> TensorrtPart | UnsetType:
+    """Of the model by TensorRT's rules, if one was asked for."""
+    model = made.models.others.get(TENSORRT_FILE)
+    return UNSET if model is None else TensorrtPart(golden_snr_db=tensorrt_snr_db(model, made.golden))
 
 
 def given(inputs: Inputs) -> dict[str, bool]:

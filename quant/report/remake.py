@@ -43,13 +43,13 @@ def complete(report: Report, clips: Sequence[Clip]) -> Report:
     """The report as its file will be read again, so that a remake draws the same, judged anew."""
     estimates = tuple(frame_time.estimates(report.target))
     whole = replace(report, estimates=estimates, clips=tuple(clip.part() for clip in clips), verdict=())
-    whole = msgspec.json.decode(_json(whole), type=Report)
+    whole = msgspec.json.decode(json_bytes(whole), type=Report)
     return replace(whole, verdict=verdict.judge(whole))
 
 
 def pages(report: Report, clips: Sequence[Clip], *, html: bool = True) -> dict[str, bytes]:
     """File name -> bytes."""
-    files = {schema.FILE: _json(report)}
+    files = {schema.FILE: json_bytes(report)}
     if html:
         from quant.report import page  # draws, and what draws is slow to import
 

@@ -81,7 +81,7 @@ def test_it_is_trained_built_and_verified_in_every_engine(weights: Path, tmp_pat
         compare.open_side("channels=12,dpgrnn=1,dilations=1,2,4", None, "static"),
         compare.open_side(str(built.folder)),
     )
-    assert [name for name, change in compared.totals.items() if change.difference] == []
+    assert [title for title, change in compared.totals.items() if change.difference] == []
 
 
 def test_it_is_trained_under_8_bit_rounding_and_built(weights: Path, tmp_path: Path) -> None:

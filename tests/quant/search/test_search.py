@@ -180,7 +180,7 @@ def test_a_budget_that_cannot_be_met_is_one_line_with_what_was_reached(graph: Gr
 
 def test_luck_does_not_end_the_search() -> None:
     lucky = Score(("d_pesq", "snr_db"), ((0.5, 0.0), (-0.45, 0.0)) * 36)
-    step = climb.Step("", "int8", 0, 1.0, lucky)
+    step = climb._step("", "int8", 0, 1.0, lucky)
     assert lucky.mean("d_pesq") > 0
     assert step.lost > 0.05
 
