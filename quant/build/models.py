@@ -25,6 +25,7 @@ from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
 from quant.network.spectra import analyse
 from quant.ptq.quantize import Quantized
+from quant.report.schema import FileSize
 
 TENSORRT_FILE: Final = "model.tensorrt.onnx"
 
@@ -41,9 +42,9 @@ class Models:
         """Both."""
         return {**self.ours, **self.others}
 
-    def sizes(self) -> dict[str, dict[str, int]]:
-        """By file: all bytes, and those of its constants."""
-        return {name: {"bytes": len(e.data), "constant_bytes": e.constant_bytes} for name, e in self.every.items()}
+    def sizes(self) -> dict[str, FileSize]:
+        """By file."""
+        return {n: FileSize(bytes=len(e.data), constant_bytes=e.constant_bytes) for n, e in self.every.items()}
 
 
 def emit_all(graph: Graph, quantized: Quantized, *, bare: bool, official: bool, tensorrt: bool) -> Models:

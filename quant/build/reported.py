@@ -12,9 +12,8 @@ from quant.build.models import TENSORRT_FILE, tensorrt_snr_db
 from quant.inputs.source import Inputs
 from quant.int8.plan import plan_table
 from quant.report import remake, schema
-from quant.report.clips import golden_clip
 from quant.report.provenance import provenance
-from quant.report.schema import FileSize, Report, TensorrtPart, Weights
+from quant.report.schema import Report, TensorrtPart, Weights
 from quant.search.climb import Found
 from quant.search.path import SearchPart
 
@@ -33,7 +32,7 @@ def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | 
         target=made.board,
         recipe=made.source.recipe.name,
         checkpoint=Weights(name=made.source.name, sha256=made.source.sha256),
-        files={name: FileSize(**size) for name, size in made.models.sizes().items()},
+        files=made.models.sizes(),
         budget=budget.report(made.board, made.source.network, plan.precision, streaming=graph),
         memory=plan_memory(graph, plan.precision),
         coverage={audit.engine: audit for audit in audits},
@@ -45,7 +44,7 @@ def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | 
         search=SearchPart(path=found.steps) if found else None,
         tensorrt=TensorrtPart(golden_snr_db=tensorrt_snr_db(tensorrt, made.golden)) if tensorrt else UNSET,
     )
-    return remake.complete(report, [golden_clip(made.golden, remake.GOLDEN_SOURCE)])
+    return remake.complete(report, [made.clip])
 
 
 def given(inputs: Inputs) -> dict[str, bool]:
