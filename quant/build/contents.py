@@ -6,12 +6,12 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
 from boards import Board
-from edge_runtime.manifest import Checkpoint, FileEntry, Manifest, ModelEntry
+from edge_runtime.manifest import Checkpoint, FileEntry, Manifest, ModelEntry, ModelPrecision
 from edge_runtime.quiet import Progress
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array
 from quant.artifact import sbom
@@ -24,7 +24,7 @@ from quant.inputs.source import Source
 from quant.int8 import recipe
 from quant.ptq.quantize import Quantized
 from quant.report import card, remake
-from quant.report.clips import golden_clip
+from quant.report.clips import Clip, golden_clip
 from quant.report.schema import Report
 
 FP32_FLOOR_DB: Final = 90.0  # float32 sums in another order; 120 to 137 dB were measured
@@ -52,6 +52,11 @@ class Made:
         """The weights."""
         return Checkpoint(name=self.source.name, sha256=self.source.sha256)
 
+    @property
+    def clip(self) -> Clip:
+        """The golden vectors as sound."""
+        return golden_clip(self.golden, remake.GOLDEN_SOURCE)
+
 
 def files(made: Made, report: Report, *, html: bool, progress: Progress) -> dict[str, bytes]:
     """Every file of the folder by name: nothing else decides what lies there."""
@@ -62,7 +67,7 @@ def files(made: Made, report: Report, *, html: bool, progress: Progress) -> dict
         "plan.json": json_bytes(report.plan),
         "ranges.json": made.quantized.ranges.to_json(),
         "recipe.toml": recipe.to_toml(made.source.recipe).encode(),
-        **remake.pages(report, [golden_clip(made.golden, remake.GOLDEN_SOURCE)], html=html),
+        **remake.pages(report, [made.clip], html=html),
     }
     listed[sbom.FILE] = sbom.make(made.board.name, made.checkpoint, entries(listed))
     manifest = make_manifest(made, entries(listed))
@@ -109,7 +114,7 @@ def built_with() -> dict[str, str]:
     return {name: version(name) for name in BUILT_WITH} | {"python": platform.python_version()}
 
 
-def _models_of(engine: str, models: Mapping[str, Emitted]) -> dict[Any, ModelEntry]:
+def _models_of(engine: str, models: Mapping[str, Emitted]) -> dict[ModelPrecision, ModelEntry]:
     """Precision -> entry, with the floor that its golden vectors must reach."""
 
     def entry(name: str, floor_db: float, *, exact: bool = False) -> ModelEntry:

@@ -13,7 +13,6 @@ from quant.build.models import TENSORRT_FILE, tensorrt_snr_db
 from quant.inputs.source import Inputs
 from quant.int8.plan import plan_table
 from quant.report import remake, schema
-from quant.report.clips import golden_clip
 from quant.report.provenance import provenance
 from quant.report.schema import Report, TensorrtPart, Weights
 from quant.search.climb import Found
@@ -43,7 +42,7 @@ def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | 
         search=None if found is None else SearchPart(path=found.steps),
         tensorrt=tensorrt(made),
     )
-    return remake.complete(report, [golden_clip(made.golden, remake.GOLDEN_SOURCE)])
+    return remake.complete(report, [made.clip])
 
 
 def executed(made: Made) -> dict[str, CoveragePart]:
