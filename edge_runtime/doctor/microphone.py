@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Final
 
 import numpy as np
@@ -27,7 +26,7 @@ _MIXER: Final = "`alsamixer`, F4"
 def listen(device: str, open_pcm: Callable[..., Pcm] = open_pcm) -> Float32Array:
     """(n_channels, n) of what `live` would hear of the device. Failure: it cannot be opened, or gives nothing."""
     wish = Wish(n_channels_near=Channels(first_of_many=True).n_near(device))
-    with closing(open_pcm(device, CAPTURE, wish)) as pcm:
+    with open_pcm(device, CAPTURE, wish) as pcm:
         config = pcm.config
         block = pcm.new_block(config.period_pcm_frames)
         decode = SampleConverter(config.sample_format, config.n_channels, len(block)).decode

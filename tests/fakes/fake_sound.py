@@ -116,6 +116,12 @@ class FakePcm:
     def close(self) -> None:
         self._is_open = False
 
+    def __enter__(self) -> FakePcm:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
     def _alive(self) -> Outcome:
         assert self._is_open
         return Outcome.DONE if self.world.is_plugged else Outcome.DISCONNECTED
