@@ -30,7 +30,7 @@ def _devices(args: argparse.Namespace) -> Answer:
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="DIR", help="check this model through every engine here")
-    parser.add_argument("--capture", metavar="DEVICE", help="check this device for recording")
+    parser.add_argument("--capture", metavar="DEVICE", help="check this device, and listen to it for two seconds")
     parser.add_argument("--playback", metavar="DEVICE", help="check this device for playing")
 
 
@@ -56,7 +56,7 @@ def _doctor(args: argparse.Namespace) -> Answer:
 def _checks(host: Host, args: argparse.Namespace) -> Iterator[tuple[str, Check]]:
     """Every check in the order of the report; one that imports much is imported when it is reached."""
     from edge_runtime.alsa.device import CAPTURE, PLAYBACK
-    from edge_runtime.doctor import machine, model, rights, sound
+    from edge_runtime.doctor import machine, model, rights, sound, virtual_mic
 
     yield "processor", lambda: machine.processor(host)
     yield "kernels", model.kernels
@@ -71,11 +71,12 @@ def _checks(host: Host, args: argparse.Namespace) -> Iterator[tuple[str, Check]]
     yield "locked memory", lambda: rights.locked_memory(host)
     yield "sound card", lambda: rights.sound_card(host)
     yield "sound server", lambda: rights.sound_server(host)
+    yield "virtual microphone", lambda: virtual_mic.virtual_mic(host)
     yield "libasound", sound.libasound
     if args.capture is not None:
-        yield "capture", lambda: [sound.device(args.capture, CAPTURE)]
+        yield "capture", lambda: sound.device(args.capture, CAPTURE)
     if args.playback is not None:
-        yield "playback", lambda: [sound.device(args.playback, PLAYBACK)]
+        yield "playback", lambda: sound.device(args.playback, PLAYBACK)
     yield "engines", model.engines
     if args.model is not None:
         yield "model", lambda: model.model(args.model)

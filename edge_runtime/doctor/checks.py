@@ -3,10 +3,12 @@
 A check is a small function from what it looks at to rows; a row is ok, warn (it may crackle) or fail (it will not
 work), with the remedy. What a check looks at is handed in, so that tests make up machines:
 
-    machine    processor, clock speed, heat, memory, disk, time       a Host
-    rights     priority, locked memory, sound devices, sound server   a Host
-    model      engines, model files, golden vectors                   the engines here, an artifact's folder
-    sound      the devices that are named                             ALSA
+    machine      processor, clock speed, heat, memory, disk, time       a Host
+    rights       priority, locked memory, sound devices, sound server   a Host
+    virtual_mic  the virtual microphone, where it is installed          a Host
+    sound        the devices that are named                             ALSA
+    microphone   what one of them gives                                 its samples
+    model        engines, model files, golden vectors                   the engines here, an artifact's folder
 """
 
 from __future__ import annotations

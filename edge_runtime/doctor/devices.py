@@ -53,7 +53,7 @@ def devices(listed: Sequence[PcmDevice], host: Host, *, every: bool = False, ask
 def pipewire_nodes(host: Host) -> Iterator[PcmDevice]:
     """The sources and sinks of a running PipeWire, each by the name that its ALSA plugin takes."""
     dump = host.program(["pw-dump"])
-    for entry in _objects(dump or "[]"):
+    for entry in pipewire_objects(dump or "[]"):
         properties = (entry.get("info") or {}).get("props") or {}
         direction = NODES.get(properties.get("media.class", ""))
         if direction is not None and (name := properties.get("node.name")):
@@ -117,7 +117,8 @@ def _abilities(row: Row) -> str:
     return f"{channels}, {' '.join(row.formats or [])}, {' '.join(map(str, row.rates_hz or []))} Hz"
 
 
-def _objects(dump: str) -> list[dict[str, Any]]:
+def pipewire_objects(dump: str) -> list[dict[str, Any]]:
+    """What `pw-dump` printed; nothing where it is no list of objects."""
     try:
         objects = json.loads(dump)
     except ValueError:

@@ -26,6 +26,7 @@ class Host:
     root: Path = Path("/")
     arch: str = field(default_factory=platform.machine)
     n_cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+    home: Path = field(default_factory=Path.home)
     runtime_folder: Path = field(default_factory=_runtime_folder)
     limit: Callable[[int], tuple[int, int]] = resource.getrlimit
     program: Program = run_program

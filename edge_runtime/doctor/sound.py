@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from edge_runtime.alsa.device import Capabilities, Direction, capabilities, check_configuration
+from collections.abc import Iterator
+
+from edge_runtime.alsa.cards import stable_name
+from edge_runtime.alsa.device import CAPTURE, Capabilities, Direction, capabilities, check_configuration
 from edge_runtime.alsa.library import library_version
+from edge_runtime.doctor import microphone
 from edge_runtime.doctor.checks import Row, ok, warn
 from edge_runtime.errors import counted
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
@@ -18,9 +22,15 @@ def libasound() -> list[Row]:
     return [ok("libasound", version)]
 
 
-def device(name: str, direction: Direction) -> Row:
-    """What the device can do. Failure: it cannot be opened."""
-    return judge(name, direction, capabilities(name, direction))
+def device(name: str, direction: Direction) -> Iterator[Row]:
+    """What the device can do, whether its name stays, and what is heard of it. Failure: it cannot be opened."""
+    able = judge(name, direction, capabilities(name, direction))
+    yield able
+    if (stable := stable_name(name)) is not None:
+        remedy = f"a number changes with what is plugged in: name it {stable}"
+        yield warn(f"{direction} name", f"{name} goes by its card's number", remedy)
+    if direction is CAPTURE and able.status == "ok":
+        yield from microphone.rows(microphone.listen(name))
 
 
 def judge(name: str, direction: Direction, can: Capabilities) -> Row:

@@ -18,7 +18,7 @@ from edge_runtime.alsa.pcm import Block, PcmConfig
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.denoiser import Denoiser, repair
 from edge_runtime.live.channels import Channels, Chooser
-from edge_runtime.live.controls import LOWEST_DBFS, Meter, Mixer
+from edge_runtime.live.controls import LOWEST_DBFS, OFFSET_DBFS, Meter, Mixer
 from edge_runtime.live.fifo import Fifo
 from edge_runtime.live.overload import Overload
 from edge_runtime.live.rate import DriftConverter, RateConverter
@@ -28,7 +28,6 @@ from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, SAMPLE_RATE_HZ, Floa
 HOP_NS: Final = 1_000_000_000 * HOP_SAMPLES // SAMPLE_RATE_HZ
 GOOD_PART_NS: Final = HOP_NS // 2  # of computing; where it takes less, a rest would give too little time back
 _LOOK_HOPS: Final = 62  # a second
-OFFSET_DBFS: Final = -46.0  # of a microphone, half a percent: from here on it is worth a word
 WARM_UP_HOPS: Final = 8  # after a reset the denoiser runs unheard: it must find its states
 
 

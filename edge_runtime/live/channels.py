@@ -20,7 +20,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.stft import Float32Array
 
 _MOST_CHANNELS: Final = 64
-_STEP: Final = 1.5 * 2.0**-15  # of 16 bits, and half of one for rounding
+STEP: Final = 1.5 * 2.0**-15  # of 16 bits, and half of one for rounding
 SILENT_S: Final = 5.0  # without sound, until a channel counts as silent: longer than a pause of a gated microphone
 FIRST_S: Final = 2.0  # of a stream, until it is said that nothing was heard
 ALL_SILENT_S: Final = 30.0  # of every channel, until it is said of those that had sound
@@ -99,7 +99,7 @@ class Silence:
         captured.min(axis=1, out=self._low)
         np.subtract(self._high, self._low, out=self._high)
         self._n_silent += captured.shape[1]
-        np.greater(self._high, _STEP, out=self.has_sound)
+        np.greater(self._high, STEP, out=self.has_sound)
         np.copyto(self._n_silent, 0, where=self.has_sound)
         np.less(self._n_silent, self._n_forget, out=self.has_sound)
         np.logical_or(self.had_sound, self.has_sound, out=self.had_sound)

@@ -19,6 +19,7 @@ from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, SAMPLE_RATE_HZ, Floa
 
 GATE_HOLD_MS: Final = 200.0
 LOWEST_DBFS: Final = -120.0  # digital silence, for people and for JSON
+OFFSET_DBFS: Final = -46.0  # of a microphone, half a percent: from here on it is worth a word
 _OFFSET_HOPS: Final = 64  # time constant of an offset's mean: a second
 _HOLD_HOPS: Final = round(GATE_HOLD_MS * SAMPLE_RATE_HZ / 1000 / HOP_SAMPLES)
 

@@ -116,6 +116,12 @@ class FakePcm:
     def close(self) -> None:
         self._is_open = False
 
+    def __enter__(self) -> FakePcm:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
     def _alive(self) -> Outcome:
         assert self._is_open
         return Outcome.DONE if self.world.is_plugged else Outcome.DISCONNECTED
@@ -136,7 +142,8 @@ class FakePcm:
     def delay(self) -> int:
         return self.available() if self.config.direction is CAPTURE else self.queued()
 
-    def read(self, block: np.ndarray, n: int, timeout_ms: int) -> Outcome:
+    def read(self, block: np.ndarray, n: int | None = None, timeout_ms: int = 1000) -> Outcome:
+        n = len(block) if n is None else n
         assert self._began_s is not None, "capture was not started"
         self.world.wake_at(self._began_s + (self._n_moved + n) / self._hz)
         if not self.world.is_plugged:
@@ -150,7 +157,8 @@ class FakePcm:
         self._n_moved += n
         return Outcome.DONE
 
-    def write(self, block: np.ndarray, n: int, timeout_ms: int) -> Outcome:
+    def write(self, block: np.ndarray, n: int | None = None, timeout_ms: int = 1000) -> Outcome:
+        n = len(block) if n is None else n
         if not self.world.is_plugged:
             return Outcome.DISCONNECTED
         if self._began_s is not None and self._clocked > self._n_moved:

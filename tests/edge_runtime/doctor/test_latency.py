@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_sound import FakeDevice, World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_runtime.alsa.pcm import Direction, Unfit, Wish
 from edge_runtime.cli import main
 from edge_runtime.doctor import latency
 from edge_runtime.doctor.latency import lines, measure
@@ -24,8 +26,9 @@ RATE_HZ = 16_000
 class Loop:
     """A cable of a known delay, gain and noise, and perhaps an echo, or a clock that slips."""
 
-    rate_hz = RATE_HZ
+    rate_hz = playback_rate_hz = RATE_HZ
     n_xruns = 0
+    converter_ms = 0.0
 
     def __init__(self, delay: int, gain: float = 1.0, noise: float = 0.0, period: int = 256, echo: float = 0.0) -> None:
         self.period_samples = period
@@ -149,6 +152,58 @@ def test_the_command_prints_figures(monkeypatch, capsys) -> None:
 
 def test_an_inverted_loop_is_named() -> None:
     assert "inverted" in lines(measure(Loop(512, gain=-1), n_repeats=1))[-1]
+
+
+def cable(playback: FakeDevice, late_s: float):
+    """What a microphone on a cable hears of what is played, some time later."""
+
+    def sound(rate_hz: int):
+        def heard(start: int, n: int) -> np.ndarray:
+            out = np.zeros(n)
+            if playback.played:
+                blocks = playback.played[-40:]
+                step_s = 1 / playback.rate_hz
+                at_s = np.concatenate([t + step_s * np.arange(len(block)) for t, block in blocks])
+                values = np.concatenate([block[:, 0] for _, block in blocks])
+                out = np.interp(np.arange(start, start + n) / rate_hz - late_s, at_s, values, left=0, right=0)
+            return out[None].astype(np.float32)
+
+        return heard
+
+    return sound
+
+
+PAIRS = [(16_000, 16_000), (48_000, 48_000), (44_100, 48_000), (48_000, 44_100), (16_000, 48_000), (48_000, 16_000)]
+
+
+@pytest.mark.parametrize(("capture_hz", "playback_hz"), PAIRS)
+def test_devices_of_two_rates_are_measured_and_the_converter_is_told(capture_hz, playback_hz) -> None:
+    world = World()
+    playback = FakeDevice(world, playback_hz)
+    capture = FakeDevice(world, capture_hz, sound=cable(playback, 0.010)(capture_hz))
+
+    def opened(name: str, direction: Direction, wish: Wish):
+        device = capture if name == "microphone" else playback
+        if wish.rate_hz not in (None, device.rate_hz):
+            raise Unfit(f"{direction} cannot run at {wish.rate_hz} Hz", where=name)
+        return device.open(direction, wish)
+
+    with latency.AlsaDuplex("microphone", "speaker", Wish(), 12.0, open_pcm=opened) as duplex:
+        found = measure(duplex, n_repeats=2)
+    assert (found["rate_hz"], found["playback_rate_hz"]) == (capture_hz, playback_hz)
+    assert (found["converter_ms"] > 0) == (capture_hz != playback_hz)
+    assert found["n_xruns"] == 0
+    wanted_ms = 10.0 + 16.0 + 12.0 + found["converter_ms"]  # the cable, a period, the margin
+    assert found["delay_ms"] == pytest.approx(wanted_ms, abs=0.2)
+    assert len(lines(found)) == 2 + (capture_hz != playback_hz)
+
+
+def test_a_rate_that_is_asked_for_is_no_wish() -> None:
+    def opened(name: str, direction: Direction, wish: Wish):
+        raise Unfit("cannot run at 44100 Hz", where=name, remedy="leave --rate out")
+
+    with pytest.raises(Failure, match="cannot run at 44100 Hz"):
+        latency.AlsaDuplex("a", "b", Wish(44_100), 12.0, open_pcm=opened)
 
 
 @pytest.mark.parametrize("option", [["--periods", "1"], ["--repeats", "0"], ["--rate", "1"], ["--rate", "x"]])
