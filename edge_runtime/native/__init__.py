@@ -19,6 +19,9 @@ from edge_runtime.errors import Failure
 LIBRARY_FILE = "libedge_denoise.so"  # beside this file
 ALIGN_BYTES = 64  # what vector loads like
 N_SPECTRUM = 2 * 257  # real and imaginary parts
+TOO_LARGE = 8  # ED_TOO_LARGE
+TOO_LARGE_REMEDY = "train a smaller network, or ask whoever made the file"
+REFUSED_REMEDY = "build it again with `quant build`, or update edge-denoise"
 
 
 class Description(ctypes.Structure):
@@ -58,7 +61,7 @@ class Stream:
             status = library.ed_init_isa(state, n_bytes.value, self._weights.address, len(model), name)
         if status != 0:
             what = f"the native engine refuses it ({library.ed_status_text(status).decode()})"
-            raise Failure(what, where=where, remedy="build it again with `quant build`, or update edge-denoise")
+            raise Failure(what, where=where, remedy=TOO_LARGE_REMEDY if status == TOO_LARGE else REFUSED_REMEDY)
         described: Description = library.ed_describe(state)
         self.precision, self.isa = (described.precision or b"").decode(), (described.isa or b"").decode()
         self.version: str = library.ed_version().decode()

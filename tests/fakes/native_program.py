@@ -12,18 +12,18 @@ from quant.emit.native.file import FORMAT, HASHED_FROM, HEADER, KINDS, MAGIC, OP
 PLANES_BYTES = 2 * PLANE * 4
 ARENA_BYTES, STATE_BYTES = 1 << 16, 1 << 13
 DATA_BYTES = 1 << 12  # arrays of weights, from DATA on
-X, X2, Y, GATES = PLANES_BYTES, 1 << 13, 1 << 14, 1 << 15  # offsets of values in the arena, beyond the spectrum
+X, X2, Y = PLANES_BYTES, 1 << 13, 1 << 14  # offsets of values in the arena, beyond the spectrum
 ONES = {"n_rows", "n_out", "n_in", "seg", "taps", "stride", "time_taps", "dilation"}  # fields that are 1 if not given
 
 
 def program(*ops: dict[str, Any], data: bytes = bytes(DATA_BYTES), **header: int) -> bytes:
-    """Weights of these operations, `kind` by name, and arrays that all lie at `data_at(ops)`; the hash is right."""
+    """Weights of these operations, `kind` by name, with the arrays `data` at `data_at(len(ops))` and a right hash."""
     records = np.zeros(len(ops), OP)
     for record, op in zip(records, ops, strict=True):
         for name in ONES:
             record[name] = 1
         for name, value in ({"state": ARENA_BYTES, "seg": op.get("n_out", 1)} | op).items():
-            record[name] = KINDS.index(value) if name == "kind" else value
+            record[name] = KINDS.index(value) if isinstance(value, str) else value
     body = records.tobytes() + data + bytes(SLACK)
     fields = {
         "magic": MAGIC, "format": FORMAT, "n_bytes": HEADER.itemsize + len(body), "precision": 1, "n_ops": len(ops),

@@ -217,6 +217,7 @@ const char *ed_status_text(ed_status status)
     case ED_BAD_HASH: return "changed since it was written";
     case ED_BAD_PROGRAM: return "holds an operation that cannot be run";
     case ED_NO_ISA: return "no such kernels for this processor";
+    case ED_TOO_LARGE: return "asks for more memory or work than any network of its kind";
     }
     return "unknown status";
 }

@@ -2,7 +2,8 @@
  *
  * Values lie as [band][channel], rows `row` elements apart. A value that a convolution reads has halo rows of real zero
  * before and after it. Offsets: x, x2, y, state in bytes into the memory of a stream, which is the arena (scratch),
- * then the states; weight, bias, scale, table in bytes into the blob (bias of GATE_SHUFFLE: into the memory).
+ * then the states; weight, bias, scale, table in bytes into the blob (bias of GATE_SHUFFLE: into the memory). Results lie
+ * in the arena, apart from what their operation reads; states in the order of the operations that own them.
  * Little-endian; arrays of numbers of more than a byte start at a multiple of 4 bytes.
  */
 #ifndef ED_PROGRAM_H
@@ -37,6 +38,15 @@
 #define ED_ALIGN 16u
 #define ED_SLACK 64u /* bytes after the arena and after the blob's arrays: vector loads may read beyond a row */
 #define ED_LANES 16  /* of reductions over a whole value */
+
+/* What a program may ask for, checked before anything is allocated or run, for weights come as files from anywhere. Far
+ * beyond the networks that are meant: the published one has 104 KB of weights in float, 109 KB of memory and 0.63
+ * million units of work a hop; 64 channels, eight recurrent blocks and six dilations of 64 frames: 0.2 MB, 14 MB and 16
+ * million. And little for whoever opens a stranger's file: the slowest hop found within them takes 0.3 s in plain C. A unit
+ * is about a product, or an element made or moved: `work_of` in ed_check.c. */
+#define ED_MOST_WEIGHT_BYTES (1 << 24)
+#define ED_MOST_MEMORY_BYTES (1 << 25) /* arena and states of a stream */
+#define ED_MOST_WORK (1 << 25)         /* units of a hop */
 
 /* X(kind): one kernel each; dispatch and tests go over this list. */
 #define ED_KINDS(X)                                                                                                    \

@@ -44,7 +44,8 @@ typedef enum {
     ED_BAD_SIZE,     /* fewer or more bytes than the weights say of themselves */
     ED_BAD_HASH,     /* the bytes changed since they were written */
     ED_BAD_PROGRAM,  /* an operation that is unknown or would reach outside of its memory */
-    ED_NO_ISA        /* no kernels of that name for this processor */
+    ED_NO_ISA,       /* no kernels of that name for this processor */
+    ED_TOO_LARGE     /* more memory or work than the engine gives to any weights: ED_MOST_... in ed_program.h */
 } ed_status;
 
 typedef struct {

@@ -133,6 +133,9 @@ def test_8_bits_in_native_are_the_integer_reference(line: str, calibration: Cali
         (Config(channels=68), "dpgrnn1.intra_rnn has 68 channels, it takes 64"),
         (Config(dilations=(65,)), "a dilation of 65 frames, it takes 64"),
         (Config(dilations=(64, 63, 61, 59, 53, 47)), "come round together after 72294638976 frames"),
+        (Config(channels=64, n_dpgrnn=8, dilations=(64, 64, 64, 64)), None),
+        (Config(channels=64, n_dpgrnn=20), "products a frame, it takes 16,777,216"),
+        (Config(channels=64, dilations=(64,) * 16), "bytes of states, it takes 31,457,280"),
     ],
 )
 def test_what_the_native_engine_cannot_run_is_refused_before_it_is_written(config: Config, words: str | None) -> None:
