@@ -47,7 +47,7 @@ def written_whole(path: Path, *, mode: int | None = None, replaces: bool = True)
         raise Failure("no such folder", where=path.parent, remedy="make it first")
     part = lock = None
     try:
-        _remove_left(target.parent)
+        remove_left(target.parent)
         with undisturbed():
             part, lock = _new_part(target, mode)
         yield part
@@ -128,7 +128,7 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
     """A hidden folder in `beside`, for what is to be moved there; removed at the end. OSError: it cannot be made."""
     part = lock = None
     try:
-        _remove_left(beside)
+        remove_left(beside)
         with undisturbed():
             part, lock = _new(beside, _opened_folder)
         yield part
@@ -214,8 +214,8 @@ def _place(part: Path, path: Path, replaces: bool) -> None:
         os.rename(part, path)  # a file system without links
 
 
-def _remove_left(folder: Path) -> None:
-    """Remove what killed runs left in `folder`: what nobody holds locked."""
+def remove_left(folder: Path) -> None:
+    """Remove what killed runs left in `folder`, if there is one: what nobody holds locked."""
     left: list[str] = []
     with suppress(OSError), os.scandir(folder) as entries:  # a folder may be written to and not read
         left = [entry.path for entry in entries if _PART.fullmatch(entry.name)]

@@ -221,7 +221,7 @@ def _entered(out: Path) -> tuple[Path, int]:
         with suppress(FileNotFoundError):  # the run before has just left
             if scaffold.is_symlink() or not scaffold.is_dir() or scaffold.stat().st_uid != os.geteuid():
                 raise Failure("is in the way and not ours", where=scaffold, remedy="remove it, or write elsewhere")
-            lock = os.open(scaffold / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            lock = _opened_lock(scaffold)
             _lock(lock, out)
             if is_at(lock, scaffold / "lock"):
                 return scaffold, lock
@@ -241,6 +241,15 @@ def _made(out: Path) -> Path:
     with suppress(FileExistsError):
         inside.mkdir(0o700)
     return inside
+
+
+def _opened_lock(scaffold: Path) -> int:
+    try:
+        return os.open(scaffold / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        with suppress(OSError):  # not if another run's things are in it
+            scaffold.rmdir()
+        raise
 
 
 def _lock(lock: int, out: Path) -> None:

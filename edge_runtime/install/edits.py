@@ -11,15 +11,15 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from edge_runtime.errors import Failure
-from edge_runtime.whole_file import undisturbed, written_whole
+from edge_runtime.whole_file import undisturbed, unwritten, written_whole
 
 OPEN, CLOSE = "# >>> edge-denoise >>>", "# <<< edge-denoise <<<"
 _BLOCK: Final = re.compile(re.escape(OPEN) + r".*?" + re.escape(CLOSE) + r"\n?", re.DOTALL)
@@ -95,11 +95,20 @@ def plan_uninstall(receipt: Receipt, *, force: bool) -> list[Edit]:
 
 def install(edits: Sequence[Edit], made: Sequence[Done], old: Receipt | None, receipt_path: Path) -> None:
     """Make the edits and leave a receipt. Failure: something cannot be written; everything is as before then."""
-    folders = [*(old.folders if old else ())]
-    folders += [str(folder) for folder in _missing_folders([edit.path for edit in edits] + [receipt_path])]
+    missing = {str(folder) for folder in _missing_folders([edit.path for edit in edits] + [receipt_path])}
+    folders = sorted(missing.union(old.folders if old else ()))  # a folder before those in it
     was = [done for done in (old.done if old else ()) if done not in made]
     before, meanwhile, after = _content(receipt_path), _receipt([*was, *made], folders), _receipt(made, folders)
-    _apply([Edit(receipt_path, before, meanwhile), *edits, Edit(receipt_path, meanwhile, after)])
+    _apply([Edit(receipt_path, before, meanwhile)])  # before any folder is made
+    try:
+        _apply([*edits, Edit(receipt_path, meanwhile, after)])
+    except Failure:
+        with suppress(Failure):  # else what is to come stays in it, and does no harm
+            _apply([Edit(receipt_path, meanwhile, before)])
+        for folder in reversed(folders):
+            with suppress(OSError):
+                os.rmdir(folder)
+        raise
 
 
 def uninstall(edits: Sequence[Edit], receipt: Receipt, receipt_path: Path) -> None:
@@ -223,40 +232,37 @@ def _missing_folders(paths: Iterable[Path]) -> list[Path]:
 
 
 def _apply(edits: Sequence[Edit]) -> None:
-    """All or none; a signal waits."""
+    """All or none: everything is written before the first file is replaced. A signal waits."""
     made: list[Edit] = []
     folders = _missing_folders(edit.path for edit in edits if edit.after is not None)
     with undisturbed():
         try:
-            for edit in edits:
-                _put(edit.path, edit.after)
-                made.append(edit)
+            with ExitStack() as stack:
+                for edit in reversed(edits):  # contexts end in the order of the edits
+                    stack.enter_context(_edited(edit, made))
         except (OSError, Failure) as error:
             for edit in reversed(made):
-                with suppress(OSError, Failure):
-                    _put(edit.path, edit.before)
+                with suppress(OSError, Failure), _edited(Edit(edit.path, edit.after, edit.before), []):
+                    pass
             for folder in reversed(folders):
                 with suppress(OSError):
                     os.rmdir(folder)
-            raise _unwritten(error, edits[len(made)].path) from error
+            who = "; --service needs root" if isinstance(error.__cause__, PermissionError) else ""
+            raise Failure(f"{error}{who}; everything is as before") from error
 
 
-def _unwritten(error: OSError | Failure, path: Path) -> Failure:
-    cause = error.__cause__ if isinstance(error, Failure) else error
-    if not isinstance(cause, OSError):
-        return Failure(f"{error}; everything is as before")
-    return Failure(
-        f"cannot be written ({cause.strerror}); everything is as before",
-        where=path,
-        remedy="check who may write there (--service needs root), and the space left",
-    )
-
-
-def _put(path: Path, content: bytes | None) -> None:
-    """Whole or not at all; a link stays a link: what it points to is written."""
-    if content is None:
-        path.unlink(missing_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path, mode=0o644) as part:
-        part.write_bytes(content)
+@contextmanager
+def _edited(edit: Edit, made: list[Edit]) -> Iterator[None]:
+    """Make the edit at the end of the block. A link stays a link: what it points to is written."""
+    if edit.after is None:
+        yield
+        edit.path.unlink(missing_ok=True)
+    else:
+        try:
+            edit.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritten(error, edit.path) from error
+        with written_whole(edit.path, mode=0o644) as part:
+            part.write_bytes(edit.after)
+            yield
+    made.append(edit)

@@ -34,7 +34,7 @@ import platformdirs
 from edge_runtime.errors import Failure
 from edge_runtime.files.containers import is_recording
 from edge_runtime.quiet import Progress
-from edge_runtime.whole_file import scratch_folder, written_whole
+from edge_runtime.whole_file import remove_left, scratch_folder, written_whole
 
 Kind = Literal["weights", "speech", "noise"]
 
@@ -142,6 +142,8 @@ def pull(
     root = cache or cache_dir()
     chosen = pinned() if assets is None else tuple(assets)
     with _trouble_in_one_line(root):
+        for folder in (root, *(root / asset.kind for asset in chosen)):
+            remove_left(folder)
         missing = {asset.id: _missing(asset, root, progress) for asset in chosen}
         if any(missing.values()):
             with _staging(root) as staging:
@@ -299,7 +301,9 @@ def _trouble_in_one_line(root: Path) -> Iterator[None]:
     except OSError as trouble:
         what = f"the cache cannot be used ({trouble.strerror or trouble})"
         remedy = f"free some space or mend the folder, {OWN_FILES}"
-        raise Failure(what, where=trouble.filename2 or trouble.filename or root, remedy=remedy) from trouble
+        named = Path(trouble.filename2 or trouble.filename or root)
+        is_ours_to_hide = any(part.startswith(".edge-denoise-") for part in named.parts)
+        raise Failure(what, where=root if is_ours_to_hide else named, remedy=remedy) from trouble
     except KeyboardInterrupt as trouble:
         remedy = "nothing is half-written; run `quant pull` again"
         raise Failure("interrupted while pulling", where=root, remedy=remedy) from trouble

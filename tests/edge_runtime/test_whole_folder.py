@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from ended import ended, full
 from places import ROOT, TESTS
 
 from edge_runtime import whole_folder as module
@@ -233,75 +235,71 @@ def test_a_full_disk_keeps_the_old_folder_and_says_so(tmp_path: Path) -> None:
 
 # --- what a kill leaves ---------------------------------------------------------------------------------------------
 
-CALLS = ("rename", "replace", "link", "mkdir", "rmdir", "unlink", "open", "close", "fsync", "listdir", "scandir")
+def times(top: Path, before: Tree | None) -> Iterator[tuple[int, Path]]:
+    """For ever: a number, and an `out` as it was `before` in a folder of its own."""
+    for n in itertools.count(1):
+        out = top / str(n) / "out"
+        (out if before is not None else out.parent).mkdir(parents=True)
+        yield n, make(out, before or {})
 
 
-def killed(out: Path, n: int, number: int) -> bool:
-    """Write `out` in a process that gets a signal at its n-th call of the system; whether it was so many."""
-    left = n
-
-    def counted(call: Callable[..., object]) -> Callable[..., object]:
-        def counting(*args: object, **kwargs: object) -> object:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), number)
-            return call(*args, **kwargs)
-
-        return counting
-
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
-    for name in CALLS:
-        setattr(os, name, counted(getattr(os, name)))
-    module._link, module._exchange = counted(module._link), counted(module._exchange)  # type: ignore[assignment]
-    try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        write(out)
-        os._exit(0)
-    finally:
-        os._exit(1)
+def written(out: Path) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    write(out)
+    return 0
 
 
 @pytest.mark.parametrize("before", [None, {}, OLD, OLD | MINE], ids=["absent", "empty", "old", "old and the user's"])
-def test_a_kill_at_any_call_leaves_old_or_new_and_the_next_run_nothing_hidden(
+def test_a_kill_at_any_touch_leaves_old_or_new_and_the_next_run_nothing_hidden(
     tmp_path: Path, way: str, before: Tree | None
 ) -> None:
     kept = MINE if before == OLD | MINE else {}
-    for n in itertools.count(1):
-        top = tmp_path / str(n)
-        out = top / "out"
-        top.mkdir()
-        if before is not None:
-            make(out, before) if before else out.mkdir()
-        was_killed = killed(out, n, signal.SIGKILL)
+    for n, out in times(tmp_path, before):
+        done = ended(partial(written, out), tmp_path, n)
         found = tree(out) if out.is_dir() else {}
         visible = {name: text for name, text in found.items() if not name.startswith(".")}
         if way == "by exchange":
             assert visible in (before or {}, NEW | kept), n
         assert visible.items() >= kept.items(), n
-        if not was_killed:
+        if done.status == 0:
             break
         write(out)
-        assert tree(top) == {f"out/{name}": text for name, text in (NEW | kept).items()}, n
-        assert [path.name for path in top.iterdir()] == ["out"], n
-    assert n > 20, "so many calls there are at least"
+        assert tree(out.parent) == {f"out/{name}": text for name, text in (NEW | kept).items()}, n
+        assert [path.name for path in out.parent.iterdir()] == ["out"], n
+    assert n > 20, "so often it touches files at least"
 
 
 @pytest.mark.parametrize("before", [None, OLD | MINE], ids=["absent", "old"])
-def test_a_signal_at_any_call_leaves_old_or_new_and_nothing_hidden(
+def test_a_signal_at_any_touch_leaves_old_or_new_and_nothing_hidden(
     tmp_path: Path, way: str, before: Tree | None
 ) -> None:
-    for n in itertools.count(1):
-        top = tmp_path / str(n)
-        out = top / "out"
-        top.mkdir()
-        if before is not None:
-            make(out, before)
-        was_stopped = killed(out, n, signal.SIGTERM)
-        kept = MINE if before else {}
-        assert tree(top) in ({f"out/{name}": t for name, t in files.items()} for files in (before or {}, NEW | kept)), n
-        assert [path.name for path in top.iterdir()] in (["out"], []), n
-        if not was_stopped:
+    for n, out in times(tmp_path, before):
+        done = ended(partial(written, out), tmp_path, n, signal.SIGTERM)
+        states = (before or {}, NEW | (MINE if before else {}))
+        assert tree(out.parent) in ({f"out/{name}": text for name, text in files.items()} for files in states), n
+        assert [path.name for path in out.parent.iterdir()] in (["out"], []), n
+        if done.status == 0:
             break
+
+
+@pytest.mark.parametrize("before", [None, OLD | MINE], ids=["absent", "old"])
+def test_a_disk_that_is_full_at_any_touch_leaves_the_old_and_nothing_hidden(
+    tmp_path: Path, way: str, before: Tree | None
+) -> None:
+    def told(out: Path) -> int:
+        try:
+            write(out)
+        except Failure as failure:
+            print(failure, end="", file=sys.stderr)
+            return 1
+        return 0
+
+    for n, out in times(tmp_path, before):
+        done = full(partial(told, out), tmp_path, n)
+        if done.status == 0:
+            break
+        why = "cannot be written (No space left on device); free some space on its disk, or write elsewhere"
+        assert done.errors == f"{out}: {why}", n
+        assert tree(out.parent) == {f"out/{name}": text for name, text in (before or {}).items()}, n
+        assert [path.name for path in out.parent.iterdir()] in (["out"], []), n
+    assert n > 5

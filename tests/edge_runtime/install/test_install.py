@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import shutil
 import subprocess
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from native_artifact import write_native
@@ -148,23 +151,31 @@ def test_what_is_gone_already_is_no_obstacle(home: Path, model: Path) -> None:
 def test_a_failure_leaves_everything_as_it_was(
     home: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The disk is full at each of the six files in turn."""
+    """The disk is full at each of the seven files in turn, the receipt first and last; or a rename is refused."""
     from edge_runtime.install import edits
 
     (home / ".asoundrc").write_text("pcm.x { type null }\n")
-    before, put = tree(home), edits._put
-    for n_good in range(6):
-        left = [n_good]
+    before, real = tree(home), edits.written_whole
+    for n, is_late in itertools.product(range(1, 8), (False, True)):
+        seen = [0, 0]
 
-        def fails(path: Path, content: bytes | None, left: list[int] = left) -> None:
-            left[0] -= 1
-            if left[0] == -1:
-                raise OSError(28, "No space left on device", str(path))
-            put(path, content)
+        @contextmanager
+        def fails(path: Path, *, seen: list[int] = seen, n: int = n, is_late: bool = is_late, **options: int) -> Any:
+            with real(path, **options) as part:
+                seen[0] += 1
+                if seen[0] == n and not is_late:
+                    raise OSError(28, "No space left on device", str(part))
+                yield part
+                seen[1] += 1
+                if seen[1] == n and is_late:
+                    raise OSError(1, "Operation not permitted", str(part))
 
-        monkeypatch.setattr(edits, "_put", fails)
+        monkeypatch.setattr(edits, "written_whole", fails)
         assert install(home, model) == 1
-        assert "No space left on device" in capsys.readouterr().err
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ("Operation not permitted" if is_late else "No space left on device") in line
+        assert line.endswith("; everything is as before")
+        assert ".part" not in line
         assert tree(home) == before
 
 

@@ -1,0 +1,361 @@
+"""What SIGKILL and a full disk leave of each command that writes: old or new, whole, and nothing hidden in the end.
+
+A row is a command with what lay there before. Moments are drawn from all of its touches of files: ten of each command,
+two hundred of them with `-m slow`, half of these at a time instead.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import soundfile
+import torch
+from ended import ended, full, timed_out
+from native_artifact import write_native
+from test_assets import Registry, silent
+from test_card import REPORT
+from toy_artifact import toy
+
+from calibration.mixing import Mix
+from edge_runtime import bundle as packing
+from edge_runtime import cli as runtime
+from edge_runtime import receive
+from edge_runtime.errors import Failure
+from edge_runtime.whole_folder import is_scaffold
+from quant import artifact, assets, build, cli, report, sbom, signing, training
+from quant import bundle as contents
+from quant.assets import Asset, Member
+
+N_FAST, N_SLOW = 10, 200
+ARRIVED = "arrived.bundle"  # a deployment removes it
+RECEIPT = "virtual-mic.json"  # names the folders that the run made which wrote it; while one is under way, old and new
+Tree = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """`prepare` fills a folder, `run` is the command there."""
+
+    prepare: Callable[[Path], object]
+    run: Callable[[Path], int]
+
+
+def tree(top: Path) -> Tree:
+    """Files that are not hidden, and links, by what they hold."""
+    found = {}
+    for path in top.rglob("*"):
+        name = str(path.relative_to(top))
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.name == RECEIPT:
+            found[name] = str({**json.loads(path.read_bytes()), "folders": []})
+        elif path.is_file() and not hidden(path) and path.name != ARRIVED:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def hidden(path: Path) -> bool:
+    """Whether it is one of this project's hidden files, or lies in one."""
+    return any(part.endswith(".part") or is_scaffold(Path(part)) for part in path.parts)
+
+
+def hidden_below(top: Path) -> list[Path]:
+    return [path for path in top.rglob("*") if hidden(path)]
+
+
+# --- the commands -------------------------------------------------------------------------------------------------
+
+
+def once(function: Callable[..., Any], key: Callable[..., object] = lambda *_, **__: None) -> Callable[..., Any]:
+    """The function, computed once for a key: what is killed is the writing, not the arithmetic."""
+    known: dict[object, Any] = {}
+
+    def remembered(*args: Any, **options: Any) -> Any:
+        its = key(*args, **options)
+        if its not in known:
+            known[its] = function(*args, **options)
+        return copy.deepcopy(known[its]) if isinstance(known[its], dict) else known[its]
+
+    return remembered
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Builds and reports that have computed already."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(build, "Mix", partial(Mix, n_clips=2, clip_ms=1500))
+        patched.setattr(build, "GOLDEN_SAMPLES", 4_000)
+        patched.setattr(build, "ACCURACY_SAMPLES", 4_000)
+        for name in ("read", "_quantized", "emit_all", "golden_vectors", "built_with"):
+            patched.setattr(build, name, once(getattr(build, name)))
+        patched.setattr(sbom, "make", once(sbom.make, lambda board, *_: board))
+        patched.setattr(build, "make_report", once(build.make_report, lambda board, *_: board.name))
+        patched.setattr(report, "complete", once(report.complete, lambda found, board, *_: board.name))
+        patched.setattr(report, "pages", once(report.pages, lambda found, board, *_, html=True: (board.name, html)))
+        for name in ("golden_clip", "load_golden"):
+            patched.setattr(report, name, once(getattr(report, name)))
+        patched.setattr(receive, "install_wheels", fake_environment)
+        for target in ("host", "rpi4"):
+            warm = tmp_path_factory.mktemp("warm")
+            built(warm, target)
+            assert quant(warm, "report", "TOP/out") == 0
+        yield
+
+
+def quant(top: Path, *argv: str) -> int:
+    return cli.main([word.replace("TOP", str(top)) for word in argv])
+
+
+def edge(top: Path, *argv: str) -> int:
+    return runtime.main([word.replace("TOP", str(top)) for word in argv])
+
+
+def built(top: Path, target: str = "host") -> None:
+    assert quant(top, "build", "--target", target, "--no-report", "--out", "TOP/out", "--force") == 0
+    (top / "out" / "notes.txt").write_text("the user's")
+
+
+def carded(top: Path) -> None:
+    """The toy artifact with a report in it."""
+    shutil.copytree(toy().directory, top / "out")
+    (top / "out" / "report.json").write_bytes(artifact.json_bytes(REPORT))
+    entry = artifact.file_entry((top / "out" / "report.json").read_bytes())
+    index = msgspec.structs.replace(toy().manifest, files={**toy().manifest.files, "report.json": entry})
+    artifact.write_manifest(top / "out", index)
+
+
+def signed_by_another(top: Path) -> None:
+    carded(top)
+    for name in ("mine", "other"):
+        signing.keygen(top / name)
+    signing.sign(top / "out", top / "other")
+
+
+def heard(top: Path) -> None:
+    shutil.copytree(toy().directory, top / "model")
+    soundfile.write(top / "in.wav", np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000)
+    (top / "out.wav").write_bytes(b"old")
+
+
+def packed(top: Path) -> None:
+    carded(top)
+    contents.write(contents.members(top / "out"), top / "a.bundle")
+
+
+def home(top: Path) -> None:
+    write_native(top / "model", b"weights \0 of some kind")
+    (top / "home").mkdir()
+    (top / "home" / ".asoundrc").write_text("pcm.x { type null }\n")
+
+
+def installed(top: Path) -> None:
+    """Another model, so that each file changes."""
+    home(top)
+    (top / "first").mkdir()
+    write_native(top / "first" / "model", b"other weights")
+    assert install(top, "TOP/first/model", "--alsa-source", "plughw:1,0") == 0
+
+
+def install(top: Path, model: str = "TOP/model", *more: str) -> int:
+    return edge(top, "install", "--virtual-mic", "--model", model, "--root", "TOP/home", "--yes", *more)
+
+
+def uninstall(top: Path) -> int:
+    return edge(top, "uninstall", "--virtual-mic", "--root", "TOP/home", "--yes")
+
+
+MEMBERS = {f"tiny/{i}.wav": b"RIFF" + bytes([i]) * 1000 for i in range(4)}
+
+
+def pins(members: dict[str, bytes]) -> tuple[Asset, ...]:
+    """One asset, whose wheel has a fixed hash."""
+    pinned = tuple(Member(Path(n).name, n, hashlib.sha256(data).hexdigest()) for n, data in members.items())
+    wheel = artifact.zip_bytes(members)
+    return (
+        Asset(
+            id="tiny", kind="speech", package="tiny", version="1", wheel="tiny.whl", wheel_bytes=len(wheel),
+            wheel_sha256=hashlib.sha256(wheel).hexdigest(), licence="MIT", attribution="nobody", source="here",
+            members=pinned,
+        ),
+    )  # fmt: skip
+
+
+def wheel(top: Path) -> None:
+    (top / "tiny.whl").write_bytes(artifact.zip_bytes(MEMBERS))
+
+
+def pull(top: Path) -> int:
+    assets.pull(top / "cache", silent, assets=pins(MEMBERS), download=Registry(top / "tiny.whl"))
+    return 0
+
+
+def fake_environment(release: Path, _: object) -> dict[str, int]:
+    """A program that proves a release as long as it is whole."""
+    program = release / "venv" / "bin" / "edge-denoise"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\ntest "$1" = --help || cat "$3/golden.npz" >/dev/null && echo "{}"\n')
+    program.chmod(0o755)
+    return {}
+
+
+def released(top: Path) -> None:
+    """Two bundles, one of them deployed."""
+    for name in ("one", "two"):
+        members = {"artifact/golden.npz": name.encode(), "wheels/a.whl": b"", "artifact/manifest.json": b"{}"}
+        (top / f"{name}.bundle").write_bytes(packing.pack(members))
+    assert deploy(top, "one") == 0
+
+
+def deploy(top: Path, name: str = "two") -> int:
+    """As `python3 FILE install` on a board; the file stays, for the next try."""
+    arrived = top / ARRIVED
+    arrived.write_bytes((top / f"{name}.bundle").read_bytes())
+    site = receive.Site(top / "root", lambda line: None)
+    with site.locked():
+        receive.install(site, arrived)
+    return 0
+
+
+def trained(top: Path) -> int:
+    """What a validation writes."""
+    training.save({"weights": torch.zeros(1000)}, top / "last.pt")
+    return 0
+
+
+BUILD = ("build", "--target", "rpi4", "--no-report", "--out")
+ROWS = {
+    "build": Row(built, lambda top: quant(top, *BUILD, "TOP/out", "--force")),
+    "first build": Row(lambda top: None, lambda top: quant(top, *BUILD, "TOP/a/out")),
+    "report": Row(built, lambda top: quant(top, "report", "TOP/out")),
+    "card": Row(carded, lambda top: quant(top, "card", "TOP/out")),
+    "sign": Row(signed_by_another, lambda top: quant(top, "sign", "TOP/out", "--key", "TOP/mine")),
+    "unpack": Row(packed, lambda top: quant(top, "unpack", "TOP/a.bundle", "-o", "TOP/unpacked")),
+    "bundle": Row(packed, lambda top: quant(top, "bundle", "TOP/out", "-o", "TOP/a.bundle", "--force")),
+    "file": Row(heard, lambda top: edge(top, "file", "TOP/in.wav", "TOP/out.wav", "--model", "TOP/model", "--force")),
+    "train": Row(lambda top: None, trained),
+    "pull": Row(wheel, pull),
+    "install": Row(home, install),
+    "install again": Row(installed, install),
+    "uninstall": Row(installed, uninstall),
+    "deploy": Row(released, deploy),
+}
+IN_PARTS = {"pull", "install", "install again", "uninstall", "deploy"}  # each file is whole, the next run ends the rest
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder that can be as before again; what the command makes of it; how many touches and seconds that takes."""
+
+    row: Row
+    top: Path
+    saved: Path
+    old: Tree
+    new: Tree
+    n_touches: int
+    last_s: float
+
+    @classmethod
+    def of(cls, row: Row, folder: Path) -> Place:
+        top, saved = folder / "here", folder / "saved"
+        top.mkdir()
+        row.prepare(top)
+        shutil.copytree(top, saved, symlinks=True)
+        old, began_s = tree(top), time.monotonic()
+        done = ended(partial(one_line, row, top), top)
+        assert (done.status, done.errors.count("error: ")) == (0, 0), done.errors
+        return cls(row, top, saved, old, tree(top), done.n_touches, time.monotonic() - began_s)
+
+    def again(self) -> Callable[[], int]:
+        """All as before; the command."""
+        shutil.rmtree(self.top)
+        shutil.copytree(self.saved, self.top, symlinks=True)
+        return partial(one_line, self.row, self.top)
+
+    def check_killed(self, in_parts: bool, moment: object) -> None:
+        """The old or the new, and after the next run the new and nothing hidden; undone, all is as it was before."""
+        found = tree(self.top)
+        if in_parts:
+            whole = (name for name in found if not name.endswith(RECEIPT))
+            assert all(found[name] in (self.old.get(name), self.new.get(name)) for name in whole), moment
+            assert found.keys() >= self.old.keys() & self.new.keys(), moment
+        else:
+            assert found in (self.old, self.new), moment
+        assert one_line(self.row, self.top) in (0, 1)  # 1: there was nothing left to do
+        assert tree(self.top) == self.new, moment
+        assert hidden_below(self.top) == [], moment
+
+
+def one_line(row: Row, top: Path) -> int:
+    """Commands tell their failures so; what else is called here does it as they do."""
+    try:
+        return row.run(top)
+    except (Failure, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+@pytest.fixture(params=ROWS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Place]:
+    return request.param, Place.of(ROWS[request.param], tmp_path)
+
+
+def test_a_kill_leaves_old_or_new_and_the_next_run_nothing_hidden(place: tuple[str, Place]) -> None:
+    name, here = place
+    draw = random.Random(name)
+    for _ in range(N_FAST):
+        n = draw.randint(1, here.n_touches)
+        done = ended(here.again(), here.top, n)
+        assert done.status == -signal.SIGKILL, done
+        here.check_killed(name in IN_PARTS, n)
+
+
+@pytest.mark.slow
+def test_two_hundred_kills_leave_old_or_new_and_the_next_run_nothing_hidden(place: tuple[str, Place]) -> None:
+    name, here = place
+    draw = random.Random(name)
+    for _ in range(N_SLOW // 2):
+        n = draw.randint(1, here.n_touches)
+        ended(here.again(), here.top, n)
+        here.check_killed(name in IN_PARTS, n)
+    for _ in range(N_SLOW // 2):
+        after_s = draw.uniform(0, here.last_s)
+        timed_out(here.again(), here.top, after_s)
+        here.check_killed(name in IN_PARTS, after_s)
+
+
+def test_a_full_disk_leaves_the_old_and_is_told_in_one_line(place: tuple[str, Place]) -> None:
+    name, here = place
+    for n in itertools.count(1):
+        done = full(here.again(), here.top, n)
+        if done.status == 0:
+            break
+        assert done.status == 1, (n, done)
+        lines = [line for line in done.errors.splitlines() if "error: " in line]
+        assert len(lines) == 1, (n, done)
+        assert "No space left on device" in lines[0], (n, done)
+        assert ".part" not in lines[0], (n, done)
+        found = tree(here.top)
+        if name in ("pull", "deploy"):  # what is whole already stays for the next run
+            assert found.items() >= here.old.items(), (n, done)
+        else:
+            differing = {key for key, _ in found.items() ^ here.old.items()}
+            assert all(key.endswith(RECEIPT) for key in differing), (n, done)  # no room to take what is to come out
+        assert hidden_below(here.top) == [], n
+    assert n > 1
