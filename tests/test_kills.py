@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
 import json
 import os
 import random
@@ -27,10 +26,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from ended import ended, full, timed_out
+from ended import Ended, ended, full, timed_out
 from native_artifact import write_native
+from quant.assets import Asset, Member
 from test_assets import Registry, silent
 from test_card import REPORT
+from test_receive import fake_environment
+from test_whole_folder import mounted
 from toy_artifact import toy
 
 from calibration.mixing import Mix
@@ -38,10 +40,9 @@ from edge_runtime import bundle as packing
 from edge_runtime import cli as runtime
 from edge_runtime import receive
 from edge_runtime.errors import Failure
-from edge_runtime.whole_folder import is_scaffold
+from edge_runtime.whole_folder import SCAFFOLD
 from quant import artifact, assets, build, cli, report, sbom, signing, training
 from quant import bundle as contents
-from quant.assets import Asset, Member
 
 N_FAST, N_SLOW = 10, 200
 ARRIVED = "arrived.bundle"  # a deployment removes it
@@ -73,7 +74,7 @@ def tree(top: Path) -> Tree:
 
 def hidden(path: Path) -> bool:
     """Whether it is one of this project's hidden files, or lies in one."""
-    return any(part.endswith(".part") or is_scaffold(Path(part)) for part in path.parts)
+    return any(part.endswith((".part", SCAFFOLD)) for part in path.parts)
 
 
 def hidden_below(top: Path) -> list[Path]:
@@ -103,12 +104,13 @@ def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patched.setattr(build, "Mix", partial(Mix, n_clips=2, clip_ms=1500))
         patched.setattr(build, "GOLDEN_SAMPLES", 4_000)
         patched.setattr(build, "ACCURACY_SAMPLES", 4_000)
+        patched.setattr(build, "ACCURACY_CLIPS", 1)
         for name in ("read", "_quantized", "emit_all", "golden_vectors", "built_with"):
             patched.setattr(build, name, once(getattr(build, name)))
         patched.setattr(sbom, "make", once(sbom.make, lambda board, *_: board))
         patched.setattr(build, "make_report", once(build.make_report, lambda board, *_: board.name))
         patched.setattr(report, "complete", once(report.complete, lambda found, board, *_: board.name))
-        patched.setattr(report, "pages", once(report.pages, lambda found, board, *_, html=True: (board.name, html)))
+        patched.setattr(report, "pages", partial(blank_pages, report.pages))
         for name in ("golden_clip", "load_golden"):
             patched.setattr(report, name, once(getattr(report, name)))
         patched.setattr(receive, "install_wheels", fake_environment)
@@ -117,6 +119,11 @@ def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             built(warm, target)
             assert quant(warm, "report", "TOP/out") == 0
         yield
+
+
+def blank_pages(real: Callable[..., dict[str, bytes]], *args: Any, html: bool = True) -> dict[str, bytes]:
+    """A report whose page was not drawn."""
+    return real(*args, html=False) | ({report.HTML_FILE: bytes(50_000)} if html else {})
 
 
 def quant(top: Path, *argv: str) -> int:
@@ -206,15 +213,6 @@ def pull(top: Path) -> int:
     return 0
 
 
-def fake_environment(release: Path, _: object) -> dict[str, int]:
-    """A program that proves a release as long as it is whole."""
-    program = release / "venv" / "bin" / "edge-denoise"
-    program.parent.mkdir(parents=True)
-    program.write_text('#!/bin/sh\ntest "$1" = --help || cat "$3/golden.npz" >/dev/null && echo "{}"\n')
-    program.chmod(0o755)
-    return {}
-
-
 def released(top: Path) -> None:
     """Two bundles, one of them deployed."""
     for name in ("one", "two"):
@@ -284,8 +282,9 @@ class Place:
 
     def again(self) -> Callable[[], int]:
         """All as before; the command."""
-        shutil.rmtree(self.top)
-        shutil.copytree(self.saved, self.top, symlinks=True)
+        for path in self.top.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.copytree(self.saved, self.top, symlinks=True, dirs_exist_ok=True)
         return partial(one_line, self.row, self.top)
 
     def check_killed(self, in_parts: bool, moment: object) -> None:
@@ -300,6 +299,22 @@ class Place:
         assert one_line(self.row, self.top) in (0, 1)  # 1: there was nothing left to do
         assert tree(self.top) == self.new, moment
         assert hidden_below(self.top) == [], moment
+
+
+    def check_full(self, name: str, done: Ended) -> None:
+        """One line with the reason; the old and nothing hidden."""
+        assert done.status == 1, done
+        lines = [line for line in done.errors.splitlines() if "error: " in line]
+        assert len(lines) == 1, done
+        assert "No space left on device" in lines[0], done
+        assert ".part" not in lines[0], done
+        found = tree(self.top)
+        if name in ("pull", "deploy"):  # what is whole already stays for the next run
+            assert found.items() >= self.old.items(), done
+        else:
+            differing = {key for key, _ in found.items() ^ self.old.items()}
+            assert all(key.endswith(RECEIPT) for key in differing), done  # no room to take what was to come out of it
+        assert hidden_below(self.top) == [], done
 
 
 def one_line(row: Row, top: Path) -> int:
@@ -340,22 +355,35 @@ def test_two_hundred_kills_leave_old_or_new_and_the_next_run_nothing_hidden(plac
         here.check_killed(name in IN_PARTS, after_s)
 
 
-def test_a_full_disk_leaves_the_old_and_is_told_in_one_line(place: tuple[str, Place]) -> None:
+@pytest.mark.parametrize("pace", [2, pytest.param(1000, marks=pytest.mark.slow)], ids=["some touches", "every touch"])
+def test_a_disk_that_is_full_leaves_the_old_and_is_told_in_one_line(place: tuple[str, Place], pace: int) -> None:
     name, here = place
-    for n in itertools.count(1):
+    n = 0
+    while True:
+        n += 1 + n // pace
         done = full(here.again(), here.top, n)
         if done.status == 0:
             break
-        assert done.status == 1, (n, done)
-        lines = [line for line in done.errors.splitlines() if "error: " in line]
-        assert len(lines) == 1, (n, done)
-        assert "No space left on device" in lines[0], (n, done)
-        assert ".part" not in lines[0], (n, done)
-        found = tree(here.top)
-        if name in ("pull", "deploy"):  # what is whole already stays for the next run
-            assert found.items() >= here.old.items(), (n, done)
-        else:
-            differing = {key for key, _ in found.items() ^ here.old.items()}
-            assert all(key.endswith(RECEIPT) for key in differing), (n, done)  # no room to take what is to come out
-        assert hidden_below(here.top) == [], n
+        here.check_full(name, done)
     assert n > 1
+
+
+def test_a_disk_that_fills_leaves_the_old_and_is_told_in_one_line(place: tuple[str, Place]) -> None:
+    name, here = place
+    there, more = pages(here.saved), pages(here.top)
+    statuses = []
+    for share in (0, 0.1, 0.5, 0.9):
+        size = f"size={4096 * max(1, there + int(share * more))}"
+        with mounted(here.top, "-t", "tmpfs", "-o", size, "none"):
+            done = ended(here.again(), here.top)
+            statuses.append(done.status)
+            if done.status == 0:
+                assert tree(here.top) == here.new
+            else:
+                here.check_full(name, done)
+    assert statuses[0] == 1
+
+
+def pages(folder: Path) -> int:
+    """What its files take of a file system in memory."""
+    return sum((path.stat().st_size + 4095) // 4096 for path in folder.rglob("*") if path.is_file())
