@@ -35,7 +35,7 @@ from edge_runtime.whole_file import closing, is_at, resolved, says_why, sync, un
 Ours = Callable[[Path], Collection[str]]
 Stamps = dict[str, tuple[int, int, int]]  # name -> inode, bytes, time of the last change in ns
 
-_SUFFIX: Final = ".edge-denoise"
+SCAFFOLD: Final = ".edge-denoise"  # what its name ends with
 _AT_FDCWD: Final = -100  # of renameat2(2)
 _EXCHANGE: Final = 2
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -206,13 +206,8 @@ def _scaffold(out: Path) -> Iterator[Path]:
                     scaffold.rmdir()
 
 
-def is_scaffold(path: Path) -> bool:
-    """Whether its name is that of a scaffold: one that is not in use may be removed."""
-    return path.name.startswith(".") and path.suffix == _SUFFIX
-
-
 def _beside(out: Path) -> Path:
-    return out.parent / f".{out.name}{_SUFFIX}"
+    return out.parent / f".{out.name}{SCAFFOLD}"
 
 
 def _entered(out: Path) -> tuple[Path, int]:

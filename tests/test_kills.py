@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
 import json
 import os
 import random
@@ -28,6 +27,7 @@ import pytest
 import soundfile
 import torch
 from ended import ended, full, timed_out
+from fake_release import fake_environment
 from native_artifact import write_native
 from registry import Registry
 from toy_artifact import toy
@@ -38,7 +38,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.install import bundle as packing
 from edge_runtime.install import receive
 from edge_runtime.quiet import silent
-from edge_runtime.whole_folder import is_scaffold
+from edge_runtime.whole_folder import SCAFFOLD
 from quant import cli
 from quant.artifact import bundle as contents
 from quant.artifact import sbom, signing
@@ -81,7 +81,7 @@ def tree(top: Path) -> Tree:
 
 def hidden(path: Path) -> bool:
     """Whether it is one of this project's hidden files, or lies in one."""
-    return any(part.endswith(".part") or is_scaffold(Path(part)) for part in path.parts)
+    return any(part.endswith((".part", SCAFFOLD)) for part in path.parts)
 
 
 def hidden_below(top: Path) -> list[Path]:
@@ -211,15 +211,6 @@ def wheel(top: Path) -> None:
 def pull(top: Path) -> int:
     assets.pull(top / "cache", silent, assets=pins(MEMBERS), download=Registry(top / "tiny.whl"))
     return 0
-
-
-def fake_environment(release: Path, _: object) -> dict[str, int]:
-    """A program that proves a release as long as it is whole."""
-    program = release / "venv" / "bin" / "edge-denoise"
-    program.parent.mkdir(parents=True)
-    program.write_text('#!/bin/sh\ntest "$1" = --help || cat "$3/golden.npz" >/dev/null && echo "{}"\n')
-    program.chmod(0o755)
-    return {}
 
 
 def released(top: Path) -> None:

@@ -4,5 +4,6 @@ edits        files put on a machine and taken away again
 virtual_mic  a denoised microphone for every program
 service      the systemd unit of `edge-denoise live`
 bundle       one file that carries a release
+environment  where a release's wheels are installed
 receive      what a board does with it
 """

@@ -30,16 +30,15 @@ from typing import Any, Final
 
 from edge_runtime.errors import Failure
 from edge_runtime.install import bundle
+from edge_runtime.install.environment import PACKAGE, install_wheels, last_line, run
 from edge_runtime.whole_file import sync, undisturbed, written_whole
-from edge_runtime.whole_folder import is_scaffold
+from edge_runtime.whole_folder import SCAFFOLD
 
 PROTOCOL: Final = 1
 DEFAULT_ROOT: Final = ".local/share/edge-denoise"  # from the home directory
 ID_CHARACTERS: Final = 16
 READY_FILE: Final = "ready"  # written when the release had reached its golden vectors
-PACKAGE: Final = "edge-denoise"
 SERVICE_SETTLES_S: Final = 2.0
-_NO_PIP: Final = "give --with-deps, which brings pip, or install Debian's python3-pip there"
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -131,7 +130,7 @@ def _free_name(site: Site, bundle_id: str) -> str:
     name, numbers = bundle_id, count(1)
     while os.path.lexists(release := site.release(name)):
         if name not in used and bundle.is_of_a_bundle(release):
-            shutil.rmtree(release)
+            _discard(release)
         else:
             name = f"{bundle_id}.{next(numbers)}"
     return name
@@ -150,8 +149,16 @@ def _make(site: Site, path: Path, release: Path, extras: Sequence[str]) -> None:
         sync(release)
     except BaseException:
         if bundle.is_of_a_bundle(release):
-            shutil.rmtree(release, ignore_errors=True)
+            _discard(release)
         raise
+
+
+def _discard(release: Path) -> None:
+    """Out of sight first: a release that is half removed must not be taken for another's."""
+    away = release.with_name(f".{release.name}-old{SCAFFOLD}")
+    shutil.rmtree(away, ignore_errors=True)
+    release.rename(away)
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def rollback(site: Site) -> None:
@@ -163,33 +170,13 @@ def rollback(site: Site) -> None:
     _switch(site, previous, current)
 
 
-def install_wheels(release: Path, extras: Sequence[str]) -> dict[str, Any]:
-    """A virtual environment that sees the system's packages, and the bundle's wheels in it; no network.
-
-    Failure: pip is nowhere, or a package is missing.
-    """
-    venv, wheels = release / "venv", release / "wheels"
-    (wheel,) = wheels.glob(f"{PACKAGE.replace('-', '_')}-*.whl")
-    _run(sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", str(venv))
-    python = venv / "bin" / "python"
-    pip = [*_pip(wheels, python), "install", "--quiet", "--no-index", "--no-cache-dir", "--disable-pip-version-check"]
-    wanted = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
-    try:
-        if _finds(python, "edge_runtime"):  # the system's own, perhaps of this very version: pip would be content
-            _run(*pip, "--ignore-installed", "--no-deps", str(wheel))
-        _run(*pip, "--find-links", str(wheels), wanted)
-    except Failure as failure:
-        raise Failure(str(failure), remedy="give --with-deps, or install what is missing with apt there") from None
-    return {"wheels": len(list(wheels.glob("*.whl")))}
-
-
 def _prove(site: Site, release: Path) -> None:
     """Golden vectors through every engine that is installed; what `doctor` says of the board is only told."""
     program = str(release / "venv" / "bin" / PACKAGE)
     model = str(release / "artifact")
     with site.doing("verify"):
-        site.details["verify"] = json.loads(_run(program, "verify", "--model", model, "--json"))
-    if " doctor " in _run(program, "--help"):
+        site.details["verify"] = json.loads(run(program, "verify", "--model", model, "--json"))
+    if " doctor " in run(program, "--help"):
         with site.doing("doctor"):
             site.details["doctor"] = _doctor(program, model)
 
@@ -200,7 +187,7 @@ def _doctor(program: str, model: str) -> Any:
     try:
         return json.loads(done.stdout)
     except ValueError:
-        return {"status": done.returncode, "error": _last_line(done)}
+        return {"status": done.returncode, "error": last_line(done)}
 
 
 def _switch(site: Site, name: str, before: str | None) -> None:
@@ -229,9 +216,11 @@ def _remove_others(site: Site) -> list[str]:
     """Releases that nothing names, and what killed runs left; a folder that is no release of ours stays."""
     kept = {site.linked("current"), site.linked("previous")}
     others = sorted(path for path in site.release("").iterdir() if path.name not in kept)
+    for left in (path for path in others if path.name.endswith(SCAFFOLD)):
+        shutil.rmtree(left, ignore_errors=True)
     releases = [path for path in others if bundle.is_of_a_bundle(path)]
-    for path in (*releases, *filter(is_scaffold, others)):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in releases:
+        _discard(path)
     return [path.name for path in releases]
 
 
@@ -252,11 +241,11 @@ def _restart(release: Path) -> dict[str, Any]:
             part.write_bytes(unit.read_bytes())
     names = [unit.name for unit in units]
     try:
-        _run("systemctl", "--user", "daemon-reload")
-        _run("systemctl", "--user", "enable", *names)
-        _run("systemctl", "--user", "restart", *names)
+        run("systemctl", "--user", "daemon-reload")
+        run("systemctl", "--user", "enable", *names)
+        run("systemctl", "--user", "restart", *names)
         time.sleep(SERVICE_SETTLES_S)
-        _run("systemctl", "--user", "is-active", *names)
+        run("systemctl", "--user", "is-active", *names)
     except Failure as failure:
         remedy = f"see `journalctl --user -u {names[0]}` there; it needs systemd and a login session (pam_systemd)"
         raise Failure(str(failure), remedy=remedy) from None
@@ -275,38 +264,6 @@ def _lingers() -> bool:
     if shutil.which("loginctl") is None:
         return False
     return subprocess.run(["loginctl", "enable-linger"], capture_output=True).returncode == 0
-
-
-def _pip(wheels: Path, python: Path) -> list[str]:
-    """pip out of the bundle, or the board's own, into the environment of `python`."""
-    if own := sorted(wheels.glob("pip-*.whl")):
-        return [str(python), f"{own[-1]}/pip"]
-    if _finds(python, "pip"):
-        return [str(python), "-m", "pip"]
-    raise Failure("no pip for this Python", where=sys.executable, remedy=_NO_PIP)
-
-
-def _finds(python: Path, module: str) -> bool:
-    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
-    return subprocess.run([str(python), "-c", code], capture_output=True, cwd=python.parent).returncode == 0
-
-
-def _run(*command: str) -> str:
-    """Standard output. Failure: the last line of standard error."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
-    except OSError as error:
-        raise Failure(f"{command[0]}: {error.strerror}") from None
-    if done.returncode != 0:
-        raise Failure(_last_line(done))
-    return done.stdout
-
-
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    """What a program said at the end; pip's errors come before its hints."""
-    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
-    errors = [line for line in lines if line.startswith("ERROR: ")]
-    return errors[0].removeprefix("ERROR: ") if errors else lines[-1]
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -21,6 +21,7 @@ MODULES: Final = (
     "whole_folder.py",
     "install/__init__.py",
     "install/bundle.py",
+    "install/environment.py",
     "install/receive.py",
 )
 MAIN: Final = b"""\

@@ -42,7 +42,8 @@ class Journal:
                 with written_whole(path) as part:
                     part.write_text(whole or head + "\n", "utf-8")
         except OSError as error:
-            raise unwritten(error, path) from None
+            remedy = "name another --search-state"
+            raise Failure(f"cannot be written ({error.strerror})", where=path, remedy=remedy) from None
         except (ValueError, KeyError, TypeError):
             raise Failure("is no journal of a search", where=path, remedy="name another --search-state") from None
 

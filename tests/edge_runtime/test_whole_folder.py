@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from ended import ended, full
+from file_systems import mounted
 from places import ROOT, TESTS
 
 from edge_runtime import whole_folder as module
@@ -109,19 +109,6 @@ def test_a_folder_that_is_mounted_on_itself_is_written_from_within(tmp_path: Pat
     with mounted(out, "--bind", str(out)):
         write(out)
         assert tree(tmp_path) == {f"a b/out/{n}": t for n, t in (NEW | MINE).items()}
-
-
-@contextlib.contextmanager
-def mounted(folder: Path, *how: str) -> Iterator[None]:
-    """A file system at `folder`, a small one in memory by default."""
-    folder.mkdir(exist_ok=True)
-    command = ["mount", *(how or ("-t", "tmpfs", "-o", "size=1m", "none")), str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_parent_that_may_not_be_written_is_left_alone(tmp_path: Path) -> None:

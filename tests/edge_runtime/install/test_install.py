@@ -152,10 +152,10 @@ def test_a_failure_leaves_everything_as_it_was(
     home: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The disk is full at each of the seven files in turn, the receipt first and last; or a rename is refused."""
-    from edge_runtime.install import edits as installer
+    from edge_runtime.install import edits
 
     (home / ".asoundrc").write_text("pcm.x { type null }\n")
-    before, real = tree(home), installer.written_whole
+    before, real = tree(home), edits.written_whole
     for n, is_late in itertools.product(range(1, 8), (False, True)):
         seen = [0, 0]
 
@@ -170,7 +170,7 @@ def test_a_failure_leaves_everything_as_it_was(
                 if seen[1] == n and is_late:
                     raise OSError(1, "Operation not permitted", str(part))
 
-        monkeypatch.setattr(installer, "written_whole", fails)
+        monkeypatch.setattr(edits, "written_whole", fails)
         assert install(home, model) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert ("Operation not permitted" if is_late else "No space left on device") in line

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ended import full
 from toy_artifact import toy
 
 from edge_runtime.errors import Failure
@@ -43,6 +44,26 @@ def check(folder: Path, key: Path) -> signing.Verified:
     """What `quant verify --key` does before it runs a model."""
     open_artifact(folder).check_whole()
     return signing.verify(folder, key)
+
+
+def test_a_pair_of_keys_is_there_whole_or_not_at_all(tmp_path: Path):
+    """A full disk once left a private key of 0 bytes, whose name was then taken."""
+
+    def make() -> int:
+        try:
+            signing.keygen(tmp_path / "key")
+        except Failure as failure:
+            return 1 if "No space left on device" in str(failure) else 2
+        return 0
+
+    statuses = []
+    while 0 not in statuses:
+        statuses.append(full(make, tmp_path, len(statuses) + 1).status)
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == ([] if statuses[-1] else ["key", "key.pub"])
+    assert statuses[:-1] == [1] * (len(statuses) - 1)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    signing.sign(tmp_path / "key.pub", tmp_path / "key")
 
 
 def test_a_signed_artifact_verifies_with_its_key_and_says_whose_without(signed: Path, keys: Path):

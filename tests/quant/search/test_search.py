@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from ended import ended
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_build import TOY, toy
@@ -206,6 +207,25 @@ def test_the_line_that_was_being_written_is_measured_again(tmp_path: Path) -> No
     assert again.scores == {"whole": SCORE}
     again.add("torn", SCORE)
     assert Journal(path, "k").scores == {"whole": SCORE, "torn": SCORE}
+
+
+def test_a_kill_when_a_search_is_taken_up_loses_nothing_that_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    Journal(path, "k").add("whole", SCORE)
+    Journal(path, "k").add("torn", SCORE)
+    torn = path.read_bytes()[:-9]
+
+    def take_up() -> int:
+        Journal(path, "k")
+        return 0
+
+    status, n = -1, 0
+    while status != 0:
+        n += 1
+        path.write_bytes(torn)
+        status = ended(take_up, tmp_path, n).status
+        assert Journal(path, "k").scores == {"whole": SCORE}, n
+        assert [left.name for left in tmp_path.iterdir()] == ["j.jsonl"] or path.read_bytes() != torn, n
 
 
 HEAD = json.dumps({"format": "edge-denoise search", "key": "k"}) + "\n"

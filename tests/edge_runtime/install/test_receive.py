@@ -1,0 +1,188 @@
+"""What a board does with a bundle, with a stand-in for pip and the program: what is kept, mended, refused and told."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ended import ended
+from fake_release import fake_environment
+from places import ROOT, TESTS
+
+from edge_runtime.errors import Failure
+from edge_runtime.install import bundle, receive
+
+
+@pytest.fixture(autouse=True)
+def _fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(receive, "install_wheels", fake_environment)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> receive.Site:
+    (tmp_path / "root").mkdir()
+    return receive.Site(tmp_path / "root", lambda line: None)
+
+
+def deploy(site: receive.Site, name: str, **members: str) -> str:
+    """Install a bundle that holds `name`; the release that is current then."""
+    files = {"artifact/golden.npz": name, "wheels/a.whl": ""} | members
+    arrived = site.root.parent / "arrived.bundle"
+    arrived.write_bytes(bundle.pack({name: text.encode() for name, text in files.items()}))
+    with site.locked():
+        receive.install(site, arrived)
+    assert not arrived.exists()
+    current = site.linked("current")
+    assert current is not None
+    return current
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a changed byte": lambda release: (release / "artifact" / "golden.npz").write_text("One"),
+    "a missing file": lambda release: (release / "wheels" / "a.whl").unlink(),
+    "a folder for a file": lambda release: [(release / "wheels/a.whl").unlink(), (release / "wheels/a.whl").mkdir()],
+    "no program": lambda release: (release / "venv" / "bin" / "edge-denoise").unlink(),
+    "a program that fails": lambda release: (release / "venv" / "bin" / "edge-denoise").write_text("#!/bin/false\n"),
+    "no index": lambda release: (release / "bundle.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_same_bundle_again_mends_a_damaged_release_beside_it(site: receive.Site, damage: str) -> None:
+    before, one = deploy(site, "zero"), deploy(site, "one")
+    DAMAGES[damage](site.release(one))
+    mended = deploy(site, "one")
+    assert mended == f"{one}.1"
+    assert (site.release(mended) / "artifact" / "golden.npz").read_text() == "one"
+    assert site.linked("previous") == before, "the damaged one is nothing to go back to"
+    kept = {path.name for path in site.release("").iterdir()}
+    assert kept - {mended, before} == ({one} if damage == "no index" else set()), "what is not ours is not removed"
+    assert deploy(site, "one") == mended, "it lies there already"
+
+
+def test_what_lies_among_the_releases_and_is_none_is_kept(site: receive.Site) -> None:
+    mine = site.root / "releases" / "mine"
+    mine.mkdir(parents=True)
+    (mine / "thesis.tex").write_text("mine")
+    (mine / "bundle.json").write_text('{"format": "a web bundle"}')
+    for name in ("one", "two", "three"):
+        deploy(site, name)
+    assert sorted(path.name for path in mine.iterdir()) == ["bundle.json", "thesis.tex"]
+    assert len(list(site.release("").iterdir())) == 3
+
+
+def test_scaffolds_of_killed_runs_go(site: receive.Site) -> None:
+    left = site.root / "releases" / ".0123456789abcdef.edge-denoise"
+    left.mkdir(parents=True)
+    deploy(site, "one")
+    assert not left.exists()
+
+
+def test_a_release_that_fails_leaves_nothing(site: receive.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = deploy(site, "one")
+
+    def fail(release: Path, _: object) -> None:
+        raise Failure("no pip")
+
+    monkeypatch.setattr(receive, "install_wheels", fail)
+    with pytest.raises(Failure, match="no pip"):
+        deploy(site, "two")
+    assert [path.name for path in site.release("").iterdir()] == [one]
+    assert (site.linked("current"), site.linked("previous")) == (one, None)
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """It writes its calls down, and fails where a file says so."""
+    program = tmp_path / "bin" / "systemctl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$2" >>{tmp_path}/calls\n! test -e {tmp_path}/fails.$2\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(receive, "SERVICE_SETTLES_S", 0)
+    return tmp_path
+
+
+def test_units_that_do_not_stay_up_put_both_links_back(site: receive.Site, systemctl: Path) -> None:
+    zero, one = (deploy(site, name, **{"units/a.service": name}) for name in ("zero", "one"))
+    (systemctl / "fails.is-active").touch()
+    with pytest.raises(Failure, match="journalctl"):
+        deploy(site, "two", **{"units/a.service": "two"})
+    assert (site.linked("current"), site.linked("previous")) == (one, zero)
+    assert (systemctl / "config/systemd/user/a.service").read_text() == "one"
+
+
+MAIN = """\
+import sys
+sys.path[:0] = {path!r}
+from fake_release import fake_environment
+from edge_runtime.install import receive
+receive.install_wheels = fake_environment
+sys.argv[0] = {arrived!r}
+sys.exit(receive.main(["install", "--root", {root!r}]))
+"""
+
+
+@pytest.mark.parametrize("n_lines", range(6))
+def test_a_connection_that_is_lost_at_any_line_does_not_stop_it_halfway(
+    site: receive.Site, tmp_path: Path, n_lines: int
+) -> None:
+    one = deploy(site, "one")
+    arrived = tmp_path / "arrived.bundle"
+    arrived.write_bytes(bundle.pack({"artifact/golden.npz": b"two", "wheels/a.whl": b""}))
+    code = MAIN.format(path=[str(TESTS / "fakes"), str(ROOT)], arrived=str(arrived), root=str(site.root))
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert running.stderr is not None
+    for _ in range(n_lines):
+        running.stdout.readline()
+    running.stdout.close()
+    assert running.stderr.read() == ""
+    assert running.wait() == 0
+    running.stderr.close()
+    assert site.linked("previous") == one
+    assert (site.root / "current" / "artifact" / "golden.npz").read_text() == "two"
+
+
+@pytest.mark.parametrize("pace", [9, pytest.param(1, marks=pytest.mark.slow)])
+def test_at_every_moment_there_is_a_current_release_and_one_to_go_back_to(
+    site: receive.Site, tmp_path: Path, pace: int
+) -> None:
+    """Killed at its touches: what is current is whole; the next run ends it."""
+    zero, one = deploy(site, "zero"), deploy(site, "one")
+    shutil.copytree(site.root, tmp_path / "saved", symlinks=True)
+
+    def run() -> int:
+        deploy(site, "two")
+        return 0
+
+    status, n = -1, 0
+    while status != 0:
+        n += pace
+        shutil.rmtree(site.root)
+        shutil.copytree(tmp_path / "saved", site.root, symlinks=True)
+        status = ended(run, site.root, n).status
+        current, previous = site.linked("current"), site.linked("previous")
+        assert current is not None
+        assert (site.release(current) / receive.READY_FILE).is_file(), n
+        assert previous in ((zero, one) if current == one else (one,)), n
+        two = deploy(site, "two")
+        assert (site.linked("current"), site.linked("previous")) == (two, one), n
+        assert {path.name for path in site.release("").iterdir()} == {one, two}, n
+        assert {path.name for path in site.root.iterdir()} == {"current", "lock", "previous", "releases"}, n
+
+
+def test_what_is_told_is_json(site: receive.Site) -> None:
+    told: list[dict[str, Any]] = []
+    site.report = told.append
+    deploy(site, "one")
+    assert [line["step"] for line in told if line["done"]] == ["unpack", "install", "verify", "switch", "tidy"]
+    assert json.loads(json.dumps(told)) == told
