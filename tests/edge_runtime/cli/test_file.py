@@ -23,7 +23,7 @@ IN = [
     ("a folder", "a.wav", lambda: Path("a.wav").mkdir(), "a.wav: a folder, not a sound file"),
     ("a pipe", "a.wav", lambda: os.mkfifo("a.wav"), "a.wav: not a regular file; save the sound to a file first"),
     ("text", "a.txt", lambda: Path("a.txt").write_text("not sound"), "a.txt: cannot be read as sound (Format not rec"),
-    ("zero bytes", "a.wav", lambda: Path("a.wav").touch(), "a.wav: cannot be read as sound"),
+    ("zero bytes", "a.wav", lambda: Path("a.wav").touch(), "a.wav: is empty: 0 bytes"),
     ("headerless", "a.raw", lambda: Path("a.raw").write_bytes(noise().tobytes()), "a.raw: cannot be read as sound"),
     ("a cut WAV", "a.wav", lambda: cut_in_half("a.wav"), "a.wav: cut short: its header promises 32000 bytes"),
     ("a cut FLAC", "a.flac", lambda: cut_in_half("a.flac"), "a.flac: damaged after"),
