@@ -8,6 +8,7 @@ behind. `flush` drains what is still owed at the end.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,25 @@ def repair(samples: Float32Array) -> Repairs:
     n_limited = int(np.count_nonzero(np.abs(samples) > INPUT_LIMIT))
     np.clip(samples, -INPUT_LIMIT, INPUT_LIMIT, out=samples)
     return Repairs(samples.size - int(np.count_nonzero(finite)), n_limited)
+
+
+# Full scale of integer samples, as sound files and devices have them.
+_FULL_SCALE: Final = {"int8": 2.0**7, "uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
+
+
+def floats(samples: npt.ArrayLike) -> Float32Array:
+    """Samples as float32 in [-1, 1]: integers divided by their full scale, 8 unsigned bits less 128, as WAV has them.
+
+    ValueError: of another kind, whose full scale nobody knows.
+    """
+    given = np.asarray(samples)
+    if given.dtype.kind == "f":
+        return given.astype(np.float32, copy=False)
+    scale = _FULL_SCALE.get(given.dtype.name)
+    if scale is None:
+        raise ValueError(f"samples are {given.dtype.name}; give floats in [-1, 1], or int16, int32, int8 or uint8")
+    zero = 128.0 if given.dtype.kind == "u" else 0.0
+    return ((given.astype(np.float64) - zero) / scale).astype(np.float32)
 
 
 class Denoiser:
@@ -81,7 +101,12 @@ class Denoiser:
         self._n_preroll = LATENCY_SAMPLES  # what synthesis emits before the first sample of the stream
 
     def step(self, hop: Float32Array, hop_out: Float32Array) -> None:
-        """One hop in, (256,), one hop out, (256,), LATENCY_SAMPLES behind. For live loops; not with feed."""
+        """One hop in, (256,), one hop out, (256,), LATENCY_SAMPLES behind. For live loops; not with feed.
+
+        ValueError: the hop is not float32.
+        """
+        if hop.dtype != np.float32:
+            raise ValueError(f"the hop is {hop.dtype.name}, not float32; `feed` takes other kinds")
         repairs = self._process(hop, hop_out)
         self.n_nonfinite += repairs.n_nonfinite
         self.n_limited += repairs.n_limited
@@ -96,8 +121,11 @@ class Denoiser:
         return repairs
 
     def feed(self, samples: npt.ArrayLike) -> Float32Array:
-        """Take any number of samples, (n,) in [-1, 1], and return those that are ready, (m,) float32."""
-        new = np.asarray(samples, dtype=np.float32)
+        """Take any number of samples, (n,), and return those that are ready, (m,) float32 in [-1, 1].
+
+        They are floats in [-1, 1], or integers as `floats` takes them. ValueError: neither, or not one-dimensional.
+        """
+        new = floats(samples)
         if new.ndim != 1:
             raise ValueError(f"samples have shape {new.shape}, a stream is one-dimensional")
         self._n_owed += new.size

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime.denoiser import Denoiser, repair
+from edge_runtime.denoiser import Denoiser, floats, repair
 from edge_runtime.files.resample import Resampler
 from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array, Repairs
 
@@ -33,7 +33,7 @@ class AnyRateDenoiser:
 
     def feed(self, block: Float32Array) -> Float32Array:
         """Take (n, n_channels) float32 and return what is ready, (m, n_channels)."""
-        sound = block.copy()
+        sound = np.array(floats(block))
         self._count(repair(sound))  # before the resampler would smear a NaN
         self._n_owed += len(sound)
         ready = self._up.feed(self._denoise(self._down.feed(sound)))

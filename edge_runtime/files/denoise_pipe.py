@@ -7,6 +7,7 @@ i + LATENCY_SAMPLES and the rest of its hop are in, 16 to 32 ms behind. As many 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,6 +19,21 @@ from edge_runtime.stft import Float32Array
 _READ_BYTES: Final = 1 << 16  # at most; a live source gives what it has
 _FULL_SCALE: Final = 32768.0
 _SAMPLE: Final = np.dtype("<i2")
+_HEAD_BYTES: Final = 12  # a hop has 512: nothing waits for them
+_MARKS: Final = (
+    ("WAV", 8, b"WAVE"),
+    ("FLAC", 0, b"fLaC"),
+    ("Ogg", 0, b"OggS"),
+    ("MP3", 0, b"ID3"),
+    ("AIFF", 0, b"FORM"),
+    ("AU", 0, b".snd"),
+    ("CAF", 0, b"caff"),
+    ("Wave64", 0, b"riff"),
+    ("MP4", 4, b"ftyp"),
+    ("WebM", 0, b"\x1a\x45\xdf\xa3"),
+)
+_MP3_KBPS: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MP3_LOW_KBPS: Final = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # of MPEG 2 and 2.5
 
 
 class PipeSummary(NamedTuple):
@@ -28,12 +44,12 @@ class PipeSummary(NamedTuple):
 
 
 def denoise_pipe(source_fd: int, sink_fd: int, denoiser: Denoiser) -> PipeSummary:
-    """Until the source ends. Failure: it ends within a sample, or the sink is a terminal."""
+    """Until the source ends. Failure: it is a sound file, it ends within a sample, or the sink is a terminal."""
     if os.isatty(sink_fd):
         raise Failure("standard output is a terminal, not for samples", remedy="pipe it into a program or a file")
     rest, n_samples, n_clipped = b"", 0, 0
-    while data := os.read(source_fd, _READ_BYTES):
-        data = rest + data
+    for chunk in _chunks(source_fd):
+        data = rest + chunk
         n_whole = len(data) - len(data) % _SAMPLE.itemsize
         rest, n_samples = data[n_whole:], n_samples + n_whole // _SAMPLE.itemsize
         n_clipped += _write(sink_fd, denoiser.feed(_from_pcm(data[:n_whole])))
@@ -41,6 +57,46 @@ def denoise_pipe(source_fd: int, sink_fd: int, denoiser: Denoiser) -> PipeSummar
     if rest:
         raise Failure("ends within a sample", where="standard input", remedy="send signed 16-bit samples")
     return PipeSummary(n_samples, n_clipped)
+
+
+def _chunks(fd: int) -> Iterator[bytes]:
+    """What comes, as it comes; of the first so much that a sound file would be known. Failure: it is one."""
+    head = b""
+    while len(head) < _HEAD_BYTES and (data := os.read(fd, _READ_BYTES)):
+        head += data
+    if kind := file_kind(head):
+        wav = "`arecord -t raw` sends samples without; for a file: " if kind == "WAV" else ""
+        what = f"a {kind} file, not raw signed 16-bit samples at 16 kHz"
+        raise Failure(what, where="standard input", remedy=f"{wav}`edge-denoise file IN OUT`")
+    yield head
+    while data := os.read(fd, _READ_BYTES):
+        yield data
+
+
+def file_kind(head: bytes) -> str | None:
+    """The sound file that begins so; None: it may be samples.
+
+    Four given bytes are two samples that noise has once in 4 billion starts; an MP3 without tags has but eleven bits,
+    so it must show a second frame where its first ends.
+    """
+    for kind, place, mark in _MARKS:
+        if head[place : place + len(mark)] == mark:
+            return kind
+    n_frame = _mp3_frame_bytes(head)
+    return "MP3" if n_frame and _mp3_frame_bytes(head[n_frame:]) else None
+
+
+def _mp3_frame_bytes(data: bytes) -> int:
+    """Length of the layer III frame that begins here, 0 where none does (ISO/IEC 11172-3, 2.4.1.3)."""
+    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2:
+        return 0
+    version, rate, bitrate = data[1] >> 3 & 3, data[2] >> 2 & 3, data[2] >> 4
+    if version == 1 or rate == 3 or bitrate in (0, 15):
+        return 0
+    is_first = version == 3
+    kbps = (_MP3_KBPS if is_first else _MP3_LOW_KBPS)[bitrate - 1]
+    rate_hz = (44_100, 48_000, 32_000)[rate] >> (0 if is_first else 1 if version == 2 else 2)
+    return (144_000 if is_first else 72_000) * kbps // rate_hz + (data[2] >> 1 & 1)
 
 
 def _from_pcm(data: bytes) -> Float32Array:

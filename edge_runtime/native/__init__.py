@@ -1,7 +1,7 @@
 """The native engine: C99 sources, the library that an install compiles from them, and its face to Python.
 
 stream = Stream(Path("build/rpi4/model.native").read_bytes())
-stream.samples_in[:256] = hop           # floats at 16 kHz; a memoryview or an array of NumPy shares the memory
+stream.samples_in[:256] = hop           # floats at 16 kHz, no integers; a memoryview or NumPy's array shares the memory
 stream.process()
 clean = stream.samples_out[:256]        # one hop behind
 
@@ -15,6 +15,10 @@ import ctypes
 import os
 
 from edge_runtime.errors import Failure
+
+TYPE_CHECKING = False  # typing's own would be an import at every start
+if TYPE_CHECKING:
+    from typing import Any
 
 LIBRARY_FILE = "libedge_denoise.so"  # beside this file
 ALIGN_BYTES = 64  # what vector loads like
@@ -35,6 +39,20 @@ class Description(ctypes.Structure):
         ("n_stream_bytes", ctypes.c_uint32),
         ("n_scratch_bytes", ctypes.c_uint32),
     )
+
+
+class Samples(ctypes.c_float * N_SPECTRUM):  # type: ignore[misc]  # ctypes makes its array types when it runs
+    """Floats in [-1, 1], written and read by index or slice. ValueError: integers, whose full scale is another."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        try:
+            kind = memoryview(value).format
+        except TypeError:  # numbers, or a list of them
+            listed = value if hasattr(value, "__iter__") else (value,)
+            kind = "f" if all(-1 <= one <= 1 for one in listed if isinstance(one, int)) else "i"
+        if kind not in ("f", "<f", "d", "<d"):
+            raise ValueError("samples are integers, not floats in [-1, 1]; divide 16 bits by 32768")
+        super().__setitem__(key, value)
 
 
 class Stream:
@@ -68,9 +86,7 @@ class Stream:
         self.n_stream_bytes, self.n_scratch_bytes = described.n_stream_bytes, described.n_scratch_bytes
         self.carried = (ctypes.c_ubyte * self.n_stream_bytes).from_address(library.ed_stream(state))
         samples = _Block(4 * N_SPECTRUM), _Block(4 * N_SPECTRUM)
-        self.samples_in, self.samples_out = (
-            (ctypes.c_float * N_SPECTRUM).from_buffer(block.memory, block.start) for block in samples
-        )
+        self.samples_in, self.samples_out = (Samples.from_buffer(block.memory, block.start) for block in samples)
         # Pointers made once: a call hands them over and makes no object.
         self._arguments = tuple(ctypes.c_void_p(block.address) for block in (self._state, *samples))
         self._process, self._step, self._reset = library.ed_process, library.ed_step, library.ed_reset

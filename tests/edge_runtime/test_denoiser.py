@@ -24,7 +24,7 @@ from toy_artifact import (
     write_toy,
 )
 
-from edge_runtime.denoiser import INPUT_LIMIT, Denoiser
+from edge_runtime.denoiser import INPUT_LIMIT, Denoiser, floats
 from edge_runtime.engines import choice, open_engine
 from edge_runtime.engines.golden import check_golden, load_golden, stream
 from edge_runtime.errors import Failure
@@ -247,6 +247,36 @@ def test_tflite_runtime_with_numpy_2_says_what_to_install(monkeypatch):
 def test_loading_prints_nothing(engine, capfd):
     open_engine(toy(), engine)
     assert capfd.readouterr() == ("", "")
+
+
+# --- integers ------------------------------------------------------------------------------------------------
+
+KINDS = [("int16", 2.0**15, 0), ("<i2", 2.0**15, 0), (">i2", 2.0**15, 0), ("int32", 2.0**31, 0), ("int8", 2.0**7, 0),
+         ("uint8", 2.0**7, 128), ("float64", 1.0, 0), ("float16", 1.0, 0)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "scale", "zero"), KINDS)
+def test_samples_of_every_kind_have_the_full_scale_of_their_kind(kind, scale, zero):
+    sound = np.random.default_rng(0).uniform(-0.9, 0.9, 1000)
+    stored = (np.rint(sound * scale) + zero if scale > 1 else sound).astype(kind)
+    wanted = ((stored.astype(np.float64) - zero) / scale).astype(np.float32)
+    assert np.array_equal(floats(stored), wanted)
+    denoiser, other = (Denoiser.open(toy(), "onnx") for _ in range(2))
+    assert np.array_equal(denoiser.feed(stored), other.feed(wanted))
+    assert (denoiser.n_limited, denoiser.n_nonfinite) == (0, 0)
+
+
+UNKNOWN = [[1000, -1000], np.zeros(9, bool), np.zeros(9, np.uint16), np.zeros(9, complex), ["a"]]
+
+
+@pytest.mark.parametrize("samples", UNKNOWN)
+def test_samples_whose_full_scale_nobody_knows_are_refused_in_one_line(samples):
+    denoiser = Denoiser.open(toy(), "onnx")
+    kinds = r"^samples are \w+; give floats in \[-1, 1\], or int16, int32, int8 or uint8$"
+    with pytest.raises(ValueError, match=kinds):
+        denoiser.feed(samples)
+    with pytest.raises(ValueError, match=r"^the hop is int16, not float32; `feed` takes other kinds$"):
+        denoiser.step(np.zeros(256, np.int16), np.zeros(256, np.float32))
 
 
 # --- golden vectors ----------------------------------------------------------------------------------------

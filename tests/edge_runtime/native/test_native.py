@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,24 @@ def special(n_frames: int = 12) -> dict[str, Float32Array]:
         "loud, then silence": np.concatenate([1000 * noise[:6], np.zeros_like(noise[6:])]),
         "alternating": np.where(np.arange(n_frames)[:, None, None] % 2, 50 * noise, np.float32(1e-4) * noise),
     }
+
+
+INTEGERS = [
+    np.array([1000, -1000], np.int16), np.zeros(2, np.uint8), np.zeros(2, bool), array("i", [5, 6]), b"ab",
+    [1000, -1000], [0.5, 7],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("samples", INTEGERS, ids=repr)
+def test_integers_are_refused_where_floats_are_meant(int8: bytes, samples) -> None:
+    stream = Stream(int8)
+    with pytest.raises(ValueError, match=r"^samples are integers, not floats in \[-1, 1\]; divide 16 bits by 32768$"):
+        stream.samples_in[:2] = samples
+    for good in (np.full(2, 0.5, np.float32), np.full(2, 0.5), array("f", [0.5, 0.5]), [0.5, 0.5], [0, 1], [1.5, -3.0]):
+        stream.samples_in[:2] = good
+        assert stream.samples_in[:2] == list(good)
+    stream.samples_in[7] = 0.25
+    assert memoryview(stream.samples_in).format == "<f"
 
 
 def test_the_face_without_numpy_is_the_engine(int8: bytes, mixture: np.ndarray) -> None:
