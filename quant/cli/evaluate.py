@@ -13,6 +13,7 @@ from edge_runtime.errors import Failure
 from quant.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from quant.quality.evaluate import Row
     from quant.quality.robustness import Verdict
     from quant.quality.summary import Summary
 
@@ -39,6 +40,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--by", metavar="GROUPING", help="show groups too: snr, or a column of the manifest as subset")
     parser.add_argument("--rows", type=Path, metavar="FILE.csv", help="write the scores of every clip")
+    parser.add_argument("--force", action="store_true", help="replace the file of --rows if it exists")
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech for --suite; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise for --suite; default: pulled once")
     parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes; default: one a core")
@@ -65,7 +67,7 @@ def _refuse(args: argparse.Namespace, options: Sequence[str], needs: str) -> Non
 
 
 def _quality(args: argparse.Namespace) -> int:
-    from quant.quality import evaluate, metrics, pairs, summary, systems
+    from quant.quality import evaluate, metrics, pairs, systems
 
     names = metrics.choose_metrics(args.metrics or ",".join(metrics.DEFAULT_METRICS))
     found = pairs.find_pairs(args.pairs)
@@ -75,11 +77,32 @@ def _quality(args: argparse.Namespace) -> int:
     chosen = systems.systems_of(args.artifacts)
     if args.against is not None:
         chosen = systems.compared(chosen, args.against)
-    against = evaluate.comparisons(chosen)
-    resampled = pairs.note_on_rate(found)
-    say(f"{len(found)} clips{resampled}, {len(chosen)} systems, {','.join(names)}")
-    rows = evaluate.evaluate(chosen, found, names, scheduler=args.scheduler, n_jobs=args.jobs)
-    columns = metrics.columns(names)
+    if args.rows is not None:
+        evaluate.check_rows(args.rows, force=args.force)
+    say(f"{len(found)} clips{pairs.note_on_rate(found)}, {len(chosen)} systems, {','.join(names)}")
+    rows: list[Row] = []
+    try:
+        for done in evaluate.scored(chosen, found, names, scheduler=args.scheduler, n_jobs=args.jobs):
+            rows += done
+        status = command.DONE
+    except KeyboardInterrupt:
+        status = command.INTERRUPTED
+        say(f"interrupted: {len({row.clip for row in rows})} of {len(found)} clips are done")
+    if rows:
+        _tell(args, rows, metrics.columns(names), groupings, evaluate.comparisons(chosen))
+    return status
+
+
+def _tell(
+    args: argparse.Namespace,
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    groupings: Sequence[str],
+    against: Mapping[str, str],
+) -> None:
+    """Write and print what was measured. Failure: nothing was, under some system."""
+    from quant.quality import evaluate, summary
+
     if args.rows is not None:
         evaluate.write_rows(args.rows, rows, columns, groupings)
     summaries = summary.summarise(rows, against)
@@ -92,8 +115,10 @@ def _quality(args: argparse.Namespace) -> int:
             _print_summaries(columns, args.by, groups[args.by])
     for line in evaluate.failures(rows):
         say(line)
+    n_compared = summaries[0].n_clips if summaries else 0
+    if n_out := len({row.clip for row in rows}) - n_compared:
+        say(f"left out of all means: {n_out} clips that a system failed on; they are over the same {n_compared}")
     evaluate.refuse_if_all_failed(rows)
-    return command.DONE
 
 
 def _quality_json(

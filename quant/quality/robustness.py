@@ -20,6 +20,7 @@ from edge_runtime.quiet import Progress, silent
 from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 from quant.inputs.source import open_sounds
 from quant.quality import parallel
+from quant.quality.isolated import Call
 from quant.quality.metrics import si_sdr_db
 from quant.quality.stimuli import DRIFT_MINUTES, Material, Stimulus, stimuli, ten_minutes
 from quant.quality.systems import System, systems_of
@@ -191,7 +192,14 @@ def judge(
     jobs = [(stimulus, *models) for stimulus in inputs for models in packed]
     lengths_s = [len(stimulus.noisy) / SAMPLE_RATE_HZ for stimulus, *_ in jobs]
     done = parallel.run(
-        judge_one, jobs, unit="s of sound", sizes=lengths_s, n_jobs=n_jobs, scheduler=scheduler, quiet=quiet
+        judge_one,
+        jobs,
+        unit="s of sound",
+        sizes=lengths_s,
+        n_jobs=n_jobs,
+        scheduler=scheduler,
+        quiet=quiet,
+        after_death=_dead,
     )
     return [verdict for verdicts in done for verdict in verdicts]
 
@@ -205,6 +213,12 @@ def judge_one(stimulus: Stimulus, label: str, exact: bytes, rough: bytes) -> lis
         return [_verdict(label, stimulus, *row, error=f"{type(error).__name__}: {error}") for row in bounds]
     heard = stimulus.from_start()
     return [_verdict(label, stimulus, *row, value=QUANTITIES[row[0]].measure(heard, *outputs)) for row in bounds]
+
+
+def _dead(call: Call, job: tuple[Any, ...], of: str) -> list[Verdict]:
+    """The rows of an input on which a model took its process with it."""
+    stimulus, label, *_ = job
+    return [_verdict(label, stimulus, *row, error=f"died: {of}") for row in bounds_of(stimulus.name)]
 
 
 def _verdict(

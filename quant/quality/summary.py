@@ -38,19 +38,27 @@ class Summary:
 
 
 def summarise(rows: Sequence[Row], against: Mapping[str, str]) -> list[Summary]:
-    """One summary a system; `against` maps a system to the one it is compared with, on the clips that both have."""
+    """One summary a system, all over the same clips: those that went well under every system.
+
+    A system under which none did has no summary, and costs the others nothing. `against` maps a system to the one it is
+    compared with.
+    """
     table: dict[str, dict[str, Mapping[str, float]]] = {}
     for row in rows:
         if not row.error:
             table.setdefault(row.system, {})[row.clip] = row.scores
+    common = [clip for clip in next(iter(table.values()), {}) if all(clip in clips for clips in table.values())]
+    if not common:
+        return []
     out = []
     for system, clips in table.items():
-        names = next(iter(clips.values()))
-        means = {m: float(np.mean([scores[m] for scores in clips.values()])) for m in names}
-        base = table.get(against.get(system, ""), {})
-        shared = [c for c in clips if c in base]
-        differences = {m: bootstrap(np.array([clips[c][m] - base[c][m] for c in shared])) for m in names if shared}
-        out.append(Summary(system, len(clips), means, against.get(system), differences))
+        names = clips[common[0]]
+        means = {m: float(np.mean([clips[clip][m] for clip in common])) for m in names}
+        base = table.get(against.get(system, ""))
+        differences = (
+            {m: bootstrap(np.array([clips[c][m] - base[c][m] for c in common])) for m in names} if base else {}
+        )
+        out.append(Summary(system, len(common), means, against.get(system), differences))
     return out
 
 
@@ -63,7 +71,7 @@ def summarise_by(rows: Sequence[Row], grouping: str, against: Mapping[str, str])
     names = sorted(groups)
     if grouping.startswith(SNR):
         names.sort(key=lambda name: _lowest_snr_db(groups[name]))
-    return {name: summarise(groups[name], against) for name in names}
+    return {name: found for name in names if (found := summarise(groups[name], against))}
 
 
 def _lowest_snr_db(rows: Sequence[Row]) -> float:

@@ -69,7 +69,9 @@ def _row(line: dict[str, str], columns: Sequence[str], groupings: Sequence[str])
     snr_db = float(line["snr_db"]) if line.get("snr_db") else None
     if any(not math.isfinite(v) for v in scores.values()):
         raise ValueError(f"{line['clip']} has a score that is not finite")
-    return Row(line["clip"], line["system"], scores, line.get("error", ""), snr_db, {g: line[g] for g in groupings})
+    return Row(
+        line["clip"], line["system"], scores, line.get("error", ""), snr_db, {g: line[g] for g in groupings if line[g]}
+    )
 
 
 def _text(path: Path) -> str:
