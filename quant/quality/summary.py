@@ -17,23 +17,30 @@ Scores = Mapping[str, Mapping[str, float]]  # clip -> metric -> value
 
 
 def summarise(rows: Sequence[Row], against: Mapping[str, str]) -> tuple[SystemPart, ...]:
-    """One summary a system; `against` maps a system to the one it is compared with, on the clips that both have."""
+    """One summary a system, all over the same clips: those that went well under every system.
+
+    A system under which none did has no summary, and costs the others nothing. `against` maps a system to the one it is
+    compared with.
+    """
     table: dict[str, dict[str, Mapping[str, float]]] = {}
     for row in rows:
         if not row.error:
             table.setdefault(row.system, {})[row.clip] = row.scores
-    return tuple(_summary(system, clips, against.get(system), table) for system, clips in table.items())
+    common = [clip for clip in next(iter(table.values()), {}) if all(clip in clips for clips in table.values())]
+    return tuple(_summary(system, common, against.get(system), table) for system in table) if common else ()
 
 
-def _summary(system: str, clips: Scores, against: str | None, table: Mapping[str, Scores]) -> SystemPart:
-    metrics, base = next(iter(clips.values())), table.get(against or "", {})
-    shared = [c for c in clips if c in base]
+def _summary(system: str, common: Sequence[str], against: str | None, table: Mapping[str, Scores]) -> SystemPart:
+    clips, base = table[system], table.get(against or "")
+    metrics = clips[common[0]]
     return SystemPart(
         system=system,
-        n_clips=len(clips),
-        means={m: float(np.mean([scores[m] for scores in clips.values()])) for m in metrics},
+        n_clips=len(common),
+        means={m: float(np.mean([clips[clip][m] for clip in common])) for m in metrics},
         against=against,
-        differences={m: bootstrap(np.array([clips[c][m] - base[c][m] for c in shared])) for m in metrics if shared},
+        differences={m: bootstrap(np.array([clips[c][m] - base[c][m] for c in common])) for m in metrics}
+        if base
+        else {},
     )
 
 
@@ -46,8 +53,7 @@ def summarise_by(rows: Sequence[Row], grouping: str, against: Mapping[str, str])
     names = sorted(groups)
     if grouping.startswith(SNR):
         names.sort(key=lambda name: _lowest_snr_db(groups[name]))
-    found = {name: summarise(groups[name], against) for name in names}
-    return {name: systems for name, systems in found.items() if systems}
+    return {name: found for name in names if (found := summarise(groups[name], against))}
 
 
 def _lowest_snr_db(rows: Sequence[Row]) -> float:
