@@ -52,7 +52,7 @@ def _boards(args: argparse.Namespace) -> int:
 
     loaded = [boards.load(name) for name in boards.names()]
     if args.json:
-        return print_json({board.name: boards.to_dict(board) for board in loaded})
+        return print_json({board.name: board for board in loaded})
     for board in loaded:
         heading, *rows = boards.describe(board)
         print_table(heading, rows)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -428,7 +429,9 @@ def test_boards_prints_every_board(capfd):
 def test_boards_as_json(capfd):
     assert main(["boards", "--json"]) == 0
     printed = json.loads(capfd.readouterr().out)
-    assert printed == {name: boards.to_dict(boards.load(name)) for name in boards.names()}
+    assert {name: msgspec.convert(board, boards.Board) for name, board in printed.items()} == {
+        name: boards.load(name) for name in boards.names()
+    }
 
 
 def test_budget_prints_both_conventions_and_the_verdict(capfd):
