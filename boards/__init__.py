@@ -55,7 +55,6 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -63,7 +62,7 @@ from edge_runtime.errors import Failure
 
 __all__ = [
     "ENGINES", "EXTRAS", "Alsa", "Board", "Budget", "Cpu", "Os",
-    "describe", "load", "load_file", "names", "to_dict", "unsourced",
+    "describe", "load", "load_file", "names", "unsourced",
 ]  # fmt: skip
 
 ENGINES = ("native", "onnx", "tflite")
@@ -238,11 +237,6 @@ def load_file(path: str | os.PathLike[str]) -> Board:
         remedy = f"the boards of this package are: {', '.join(names())}"
         raise Failure(f"cannot read this board: {error.strerror}", where=path, remedy=remedy) from error
     return _parse(file.stem, text, where=path)
-
-
-def to_dict(board: Board) -> dict[str, Any]:
-    """The board as JSON-ready dicts, lists, strings and numbers, its id under "name"."""
-    return msgspec.json.decode(msgspec.json.encode(board), type=dict[str, Any])
 
 
 def unsourced(board: Board) -> list[str]:

@@ -40,7 +40,7 @@ def _boards(args: argparse.Namespace) -> Answer:
     import boards
 
     loaded = [boards.load(name) for name in boards.names()]
-    return Answer({board.name: boards.to_dict(board) for board in loaded}, _board_lines(loaded))
+    return Answer({board.name: board for board in loaded}, _board_lines(loaded))
 
 
 def _board_lines(loaded: Sequence[Board]) -> Iterator[str]:

@@ -35,7 +35,6 @@ VIEWERS: Final = {
     "netron": Viewer("netron", "netron", _netron),
     "model-explorer": Viewer("ai-edge-model-explorer", "model_explorer", _model_explorer),
 }
-GRAPHS: Final = ("onnx", "tflite")  # the native engine's file is a program, not a graph
 
 
 def installed() -> list[str]:

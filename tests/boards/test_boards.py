@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import zipfile
@@ -16,9 +15,9 @@ from edge_runtime.errors import Failure
 
 FOLDER = Path(boards.__file__).parent
 RPI4 = (FOLDER / "rpi4.toml").read_text(encoding="utf-8")
-PIS = {"rpizero2w": "Cortex-A53", "rpi3": "Cortex-A53", "rpi4": "Cortex-A72", "rpi5": "Cortex-A76"}
+PIS = ("rpi3", "rpi4", "rpi5", "rpizero2w")
 
-every_board = pytest.mark.parametrize("name", ["generic-c", "host", *sorted(PIS)])
+every_board = pytest.mark.parametrize("name", ["generic-c", "host", *PIS])
 
 
 def failure(action, *arguments):
@@ -98,26 +97,6 @@ def test_both_engines_install_on_every_release(name, engine):
         assert engine in boards.EXTRAS[system.extra_for(engine)]
 
 
-@pytest.mark.parametrize(("name", "core"), PIS.items())
-def test_raspberry_pi(name, core):
-    board = boards.load(name)
-    assert (board.cpu.core, board.cpu.n_cores, board.n_threads) == (core, 4, 1)
-    assert {s.release: s.python for s in board.os} == {"bookworm": "3.11", "trixie": "3.13"}
-    # Of these boards only the Pi 5 has the int8 dot product and half floats.
-    assert {"asimddp", "fphp", "asimdhp"} & set(board.cpu.features) == (
-        {"asimddp", "fphp", "asimdhp"} if name == "rpi5" else set()
-    )
-
-
-def test_features_say_what_the_isa_allows():
-    assert {name: boards.load(name).cpu.isa for name in PIS} == {
-        "rpizero2w": "armv8-a",
-        "rpi3": "armv8-a",
-        "rpi4": "armv8-a",
-        "rpi5": "armv8.2-a",
-    }
-
-
 def test_loads_without_a_folder(tmp_path):
     """From a zip, as importlib.resources allows: no path on disk is assumed."""
     archive = tmp_path / "app.zip"
@@ -139,49 +118,12 @@ def test_loads_without_a_folder(tmp_path):
 # --- boards as values ---
 
 
-@pytest.mark.parametrize("part", ["", "cpu", "alsa", "budget"])
-def test_frozen(part):
-    board = boards.load("rpi4")
-    record = getattr(board, part) if part else board
-    with pytest.raises(AttributeError):
-        setattr(record, record.__struct_fields__[0], None)
-
-
-@every_board
-def test_to_dict_is_json(name):
-    tree = boards.to_dict(boards.load(name))
-    assert json.loads(json.dumps(tree)) == tree
-    assert tree["name"] == name
-
-
 @every_board
 def test_describe_gives_labels_and_values(name):
     rows = boards.describe(boards.load(name))
     labels = [label for label, _ in rows]
     assert len(set(labels)) == len(labels)
     assert all(label and value for label, value in rows)
-
-
-@pytest.mark.parametrize(
-    ("label", "value"),
-    [
-        ("board", "rpi4, Raspberry Pi 4 Model B"),
-        ("CPU", "4 x Cortex-A72 (armv8-a), 1,500 MHz"),
-        ("CPU features", "asimd crc32"),
-        ("L2 cache", "1 MiB"),
-        ("RAM", "1 GiB"),
-        ("OS bookworm", "Python 3.11, 64-bit, extras: litert, tflite, onnx"),
-        ("engine", "native, 1 thread"),
-        ("rate", "16,000 Hz (hardware: 48,000 Hz)"),
-        ("period", "256 samples, 16 ms"),
-        ("buffer", "4 periods, 64 ms"),
-        ("parameters, at most", "180,000"),
-        ("compute, at most", "150 MMAC/s"),
-        ("real-time factor, at most", "0.25"),
-    ],
-)
-def test_describe_rpi4(label, value):
-    assert dict(boards.describe(boards.load("rpi4")))[label] == value
 
 
 @pytest.mark.parametrize(
