@@ -14,7 +14,7 @@ from edge_runtime.command import Answer, Command, number, or_word, whole
 from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
-    from edge_runtime.live.controls import Settings
+    from edge_runtime.live.control.controls import Settings
     from edge_runtime.live.loop import LivePlan
 
 _FORMATS: Final = ("FLOAT_LE", "S32_LE", "S24_LE", "S24_3LE", "S16_LE")
@@ -115,8 +115,8 @@ def _plan(args: argparse.Namespace) -> LivePlan:
 
 def _settings(args: argparse.Namespace) -> Settings:
     """As given, or as a service that was killed had them."""
-    from edge_runtime.live.controls import Settings
-    from edge_runtime.live.kept_settings import recall, service_file
+    from edge_runtime.live.control.controls import Settings
+    from edge_runtime.live.control.kept_settings import recall, service_file
 
     given = {name: getattr(args, name) for name in ("strength", "limit_db", "gate_dbfs")}
     settings = Settings(bypass=args.bypass, **{name: value for name, value in given.items() if value is not None})
@@ -143,7 +143,7 @@ def _end_unheard(number: int) -> NoReturn:
 
 def _socket_path(given: str | None) -> Path | None:
     """As given; else the usual place, or none with a note: sound is worth more than a control nobody may ever use."""
-    from edge_runtime.live.control_socket import default_path
+    from edge_runtime.live.control.control_socket import default_path
 
     if given is not None:
         return None if given == "off" else Path(given)
@@ -163,7 +163,7 @@ def _ctl_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _ctl(args: argparse.Namespace) -> Answer:
     """One message to a running stream."""
-    from edge_runtime.live.control_socket import ask, default_path
+    from edge_runtime.live.control.control_socket import ask, default_path
     from edge_runtime.live.view import plain_line
 
     message = _message(args)

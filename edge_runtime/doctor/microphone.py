@@ -12,7 +12,7 @@ from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.doctor.checks import Row, ok, warn
 from edge_runtime.errors import Failure
 from edge_runtime.live.channels import MANY, STEP, Channels
-from edge_runtime.live.controls import OFFSET_DBFS, dbfs
+from edge_runtime.live.control.controls import OFFSET_DBFS, dbfs
 from edge_runtime.stft import Float32Array
 
 LISTEN_S: Final = 2.0

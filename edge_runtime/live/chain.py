@@ -18,7 +18,7 @@ from edge_runtime.alsa.pcm import Block, PcmConfig
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.denoiser import Denoiser, repair
 from edge_runtime.live.channels import Channels, Chooser
-from edge_runtime.live.controls import LOWEST_DBFS, OFFSET_DBFS, Meter, Mixer
+from edge_runtime.live.control.controls import LOWEST_DBFS, OFFSET_DBFS, Meter, Mixer
 from edge_runtime.live.fifo import Fifo
 from edge_runtime.live.overload import Overload
 from edge_runtime.live.rate import DriftConverter, RateConverter

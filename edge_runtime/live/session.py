@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from edge_runtime.alsa import device
 from edge_runtime.denoiser import Denoiser
-from edge_runtime.live.control_socket import ControlServer
-from edge_runtime.live.kept_settings import Keeper, service_file
+from edge_runtime.live.control.control_socket import ControlServer
+from edge_runtime.live.control.kept_settings import Keeper, service_file
+from edge_runtime.live.control.systemd import is_journal, notify, watchdog_s
 from edge_runtime.live.loop import LiveLoop, LivePlan, OpenDenoisers
 from edge_runtime.live.realtime import (
     AUDIO_PRIORITY,
@@ -25,7 +26,6 @@ from edge_runtime.live.realtime import (
     take_rights,
 )
 from edge_runtime.live.status import STARTING, STOPPED, Status
-from edge_runtime.live.systemd import is_journal, notify, watchdog_s
 from edge_runtime.live.tee import Recording
 from edge_runtime.live.view import View, keyboard, press, pressed
 from edge_runtime.manifest import Artifact

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge_runtime.live.controls import LOWEST_DBFS, Settings, mean_dbfs, plain
+from edge_runtime.live.control.controls import LOWEST_DBFS, Settings, mean_dbfs, plain
 
 N_RECENT: Final = 625  # hops whose times are kept: 10 s
 STARTING, RUNNING, OVERLOADED, WAITING, STOPPED = "starting", "running", "overloaded", "waiting", "stopped"

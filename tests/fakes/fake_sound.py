@@ -15,7 +15,7 @@ import numpy as np
 from edge_runtime.alsa.pcm import CAPTURE, FORMATS, Direction, Outcome, PcmConfig, Wish
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.errors import Failure
-from edge_runtime.live.controls import Mixer
+from edge_runtime.live.control.controls import Mixer
 from edge_runtime.live.loop import LiveLoop, LivePlan
 from edge_runtime.live.status import Status
 from edge_runtime.stft import HOP_SAMPLES

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.live.controls import GATE_HOLD_MS, Meter, Mixer, Settings, check, level_dbfs
+from edge_runtime.live.control.controls import GATE_HOLD_MS, Meter, Mixer, Settings, check, level_dbfs
 from edge_runtime.live.drift import MOST, DriftControl
 from edge_runtime.live.fifo import Fifo
 from edge_runtime.live.overload import FIRST_REST_HOPS, FORGET_HOPS, LIMIT, LONGEST_REST_HOPS, Overload

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.live.controls import Settings
-from edge_runtime.live.kept_settings import FILE, Keeper, recall, service_file
+from edge_runtime.live.control.controls import Settings
+from edge_runtime.live.control.kept_settings import FILE, Keeper, recall, service_file
 
 ROWS = [
     Settings(),

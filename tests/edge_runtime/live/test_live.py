@@ -12,7 +12,7 @@ from edge_runtime.alsa.pcm import FORMATS, Unfit
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.errors import Failure
 from edge_runtime.live.channels import Channels
-from edge_runtime.live.controls import Settings
+from edge_runtime.live.control.controls import Settings
 from edge_runtime.live.status import Status
 
 PERIOD_MS = 16.0

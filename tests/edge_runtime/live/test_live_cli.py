@@ -26,12 +26,12 @@ from toy_artifact import toy
 
 from edge_runtime.cli import main
 from edge_runtime.errors import Failure
-from edge_runtime.live.control_socket import MAX_BYTES, ControlServer, answer, ask
-from edge_runtime.live.controls import Settings
+from edge_runtime.live.control.control_socket import MAX_BYTES, ControlServer, answer, ask
+from edge_runtime.live.control.controls import Settings
+from edge_runtime.live.control.systemd import is_journal, notify, watchdog_s
 from edge_runtime.live.float_wav import FloatWav
 from edge_runtime.live.session import Heartbeat
 from edge_runtime.live.status import Status
-from edge_runtime.live.systemd import is_journal, notify, watchdog_s
 from edge_runtime.live.tee import Tee
 from edge_runtime.live.view import View, plain_line, press, pressed, terminal_lines
 

@@ -28,9 +28,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from edge_runtime.errors import Failure
-from edge_runtime.live import controls
+from edge_runtime.live.control import controls
+from edge_runtime.live.control.systemd import runtime_folder
 from edge_runtime.live.status import Status
-from edge_runtime.live.systemd import runtime_folder
 
 MAX_BYTES: Final = 4096
 _IDLE_S: Final = 5.0  # for a whole message

@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from edge_runtime.errors import Failure
-from edge_runtime.live.controls import Settings, of_plain, plain
-from edge_runtime.live.systemd import runtime_folder
+from edge_runtime.live.control.controls import Settings, of_plain, plain
+from edge_runtime.live.control.systemd import runtime_folder
 from edge_runtime.whole_file import written_whole
 
 FILE: Final = "settings.json"
