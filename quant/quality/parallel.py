@@ -39,9 +39,8 @@ def run(
     """task(*job) for every job, in order. `n_jobs` processes here (-1: one a core), or a scheduler's workers.
 
     Progress counts `sizes` in `unit`s: what each job costs, one if not given.
-    Failure: joblib or Dask is not installed, no scheduler answers, or a worker dies.
+    Failure: no scheduler answers, or a worker dies.
     """
-    _require_joblib()
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
@@ -52,11 +51,6 @@ def run(
     except TerminatedWorkerError as error:
         remedy = "give it more memory, or fewer processes with --jobs"
         raise Failure("a worker process was killed", remedy=remedy) from error
-
-
-def _require_joblib() -> None:
-    if find_spec("joblib") is None:
-        raise Failure("joblib is not installed", remedy="pip install 'edge-denoise[eval]'")
 
 
 @contextmanager
@@ -77,9 +71,7 @@ def _workers(n_jobs: int, scheduler: str | None) -> Iterator[None]:
 
 
 def _connected(scheduler: str) -> AbstractContextManager[Any]:
-    """A Dask client whose workers have this package. Failure: not installed, nobody answers, no worker, not there."""
-    if find_spec("distributed") is None:
-        raise Failure("dask is not installed", where="--scheduler", remedy="pip install 'edge-denoise[cluster]'")
+    """A Dask client whose workers have this package. Failure: nobody answers, no worker, not there."""
     from distributed import Client, TimeoutError
 
     try:
@@ -129,7 +121,6 @@ def _say(n_done: float, n_total: float, unit: str, elapsed_s: float) -> None:
 
 def packed(shared: Any) -> bytes:
     """Anything picklable, functions of a script too, as bytes: equal bytes are opened once."""
-    _require_joblib()
     import cloudpickle
 
     return bytes(cloudpickle.dumps(shared))
