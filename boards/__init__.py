@@ -48,7 +48,6 @@ The TOML, every field with its unit (all are required, save where a default is n
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -58,7 +57,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.errors import Failure
+from edge_runtime.errors import Failure, did_you_mean
 
 __all__ = [
     "ENGINES", "EXTRAS", "Alsa", "Board", "Budget", "Cpu", "Os",
@@ -309,9 +308,8 @@ def _field_first(message: str) -> str:
 
 def _unknown(name: str) -> Failure:
     known = names()
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    guess = f"did you mean {near[0]}? " if near else ""
-    remedy = f"{guess}choose one of: {', '.join(known)}, or give a path that ends in {_SUFFIX}"
+    guess = did_you_mean(name, known, likeness=0.5)  # raspberrypi3: rpi3
+    remedy = f"{guess} choose one of: {', '.join(known)}, or give a path that ends in {_SUFFIX}"
     return Failure(f"unknown board {name!r}", remedy=remedy)
 
 

@@ -245,7 +245,9 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, Failure):
         return str(error)
     if isinstance(error, ModuleNotFoundError):  # engines say so themselves, with their own extra
-        return f"this needs {error.name}, not installed; `pip install 'edge-denoise[build]'`"
+        from edge_runtime.extras import remedy
+
+        return f"this needs {error.name}, not installed; {remedy(str(error.name))}"
     if isinstance(error, OSError) and error.strerror:
         if error.errno == errno.EBADF and error.filename is None:
             return "standard input or output is closed; give it a file or a program"

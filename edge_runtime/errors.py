@@ -33,13 +33,13 @@ class Failure(Exception):
         self.remedy = " ".join((remedy or "").split())
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A question that names the nearest of `known`; "" where none is near.
+def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
+    """A question that names the nearest of `known`; "" where none is as like, 0 to 1, as `difflib` counts.
 
     >>> did_you_mean("biuld", ["build", "bundle"])
     'did you mean build?'
     """
     import difflib
 
-    near = difflib.get_close_matches(word.lower(), list(known), n=1)
+    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=likeness)
     return f"did you mean {near[0]}?" if near else ""

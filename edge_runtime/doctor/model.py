@@ -14,17 +14,18 @@ from edge_runtime.engines import ENGINES
 from edge_runtime.engines.apart import another, apart, engine_apart
 from edge_runtime.engines.golden import GoldenRow, golden_rows
 from edge_runtime.errors import Failure
+from edge_runtime.extras import pip_install
 from edge_runtime.manifest import open_artifact
 
 # The packages of each engine, any one will do, and what brings them.
 Engines = Mapping[str, tuple[tuple[str, ...], str]]
 # What the engine imports of its package, where that is not the package itself.
 _LOADED: Final = {name: f"{name}.interpreter" for name in ("ai_edge_litert", "tflite_runtime")}
-HERE: Final[Engines] = {name: (kind.packages, kind.remedy()) for name, kind in ENGINES.items()}
 
 
-def engines(known: Engines = HERE) -> list[Row]:
+def engines(known: Engines | None = None) -> list[Row]:
     """Each engine: installed, and really loadable. One is enough."""
+    known = known or {name: (kind.packages, kind.remedy()) for name, kind in ENGINES.items()}
     rows = [_engine(name, packages, remedy) for name, (packages, remedy) in known.items()]
     if not any(row.status == "ok" for row in rows):
         rows.append(fail("engines", "none can be loaded", " or ".join(remedy for _, remedy in known.values())))
@@ -70,7 +71,8 @@ def _engine(name: str, packages: tuple[str, ...], remedy: str) -> Row:
         apart(f"{__name__}:{load.__name__}", installed[0])
     except Failure as failure:  # a wheel for another processor or NumPy fails in many ways
         found = f"{installed[0]} is installed but cannot be loaded: {failure.what}"
-        return fail(check, found, f"reinstall it, or another version: {remedy}")
+        again = remedy if name == "native" else pip_install("--force-reinstall", installed[0])
+        return fail(check, found, f"reinstall it, or another version: {again}")
     return ok(check, f"{installed[0]} loads")
 
 

@@ -4,8 +4,8 @@ interface  what every engine is and checks
 choice     which there are, and which to take
 apart      what may die, in a process of its own
 native     C of this project, compiled when the package is installed
-onnx       ONNX Runtime                                             pip install 'edge-denoise[onnx]'
-tflite     ai-edge-litert, tflite-runtime or tensorflow             pip install 'edge-denoise[litert]'
+onnx       ONNX Runtime                                             the extra `onnx`
+tflite     ai-edge-litert, tflite-runtime or tensorflow             the extra `litert`
 golden     the vectors that every engine must reach
 """
 
@@ -44,5 +44,5 @@ def open_model(model: bytes, entry: ModelEntry, engine: str, precision: str, n_t
         module = import_module(ENGINES[engine].module)
         return cast("Engine", module.open_model(model, entry, precision, n_threads))
     except ImportError as error:
-        remedy = f"reinstall it: {ENGINES[engine].remedy('--force-reinstall ')}"
+        remedy = f"reinstall it: {ENGINES[engine].repair()}"
         raise Failure(f"the {engine} engine is installed but broken ({error})", remedy=remedy) from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from edge_runtime.errors import Failure
+from edge_runtime.extras import how_to_install, how_to_reinstall, pip_install
 from edge_runtime.hashing import sha256
 from edge_runtime.whole_file import written_whole
 
@@ -29,11 +30,18 @@ class _Kind(NamedTuple):
     packages: tuple[str, ...]
     extra: str | None
 
-    def remedy(self, option: str = "") -> str:
-        """What brings the engine; `option` goes to pip."""
+    def remedy(self) -> str:
+        """What brings the engine."""
         if self.extra is None:
-            return "install a C compiler (Debian: apt install gcc libc6-dev) and edge-denoise again"
-        return f"`pip install {option}'edge-denoise[{self.extra}]'`"
+            compiler = "install a C compiler (Debian: `apt install gcc libc6-dev`)"
+            return f"{compiler} and this package again: {how_to_reinstall()}"
+        return how_to_install(self.extra)
+
+    def repair(self) -> str:
+        """What brings it again, where it is here but broken."""
+        if self.extra is None:
+            return self.remedy()
+        return pip_install("--force-reinstall", next(filter(find_spec, self.packages), self.packages[0]))
 
 
 ENGINES: Final = {

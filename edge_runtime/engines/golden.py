@@ -18,6 +18,7 @@ from edge_runtime.engines.apart import Died, another, engine_apart
 from edge_runtime.engines.choice import ENGINES, available, choose
 from edge_runtime.engines.interface import Engine
 from edge_runtime.errors import Failure
+from edge_runtime.extras import how_to_install
 from edge_runtime.manifest import Artifact, ModelEntry, open_artifact
 from edge_runtime.stft import N_BINS, Float32Array
 
@@ -86,7 +87,7 @@ def judge(artifact: Artifact, rows: Sequence[GoldenRow]) -> None:
         remedy = "build it again with `quant build`, or report the engine's version"
         raise Failure(f"golden vectors breached by {broken}", where=artifact.directory, remedy=remedy)
     if all(row.ok is None for row in rows):
-        remedy = "`pip install 'edge-denoise[onnx]'`"
+        remedy = how_to_install("onnx")
         raise Failure("no engine is installed to run the golden vectors", where=artifact.directory, remedy=remedy)
     for row in rows:
         if row.error and row.engine == choose(artifact, precision=row.precision).engine:

@@ -17,9 +17,6 @@ from quant.cli.output import say, table
 if TYPE_CHECKING:
     from quant.report.schema import Report
 
-if TYPE_CHECKING:
-    from quant.report.schema import Report
-
 VIEWERS: Final = ("netron", "model-explorer")
 _DEFAULT_PORT: Final = 8080
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from edge_runtime.errors import Failure
+from edge_runtime.extras import pip_install
 
 LOCALHOST: Final = "localhost"
 
@@ -46,8 +47,8 @@ def choose(name: str | None) -> Viewer:
     """The viewer asked for, or the first that is installed. Failure: it is not."""
     have = installed()
     if name is not None and name not in have:
-        raise Failure(f"{name} is not installed", remedy=f"`pip install {VIEWERS[name].package}`")
+        raise Failure(f"{name} is not installed", remedy=pip_install(VIEWERS[name].package))
     if not have:
-        offers = " or ".join(f"`pip install {viewer.package}`" for viewer in VIEWERS.values())
+        offers = " or ".join(pip_install(viewer.package) for viewer in VIEWERS.values())
         raise Failure("no viewer is installed", remedy=offers)
     return VIEWERS[name or have[0]]

@@ -25,6 +25,7 @@ from typing import Final
 from edge_runtime import command
 from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
+from edge_runtime.extras import how_to_install
 from edge_runtime.whole_file import written_whole
 
 TOP: Final = Path(__file__).parents[2]
@@ -154,7 +155,7 @@ def run(module: str, *arguments: object, **environment: str) -> str:
     done = subprocess.run(line, cwd=TOP, capture_output=True, text=True, env=os.environ | environment)
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()
-        raise Failure(f"{module} failed: {said[-1]}", remedy="pip install --editable '.[wheels]'")
+        raise Failure(f"{module} failed: {said[-1]}", remedy=how_to_install("wheels"))
     return done.stdout
 
 

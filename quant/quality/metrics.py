@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from edge_runtime.errors import Failure
+from edge_runtime.extras import require
 from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 
 DEFAULT_METRICS: Final = ("pesq", "stoi", "sisdr")
@@ -118,9 +119,10 @@ def _dnsmos_session() -> Any:
     """Opened once a process, on one thread: the processes are what runs in parallel."""
     import onnxruntime
 
+    require("speechmos")
     package = find_spec("speechmos")
-    if package is None or package.origin is None:
-        raise Failure("dnsmos needs speechmos, not installed", remedy="pip install 'edge-denoise[eval]'")
+    assert package is not None
+    assert package.origin is not None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = Path(package.origin).parent / DNSMOS_MODEL
@@ -161,7 +163,5 @@ def choose_metrics(text: str) -> list[str]:
     if unknown := [name for name in names if name not in METRICS]:
         raise Failure(f"unknown metric {unknown[0]!r}", where="--metrics", remedy=f"choose from {','.join(METRICS)}")
     for name in names:
-        package = METRICS[name].package
-        if find_spec(package) is None:
-            raise Failure(f"{name} needs {package}, not installed", remedy="pip install 'edge-denoise[eval]'")
+        require(METRICS[name].package)
     return names

@@ -43,9 +43,8 @@ def run(
 
     Progress counts `sizes` in `unit`s: what each job costs, one if not given. A job that takes its process with it gets
     the result of `after_death`.
-    Failure: joblib or Dask is not installed, no scheduler answers, or without `after_death` a process dies.
+    Failure: no scheduler answers, or without `after_death` a process dies.
     """
-    _require_joblib()
     if scheduler is None:
         done = isolated.each(task, jobs, n_jobs, after_death or _refuse_death)
         yield from watched(done, sizes or [1] * len(jobs), unit, quiet)
@@ -59,11 +58,6 @@ def run(
 
 def _refuse_death(call: isolated.Call, job: tuple[Any, ...], of: str) -> Any:
     raise Failure(f"a worker process died: {of}", remedy="close other programs, or look at what dies with `quant eval`")
-
-
-def _require_joblib() -> None:
-    if find_spec("joblib") is None:
-        raise Failure("joblib is not installed", remedy="pip install 'edge-denoise[eval]'")
 
 
 @contextmanager
@@ -81,9 +75,7 @@ def _cluster(scheduler: str) -> Iterator[None]:
 
 
 def _connected(scheduler: str) -> AbstractContextManager[Any]:
-    """A Dask client whose workers have this package. Failure: not installed, nobody answers, no worker, not there."""
-    if find_spec("distributed") is None:
-        raise Failure("dask is not installed", where="--scheduler", remedy="pip install 'edge-denoise[cluster]'")
+    """A Dask client whose workers have this package. Failure: nobody answers, no worker, not there."""
     from distributed import Client, TimeoutError
 
     try:
@@ -133,7 +125,6 @@ def _say(n_done: float, n_total: float, unit: str, elapsed_s: float) -> None:
 
 def packed(shared: Any) -> bytes:
     """Anything picklable, functions of a script too, as bytes: equal bytes are opened once."""
-    _require_joblib()
     import cloudpickle
 
     return bytes(cloudpickle.dumps(shared))

@@ -19,6 +19,7 @@ import numpy as np
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.engines import available, open_model
 from edge_runtime.errors import Failure
+from edge_runtime.extras import how_to_install
 from edge_runtime.manifest import MANIFEST_FILE, Artifact, ModelEntry, open_artifact
 from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
@@ -77,7 +78,7 @@ def systems_of(artifacts: Sequence[Path]) -> list[System]:
     prefixes = _prefixes(artifacts)
     systems = [s for folder, prefix in zip(artifacts, prefixes, strict=True) for s in _models(folder, prefix)]
     if not systems:
-        raise Failure("no engine is installed to run these models", remedy="pip install 'edge-denoise[onnx]'")
+        raise Failure("no engine is installed to run these models", remedy=how_to_install("onnx"))
     return systems
 
 

@@ -18,6 +18,7 @@ import soundfile as sf
 from edge_runtime.engines import available
 from edge_runtime.engines.golden import snr_db
 from edge_runtime.errors import Failure
+from edge_runtime.extras import how_to_install
 from edge_runtime.files import sound_source
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array, Synthesis, sqrt_hann
@@ -125,9 +126,7 @@ def _engine(artifact: Artifact) -> str:
     for engine in order:
         if engine in here and {"fp32", "int8"} <= set(artifact.manifest.models.get(engine, {})):
             return engine
-    raise Failure(
-        "no engine here runs both models", where=artifact.directory, remedy="pip install 'edge-denoise[onnx]'"
-    )
+    raise Failure("no engine here runs both models", where=artifact.directory, remedy=how_to_install("onnx"))
 
 
 def _read(path: Path) -> Float32Array:

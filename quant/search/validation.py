@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 
 from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from edge_runtime.errors import Failure
+from edge_runtime.extras import require
 from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
 from quant.quality import parallel
@@ -74,9 +74,7 @@ class Score:
 
 def require_metrics() -> None:
     """Failure: a package is missing."""
-    for package in ("joblib", "pesq"):
-        if find_spec(package) is None:
-            raise Failure(f"{package} is not installed", remedy="pip install 'edge-denoise[eval]'")
+    require("joblib", "pesq")
 
 
 def listen(model: Emitted, speech: Corpus, noise: Corpus, mix: Mix = SPLIT) -> tuple[Heard, ...]:

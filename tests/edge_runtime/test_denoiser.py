@@ -28,6 +28,7 @@ from edge_runtime.denoiser import INPUT_LIMIT, Denoiser, floats
 from edge_runtime.engines import choice, open_engine
 from edge_runtime.engines.golden import check_golden, load_golden, stream
 from edge_runtime.errors import Failure
+from edge_runtime.extras import how_to_install
 from edge_runtime.manifest import open_artifact
 from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES
 
@@ -190,9 +191,9 @@ def test_auto_is_the_boards_preferred_engine(installed):
 
 NOT_THERE = [
     ("auto", "the tflite or onnx engine needs"),
-    ("onnx", "the onnx engine needs onnxruntime, not installed; `pip install 'edge-denoise[onnx]'`"),
+    ("onnx", f"the onnx engine needs onnxruntime, not installed; {how_to_install('onnx')}"),
     ("tflite", "the tflite engine needs ai_edge_litert or tflite_runtime or tensorflow, not installed"),
-    ("tflite", "`pip install 'edge-denoise[litert]'`"),
+    ("tflite", how_to_install("litert")),
 ]
 
 

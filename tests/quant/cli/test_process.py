@@ -9,6 +9,7 @@ import sys
 import pytest
 from places import ROOT
 
+from edge_runtime.extras import how_to_install
 from quant.cli import main
 
 BOARDS = [sys.executable, "-m", "quant.cli", "boards"]
@@ -41,4 +42,5 @@ def test_a_closed_standard_output_is_no_error(options):
 def test_a_board_without_the_compiler_is_told_the_extra(capfd, monkeypatch):
     monkeypatch.setitem(sys.modules, "rich.console", None)  # as if it were not installed
     assert main(["boards"]) == 1
-    assert "`pip install 'edge-denoise[build]'`" in capfd.readouterr().err
+    remedy = how_to_install("build")
+    assert capfd.readouterr().err == f"quant: error: this needs rich.console, not installed; {remedy}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from msgspec import structs
 from toy_artifact import toy
 from toy_report import report
 
+from edge_runtime import extras
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, Checkpoint, FileEntry, digest_line, open_artifact
 from quant.artifact import sbom, signing
@@ -198,8 +200,9 @@ def no_viewers(monkeypatch, tmp_path):
 def test_without_a_viewer_the_remedy_is_named(no_viewers, capfd):
     assert main(["view", str(toy().directory)]) == 1
     line = capfd.readouterr().err.splitlines()[-1]
-    assert "no viewer is installed; `pip install netron` or `pip install ai-edge-model-explorer`" in line
-    with pytest.raises(Failure, match="netron is not installed; `pip install netron`"):
+    offers = " or ".join(map(extras.pip_install, ("netron", "ai-edge-model-explorer")))
+    assert line == f"quant: error: no viewer is installed; {offers}"
+    with pytest.raises(Failure, match=f"netron is not installed; {re.escape(extras.pip_install('netron'))}"):
         viewer.choose("netron")
 
 

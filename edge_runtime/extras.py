@@ -1,0 +1,100 @@
+"""What to type for a package that is not installed. No registry knows this one, so its extras are told by the clone,
+or else by the file or address that pip had it from; where that is gone, by the packages that the extra stands for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from edge_runtime.errors import Failure
+
+NAME: Final = "edge-denoise"
+# module -> the extra that brings it, where that is not `build`; engines name their own
+_EXTRAS: Final = {
+    **dict.fromkeys(("cloudpickle", "joblib", "pesq", "pystoi", "speechmos"), "eval"),
+    **dict.fromkeys(("dask", "distributed"), "cluster"),
+}
+
+
+def require(*modules: str) -> None:
+    """Failure when one is not installed; nothing is imported."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise Failure(f"{module} is not installed", remedy=remedy(module))
+
+
+def remedy(module: str) -> str:
+    """What brings a module that this project imports."""
+    return how_to_install(_EXTRAS.get(module.partition(".")[0], "build"))
+
+
+def how_to_install(extra: str) -> str:
+    """A command that brings an extra to this very interpreter."""
+    return pip_install(*_with(f"[{extra}]") or _packages(extra))
+
+
+def how_to_reinstall() -> str:
+    """A command that builds and installs this package again, and nothing else."""
+    return pip_install("--force-reinstall", "--no-deps", *_with("") or [NAME])
+
+
+def pip_install(*arguments: str) -> str:
+    """A command of the pip of this very interpreter, quoted for a shell."""
+    return f"`{_pip_install()} {shlex.join(arguments)}`"
+
+
+def _pip_install() -> str:
+    python = shlex.quote(sys.executable)
+    if sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists():
+        return f"{python} -m venv --system-site-packages .venv && .venv/bin/pip install"  # PEP 668
+    if find_spec("pip") is None and shutil.which("uv"):
+        return f"uv pip install --python {python}"
+    if os.path.dirname(shutil.which("pip") or "") == os.path.dirname(sys.executable):
+        return "pip install"
+    return f"{python} -m pip install"
+
+
+def _with(extra: str) -> list[str]:
+    """This package with "[an extra]", as pip takes it; nothing where it cannot be had again."""
+    clone = Path(__file__).resolve().parents[1]
+    if (clone / "pyproject.toml").is_file():
+        return ["-e", f"{clone}{extra}"]
+    origin = _origin()
+    return [f"{NAME}{extra} @ {origin}"] if origin else []
+
+
+def _origin() -> str | None:
+    """Where pip had this package from, as it noted it (PEP 610), if it is still there."""
+    from importlib.metadata import PackageNotFoundError, distribution  # a start of a program pays for neither
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        record = json.loads(distribution(NAME).read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        return None
+    url = str(record.get("url", ""))
+    if url.startswith("file:") and not os.path.exists(unquote(urlsplit(url).path)):
+        return None
+    vcs = record.get("vcs_info")
+    return f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url or None
+
+
+def _packages(extra: str) -> list[str]:
+    """What the extra stands for, from the metadata of the installed package."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        wanted = distribution(NAME).requires or []
+    except PackageNotFoundError:  # neither a clone nor installed: the best there is to say
+        return [f"{NAME}[{extra}]"]
+    of_extra = re.compile(rf"""\s*(;|and) extra == ["']{extra}["']$""")
+    return [of_extra.sub("", each) for each in wanted if of_extra.search(each)]
