@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
@@ -55,7 +56,7 @@ def apart(function: str, *arguments: str) -> bytes:
     said = done.stderr.decode(errors="replace").strip().splitlines()
     if done.returncode >= 0:
         raise Died(said[-1] if said else f"exit status {done.returncode} without a word")
-    raise Died(_death(-done.returncode, said))
+    raise Died(death(-done.returncode, said))
 
 
 def engine_apart(engine: str, function: str, *arguments: str) -> bytes:
@@ -85,7 +86,8 @@ def answer(function: str, *arguments: str) -> None:
         out.write(reply)
 
 
-def _death(number: int, said: list[str]) -> str:
+def death(number: int, said: Sequence[str] = ()) -> str:
+    """What a process that a signal ended died of, with the last line that it said."""
     try:
         known = signal.Signals(number)
         words = f"{_DEATHS.get(known, known.name)} (signal {number})"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_runtime import command
 from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
 from quant.cli.options import n_processes
@@ -38,6 +39,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--by", metavar="GROUPING", help="show groups too: snr, or a column of the manifest as subset")
     parser.add_argument("--rows", type=Path, metavar="FILE.csv", help="write the scores of every clip")
+    parser.add_argument("--force", action="store_true", help="replace the file of --rows if it exists")
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech for --suite; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise for --suite; default: pulled once")
     parser.add_argument("--jobs", type=n_processes, default=-1, metavar="N", help="processes; default: one a core")
@@ -62,7 +64,7 @@ def _refuse(args: argparse.Namespace, options: Sequence[str], needs: str) -> Non
 
 
 def _quality(args: argparse.Namespace) -> Answer:
-    from quant.quality import evaluate, metrics, pairs, results, summary, systems
+    from quant.quality import evaluate, metrics, pairs, systems
 
     names = metrics.choose_metrics(args.metrics or ",".join(metrics.DEFAULT_METRICS))
     found = pairs.find_pairs(args.pairs)
@@ -72,19 +74,44 @@ def _quality(args: argparse.Namespace) -> Answer:
     chosen = systems.systems_of(args.artifacts)
     if args.against is not None:
         chosen = systems.compared(chosen, args.against)
-    against = evaluate.comparisons(chosen)
-    resampled = pairs.note_on_rate(found)
-    say(f"{len(found)} clips{resampled}, {len(chosen)} systems, {','.join(names)}")
-    rows = evaluate.evaluate(chosen, found, names, scheduler=args.scheduler, n_jobs=args.jobs)
-    columns = metrics.columns(names)
+    if args.rows is not None:
+        evaluate.check_rows(args.rows, force=args.force)
+    say(f"{len(found)} clips{pairs.note_on_rate(found)}, {len(chosen)} systems, {','.join(names)}")
+    rows: list[Row] = []
+    try:
+        for done in evaluate.scored(chosen, found, names, scheduler=args.scheduler, n_jobs=args.jobs):
+            rows += done
+        status = command.DONE
+    except KeyboardInterrupt as stop:
+        if not rows:
+            raise
+        status = command.status_of(stop)
+        say(f"interrupted: {len({row.clip for row in rows})} of {len(found)} clips are done")
+    told = _told(args, rows, metrics.columns(names), groupings, evaluate.comparisons(chosen))
+    return told._replace(status=status)
+
+
+def _told(
+    args: argparse.Namespace,
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    groupings: Sequence[str],
+    against: Mapping[str, str],
+) -> Answer:
+    """What was measured; --rows is written."""
+    from quant.quality import evaluate, summary
+
     if args.rows is not None:
         evaluate.write_rows(args.rows, rows, columns, groupings)
     systems_found = summary.summarise(rows, against)
     groups = {name: summary.summarise_by(rows, name, against) for name in groupings}
 
     def judge() -> None:
-        for line in filter(None, [*evaluate.failures(rows), results.uneven(systems_found)]):
+        for line in evaluate.failures(rows):
             say(line)
+        n_compared = systems_found[0].n_clips if systems_found else 0
+        if n_out := len({row.clip for row in rows}) - n_compared:
+            say(f"left out of all means: {n_out} clips that a system failed on; they are over the same {n_compared}")
         evaluate.refuse_if_all_failed(rows)
 
     shown = {"": {"": systems_found}} | ({} if args.by is None else {args.by: groups[args.by]})

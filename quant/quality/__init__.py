@@ -1,5 +1,6 @@
 """How it sounds: metrics on pairs of recordings, on many cores; hard input.
 
+isolated    jobs in processes that may die
 parallel    independent jobs on cores or on a cluster
 metrics     PESQ, STOI, SI-SDR, DNSMOS
 layouts     which clean recording belongs to a noisy one, in published data sets

@@ -7,17 +7,26 @@ summaries = summarise(rows, comparisons(systems))                     # means, p
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
 
 from edge_runtime.errors import Failure
-from edge_runtime.stft import Float32Array
+from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 from edge_runtime.whole_file import written_whole
-from quant.quality import parallel
-from quant.quality.metrics import score
+from quant.quality import isolated, parallel
+from quant.quality.isolated import Call, Died
+from quant.quality.metrics import HINTS, score
 from quant.quality.pairs import Pair, snr_and_groups
 from quant.quality.results import Row
 from quant.quality.systems import NOISY, System
+
+MOST_LINES: Final = 10  # about failures, on a terminal
 
 
 def evaluate(
@@ -34,23 +43,47 @@ def evaluate(
     Systems travel to the workers, sound files do not: on a cluster their paths must be the same there.
     Failure: see `parallel.run`.
     """
-    if len({NOISY, *(s.label for s in systems)}) != len(systems) + 1:
-        raise ValueError(f"labels are not unique: {[s.label for s in systems]}")
-    shared = tuple((s.label, parallel.packed(s.open)) for s in systems)
-    jobs = [(pair, shared, tuple(metrics)) for pair in pairs]
-    done = parallel.run(score_pair, jobs, unit="clips", n_jobs=n_jobs, scheduler=scheduler, quiet=quiet)
+    done = scored(systems, pairs, metrics, scheduler=scheduler, n_jobs=n_jobs, quiet=quiet)
     return [row for rows in done for row in rows]
 
 
-def score_pair(pair: Pair, systems: Sequence[tuple[str, bytes]], metrics: Sequence[str]) -> list[Row]:
-    """The rows of one pair; `systems` are labels and packed openers."""
+def scored(
+    systems: Sequence[System],
+    pairs: Sequence[Pair],
+    metrics: Sequence[str],
+    *,
+    scheduler: str | None = None,
+    n_jobs: int = -1,
+    quiet: bool = False,
+) -> Iterator[list[Row]]:
+    """As `evaluate`, the rows of one pair after the other, as they are done.
+
+    Here, a metric or a system that takes its process with it costs one row: the clip is scored again piece by piece,
+    and what dies is named. A system that dies on its first sound has an error in every row.
+    """
+    if len({NOISY, *(s.label for s in systems)}) != len(systems) + 1:
+        raise ValueError(f"labels are not unique: {[s.label for s in systems]}")
+    packed = [(s.label, parallel.packed(s.open)) for s in systems]
+    deaths = _tried_out(packed) if scheduler is None else {}
+    shared = ((NOISY, None), *((label, opener) for label, opener in packed if label not in deaths))
+    jobs = [(pair, shared, tuple(metrics)) for pair in pairs]
+    options: dict[str, Any] = {"n_jobs": n_jobs, "scheduler": scheduler, "quiet": quiet, "after_death": _piece_by_piece}
+    for rows in parallel.run(score_pair, jobs, unit="clips", **options):
+        yield rows + [replace(rows[0], system=label, scores={}, error=died) for label, died in deaths.items()]
+
+
+Opener = tuple[str, bytes | None]  # label, packed opener; None for the recording itself
+
+
+def score_pair(pair: Pair, systems: Sequence[Opener], metrics: Sequence[str]) -> list[Row]:
+    """The rows of one pair."""
     try:
         clean, noisy = pair.read()
     except Failure as failure:
         return [Row(pair.name, NOISY, {}, str(failure), pair.snr_db, pair.groups)]
     snr_db, groups = snr_and_groups(pair, clean, noisy)
     rows = []
-    for label, opener in ((NOISY, None), *systems):
+    for label, opener in systems:
         scores, error = _scores(opener, clean, noisy, metrics)
         rows.append(Row(pair.name, label, scores, error, snr_db, groups))
     return rows
@@ -67,25 +100,93 @@ def _scores(
         return {}, " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def _tried_out(systems: Sequence[tuple[str, bytes]]) -> dict[str, str]:
+    """Systems that die on a little noise, each in a process of its own, and of what; errors show with every clip."""
+
+    def apart(call: Call, job: tuple[Any, ...], of: str) -> dict[str, str]:
+        deaths = {}
+        for system in systems:
+            try:
+                call(_try_out, [system])
+            except Died as died:
+                deaths[system[0]] = f"died on its first sound: {died}"
+        return deaths
+
+    (deaths,) = isolated.each(_try_out, [(systems,)], 1, apart)
+    return deaths
+
+
+def _try_out(systems: Sequence[tuple[str, bytes]]) -> dict[str, str]:
+    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE_HZ // 4).astype(np.float32)
+    for _, opener in systems:
+        with suppress(Exception):
+            parallel.opened(opener)(noise)
+    return {}
+
+
+def _piece_by_piece(call: Call, job: tuple[Any, ...], of: str) -> list[Row]:
+    """The rows of a pair whose scoring died: system by system and metric by metric, to learn what does."""
+    pair, systems, metrics = job
+    rows = []
+    for label, opener in systems:
+        row = Row(pair.name, label, {}, "", pair.snr_db, pair.groups)
+        for pieces in ((), *((metric,) for metric in metrics)):
+            try:
+                scores = row.scores
+                row = call(score_pair, pair, ((label, opener),), pieces)[0]
+                row = replace(row, scores={} if row.error else {**scores, **row.scores})
+            except Died as died:
+                hint = HINTS.get(pieces[0], "") if pieces else ""
+                row = replace(row, scores={}, error=f"{pieces[0] if pieces else label} died on it: {died}{hint}")
+            if row.error:
+                break
+        rows.append(replace(row, system=label))
+    return rows
+
+
 def comparisons(systems: Sequence[System]) -> dict[str, str]:
     """System -> what it is compared with."""
     return {s.label: s.against for s in systems if s.against is not None}
 
 
-def failures(rows: Sequence[Row]) -> list[str]:
-    """One line for each clip and system that failed, equal errors of a clip once."""
-    by_error: dict[tuple[str, str], list[str]] = {}
+def failures(rows: Sequence[Row], n_most: int = MOST_LINES) -> list[str]:
+    """A line for each reason why clips failed, with the first of them and how many more; the last counts the rest."""
+    systems: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.error:
-            by_error.setdefault((row.clip, row.error), []).append(row.system)
-    return [f"{clip}, {', '.join(systems)}: {error}" for (clip, error), systems in by_error.items()]
+            systems.setdefault((row.clip, row.error.rpartition(f"{row.clip}: ")[2]), []).append(row.system)
+    clips: dict[tuple[str, str], list[str]] = {}
+    for (clip, reason), of in systems.items():
+        clips.setdefault((", ".join(of), reason), []).append(clip)
+    lines = [
+        f"{of[0]}{f' and {len(of) - 1} more clips' if len(of) > 1 else ''}, {labels}: {reason}"
+        for (labels, reason), of in clips.items()
+    ]
+    rest = [f"and {len(lines) - n_most} reasons more: --rows lists every clip"] if len(lines) > n_most else []
+    return lines[:n_most] + rest
 
 
 def refuse_if_all_failed(rows: Sequence[Row]) -> None:
-    """Failure when no clip has all its scores."""
+    """Failure when a system has no clip that went well, or no clip went well under all systems."""
+    for system in dict.fromkeys(row.system for row in rows):
+        its = [row for row in rows if row.system == system]
+        if all(row.error for row in its):
+            raise Failure(f"every clip failed, first {its[0].clip}, {system}: {its[0].error}")
     broken = {row.clip for row in rows if row.error}
     if broken and broken == {row.clip for row in rows}:
-        raise Failure(f"every clip failed, first {failures(rows)[0]}")
+        raise Failure(f"no clip has all its scores, first {failures(rows)[0]}")
+
+
+def check_rows(path: Path, *, force: bool) -> None:
+    """Failure, before the work: `path` cannot be written, or there is something already."""
+    if not path.parent.is_dir():
+        raise Failure("no such folder", where=path.parent, remedy="make it first")
+    if path.is_dir():
+        raise Failure("is a folder", where=path, remedy="name a file")
+    if path.exists() and path.stat().st_size > 0 and not force:
+        raise Failure("exists already", where=path, remedy="pass --force to replace it, or name another file")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise Failure("may not be written", where=path, remedy="name another file")
 
 
 def write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str], groupings: Sequence[str]) -> None:

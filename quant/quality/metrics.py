@@ -7,6 +7,7 @@ dnsmos   DNSMOS P.835 (`speechmos`): three columns, overall, speech and backgrou
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -50,21 +51,27 @@ def _pesq(clean: Float32Array, enhanced: Float32Array) -> tuple[float]:
 
 
 def _stoi(clean: Float32Array, enhanced: Float32Array) -> tuple[float]:
-    from pystoi import stoi
-
-    return (float(stoi(clean, enhanced, SAMPLE_RATE_HZ)),)
+    return (_defined_stoi(clean, enhanced, extended=False),)
 
 
 def _estoi(clean: Float32Array, enhanced: Float32Array) -> tuple[float]:
     """pystoi adds a last bit of noise from NumPy's global generator: drawn alike here, so that a clip scores alike."""
-    from pystoi import stoi
-
     before = np.random.get_state()  # noqa: NPY002  theirs is the legacy generator
     np.random.seed(0)  # noqa: NPY002  the one that pystoi draws from
     try:
-        return (float(stoi(clean, enhanced, SAMPLE_RATE_HZ, extended=True)),)
+        return (_defined_stoi(clean, enhanced, extended=True),)
     finally:
         np.random.set_state(before)  # noqa: NPY002  given back as it was
+
+
+def _defined_stoi(clean: Float32Array, enhanced: Float32Array, *, extended: bool) -> float:
+    """NaN where pystoi returns 1e-5: fewer than 30 frames of speech are left, 0.4 s."""
+    from pystoi import stoi
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = float(stoi(clean, enhanced, SAMPLE_RATE_HZ, extended=extended))
+    return float("nan") if any(issubclass(each.category, RuntimeWarning) for each in told) else found
 
 
 def si_sdr_db(clean: Float32Array, enhanced: Float32Array) -> float:
@@ -120,6 +127,9 @@ def _dnsmos_session() -> Any:
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
+HINTS: Final = {"pesq": "; it has room for 50 utterances: cut the recording"}  # where it dies
+_WHY: Final = dict.fromkeys(("stoi", "estoi"), ": it needs 0.4 s of speech")
+
 METRICS: Final[Mapping[str, Metric]] = {
     "pesq": Metric(("pesq",), _pesq, "pesq"),
     "stoi": Metric(("stoi",), _stoi, "pystoi"),
@@ -141,7 +151,7 @@ def score(names: Sequence[str], clean: Float32Array, enhanced: Float32Array) -> 
         metric = METRICS[name]
         values.update(zip(metric.columns, metric.measure(clean, enhanced), strict=True))
     if odd := [column for column, value in values.items() if not np.isfinite(value)]:
-        raise Failure(f"{odd[0]} is not defined for it")
+        raise Failure(f"{odd[0]} is not defined for it{_WHY.get(odd[0], '')}")
     return values
 
 

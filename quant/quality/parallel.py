@@ -1,4 +1,4 @@
-"""Many independent jobs, on this machine's cores or on a Dask cluster, with progress: joblib is the engine of both.
+"""Many independent jobs, on this machine's cores (`isolated`) or on a Dask cluster (joblib), with progress.
 
 Results come in the order of the jobs, and are the same numbers wherever they were computed. What several jobs share
 goes as bytes (`packed`), which a worker opens once and keeps (`opened`).
@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 
 from edge_runtime.errors import Failure
+from quant.quality import isolated
+from quant.quality.isolated import AfterDeath
 
 LINE_EVERY_S: Final = 15.0  # where stderr is not a terminal
 CONNECT_S: Final = 10
@@ -35,23 +37,28 @@ def run(
     n_jobs: int = -1,
     scheduler: str | None = None,
     quiet: bool = False,
+    after_death: AfterDeath[Result] | None = None,
 ) -> Iterator[Result]:
     """task(*job) for every job, in order. `n_jobs` processes here (-1: one a core), or a scheduler's workers.
 
-    Progress counts `sizes` in `unit`s: what each job costs, one if not given.
-    Failure: joblib or Dask is not installed, no scheduler answers, or a worker dies.
+    Progress counts `sizes` in `unit`s: what each job costs, one if not given. A job that takes its process with it gets
+    the result of `after_death`.
+    Failure: joblib or Dask is not installed, no scheduler answers, or without `after_death` a process dies.
     """
     _require_joblib()
+    if scheduler is None:
+        done = isolated.each(task, jobs, n_jobs, after_death or _refuse_death)
+        yield from watched(done, sizes or [1] * len(jobs), unit, quiet)
+        return
     from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    try:
-        with _workers(n_jobs, scheduler):
-            done = Parallel(return_as="generator")(delayed(task)(*job) for job in jobs)
-            yield from watched(done, sizes or [1] * len(jobs), unit, quiet)
-    except TerminatedWorkerError as error:
-        remedy = "give it more memory, or fewer processes with --jobs"
-        raise Failure("a worker process was killed", remedy=remedy) from error
+    with _cluster(scheduler):
+        found = Parallel(return_as="generator")(delayed(task)(*job) for job in jobs)
+        yield from watched(found, sizes or [1] * len(jobs), unit, quiet)
+
+
+def _refuse_death(call: isolated.Call, job: tuple[Any, ...], of: str) -> Any:
+    raise Failure(f"a worker process died: {of}", remedy="close other programs, or look at what dies with `quant eval`")
 
 
 def _require_joblib() -> None:
@@ -60,20 +67,17 @@ def _require_joblib() -> None:
 
 
 @contextmanager
-def _workers(n_jobs: int, scheduler: str | None) -> Iterator[None]:
+def _cluster(scheduler: str) -> Iterator[None]:
     from joblib import parallel_config
 
-    if scheduler is None:
-        with parallel_config("loky", n_jobs=n_jobs):
-            yield
-        return
     with _connected(scheduler) as client, parallel_config("dask", client=client):
         from distributed import KilledWorker
 
         try:
             yield
         except KilledWorker as error:
-            raise Failure("a worker was killed", where=scheduler, remedy="give workers more memory") from error
+            remedy = "run it without --scheduler to learn which clip does it, or give workers more memory"
+            raise Failure("a worker died again and again", where=scheduler, remedy=remedy) from error
 
 
 def _connected(scheduler: str) -> AbstractContextManager[Any]:

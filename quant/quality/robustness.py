@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from edge_runtime.quiet import Progress, silent
 from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 from quant.inputs.source import open_sounds
 from quant.quality import parallel
+from quant.quality.isolated import Call
 from quant.quality.metrics import si_sdr_db
 from quant.quality.results import RobustnessRow
 from quant.quality.stimuli import DRIFT_MINUTES, Material, Stimulus, stimuli, ten_minutes
@@ -164,7 +165,14 @@ def judge(
     jobs = [(stimulus, *models) for stimulus in inputs for models in packed]
     lengths_s = [len(stimulus.noisy) / SAMPLE_RATE_HZ for stimulus, *_ in jobs]
     done = parallel.run(
-        judge_one, jobs, unit="s of sound", sizes=lengths_s, n_jobs=n_jobs, scheduler=scheduler, quiet=quiet
+        judge_one,
+        jobs,
+        unit="s of sound",
+        sizes=lengths_s,
+        n_jobs=n_jobs,
+        scheduler=scheduler,
+        quiet=quiet,
+        after_death=_dead,
     )
     return [row for rows in done for row in rows]
 
@@ -178,6 +186,12 @@ def judge_one(stimulus: Stimulus, label: str, exact: bytes, rough: bytes) -> lis
         return [_row(label, stimulus, *bound, error=f"{type(error).__name__}: {error}") for bound in bounds]
     heard = stimulus.from_start()
     return [_row(label, stimulus, *bound, value=QUANTITIES[bound[0]].measure(heard, *outputs)) for bound in bounds]
+
+
+def _dead(call: Call, job: tuple[Any, ...], of: str) -> list[RobustnessRow]:
+    """The rows of an input on which a model took its process with it."""
+    stimulus, label, *_ = job
+    return [_row(label, stimulus, *bound, error=f"died: {of}") for bound in bounds_of(stimulus.name)]
 
 
 def _row(

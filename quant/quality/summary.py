@@ -17,23 +17,28 @@ Scores = Mapping[str, Mapping[str, float]]  # clip -> metric -> value
 
 
 def summarise(rows: Sequence[Row], against: Mapping[str, str]) -> tuple[SystemPart, ...]:
-    """One summary a system; `against` maps a system to the one it is compared with, on the clips that both have."""
+    """One summary a system, all over the same clips: those that went well under every system.
+
+    A system under which none did has no summary, and costs the others nothing. `against` maps a system to the one it is
+    compared with.
+    """
     table: dict[str, dict[str, Mapping[str, float]]] = {}
     for row in rows:
         if not row.error:
             table.setdefault(row.system, {})[row.clip] = row.scores
-    return tuple(_summary(system, clips, against.get(system), table) for system, clips in table.items())
+    common = [clip for clip in next(iter(table.values()), {}) if all(clip in clips for clips in table.values())]
+    same = {system: {clip: clips[clip] for clip in common} for system, clips in table.items() if common}
+    return tuple(_summary(system, clips, against.get(system), same) for system, clips in same.items())
 
 
 def _summary(system: str, clips: Scores, against: str | None, table: Mapping[str, Scores]) -> SystemPart:
-    metrics, base = next(iter(clips.values())), table.get(against or "", {})
-    shared = [c for c in clips if c in base]
+    metrics, base = next(iter(clips.values())), table.get(against or "")
     return SystemPart(
         system=system,
         n_clips=len(clips),
         means={m: float(np.mean([scores[m] for scores in clips.values()])) for m in metrics},
         against=against,
-        differences={m: bootstrap(np.array([clips[c][m] - base[c][m] for c in shared])) for m in metrics if shared},
+        differences={m: bootstrap(np.array([clips[c][m] - base[c][m] for c in clips])) for m in metrics if base},
     )
 
 

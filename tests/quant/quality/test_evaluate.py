@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +20,21 @@ from toy_artifact import write_toy
 from edge_runtime import open_artifact
 from edge_runtime.errors import Failure
 from quant.cli import main
-from quant.quality import parallel
-from quant.quality.evaluate import comparisons, evaluate, failures, refuse_if_all_failed
+from quant.quality import evaluate as evaluate_module
+from quant.quality import parallel, robustness
+from quant.quality.evaluate import (
+    _piece_by_piece,
+    comparisons,
+    evaluate,
+    failures,
+    refuse_if_all_failed,
+    score_pair,
+)
+from quant.quality.isolated import Died
 from quant.quality.metrics import METRICS, columns, score
 from quant.quality.pairs import find_pairs, groupings, snr_db_of, snr_group
 from quant.quality.results import Row
+from quant.quality.stimuli import Stimulus
 from quant.quality.summary import bootstrap, summarise, summarise_by
 from quant.quality.systems import Model, System, compared, systems_of
 
@@ -303,6 +318,176 @@ def test_a_run_in_which_every_clip_failed_is_a_failure(pairs: Path, artifact: Pa
     assert len(json.loads(told.out)["clips"]) == 2
 
 
+def test_equal_reasons_are_one_line_and_many_are_counted():
+    rows = [Row(f"{i}.wav", "int8", {}, f"/x/{i}.wav: has 2 channels") for i in range(800)]
+    assert failures(rows) == ["0.wav and 799 more clips, int8: has 2 channels"]
+    rows = [Row(f"{i}.wav", "int8", {}, f"/x/{i}.wav: has {i} channels") for i in range(800)]
+    assert failures(rows)[1] == "1.wav, int8: has 1 channels"
+    assert failures(rows)[10:] == ["and 790 reasons more: --rows lists every clip"]
+
+
+@pytest.mark.parametrize("metric", ["stoi", "estoi"])
+def test_too_little_speech_for_a_metric_is_no_number(metric):
+    """pystoi returns 1e-5 for it, which a mean would swallow."""
+    with pytest.raises(Failure, match=f"{metric} is not defined for it: it needs 0.4 s of speech"):
+        score([metric], speechlike(4800), speechlike(4800))
+
+
+# --- what dies ----------------------------------------------------------------------------------------------------
+
+
+def dies_on_loud():
+    def enhance(noisy: np.ndarray) -> np.ndarray:
+        if noisy[0] > 0.85:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return noisy
+
+    return enhance
+
+
+def dies_at_once():
+    os.kill(os.getpid(), signal.SIGILL)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_system_that_dies_costs_its_clip_and_is_named(pairs: Path, n_jobs: int, capfd):
+    for side in ("clean", "noisy"):
+        sf.write(pairs / side / "1.wav", np.r_[np.float32(0.9), speechlike()], RATE_HZ)
+    systems = [System("weak", dies_on_loud), System("half", halved)]
+    rows = evaluate(systems, find_pairs(pairs), ["sisdr"], n_jobs=n_jobs, quiet=True)
+    assert failures(rows) == ["1.wav, weak: weak died on it: segmentation fault (signal 11)"]
+    assert [(r.clip, r.system) for r in rows] == [(f"{i}.wav", s) for i in (0, 1) for s in ("noisy", "weak", "half")]
+    assert [(s.system, s.n_clips) for s in summarise(rows, {})] == [("noisy", 1), ("weak", 1), ("half", 1)]
+    assert capfd.readouterr().err == "", "a crash prints nothing of its own"
+
+
+def test_a_system_that_dies_on_any_sound_is_left_out_and_named(pairs: Path):
+    systems = [System("dead", dies_at_once), System("half", halved)]
+    rows = evaluate(systems, find_pairs(pairs), ["sisdr"], n_jobs=2, quiet=True)
+    death = "illegal instruction on this processor (signal 4)"
+    assert failures(rows) == [f"0.wav and 1 more clips, dead: died on its first sound: {death}"]
+    assert [(s.system, s.n_clips) for s in summarise(rows, {})] == [("noisy", 2), ("half", 2)]
+    with pytest.raises(Failure, match=r"every clip failed, first 0\.wav, dead: died on its first sound"):
+        refuse_if_all_failed(rows)
+
+
+@pytest.mark.parametrize("dies", ["pesq", "stoi"])
+def test_a_metric_that_dies_is_named(pairs: Path, dies: str):
+    pair = find_pairs(pairs)[0]
+
+    def call(task, *job):
+        if job[2] == (dies,):
+            raise Died("segmentation fault (signal 11)")
+        return task(*job)
+
+    rows = _piece_by_piece(call, (pair, (("noisy", None),), ("pesq", "stoi", "sisdr")), "it")
+    hint = "; it has room for 50 utterances: cut the recording" if dies == "pesq" else ""
+    assert [row.error for row in rows] == [f"{dies} died on it: segmentation fault (signal 11){hint}"]
+    alive = _piece_by_piece(lambda task, *job: task(*job), (pair, (("noisy", None),), ("stoi", "sisdr")), "it")
+    assert alive == score_pair(pair, (("noisy", None),), ("stoi", "sisdr")), (
+        "a death for want of memory may be the last"
+    )
+
+
+def test_pesq_takes_nothing_with_it(pairs: Path):
+    """60 utterances are more than its C code holds; should it learn to, the clip has a score."""
+    word = np.r_[speechlike(RATE_HZ // 2), np.zeros(RATE_HZ // 2, np.float32)]
+    for side, gain in (("clean", 0), ("noisy", 0.01)):
+        sound = np.tile(word, 60)
+        noise = gain * np.random.default_rng(0).standard_normal(len(sound)).astype(np.float32)
+        sf.write(pairs / side / "1.wav", sound + noise, RATE_HZ)
+    rows = evaluate([], find_pairs(pairs), ["pesq", "sisdr"], n_jobs=1, quiet=True)
+    assert set(rows[0].scores) == {"pesq", "sisdr"}
+    assert rows[1].scores or rows[1].error.startswith("pesq died on it: segmentation fault (signal 11)")
+
+
+def test_an_input_on_which_a_model_dies_is_a_breach(artifact: Path):
+    loud = Stimulus("clean speech", np.r_[np.float32(0.9), speechlike()], None)
+    compared = [(System("exact", halved), System("weak", dies_on_loud, "exact"))]
+    verdicts = robustness.judge(compared, [loud], n_jobs=1, quiet=True)
+    assert {v.error for v in verdicts} == {"died: segmentation fault (signal 11)"}
+    assert not any(v.ok for v in verdicts)
+
+
+# --- the end of an evaluation ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("missing/r.csv", "missing: no such folder; make it first"),
+        ("there.csv", "there.csv: exists already; pass --force to replace it"),
+        ("clean", "clean: is a folder; name a file"),
+    ],
+)
+def test_rows_that_cannot_be_written_are_told_before_the_work(
+    pairs: Path, artifact: Path, monkeypatch, capfd, rows, words
+):
+    (pairs / "there.csv").write_text("mine")
+    monkeypatch.setattr(evaluate_module, "scored", None)
+    assert main(["eval", str(artifact), "--pairs", str(pairs), "--rows", str(pairs / rows)]) == 1
+    assert words in capfd.readouterr().err
+    assert (pairs / "there.csv").read_text() == "mine"
+
+
+def test_what_was_measured_before_an_interruption_is_kept(pairs: Path, artifact: Path, monkeypatch, capfd):
+    whole = evaluate_module.scored
+
+    def interrupted(*args, **options):
+        yield next(whole(*args, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate_module, "scored", interrupted)
+    argv = [
+        "eval",
+        str(artifact),
+        "--pairs",
+        str(pairs),
+        "--metrics",
+        "sisdr",
+        "--rows",
+        str(pairs / "r.csv"),
+        "--json",
+    ]
+    assert main(argv) == 130
+    told = capfd.readouterr()
+    assert "interrupted: 1 of 2 clips are done" in told.err
+    assert {s["n_clips"] for s in json.loads(told.out)["systems"]} == {1}
+    with (pairs / "r.csv").open(newline="") as file:
+        assert {row["clip"] for row in csv.DictReader(file)} == {"0.wav"}
+
+
+def is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_an_interruption_ends_every_process(tmp_path: Path):
+    """As Ctrl-C in a terminal does it: every process of the group gets the signal, and only one line is printed."""
+    code = (
+        "import sys, time\n"
+        "from quant.quality import parallel\n"
+        "def slow(i):\n    open(sys.argv[1] + str(i), 'w').close(); time.sleep(60)\n"
+        "try:\n    list(parallel.run(slow, [(0,), (1,)], unit='jobs', n_jobs=2, quiet=True))\n"
+        "except KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    argv = [sys.executable, "-c", code.replace("sys.argv[1]", repr(str(tmp_path / "job")))]
+    program = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    while len(list(tmp_path.glob("job*"))) < 2:
+        time.sleep(0.05)
+    os.killpg(program.pid, signal.SIGINT)
+    assert program.communicate(timeout=30)[0] == "interrupted\n"
+    deadline_s = time.monotonic() + 30
+    while is_alive(program.pid):
+        assert time.monotonic() < deadline_s, "processes were left behind"
+        time.sleep(0.1)
+
+
 # --- the command --------------------------------------------------------------------------------------------------
 
 
@@ -349,7 +534,7 @@ def test_rows_of_every_system_and_paired_differences(pairs: Path, artifact: Path
         ("0.wav", "onnx fp32", "4.0", "a"),
     ]
     assert [float(r["sisdr"]) for r in rows] == [c["sisdr"] for c in result["clips"]]
-    assert main([*argv, "--by", "subset"]) == 0
+    assert main([*argv, "--by", "subset", "--force"]) == 0
     table = capfd.readouterr().out
     assert next(line.split()[:2] for line in table.splitlines() if line.startswith((" a ", " b "))) == ["a", "noisy"]
 
@@ -377,16 +562,26 @@ ROWS = [
 ]
 
 
-def test_differences_pair_clips_and_skip_failed_ones():
+def test_means_and_differences_are_over_the_clips_that_went_well_everywhere():
     by_name = {s.system: s for s in summarise(ROWS, {"int8": "fp32"})}
     assert by_name["int8"].differences["m"].mean == -0.5
-    assert by_name["fp32"].means["m"] == 5.0
+    assert {name: (s.means["m"], s.n_clips) for name, s in by_name.items()} == {"fp32": (1.0, 1), "int8": (0.5, 1)}
+
+
+def test_a_system_that_failed_everywhere_costs_the_others_nothing():
+    by_name = {s.system: s for s in summarise([*ROWS, Row("a", "dead", {}, "x"), Row("b", "dead", {}, "x")], {})}
+    assert {name: s.n_clips for name, s in by_name.items()} == {"fp32": 1, "int8": 1}
+    crossed = [ROWS[0], Row("a", "int8", {}, "x"), Row("b", "fp32", {}, "x"), Row("b", "int8", {"m": 1.0})]
+    assert summarise(crossed, {}) == (), "no clip went well under both"
 
 
 def test_groups_come_by_rising_snr_and_hold_their_own_clips():
-    groups = summarise_by(ROWS, "snr", {"int8": "fp32"})
+    rows = [*ROWS[:3], replace(ROWS[3], scores={"m": 8.0}, error="")]
+    groups = summarise_by(rows, "snr", {"int8": "fp32"})
     assert list(groups) == ["5 dB", "10 dB"]
     assert [s.means["m"] for s in groups["10 dB"]] == [1.0, 0.5]
-    assert [s.system for s in groups["5 dB"]] == ["fp32"]
+    assert [s.means["m"] for s in groups["5 dB"]] == [9.0, 8.0]
+    only_int8 = [replace(row, system="int8") for row in ROWS if row.system == "int8"]
+    assert list(summarise_by(only_int8, "snr", {})) == ["10 dB"], "a group without a clip is none"
     assert list(summarise_by(ROWS, "subset", {})) == ["x"]
     assert summarise_by([replace(row, groups={}) for row in ROWS], "subset", {}) == {}
