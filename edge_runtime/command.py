@@ -155,13 +155,13 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
         sys.stdout.flush()
         return status
     except KeyboardInterrupt as stop:
-        return _status_of(stop)
+        return status_of(stop)
     except BrokenPipeError:
         _forget_stdout()
         return BROKEN_PIPE
     except Exception as error:
         if interruption := _interruption_in(error):
-            return _status_of(interruption)
+            return status_of(interruption)
         if "--debug" in argv:
             traceback.print_exc()
         print(f"{parser.prog}: error: {_one_line(error)}", file=sys.stderr)
@@ -230,7 +230,8 @@ def _signals_clean_up() -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
 
 
-def _status_of(stop: BaseException) -> int:
+def status_of(stop: BaseException) -> int:
+    """The exit status of a program that this ended."""
     return SIGNALLED + stop.number if isinstance(stop, Stopped) else INTERRUPTED
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_runtime.command import DONE, INTERRUPTED, Answer, Command
+from edge_runtime import command
+from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
 from quant.cli.options import n_processes
 from quant.cli.output import say, table
@@ -80,23 +81,24 @@ def _quality(args: argparse.Namespace) -> Answer:
     try:
         for done in evaluate.scored(chosen, found, names, scheduler=args.scheduler, n_jobs=args.jobs):
             rows += done
-        status = DONE
-    except KeyboardInterrupt:
-        status = INTERRUPTED
+        status = command.DONE
+    except KeyboardInterrupt as stop:
+        if not rows:
+            raise
+        status = command.status_of(stop)
         say(f"interrupted: {len({row.clip for row in rows})} of {len(found)} clips are done")
-    if not rows:
-        return Answer({"systems": [], "groups": {}, "clips": []}, (), status=status)
-    return _answer(args, rows, metrics.columns(names), groupings, evaluate.comparisons(chosen))._replace(status=status)
+    told = _told(args, rows, metrics.columns(names), groupings, evaluate.comparisons(chosen))
+    return told._replace(status=status)
 
 
-def _answer(
+def _told(
     args: argparse.Namespace,
     rows: Sequence[Row],
     columns: Sequence[str],
     groupings: Sequence[str],
     against: Mapping[str, str],
 ) -> Answer:
-    """What was measured, written where it was asked for; it fails if nothing was, under some system."""
+    """What was measured; --rows is written."""
     from quant.quality import evaluate, summary
 
     if args.rows is not None:

@@ -183,18 +183,18 @@ def judge_one(stimulus: Stimulus, label: str, exact: bytes, rough: bytes) -> lis
     try:
         outputs = [parallel.opened(opener)(stimulus.noisy)[stimulus.start :] for opener in (exact, rough)]
     except Exception as error:  # a row that fails is named; the others go on
-        return [_verdict(label, stimulus, *bound, error=f"{type(error).__name__}: {error}") for bound in bounds]
+        return [_row(label, stimulus, *bound, error=f"{type(error).__name__}: {error}") for bound in bounds]
     heard = stimulus.from_start()
-    return [_verdict(label, stimulus, *bound, value=QUANTITIES[bound[0]].measure(heard, *outputs)) for bound in bounds]
+    return [_row(label, stimulus, *bound, value=QUANTITIES[bound[0]].measure(heard, *outputs)) for bound in bounds]
 
 
 def _dead(call: Call, job: tuple[Any, ...], of: str) -> list[RobustnessRow]:
     """The rows of an input on which a model took its process with it."""
     stimulus, label, *_ = job
-    return [_verdict(label, stimulus, *row, error=f"died: {of}") for row in bounds_of(stimulus.name)]
+    return [_row(label, stimulus, *bound, error=f"died: {of}") for bound in bounds_of(stimulus.name)]
 
 
-def _verdict(
+def _row(
     label: str, stimulus: Stimulus, quantity: str, bound: float, why: str, value: float | None = None, error: str = ""
 ) -> RobustnessRow:
     if value is not None and not np.isfinite(value):

@@ -27,20 +27,18 @@ def summarise(rows: Sequence[Row], against: Mapping[str, str]) -> tuple[SystemPa
         if not row.error:
             table.setdefault(row.system, {})[row.clip] = row.scores
     common = [clip for clip in next(iter(table.values()), {}) if all(clip in clips for clips in table.values())]
-    return tuple(_summary(system, common, against.get(system), table) for system in table) if common else ()
+    same = {system: {clip: clips[clip] for clip in common} for system, clips in table.items() if common}
+    return tuple(_summary(system, clips, against.get(system), same) for system, clips in same.items())
 
 
-def _summary(system: str, common: Sequence[str], against: str | None, table: Mapping[str, Scores]) -> SystemPart:
-    clips, base = table[system], table.get(against or "")
-    metrics = clips[common[0]]
+def _summary(system: str, clips: Scores, against: str | None, table: Mapping[str, Scores]) -> SystemPart:
+    metrics, base = next(iter(clips.values())), table.get(against or "")
     return SystemPart(
         system=system,
-        n_clips=len(common),
-        means={m: float(np.mean([clips[clip][m] for clip in common])) for m in metrics},
+        n_clips=len(clips),
+        means={m: float(np.mean([scores[m] for scores in clips.values()])) for m in metrics},
         against=against,
-        differences={m: bootstrap(np.array([clips[c][m] - base[c][m] for c in common])) for m in metrics}
-        if base
-        else {},
+        differences={m: bootstrap(np.array([clips[c][m] - base[c][m] for c in clips])) for m in metrics if base},
     )
 
 
