@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from edge_runtime.manifest import open_artifact
 
 __all__ = ["Denoiser", "Failure", "open_artifact"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Denoiser": "edge_runtime.denoiser",

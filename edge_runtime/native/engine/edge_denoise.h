@@ -27,7 +27,7 @@ extern "C" {
 #define ED_API
 #endif
 
-#define ED_VERSION "0.1.0"
+#define ED_VERSION "0.2.0"
 #define ED_SAMPLE_RATE_HZ 16000
 #define ED_HOP_SAMPLES 256
 #define ED_WINDOW_SAMPLES 512

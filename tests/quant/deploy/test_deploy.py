@@ -160,7 +160,7 @@ def test_a_wheel_that_does_not_work_is_found_there(fresh, desk, capfd):
 
 @needs_sshd
 def test_what_the_board_lacks_is_named(fresh, desk, capfd):
-    lacking = desk / "dist" / "edge_denoise-0.1.0-py3-none-any.whl"
+    lacking = desk / "dist" / "edge_denoise-0.2.0-py3-none-any.whl"
     (path,) = (desk / "dist").iterdir()
     more = b"Requires-Dist: nonesuch-of-ours>=1\nRequires-Dist: tqdm"
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(lacking, "w") as new:
