@@ -1,4 +1,4 @@
-# The whole manual: make setup | demo | check | test | bench | wheels
+# The whole manual: make setup | demo | check | test | fuzz | bench | wheels
 PYTHON ?= $(or $(firstword $(foreach v,3.11 3.12 3.13 3.14 3.10,$(shell command -v python$(v)))),python3)
 VENV := .venv
 TORCH := torch==2.13.0
@@ -12,7 +12,9 @@ IS_FIT := import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))
 IS_WHOLE := import ensurepip, sysconfig; open(sysconfig.get_path("include") + "/Python.h")
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
-.PHONY: setup demo check test slow bench counts wheels clean
+SECONDS ?= 60
+
+.PHONY: setup demo check test slow fuzz bench counts wheels clean
 
 setup: $(VENV)/.ready
 
@@ -52,6 +54,10 @@ test: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Programs for the C engine with their fields at the limits, under both sanitizers: make fuzz SECONDS=600
+fuzz: setup
+	@$(BIN)/python tests/fuzzing/fuzz.py $(SECONDS) $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m quant.cli.bench $(ARGS)

@@ -84,7 +84,8 @@ def from_dict(stored: Any, where: object) -> Config:
     if not isinstance(stored, Mapping) or set(stored) != known:
         raise Failure("names no sizes of a network that this version knows", where=where, remedy="train it again")
     numbers = {k: tuple(v) if k == "dilations" and isinstance(v, list | tuple) else v for k, v in stored.items()}
-    every = [*numbers["dilations"], *(v for k, v in numbers.items() if k != "dilations")]
+    dilations = numbers["dilations"] if isinstance(numbers["dilations"], tuple) else (None,)
+    every = [*dilations, *(v for k, v in numbers.items() if k != "dilations")]
     if not all(isinstance(v, int) and not isinstance(v, bool) for v in every):
         raise Failure("holds sizes that are no whole numbers", where=where, remedy="train it again")
     return make(numbers)

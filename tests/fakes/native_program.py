@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,3 +42,17 @@ def program(*ops: dict[str, Any], data: bytes = bytes(DATA_BYTES), **header: int
 def data_at(n_ops: int = 1) -> int:
     """Where the arrays begin, in bytes into the weights."""
     return HEADER.itemsize + n_ops * OP.itemsize
+
+
+def regressions() -> Iterator[tuple[str, bytes]]:
+    """One operation each; all were accepted, and read or wrote beyond their weights or their memory."""
+    rows = {"x": X, "y": Y, "n_rows": 3, "n_out": 16, "x_row": 16, "y_row": 16, "n_in": 4}
+    arrays = dict.fromkeys(("weight", "bias", "scale", "table"), data_at())
+    end = {"y": ARENA_BYTES - 16, "n_rows": 1}
+    pieces = {"n_out": 12, "seg": 8, "seg_row": 0, "x_row": 4}
+    yield "pieces", program({"kind": "conv", **rows, **arrays, **pieces, **end}, n_state_bytes=0)
+    yield "8-bit-pieces", program({"kind": "conv_i8", **rows, **arrays, **pieces, **end}, n_state_bytes=0)
+    ring = {"taps": 3, "pad": 1, "seg": 4, "seg_row": 60_000, "time_taps": 3}
+    yield "depthwise-pieces", program({"kind": "depth_i8", **rows, **arrays, **ring}, period=2)
+    grids = {"n_out": 2, "n_in": 1, "x_row": 6, "y_row": 2, "scale": data_at() + DATA_BYTES - 24 - 80}
+    yield "grids-before-the-shape", program({"kind": "bigru_i8", **rows, **arrays, **grids})

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.errors import Failure
 from edge_runtime.stft import Float32Array
 from quant.emit.native.file import HALF, MOST_BIAS
 from quant.int8.qparams import QParams, multiplier, quantize_bias, quantize_weight
@@ -70,9 +71,10 @@ def depth_integers(
 def folded_bias(
     name: str, bias: Float32Array, w: NDArray[np.int8], scales: Float32Array, source: QParams
 ) -> NDArray[np.int32]:
-    """The bias in steps of the accumulator, and what the zero point of the input adds."""
+    """The bias in steps of the accumulator, and what the zero point of the input adds. Failure: beyond 32 bits."""
     sums = w.reshape(len(w), -1).sum(1, dtype=np.int64)
     folded = quantize_bias(bias, source.scale, scales).astype(np.int64) - source.zero_point * sums
     if np.abs(folded).max() > MOST_BIAS:
-        raise ValueError(f"{name}: a bias of {np.abs(folded).max()} steps leaves no room for its products")
+        what = f"a bias is {np.abs(folded).max():,} steps of its weights, the engine adds up to {MOST_BIAS:,}"
+        raise Failure(what, where=name, remedy="its weights are next to nothing: train it again, or leave it in float")
     return folded.astype(np.int32)

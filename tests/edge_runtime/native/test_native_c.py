@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from c_programs import NO_VECTORS, SANITIZED, compiled, output
+from c_programs import NO_VECTORS, SANITIZED, compiled, linked, linked_fuzzer, output, sanitized_engine, written
+from native_program import regressions
 
 from edge_runtime.stft import Float32Array
 from quant.emit.native.emitter import emit_native
@@ -20,9 +22,18 @@ from quant.ptq.quantize import Quantized
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
 
 
-@pytest.fixture(scope="module", params=[[], [NO_VECTORS]], ids=["vectors", "scalar"])
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Objects under both sanitizers."""
+    return sanitized_engine(tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture(scope="module", params=["vectors", "scalar"])
 def check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled(tmp_path_factory.mktemp("check") / "check", "check.c", *SANITIZED, *request.param)
+    out = tmp_path_factory.mktemp("check") / "check"
+    if request.param == "scalar":
+        return compiled(out, "check.c", *SANITIZED, NO_VECTORS)
+    return linked(out, "check.c", request.getfixturevalue("engine"), *SANITIZED)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -42,11 +53,25 @@ def test_whole_hops_are_clean_under_sanitizers(
             assert "hops" in output(check, "hops", tmp_path / precision, isa, 6, signal)
 
 
-def test_weights_and_audio_are_fuzzed(quantized: Quantized, tmp_path: Path) -> None:
-    """A few seconds of mutated weights; what is accepted runs on garbage without leaving its memory."""
-    (tmp_path / "int8").write_bytes(emit_native(quantized.graph, quantized.plan).data)
-    fuzz = compiled(tmp_path / "fuzz", "fuzz.c", "-DSTANDALONE", *SANITIZED)
-    output(fuzz, 4, tmp_path / "int8")
+@pytest.fixture(scope="module")
+def fuzz(engine: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return linked_fuzzer(tmp_path_factory.mktemp("fuzz") / "fuzz", engine)
+
+
+def test_whatever_is_accepted_runs_within_its_memory(fuzz: Path, tmp_path: Path) -> None:
+    """A few seconds of `make fuzz`: through every kernel set, and 8-bit programs to the same results."""
+    from fuzz_seeds import networks
+
+    printed = output(fuzz, 6, 1, tmp_path / "found", *written(tmp_path, networks()))
+    n_tried, n_accepted = (int(number) for number in re.findall(r"(\d+) (?:programs|accepted)", printed))
+    assert n_tried > 200, printed
+    assert n_accepted > n_tried / 5, printed
+
+
+def test_what_once_left_its_memory_no_longer_does(fuzz: Path, tmp_path: Path) -> None:
+    """Three are refused; the fourth is a proper program, which a kernel read beyond."""
+    printed = output(fuzz, 0, 1, tmp_path / "found", *written(tmp_path, regressions()))
+    assert "4 programs, 1 accepted" in printed
 
 
 class Target(NamedTuple):
