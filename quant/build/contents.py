@@ -28,7 +28,10 @@ from quant.report.clips import Clip, golden_clip
 from quant.report.schema import Report
 
 FP32_FLOOR_DB: Final = 90.0  # float32 sums in another order; 120 to 137 dB were measured
-INT8_FLOOR_DB: Final = 15.0  # a rounding that falls the other way feeds back through the states; 24 dB and more
+# A rounding that falls the other way feeds back through the states. Measured on 18 clips of three weight sets: TFLite,
+# whose slopes have a rounding of their own, 19 to 43 dB; ONNX Runtime 32 to 99 dB, with and without AVX2, AVX-512 and
+# VNNI, and 0 to 19 dB where its kernels saturated.
+INT8_FLOORS_DB: Final = {"native": 15.0, "onnx": 27.0, "tflite": 15.0}  # native must be exact besides
 GOLDEN_FILE: Final = "golden.npz"
 BUILT_WITH: Final = (
     "edge-denoise", "torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "flatbuffers", "jinja2", "matplotlib",
@@ -121,7 +124,7 @@ def _models_of(engine: str, models: Mapping[str, Emitted]) -> dict[ModelPrecisio
         return ModelEntry(file=name, states=models[name].states, golden_snr_floor_db=floor_db, golden_exact=exact)
 
     return {
-        "int8": entry(f"model.{engine}", INT8_FLOOR_DB, exact=engine == "native"),
+        "int8": entry(f"model.{engine}", INT8_FLOORS_DB[engine], exact=engine == "native"),
         "fp32": entry(f"model.fp32.{engine}", FP32_FLOOR_DB),
     }
 

@@ -20,6 +20,7 @@ from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.onnx.official import emit_official
 from quant.emit.onnx.tensorrt import emit_tensorrt
 from quant.emit.tflite.emitter import emit_tflite
+from quant.int8.plan import Plan, with_float_grus
 from quant.int8.reference import Reference
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
@@ -82,18 +83,29 @@ def emit_others(graph: Graph, quantized: Quantized, *, official: bool, tensorrt:
     return models
 
 
-def golden_vectors(graph: Graph, quantized: Quantized, noisy: Float32Array) -> dict[str, Float32Array]:
-    """`noisy` (samples,) through the float model and the integer reference, as `engines.golden` reads it."""
+def golden_vectors(graph: Graph, quantized: Quantized, noisy: Float32Array, *, bare: bool) -> dict[str, Float32Array]:
+    """`noisy` (samples,) through the float model and the integer reference, as `engines.golden` reads it.
+
+    A `bare` board has no ONNX, whose 8-bit model is judged by the plan as it computes it: with float GRUs.
+    """
     spectrum = analyse(noisy)
     with torch.no_grad():
         enhanced, _ = FloatModel(graph)(torch.from_numpy(spectrum)[None])
     frames = np.ascontiguousarray(spectrum.transpose(1, 2, 0))
-    reference = Reference(quantized.graph, quantized.plan)
-    return {
+    golden = {
         "spectrum": frames,
         "enhanced_fp32": np.ascontiguousarray(enhanced[0].permute(1, 2, 0).numpy()),
-        "enhanced_int8": np.stack([reference.step(frame) for frame in frames]).astype(np.float32),
+        "enhanced_int8": _referred(quantized.graph, quantized.plan, frames),
     }
+    if not bare:
+        golden["enhanced_int8_onnx"] = _referred(*with_float_grus(quantized.graph, quantized.plan), frames)
+    return golden
+
+
+def _referred(graph: Graph, plan: Plan, frames: Float32Array) -> Float32Array:
+    """Frames (n, 257, 2) through the integer reference."""
+    reference = Reference(graph, plan)
+    return np.stack([reference.step(frame) for frame in frames]).astype(np.float32)
 
 
 def tensorrt_snr_db(model: Emitted, golden: Mapping[str, Float32Array]) -> float:

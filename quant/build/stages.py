@@ -65,7 +65,7 @@ def build(settings: Settings, progress: Progress) -> Built:
         models = emit_all(source.graph, quantized, bare=board.bare, **asked)
         progress("writing golden vectors")
         noisy = heard.excerpt[0, : effort.golden_samples]
-        golden = golden_vectors(source.graph, quantized, noisy)
+        golden = golden_vectors(source.graph, quantized, noisy, bare=board.bare)
         made = Made(board=board, source=source, quantized=quantized, models=models, noisy=noisy, golden=golden)
         progress("measuring the error of every tap")
         measured_on = heard.excerpt[: effort.n_accuracy_clips, : effort.accuracy_samples]

@@ -2,8 +2,9 @@
 
 Values lie as (1, channels, 1, bands) ("maps") or, around recurrent layers, as (bands, channels) ("rows"). An 8-bit
 node is written DequantizeLinear -> operator -> QuantizeLinear, which ONNX Runtime fuses into its integer kernels.
-Activations are uint8 (the plan's int8 grid moved by 128): ONNX Runtime fuses those on every CPU. It has no 8-bit GRU
-kernel, so GRUs are float whatever the plan says; the coverage audit counts what was really fused.
+Activations and weights are uint8 (the plan's int8 moved by 128): ONNX Runtime fuses those on every CPU, and its kernels
+for uint8 by int8 add two products in saturating 16 bits on x86 without VNNI. It has no 8-bit GRU, so GRUs are float
+whatever the plan says; the coverage audit counts what was really fused.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from onnx import helper
 
 from edge_runtime.stft import Float32Array
-from quant.emit.emitted import Emitted
+from quant.emit.emitted import UINT8_SHIFT, Emitted
 from quant.emit.onnx.file import OnnxFile
 from quant.int8.plan import Plan, with_float_grus
 from quant.int8.qparams import QParams, quantize_bias, quantize_weight
@@ -183,7 +184,8 @@ class OnnxEmitter:
         integers = np.moveaxis(quantize_weight(np.moveaxis(weight, axis, 0), scales), 0, axis)
         source = self.plan.grids[node.inputs[0]]
         biases, units = quantize_bias(bias, source.scale, scales), np.float32(source.scale) * scales
-        return self.file.integers(integers, scales, axis), self.file.integers(biases, units, 0)
+        moved = (integers.astype(np.int16) + UINT8_SHIFT).astype(np.uint8)
+        return self.file.integers(moved, scales, axis, UINT8_SHIFT), self.file.integers(biases, units, 0)
 
     def with_state(self, node: Node) -> str:
         """The frames before this one, then this one; writes the state back. Integers are not converted on the way."""

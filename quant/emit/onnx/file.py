@@ -95,10 +95,10 @@ class OnnxFile:
     def grid(self, q: QParams) -> tuple[str, str]:
         return self.const(q.scale), self.const(q.zero_point + UINT8_SHIFT, "uint8")
 
-    def integers(self, values: Any, scales: Any, axis: int) -> str:
-        """Integer constants behind DequantizeLinear, one scale an index of `axis`, zero points zero."""
-        zeros = np.zeros(len(scales))
-        grid = (self.const(values, values.dtype), self.const(scales), self.const(zeros, values.dtype))
+    def integers(self, values: Any, scales: Any, axis: int, zero_point: int = 0) -> str:
+        """Integer constants behind DequantizeLinear: one scale an index of `axis`, one zero point for all."""
+        zero_points = np.full(len(scales), zero_point)
+        grid = (self.const(values, values.dtype), self.const(scales), self.const(zero_points, values.dtype))
         return str(self.op("DequantizeLinear", grid, axis=axis))
 
     def state_in(self, name: str, shape: Sequence[int], q: QParams | None) -> str:

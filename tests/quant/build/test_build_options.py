@@ -44,7 +44,7 @@ def test_the_files_are_in_the_manifest_and_in_the_report(folder: Path) -> None:
     assert not MORE & set(opened.manifest.model_files()), "no engine of ours runs them"
     report = json.loads((folder / "report.json").read_text())
     assert {name: report["files"][name]["bytes"] for name in MORE} == {n: (folder / n).stat().st_size for n in MORE}
-    assert report["tensorrt"]["golden_snr_db"] >= contents.INT8_FLOOR_DB
+    assert report["tensorrt"]["golden_snr_db"] >= contents.INT8_FLOORS_DB["tflite"]
 
 
 def test_the_others_are_what_they_are_without_them(folder: Path, tmp_path: Path) -> None:
