@@ -107,26 +107,32 @@ static void fill_halo(const ed_op *op, uint8_t *y)
     memset(y + (size_t)(op->n_rows * op->y_row) * element, element == 1 ? op->y_zp : 0, n);
 }
 
+static void run_op(const ed_state *s, const ed_op *op, uint32_t frame)
+{
+    ed_args a;
+    a.op = op;
+    a.x = s->memory + op->x;
+    a.x2 = s->memory + op->x2;
+    a.y = s->memory + op->y;
+    a.weight = s->weights + op->weight;
+    a.bias = op->kind == ED_GATE_SHUFFLE ? s->memory + op->bias : s->weights + op->bias;
+    a.scale = s->weights + op->scale;
+    a.table = s->weights + op->table;
+    a.state = s->memory + op->state;
+    a.frame = frame;
+    kernel_of(s, op->kind)(&a);
+    fill_halo(op, a.y);
+}
+
 static void run(const ed_state *s)
 {
     const ed_op *op = ops_of(s), *end = op + s->header->n_ops;
-    ed_args a;
-    a.frame = audio_of(s)->frame;
+    const uint32_t frame = audio_of(s)->frame;
     for (; op < end; op++) {
-        a.op = op;
-        a.x = s->memory + op->x;
-        a.x2 = s->memory + op->x2;
-        a.y = s->memory + op->y;
-        a.weight = s->weights + op->weight;
-        a.bias = op->kind == ED_GATE_SHUFFLE ? s->memory + op->bias : s->weights + op->bias;
-        a.scale = s->weights + op->scale;
-        a.table = s->weights + op->table;
-        a.state = s->memory + op->state;
-        kernel_of(s, op->kind)(&a);
-        fill_halo(op, a.y);
+        run_op(s, op, frame);
         ED_AFTER_STEP();
     }
-    audio_of(s)->frame = (a.frame + 1) % s->header->period;
+    audio_of(s)->frame = (frame + 1) % s->header->period;
 }
 
 void ed_step(void *state, const float spectrum[2 * ED_N_BINS], float enhanced[2 * ED_N_BINS])
