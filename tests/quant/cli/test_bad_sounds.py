@@ -14,7 +14,7 @@ BAD = [
     ("empty", {}, "there: no recordings in it"),
     ("no audio", {"a.txt": b"no audio"}, "there: no recordings in it"),
     ("short", LOUD[:1600], "there: holds only 0.1 s of audio; at least 5 s are needed"),
-    ("unreadable", {"a.wav": b"not sound"}, "there/a.wav: cannot be read as audio"),
+    ("unreadable", {"a.wav": b"not sound"}, "there/a.wav: cannot be read as sound"),
     ("NaN", LOUD * np.nan, "there/a.wav: holds NaN or infinite samples"),
     ("silent", LOUD * 0, "there/a.wav: is silent; remove the file"),
 ]
