@@ -114,8 +114,11 @@ RULES: Final = (
 )
 
 
-def bounds_of(name: str) -> list[tuple[str, float, str]]:
-    """(quantity, bound, why) of the rows of an input."""
+Bound = tuple[str, float, str]  # quantity, bound, why
+
+
+def bounds_of(name: str) -> list[Bound]:
+    """Of the rows of an input."""
     rules = [rule for rule in RULES if any(fnmatchcase(name, pattern) for pattern in rule.inputs)]
     return [(quantity, bound, rule.why) for rule in rules for quantity, bound in rule.bounds.items()]
 
@@ -162,7 +165,8 @@ def judge(
 ) -> list[RobustnessRow]:
     """The rows of these inputs for each (float, int8), in parallel by input."""
     packed = [(rough.label, parallel.packed(exact.open), parallel.packed(rough.open)) for exact, rough in compared]
-    jobs = [(stimulus, *models) for stimulus in inputs for models in packed]
+    # Bounds travel with the job: what is judged by is decided here, whatever process does it.
+    jobs = [(stimulus, bounds_of(stimulus.name), *models) for stimulus in inputs for models in packed]
     lengths_s = [len(stimulus.noisy) / SAMPLE_RATE_HZ for stimulus, *_ in jobs]
     done = parallel.run(
         judge_one,
@@ -177,9 +181,10 @@ def judge(
     return [row for rows in done for row in rows]
 
 
-def judge_one(stimulus: Stimulus, label: str, exact: bytes, rough: bytes) -> list[RobustnessRow]:
+def judge_one(
+    stimulus: Stimulus, bounds: Sequence[Bound], label: str, exact: bytes, rough: bytes
+) -> list[RobustnessRow]:
     """The rows of one input under one model; `exact` and `rough` are packed openers."""
-    bounds = bounds_of(stimulus.name)
     try:
         outputs = [parallel.opened(opener)(stimulus.noisy)[stimulus.start :] for opener in (exact, rough)]
     except Exception as error:  # a row that fails is named; the others go on
@@ -190,8 +195,9 @@ def judge_one(stimulus: Stimulus, label: str, exact: bytes, rough: bytes) -> lis
 
 def _dead(call: Call, job: tuple[Any, ...], of: str) -> list[RobustnessRow]:
     """The rows of an input on which a model took its process with it."""
-    stimulus, label, *_ = job
-    return [_row(label, stimulus, *bound, error=f"died: {of}") for bound in bounds_of(stimulus.name)]
+    bounds: Sequence[Bound]
+    stimulus, bounds, label = job[:3]
+    return [_row(label, stimulus, *bound, error=f"died: {of}") for bound in bounds]
 
 
 def _row(

@@ -499,7 +499,7 @@ def test_an_interruption_ends_every_process(tmp_path: Path):
         (["eval", "artifact", "--pairs", ".", "--metrics", "mos"], 1, "unknown metric 'mos'"),
         (["eval", "artifact", "--pairs", ".", "--by", "colour"], 1, "choose from snr"),
         (["eval", "artifact", "--pairs", ".", "--against", "x"], 1, "no system and no artifact"),
-        (["eval", "artifact", "--pairs", ".", "--jobs", "0"], 1, "--jobs"),
+        (["eval", "artifact", "--pairs", ".", "--jobs", "0"], 2, "--jobs"),
         (["eval", "artifact", "--pairs", ".", "--speech", "x"], 1, "goes with --suite"),
         (["eval", "artifact", "--suite", "robustness", "--rows", "x"], 1, "goes with --pairs"),
         (["eval", "artifact", "--suite", "robustness", "--speech", "nowhere"], 1, "no such folder"),
