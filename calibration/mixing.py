@@ -163,7 +163,7 @@ def _recordings(corpus: Corpus, seed: tuple[int, int], left_out: Callable[[Failu
         except Failure as failure:
             n_unfit += 1
             if left_out is None or n_unfit >= 2 * len(corpus.names):
-                raise corpus.refusal(name, failure) from failure
+                raise corpus.refusal(name, failure) from failure.__cause__  # it may be that failure itself
             left_out(failure)
             continue
         n_unfit = 0

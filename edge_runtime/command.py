@@ -237,9 +237,11 @@ def status_of(stop: BaseException) -> int:
 
 def _interruption_in(error: BaseException | None) -> BaseException | None:
     """Ctrl-C while a native module loads comes wrapped in that module's ImportError."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen: set[BaseException] = set()  # a chain of causes may lead back into itself
+    while error is not None and error not in seen and not isinstance(error, KeyboardInterrupt):
+        seen.add(error)
         error = error.__cause__
-    return error
+    return error if isinstance(error, KeyboardInterrupt) else None
 
 
 def _one_line(error: Exception) -> str:

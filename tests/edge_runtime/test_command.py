@@ -110,6 +110,23 @@ def test_what_is_no_failure_asks_for_a_report(capsys) -> None:
     assert capsys.readouterr().err == "try: error: ValueError: odd thing; please report it, with what --debug shows\n"
 
 
+def test_a_failure_that_is_its_own_cause_is_one_line(capsys) -> None:
+    def work() -> Answer:
+        failure = Failure("is no sound", where="a.wav")
+        raise failure from failure
+
+    assert asked(work) == 1
+    assert capsys.readouterr().err == "try: error: a.wav: is no sound\n"
+
+
+def test_an_interruption_that_came_wrapped_is_one(capsys) -> None:
+    def work() -> Answer:
+        raise ImportError("while loading") from KeyboardInterrupt()
+
+    assert asked(work) == command.INTERRUPTED
+    assert capsys.readouterr().err == ""
+
+
 def test_a_program_of_commands_hands_each_its_own(capsys) -> None:
     def add(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--n", type=command.whole(1, 3), default=1)
