@@ -149,25 +149,25 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "status", "words"),
     [
-        (["--device", "cuda"], "device cuda"),
-        (["--device", "abacus"], "device abacus"),
-        (["--checkpoint", "missing.tar"], "no such checkpoint"),
-        (["--speech", "missing"], "no such folder"),
-        (["--recipe", "statik"], "unknown recipe"),
-        (["--steps", "0"], "at least one step"),
-        (["--share-teacher", "2"], "--share-teacher"),
-        (["--blend", "-0.1"], "--blend"),
-        (["--batch", "0"], "n_clips"),
+        (["--device", "cuda"], 1, "device cuda"),
+        (["--checkpoint", "missing.tar"], 1, "no such checkpoint"),
+        (["--speech", "missing"], 1, "no such folder"),
+        (["--recipe", "statik"], 1, "unknown recipe"),
+        (["--device", "abacus"], 2, "--device: 'abacus' is not a device"),
+        (["--steps", "0"], 2, "--steps: '0' is not a whole number from 1"),
+        (["--share-teacher", "2"], 2, "--share-teacher: '2' is not a number from 0 to 1"),
+        (["--blend", "-0.1"], 2, "--blend: '-0.1' is not a number from 0 to 1"),
+        (["--batch", "0"], 2, "--batch: '0' is not a whole number from 1"),
     ],
 )
 def test_bad_input_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], status: int, words: str
 ) -> None:
     if torch.cuda.is_available() and "cuda" in options:
         pytest.skip("this machine has a CUDA device")
-    assert cli.main(["qat", "--out", str(tmp_path / "run"), *options]) == 1
+    assert cli.main(["qat", "--out", str(tmp_path / "run"), *options]) == status
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert words in error
     assert not (tmp_path / "run").exists()
