@@ -15,6 +15,7 @@ Rooms in the order of imports, a folder or a file each: each imports only those 
     whole_folder  folders that are there whole
     command       what every command line does alike
     machine       which machine this is, and what holds it back
+    bounded       files from outside, within a budget
     stft          samples <-> spectra
     manifest      the artifact folder and its index
     native        the C engine

@@ -1,29 +1,40 @@
-"""Checkpoints in: the official .tar, a plain state dict, or the official streaming ONNX -> named float32 arrays.
+"""Checkpoints in: weights as people save them (`weight_file`) or the official streaming ONNX -> named float32 arrays.
 
-Nothing pickled is executed: PyTorch files are read with `weights_only`. A file of another network is refused in one
-line that names what is missing, unexpected or misshaped.
+Which file it is its first bytes tell, not its name. In it the network is found by its names, below any prefixes and
+dictionaries. Anything else is refused in one line that says what it is, or what is missing, unexpected or misshaped.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-import warnings
-from collections.abc import Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from edge_runtime import bounded
 from edge_runtime.errors import Failure
-from edge_runtime.stft import Float32Array
+from edge_runtime.quiet import Progress, silent
+from edge_runtime.stft import WINDOW_SAMPLES, Float32Array
+from quant.inputs import foreign, official_onnx, weight_file
+from quant.inputs.pickled import Thing
+from quant.inputs.stored import Stored
+from quant.inputs.weight_file import Place, Weights
 from quant.network import sizes
 from quant.network.gtcrn import Config, param_shapes
 
-IGNORED = "num_batches_tracked"
 VARIANT_KEY = "variant"  # beside the weights: sizes of a network other than the published one
-REMEDY = "give a GTCRN checkpoint: an official .tar, its state dict, or the official streaming .onnx"
+REMEDY = "give a GTCRN checkpoint: an official .tar, a state dict, safetensors, or the official streaming .onnx"
+_DAMAGED = "this checkpoint is damaged; get it again"
+_IGNORED: Final = ("num_batches_tracked", "total_ops", "total_params")  # counters, of PyTorch and of those who count
+_WRAPPED: Final = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")  # anywhere within a name
+_SECOND: Final = ("ema", "swa", "average", "averaged", "shadow", "teacher", "best", "params_ema")
+_MOST_VALUES: Final = 2**26  # 256 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -36,28 +47,109 @@ class Checkpoint:
     config: Config = field(default_factory=Config)
 
 
-def load(path: str | Path) -> Checkpoint:
-    """Read and check a checkpoint.
+def load(path: str | Path, progress: Progress = silent) -> Checkpoint:
+    """Read and check a checkpoint; where several networks lie in it, `progress` is told which one was taken.
 
-    Raises Failure when the file is missing, unreadable, of another network, or holds NaN or infinity.
+    Raises Failure when the file is missing, unreadable, too large, of another network, or holds NaN or infinity.
     """
     path = Path(path)
-    if not path.is_file():
+    if path.is_dir():
+        raise Failure("is a folder", where=path, remedy="name a file in it with --checkpoint")
+    if not path.exists():
         raise Failure("no such checkpoint", where=path, remedy="run `quant pull`, or name a file with --checkpoint")
-    data = path.read_bytes()
-    read = _read_onnx if path.suffix == ".onnx" else _read_torch
-    params, config = read(path, data)
+    data = bounded.read(path, weight_file.MOST_BYTES, REMEDY)
+    params, config = _read(path, data, progress)
     _check(path, params, config)
     return Checkpoint(path.name, hashlib.sha256(data).hexdigest(), params, config)
 
 
-def _check(path: Path, params: Mapping[str, Float32Array], config: Config) -> None:
+def _read(path: Path, data: bytes, progress: Progress) -> tuple[dict[str, Float32Array], Config]:
+    foreign.refuse(path, data)
+    with bounded.one_line(path, "truncated, or not a PyTorch file", REMEDY):
+        weights = weight_file.read(data)
+        if weights is not None:
+            return _network(path, weights, progress)
+    if official_onnx.looks_like(path, data):
+        return official_onnx.read(path, data, REMEDY), sizes.PUBLISHED
+    raise Failure("not a PyTorch, safetensors or ONNX file", where=path, remedy=REMEDY)
+
+
+def _network(path: Path, weights: Weights, progress: Progress) -> tuple[dict[str, Float32Array], Config]:
+    """The network in a file."""
+    if not weights.tensors:
+        code = "; it holds code, and it was not executed" if foreign.has_code(weights) else ""
+        raise Failure(f"holds no state dict{code}", where=path, remedy=foreign.remedy(weights) or REMEDY)
+    foreign.refuse_weights(path, weights)
+    found = _best(path, _named(weights.tensors), progress)
+    if fault := next(((name, one.fault) for name, one in found.items() if one.fault), None):
+        raise Failure(" ".join(fault), where=path, remedy="save a state dict of plain float tensors")
+    n_values = sum(math.prod(one.shape) for one in found.values())
+    if n_values > _MOST_VALUES:
+        raise Failure(f"holds {n_values:,} weights, more than are read here", where=path, remedy=REMEDY)
+    stored = weights.root.get(VARIANT_KEY) if isinstance(weights.root, Thing) else None
+    shapes = {name: one.shape for name, one in found.items()}
+    foreign.refuse_frame(path, shapes, WINDOW_SAMPLES)
+    _check_names(path, shapes, config := _config(path, shapes, stored))
+    return {name: found[name].read() for name in param_shapes(config)}, config
+
+
+def _config(path: Path, shapes: Mapping[str, tuple[int, ...]], stored: Any) -> Config:
+    if stored is not None:
+        return sizes.from_dict(foreign.as_plain(stored), path)
+    return sizes.of_shapes(shapes) or sizes.PUBLISHED
+
+
+@cache
+def _wanted() -> frozenset[str]:
+    return frozenset(param_shapes())
+
+
+def _named(tensors: Mapping[Place, Stored]) -> dict[Place, Stored]:
+    """Without counters, and without what compiled and sharded modules put into names."""
+    kept = {}
+    for place, tensor in tensors.items():
+        if not place.key.endswith(_IGNORED):
+            kept[Place(*(_without_wrappers(part) for part in place))] = tensor
+    return kept
+
+
+def _without_wrappers(text: str) -> str:
+    for wrapper in _WRAPPED:
+        text = text.replace(wrapper, "")
+    return text
+
+
+def _best(path: Path, tensors: Mapping[Place, Stored], progress: Progress) -> dict[str, Stored]:
+    """The tensors of the network by official name, and whatever else lies in its dictionary."""
+    counts: Counter[str] = Counter()
+    for place in tensors:
+        parts = place.path.split(".")
+        for n in range(len(parts)):
+            if ".".join(parts[n:]) in _wanted():
+                counts[".".join([*parts[:n], ""])] += 1
+    whole = [prefix for prefix, n in counts.items() if n > max(counts.values()) // 2]
+    whole.sort(key=lambda prefix: any(word in prefix.lower().split(".") for word in _SECOND))
+    chosen = whole[0] if whole else ""
+    if whole[1:]:
+        others = ", ".join(name.rstrip(".") or "the outermost" for name in whole[1:4])
+        taken = chosen.rstrip(".") or "the outermost"
+        progress(f"{path}: holds {len(whole)} networks; {taken} is taken, not {others}: for that, save it alone")
+    return _below(tensors, chosen)
+
+
+def _below(tensors: Mapping[Place, Stored], prefix: str) -> dict[str, Stored]:
+    """By name below `prefix`: of a state dict what lies in the same dictionary, of a module everything in it."""
+    named = {place: place.path.removeprefix(prefix) for place in tensors if place.path.startswith(prefix)}
+    homes = {place.container for place, name in named.items() if name in _wanted()}
+    one_home = len(homes) == 1
+    return {name: tensors[place] for place, name in named.items() if not one_home or place.container in homes}
+
+
+def _check_names(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Config) -> None:
     wanted = param_shapes(config)
-    missing = [k for k in wanted if k not in params]
-    unexpected = [k for k in params if k not in wanted]
-    misshaped = [
-        f"{k} is {params[k].shape}, not {wanted[k]}" for k in wanted if k in params and params[k].shape != wanted[k]
-    ]
+    missing = [k for k in wanted if k not in shapes]
+    unexpected = [k for k in shapes if k not in wanted]
+    misshaped = [f"{k} is {shapes[k]}, not {wanted[k]}" for k in wanted if k in shapes and shapes[k] != wanted[k]]
     problems = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("misshaped", misshaped))
@@ -65,110 +157,11 @@ def _check(path: Path, params: Mapping[str, Float32Array], config: Config) -> No
     ]
     if problems:
         raise Failure(f"not a GTCRN checkpoint: {'; '.join(problems)}", where=path, remedy=REMEDY)
+
+
+def _check(path: Path, params: Mapping[str, Float32Array], config: Config) -> None:
+    _check_names(path, {name: values.shape for name, values in params.items()}, config)
     if bad := [k for k, v in params.items() if not np.isfinite(v).all()]:
-        raise Failure(f"{bad[0]} holds NaN or infinity", where=path, remedy="this checkpoint is damaged; get it again")
+        raise Failure(f"{bad[0]} holds NaN or infinity", where=path, remedy=_DAMAGED)
     if bad := [k for k, v in params.items() if k.endswith("running_var") and (v < 0).any()]:
-        raise Failure(f"{bad[0]} is negative", where=path, remedy="this checkpoint is damaged; get it again")
-
-
-def _read_torch(path: Path, data: bytes) -> tuple[dict[str, Float32Array], Config]:
-    import io
-
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an opinion about the pickle would be a second line
-            loaded: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise Failure(
-            "holds pickled code or is not a PyTorch file; it was not executed", where=path, remedy=REMEDY
-        ) from None
-    except Exception:  # garbage makes the reader raise nearly anything
-        raise Failure("truncated, or not a PyTorch file", where=path, remedy=REMEDY) from None
-    stored = loaded.get(VARIANT_KEY) if isinstance(loaded, dict) else None
-    for key in ("model", "state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
-        raise Failure("holds no state dict", where=path, remedy=REMEDY)
-    try:
-        params = {k: v.detach().to(torch.float32).numpy() for k, v in loaded.items() if not k.endswith(IGNORED)}
-    except (AttributeError, TypeError, RuntimeError):  # keys that are no names; sparse or quantized tensors
-        raise Failure("holds no state dict of plain tensors", where=path, remedy=REMEDY) from None
-    if stored is not None:
-        return params, sizes.from_dict(stored, path)
-    return params, sizes.of_params(params) or sizes.PUBLISHED
-
-
-def _read_onnx(path: Path, data: bytes) -> tuple[dict[str, Float32Array], Config]:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        graph = onnx.load_from_string(data).graph
-    except DecodeError:
-        raise Failure("truncated, or not an ONNX file", where=path, remedy=REMEDY) from None
-    try:
-        return dict(_onnx_params(graph)), sizes.PUBLISHED
-    except (StopIteration, KeyError, IndexError, ValueError, RuntimeError, onnx.checker.ValidationError):
-        raise Failure("an ONNX model, but not the official streaming GTCRN", where=path, remedy=REMEDY) from None
-
-
-def _onnx_params(graph: Any) -> Iterator[tuple[str, Float32Array]]:
-    """Parameters of the official streaming ONNX by the order of its nodes: the exporter renamed most of them.
-
-    Where the exporter folded BatchNorm into a convolution, an identity BatchNorm stands beside it.
-    """
-    from onnx import numpy_helper
-
-    arrays = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
-    nodes: dict[str, Iterator[Any]] = {}
-    for op in ("Conv", "ConvTranspose", "PRelu", "GRU", "MatMul", "BatchNormalization"):
-        nodes[op] = iter([n for n in graph.node if n.op_type == op])
-    wanted = param_shapes()
-    yield from ((name, arrays[name]) for name in wanted if name in arrays)
-    for name in wanted:
-        base, _, role = name.rpartition(".")
-        if role == "weight" and base.endswith(("conv", "point_conv1", "point_conv2")):
-            node = next(nodes["ConvTranspose" if base.startswith("decoder") else "Conv"])
-            yield f"{base}.weight", arrays[node.input[1]]
-            yield f"{base}.bias", arrays[node.input[2]]
-        elif role == "weight" and base.rpartition(".")[2] in ("bn", "point_bn1", "depth_bn", "point_bn2"):
-            folded = base.startswith("encoder")
-            values = (
-                _identity_bn(wanted[name])
-                if folded
-                else [arrays[i] for i in next(nodes["BatchNormalization"]).input[1:]]
-            )
-            yield from zip(
-                (f"{base}.{r}" for r in ("weight", "bias", "running_mean", "running_var")),
-                values,
-                strict=True,
-            )
-        elif role == "weight" and base.endswith("act"):
-            yield name, arrays[next(nodes["PRelu"]).input[1]].reshape(1)
-        elif role == "weight" and base.endswith("fc"):
-            yield name, arrays[next(nodes["MatMul"]).input[1]].T
-        elif role == "weight_ih_l0":
-            yield from _gru_params(base, next(nodes["GRU"]), arrays)
-
-
-def _identity_bn(shape: tuple[int, ...]) -> list[Float32Array]:
-    one, zero = np.ones(shape, np.float32), np.zeros(shape, np.float32)
-    return [one, zero, zero, one - np.float32(1e-5)]
-
-
-def _gru_params(base: str, node: Any, arrays: Mapping[str, Float32Array]) -> Iterator[tuple[str, Float32Array]]:
-    """ONNX keeps gates as z, r, n and both biases in one array; PyTorch as r, z, n and apart."""
-    w_ih, w_hh, biases = (arrays[i] for i in node.input[1:4])
-    for direction, suffix in zip(range(len(w_ih)), ("", "_reverse"), strict=False):
-        b_ih, b_hh = np.split(biases[direction], 2)
-        for role, value in (
-            ("weight_ih", w_ih[direction]),
-            ("weight_hh", w_hh[direction]),
-            ("bias_ih", b_ih),
-            ("bias_hh", b_hh),
-        ):
-            z, r, n = np.split(value, 3)
-            yield f"{base}.{role}_l0{suffix}", np.concatenate([r, z, n])
+        raise Failure(f"{bad[0]} is negative", where=path, remedy=_DAMAGED)

@@ -15,7 +15,7 @@ from calibration.corpus import Corpus
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress, silent
-from edge_runtime.stft import Float32Array
+from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, Float32Array
 from quant.inputs import assets, checkpoint, trained
 from quant.int8 import recipe
 from quant.int8.recipe import Recipe
@@ -24,6 +24,7 @@ from quant.network.gtcrn import Config, blank, gtcrn
 from quant.network.passes import streaming_graph
 
 DEFAULT_RECIPE = "static"
+WINDOW = f"the root of a Hann window, {WINDOW_SAMPLES} samples, hops of {HOP_SAMPLES}, as the published network's"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +76,12 @@ def open_source(path: Path | None, recipe_name: str | None, progress: Progress =
     """Read what was asked for. Failure: no such file, another network, a recipe that does not fit."""
     if path is None and recipe_name is None:
         path = trained.embedded()
-    if path is not None and path.suffix == trained.SUFFIX:
+    if path is not None and trained.is_one(path):
         return _trained(path, recipe_name)
     chosen = recipe.load(recipe_name or DEFAULT_RECIPE)
-    read = checkpoint.load(path or assets.weights(progress=progress))
+    read = checkpoint.load(path or assets.weights(progress=progress), progress)
+    if path is not None:
+        progress(f"{path}: weights do not tell their window; taken is {WINDOW}")
     require_names(chosen, read.config)
     network = gtcrn(read.params, read.config)
     graph = streaming_graph(network)

@@ -11,9 +11,6 @@ A zip of these, without dates: the same run is the same bytes. Weights and range
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -25,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.ranges import Ranges
+from edge_runtime import bounded
 from edge_runtime.errors import Failure
 from edge_runtime.stft import Float32Array
 from edge_runtime.whole_file import written_whole
 from quant.artifact.stable_bytes import npy_bytes, zip_bytes
+from quant.inputs import foreign, weight_file
 from quant.int8.recipe import Recipe
 from quant.network import sizes
 from quant.network.graph import Graph
@@ -37,9 +36,11 @@ from quant.network.passes import streaming_graph
 
 VERSION = 1
 SUFFIX = ".trained"
-HEADER, EXCERPT = "header.json", "excerpt"
+HEADER, EXCERPT = foreign.TRAINED_HEADER, "excerpt"
 EMBEDDED = "default.trained"  # beside this file
 REMEDY = "train it again with `quant qat`, or update edge-denoise"
+MOST_BYTES = 64 * bounded.MIB  # of the file, and of what it unpacks to: the embedded one has 0.9 MB
+MOST_HEADER_BYTES = 8 * bounded.MIB  # 0.1 MB in the embedded one
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,18 +89,23 @@ def embedded() -> Path:
     return Path(str(files(__package__).joinpath(EMBEDDED)))
 
 
+def is_one(path: Path) -> bool:
+    """Whether a file is meant as a trained one: by its suffix, or by what is in it."""
+    return path.suffix.lower() == SUFFIX or (
+        path.is_file() and foreign.is_trained(bounded.read(path, weight_file.MOST_BYTES, REMEDY))
+    )
+
+
 def load(path: Path) -> Trained:
     """Read and check what `save` wrote. Failure: missing, cut, of another version or network."""
     if not path.is_file():
         raise Failure("no such file", where=path, remedy="name a .trained file, or a checkpoint")
-    data = path.read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            header = msgspec.json.decode(archive.read(HEADER), type=Header)
-            arrays = {n[:-4]: _array(archive.read(n)) for n in archive.namelist() if n.endswith(".npy")}
+    data = bounded.read(path, MOST_BYTES, REMEDY)
+    with bounded.one_line(path, "not a trained file", REMEDY):
+        archive = bounded.Archive(data, MOST_BYTES)
+        header = msgspec.json.decode(bounded.shallow(archive.read(HEADER), MOST_HEADER_BYTES), type=Header)
+        arrays = {n[:-4]: bounded.array(archive.read(n)) for n in archive.names if n.endswith(".npy")}
         excerpt = arrays.pop(EXCERPT)
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, msgspec.MsgspecError, zlib.error) as error:
-        raise Failure(f"not a trained file ({error})", where=path, remedy=REMEDY) from error
     if header.version != VERSION:
         raise Failure(f"has version {header.version}, this program reads {VERSION}", where=path, remedy=REMEDY)
     config = sizes.from_dict(header.variant, path) if header.variant else Config()
@@ -131,8 +137,3 @@ def _check(path: Path, arrays: Mapping[str, Float32Array], header: Header, excer
         raise Failure("its slopes are those of another network", where=path, remedy=REMEDY)
     if excerpt.dtype != np.int16 or excerpt.ndim != 2 or excerpt.size == 0:
         raise Failure(f"its excerpt is {excerpt.dtype} {excerpt.shape}", where=path, remedy=REMEDY)
-
-
-def _array(data: bytes) -> NDArray[Any]:
-    values: NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    return values

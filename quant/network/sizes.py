@@ -7,12 +7,11 @@ Shapes tell everything but the values of the dilations; `quant train` stores tho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
 from edge_runtime.errors import Failure
-from edge_runtime.stft import Float32Array
 from quant.network.erb import merging_matrix
 from quant.network.gtcrn import N_BINS, Config
 
@@ -27,6 +26,7 @@ NAMES = {
 }  # as typed -> the field of Config
 DEFAULT = "default"
 PUBLISHED = Config()
+LARGEST = 1024  # of any size, and of the number of blocks: a network of more would take minutes to lay out
 
 
 def parse(settings: Sequence[str]) -> Config:
@@ -56,11 +56,17 @@ def parse_line(text: str) -> Config:
 def make(sizes: Mapping[str, Any]) -> Config:
     """The network of these fields of Config. Failure: no such network."""
     try:
+        if large := next((name for name, value in sizes.items() if _peak(value) > LARGEST), None):
+            raise ValueError(f"{large} is above {LARGEST}")
         config = Config(**sizes)
         merging_matrix(config.n_low_bins, config.n_high_bands)
     except (ValueError, TypeError) as error:
         raise Failure(f"no such network: {error}") from None
     return config
+
+
+def _peak(value: Any) -> int:
+    return max(len(value), *value, 0) if isinstance(value, tuple) else value
 
 
 def describe(config: Config) -> str:
@@ -91,31 +97,31 @@ def from_dict(stored: Any, where: object) -> Config:
     return make(numbers)
 
 
-def of_params(params: Mapping[str, Float32Array]) -> Config | None:
-    """The network that parameters with official names belong to; None where their shapes are of no GTCRN, or where
-    another number of GT-conv blocks than three leaves the dilations unknown."""
+def of_shapes(shapes: Mapping[str, tuple[int, ...]]) -> Config | None:
+    """The network of parameters with official names and these shapes; None where they are of no GTCRN, or where another
+    number of GT-conv blocks than three leaves the dilations unknown."""
     try:
-        first = params["encoder.en_convs.0.conv.weight"].shape
-        second = params["encoder.en_convs.1.conv.weight"].shape
-        n_high_bands, n_high_bins = params["erb.erb_fc.weight"].shape
-        sizes = {
+        first = shapes["encoder.en_convs.0.conv.weight"]
+        second = shapes["encoder.en_convs.1.conv.weight"]
+        n_high_bands, n_high_bins = shapes["erb.erb_fc.weight"]
+        found: dict[str, Any] = {
             "channels": first[0],
             "n_low_bins": N_BINS - n_high_bins,
             "n_high_bands": n_high_bands,
             "kernel": first[3],
-            "n_dpgrnn": _count(params, "dpgrnn", ".intra_fc.weight", 1),
+            "n_dpgrnn": _count(shapes, "dpgrnn", ".intra_fc.weight", 1),
             "groups": second[0] // second[1],
         }
-        if _count(params, "encoder.en_convs.", ".depth_conv.weight", 2) != len(PUBLISHED.dilations):
+        if _count(shapes, "encoder.en_convs.", ".depth_conv.weight", 2) != len(PUBLISHED.dilations):
             return None
-        return Config(**sizes)
+        return Config(**found)
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         return None
 
 
-def _count(params: Mapping[str, Float32Array], before: str, after: str, first: int) -> int:
+def _count(names: Collection[str], before: str, after: str, first: int) -> int:
     n = 0
-    while f"{before}{first + n}{after}" in params:
+    while f"{before}{first + n}{after}" in names:
         n += 1
     return n
 

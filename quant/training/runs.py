@@ -63,7 +63,7 @@ def qat(job: Job, progress: Progress) -> Path:
     if not 0 <= job.blend <= 1:
         raise Failure("a blend is a part of 1", remedy="set --blend to 0 .. 1")
     chosen = recipe.load(job.recipe)
-    source = checkpoint.load(job.checkpoint or assets.weights(progress=progress))
+    source = checkpoint.load(job.checkpoint or assets.weights(progress=progress), progress)
     graph = passes.streaming_graph(gtcrn(source.params, source.config))
     recipe.assign(chosen, graph)
     with trainer.process(job.settings.device) as (me, device):
@@ -95,7 +95,7 @@ def qat(job: Job, progress: Progress) -> Path:
 
 def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
     """Train the float network towards clean speech; without a teacher, for it would equal its own start."""
-    source = None if from_scratch else checkpoint.load(job.checkpoint or assets.weights(progress=progress))
+    source = None if from_scratch else checkpoint.load(job.checkpoint or assets.weights(progress=progress), progress)
     if job.config is not None and source is not None:
         raise Failure("other sizes need other weights", remedy="give --from-scratch with --set")
     config = source.config if source else job.config or Config()

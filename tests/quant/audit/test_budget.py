@@ -172,7 +172,7 @@ def test_a_checkpoint_is_counted_by_its_own_weights(monkeypatch):
     """A pruned layer shows in the MACs without zero weights, and only there."""
     name = "dpgrnn1.intra_fc.weight"
     sparse = NETWORK.params | {name: 0 * NETWORK.params[name]}
-    monkeypatch.setattr("quant.inputs.checkpoint.load", lambda path: Checkpoint("any.tar", "", sparse))
+    monkeypatch.setattr("quant.inputs.checkpoint.load", lambda path, *_: Checkpoint("any.tar", "", sparse))
     totals = budget.for_target("rpi4", "any.tar").totals
     assert totals.nonzero_macs_frame == TOTALS.nonzero_macs_frame - 16 * 16 * 33
     assert totals.macs_frame == TOTALS.macs_frame

@@ -37,10 +37,15 @@ def another_onnx() -> bytes:
 
 BAD = [
     ("missing", "gone.pt", None, "gone.pt: no such checkpoint; run `quant pull`"),
-    ("empty", "a.pt", bytes, "a.pt: truncated"),
+    ("empty", "a.pt", bytes, "a.pt: is empty"),
     ("cut", "a.pt", lambda: weights()[: len(weights()) // 2], "a.pt: truncated, or not a PyTorch file"),
-    ("text", "a.txt", lambda: b"not a model", "a.txt: holds pickled code or is not a PyTorch"),
-    ("pickled code", "a.pt", lambda: saved({"model": Payload()}), "a.pt: holds pickled code"),
+    ("text", "a.txt", lambda: b"not a model", "a.txt: not a PyTorch, safetensors or ONNX file"),
+    (
+        "pickled code",
+        "a.pt",
+        lambda: saved({"model": Payload()}),
+        "a.pt: holds no state dict; it holds code",
+    ),
     ("a list", "a.pt", lambda: saved([1, 2, 3]), "a.pt: holds no state dict"),
     ("another network", "a.pt", lambda: saved({"fc.weight": torch.zeros(3, 3)}), "a.pt: not a GTCRN checkpoint: "),
     ("a lost tensor", "a.pt", lambda: changed("decoder.de_convs.4.bn.bias", None), "1 missing (decoder.de_convs.4.bn"),
@@ -60,7 +65,7 @@ def test_a_bad_checkpoint_is_one_line_and_leaves_nothing(
 
 
 def test_a_folder_is_no_checkpoint(desk, capfd):
-    refuses(build(checkpoint="speech"), 1, "speech: no such checkpoint", capfd)
+    refuses(build(checkpoint="speech"), 1, "speech: is a folder; name a file in it", capfd)
 
 
 @pytest.mark.parametrize(
