@@ -8,6 +8,7 @@ tail = denoiser.flush()
 Rooms in the order of imports, a folder or a file each: each imports only those above it.
 
     errors        one line: what, where, remedy
+    quoting       words from outside in units, configurations, pages
     extras        what to type for what is not installed
     quiet         who speaks while work goes on
     hashing       SHA-256

@@ -9,6 +9,7 @@ import argparse
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ from math import inf, isfinite
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
-from edge_runtime.errors import Failure, did_you_mean
+from edge_runtime.errors import Failure, did_you_mean, printable
 
 DONE, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 SIGNALLED = 128  # and the signal's number
@@ -62,7 +63,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         program = self.prog.split()[0]
-        self.exit(USAGE, f"{program}: error: {' '.join(message.split())}; see `{self.prog} --help`\n")
+        self.exit(USAGE, f"{program}: error: {printable(' '.join(message.split()))}; see `{self.prog} --help`\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Nothing is left over, so that each subcommand speaks of its own options."""
@@ -139,7 +140,7 @@ def _complete(parser: argparse.ArgumentParser, command: Command) -> None:
 
 def say(prog: str, message: str) -> None:
     """Progress goes to standard error."""
-    print(f"{prog}: {message}", file=sys.stderr, flush=True)
+    print(f"{prog}: {printable(message)}", file=sys.stderr, flush=True)
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
@@ -164,7 +165,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
             return status_of(interruption)
         if "--debug" in argv:
             traceback.print_exc()
-        print(f"{parser.prog}: error: {_one_line(error)}", file=sys.stderr)
+        print(f"{parser.prog}: error: {printable(_one_line(error))}", file=sys.stderr)
         _flush_or_forget()
         return FAILED
 
@@ -192,8 +193,13 @@ def _print(answer: Answer, *, as_json: bool) -> None:
 
         value = msgspec.to_builtins(answer.value() if callable(answer.value) else answer.value)
         lines = [json.dumps(value, indent=None if answer.one_line else 2, allow_nan=False)]
-    for line in lines:
+    for line in lines if as_json else map(_of_terminal, lines):
         print(line, file=sys.stderr if answer.aside else sys.stdout, flush=True)
+
+
+def _of_terminal(line: str) -> str:
+    """Names of files reach it: only line ends and tabs mean something there."""
+    return line if line.isprintable() else re.sub(r"[^\n\t]+", lambda part: printable(part[0]), line)
 
 
 class Stopped(KeyboardInterrupt):

@@ -17,6 +17,17 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'s' * (n != 1)}"
 
 
+def printable(text: str) -> str:
+    """For a terminal, which would obey control characters: what is not printed is shown by its number.
+
+    >>> print(printable("a\x1b[2Jb"))
+    a\\x1b[2Jb
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 class Failure(Exception):
     """A failure the user can act on. Its parts, for lines that name several: `reason`, `what` with the place, `remedy`.
 
@@ -25,12 +36,16 @@ class Failure(Exception):
     """
 
     def __init__(self, what: str, *, where: object = None, remedy: str | None = None) -> None:
-        self.reason = " ".join(what.split())
+        self.reason = _one_line(what)
         place = f"{where}: " if where is not None else ""
         advice = f"; {remedy}" if remedy else ""
-        super().__init__(" ".join(f"{place}{what}{advice}".split()))
-        self.what = " ".join(f"{place}{what}".split())
-        self.remedy = " ".join((remedy or "").split())
+        super().__init__(_one_line(f"{place}{what}{advice}"))
+        self.what = _one_line(f"{place}{what}")
+        self.remedy = _one_line(remedy or "")
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str:

@@ -41,7 +41,8 @@ OTHERS = {
 # a comma between them, neither imports the other
 ROOMS = {
     "edge_runtime": (
-        "errors", "extras", "quiet", "hashing", "whole_file", "whole_folder", "command", "machine", "bounded", "stft",
+        "errors", "quoting", "extras", "quiet", "hashing", "whole_file", "whole_folder", "command", "machine",
+        "bounded", "stft",
         "manifest", "native", "engines", "denoiser", "bench", "files", "alsa", "live", "doctor", "install", "cli",
     ),
     "quant": (

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
-from edge_runtime.errors import counted
+from edge_runtime.errors import counted, printable
 from edge_runtime.live.status import STOPPED, Status
 
 KEYS: Final = "b bypass   up/down strength   l/L limit   g gate   r reset   q quit"
@@ -68,7 +68,11 @@ class View:
 
     def _redraw(self, lines: list[str]) -> None:
         width = os.get_terminal_size(self._out.fileno()).columns
-        shown = [part for line in lines for part in textwrap.wrap(line, max(20, width - 1), subsequent_indent="     ")]
+        shown = [
+            part
+            for line in lines
+            for part in textwrap.wrap(printable(line), max(20, width - 1), subsequent_indent="     ")
+        ]
         up = f"\033[{self._n_drawn}A" if self._n_drawn else ""
         self._out.write(up + "".join(f"\033[2K{part}\n" for part in shown) + "\033[J")
         self._out.flush()
@@ -79,7 +83,7 @@ def plain_line(shown: dict[str, Any]) -> str:
     """Everything on one line."""
     if shown["waiting_for"]:
         state = "stopped while it waited" if shown["state"] == STOPPED else shown["state"]
-        return f"{state}: {shown['waiting_for']}"
+        return printable(f"{state}: {shown['waiting_for']}")
     frame, xruns, levels = shown["frame_ms"], shown["xruns"], _levels(shown)
     parts = [
         f"{shown['state']} {shown['seconds']:.0f} s",
@@ -94,7 +98,7 @@ def plain_line(shown: dict[str, Any]) -> str:
         shown["tee"],
         *shown["notes"],
     ]
-    return "; ".join(part for part in parts if part)
+    return printable("; ".join(part for part in parts if part))
 
 
 def terminal_lines(shown: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_runtime.manifest import Artifact, Manifest
+from edge_runtime.quoting import markdown, markdown_code
 from quant.artifact.folder import renew
 from quant.inputs import assets, trained
 from quant.quality.results import SystemPart, in_order, title, uneven
@@ -92,7 +93,7 @@ def render(manifest: Manifest, report: Report, systems: Sequence[SystemPart] = (
     body = [
         f"# {heading}",
         "A streaming speech denoiser: 16 kHz mono, one hop of 256 samples (16 ms) at a time."
-        f" [GTCRN]({PAPER}) compiled by edge-denoise for `{manifest.board}`, recipe `{manifest.recipe}`.",
+        f" [GTCRN]({PAPER}) compiled by edge-denoise for `{manifest.board}`, recipe {markdown_code(manifest.recipe)}.",
         _USE,
         _files(manifest, report),
         _cost(report),
@@ -101,7 +102,7 @@ def render(manifest: Manifest, report: Report, systems: Sequence[SystemPart] = (
         f"## Training data\n\n{origin.data}",
         _LIMITS,
         f"## Licence and attribution\n\n{origin.attribution}\n\nThe runtime is MIT. Checkpoint"
-        f" `{manifest.checkpoint.name}`, SHA-256 `{manifest.checkpoint.sha256}`.",
+        f" {markdown_code(manifest.checkpoint.name)}, SHA-256 `{manifest.checkpoint.sha256}`.",
     ]
     front = _front(manifest, origin, heading, systems, dataset)
     return front + "\n\n".join(body) + "\n"
@@ -178,9 +179,9 @@ def _quality(systems: Sequence[SystemPart], dataset: str) -> str:
         return _UNMEASURED
     metrics = [metric for metric in in_order(m for s in systems for m in s.means) if metric in METRICS]
     table = [(s.system, str(s.n_clips), *(_figure(s, metric) for metric in metrics)) for s in systems]
-    about = f"On {dataset}. " if dataset else ""
+    about = f"On {markdown(dataset)}. " if dataset else ""
     explained = f"{about}In brackets: mean paired difference to its own float model, with a bootstrap 95 % interval."
-    told = " ".join(filter(None, [explained, uneven(systems)]))
+    told = " ".join(filter(None, [explained, markdown(uneven(systems))]))
     return f"## Quality\n\n{told}\n\n" + _table(("system", "clips", *map(title, metrics)), table)
 
 
@@ -193,5 +194,5 @@ def _figure(system: SystemPart, metric: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    above, *below = ["| " + " | ".join(map(markdown, line)) + " |" for line in (head, *rows)]
+    return "\n".join([above, "| " + " | ".join(["---"] * len(head)) + " |", *below])

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from boards import Board
 from edge_runtime.bench import BenchPart
+from edge_runtime.quoting import tex
 from edge_runtime.stft import Float32Array
 from quant.audit.findings import EstimatePart, Layer
 from quant.quality.results import SNR, in_order, title, uneven
@@ -155,7 +156,7 @@ def histograms(report: Report) -> Picture | None:
             axes.set_yscale("log")
             for bound in (h.low, h.high):
                 axes.axvline(bound, color=BAD, linestyle="--", linewidth=1)
-            axes.set_title(f"{_short(h.tap)}\n{h.clipped_share:.2%} clipped", fontsize=8)
+            axes.set_title(f"{tex(_short(h.tap))}\n{h.clipped_share:.2%} clipped", fontsize=8)
             axes.tick_params(labelsize=7)
         for axes in all_axes[len(found) :]:
             axes.set_visible(False)
@@ -177,11 +178,11 @@ def quality(report: Report) -> Picture | None:
     with _figure("quality", 0.34 * len(rows) + 0.8) as (figure, (axes,)):
         means = [d.mean for _, d in rows]
         spread = [[d.mean - d.low for _, d in rows], [d.high - d.mean for _, d in rows]]
-        axes.errorbar(means, [name for name, _ in rows], xerr=spread, fmt="o", color=A, capsize=4)
+        axes.errorbar(means, [tex(name) for name, _ in rows], xerr=spread, fmt="o", color=A, capsize=4)
         axes.axvline(0, color=MUTED)
         axes.margins(y=0.3)
         axes.locator_params(axis="x", nbins=4)
-        axes.set_xlabel(f"Δ{title(metric)} to float, mean and 95 % interval")
+        axes.set_xlabel(f"Δ{tex(title(metric))} to float, mean and 95 % interval")
     said = "; ".join(f"{name} {d.mean:+.4f}" for name, d in rows)
     return Picture(
         _svg(figure, "quality"),
@@ -207,9 +208,9 @@ def by_snr(report: Report) -> Picture | None:
             drawn = A if "int8" in system else B, ("-", "--", "-.")[i % 3]
             colour, dashes = {"noisy": (MUTED, ":")}.get(system, drawn)
             places, means = [names.index(name) for name in here], [values[name] for name in here]
-            axes.plot(places, means, dashes, color=colour, marker=".", label=system)
-        axes.set_xticks(range(len(names)), names, fontsize=8)
-        axes.set_ylabel(title(metric))
+            axes.plot(places, means, dashes, color=colour, marker=".", label=tex(system))
+        axes.set_xticks(range(len(names)), map(tex, names), fontsize=8)
+        axes.set_ylabel(tex(title(metric)))
         axes.set_xlabel("SNR of the recording")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     told = "; for some clips failed, not every mean is over the same ones" if any(map(uneven, found.values())) else ""
@@ -233,7 +234,7 @@ def speed(report: Report) -> Picture | None:
         axes.axvline(HOP_MS, color=BAD, linestyle="--")
         axes.axvline(HOP_MS * board.budget.rtf, color=MUTED, linestyle=":")
         axes.set_xscale("log")
-        axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=7)
+        axes.set_yticks(range(len(rows)), [tex(name) for name, *_ in rows], fontsize=7)
         axes.set_ylim(-0.8, len(rows) - 0.2)
         axes.set_xlabel("ms a hop, log scale")
     said = "; ".join(f"{name.splitlines()[0]} {low:.3g} to {high:.3g} ms" for name, low, high, _ in rows)

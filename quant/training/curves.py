@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge_runtime.quoting import tex
 from edge_runtime.whole_file import written_whole
 from quant.training.trainer import History
 
@@ -19,7 +20,7 @@ def draw(history: History, path: Path, title: str) -> None:
     upper.plot([r["step"] for r in trained], [r["train_loss"] for r in trained], label="training", marker=".")
     upper.plot([r["step"] for r in rows], [r["validation_loss"] for r in rows], label="validation", marker=".")
     upper.axvline(best["step"], color="grey", linestyle=":", label=f"best, step {best['step']:.0f}")
-    upper.set(ylabel="loss", title=title)
+    upper.set(ylabel="loss", title=tex(title))
     upper.legend()
     lower.plot([r["step"] for r in rows], [r["snr_db"] for r in rows], color="black", marker=".")
     lower.set(xlabel="step", ylabel="SNR dB")

@@ -40,6 +40,30 @@ def test_json_aside_leaves_standard_output_to_the_sound(capsys) -> None:
     assert capsys.readouterr() == ("", '{"a": 1}\n')
 
 
+ODD = "a\x1b]0;x\x07\x9b2J\u202eb"
+SHOWN = "a\\x1b]0;x\\x07\\x9b2J\\u202eb"
+
+
+def test_a_terminal_obeys_no_name(capsys) -> None:
+    assert asked(lambda: Answer({"a": ODD}, [f"{ODD}\tc\nd"])) == 0
+    assert capsys.readouterr().out == f"{SHOWN}\tc\nd\n"
+
+    def fail() -> Answer:
+        command.say("try", ODD)
+        raise Failure(ODD, where=ODD, remedy=ODD)
+
+    assert asked(fail) == 1
+    assert capsys.readouterr().err == f"try: {SHOWN}\ntry: error: {SHOWN}: {SHOWN}; {SHOWN}\n"
+
+    def break_off() -> Answer:
+        raise ValueError(ODD)
+
+    assert asked(break_off) == 1
+    assert ODD not in capsys.readouterr().err
+    assert asked(break_off, ODD) == 2
+    assert capsys.readouterr().err == f"try: error: unrecognized arguments: {SHOWN}; see `try --help`\n"
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_json_has_no_infinity_and_no_nan(capsys, value: float) -> None:
     assert asked(lambda: Answer(value, []), "--json") == 1

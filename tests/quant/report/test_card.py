@@ -90,6 +90,19 @@ def test_an_evaluation_gets_into_the_card_and_the_manifest_agrees(folder, tmp_pa
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_what_others_named_is_text_on_the_page(folder, tmp_path, capfd):
+    """No markup, no second line, no cell too many."""
+    rows = tmp_path / "rows.json"
+    odd = "a|b\n# c <img src=x> [d](e) `f`"
+    renamed = {**SYSTEMS["systems"][1], "system": odd}
+    rows.write_text(json.dumps({"systems": [SYSTEMS["systems"][0], renamed]}))
+    assert main(["card", str(folder), "--eval", str(rows), "--dataset", odd]) == 0
+    text = (folder / "README.md").read_text()
+    shown = "a\\|b # c \\<img src=x\\> \\[d\\](e) \\`f\\`"
+    assert f"| {shown} | 128 |" in text
+    assert f"On {shown}. In brackets" in text
+
+
 def test_means_over_different_clips_are_told(folder, tmp_path, capfd):
     rows = tmp_path / "rows.json"
     few = SYSTEMS["systems"][1] | {"n_clips": 127}
