@@ -13,6 +13,7 @@ from typing import Final
 from edge_runtime.alsa.pcm import Direction
 
 ROOT: Final = Path("/")
+ELSEWHERE: Final = Path("/nonexistent")  # another machine: its cards are not known here
 _CARD: Final = re.compile(r"^ *(\d+) \[(\S+) *\]:", re.MULTILINE)
 _PCM: Final = re.compile(r"^(\d+)-(\d+):(.*)", re.MULTILINE)
 # hw:1  plughw:1,0  hw:1,0,3  hw:CARD=1,DEV=0  sysdefault:CARD=1: whatever goes before, the card comes first.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_runtime.cli import options
 from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
 
@@ -55,6 +56,7 @@ def _install(args: argparse.Namespace) -> Answer:
         if getattr(args, option) is not None and not getattr(args, what):
             names = [f"--{name.replace('_', '-')}" for name in (option, what)]
             raise Failure(f"{names[0]} is for {names[1]}", remedy="leave it out")
+    options.note_numbers(args, "alsa_source", "capture", "playback")
     root, receipt_path = _places(args)
     artifact = open_artifact(args.model)
     if args.virtual_mic:

@@ -70,17 +70,20 @@ def _add_socket(parser: argparse.ArgumentParser, text: str) -> None:
 
 def _live(args: argparse.Namespace) -> Answer:
     """Denoise from one device to another until told to stop."""
+    from edge_runtime.live.control.kept_settings import Keeper, service_file
     from edge_runtime.live.session import denoisers_of, run_live
     from edge_runtime.live.status import Status
     from edge_runtime.live.view import plain_line
     from edge_runtime.manifest import open_artifact
 
-    _note_numbers(args)
-    status = Status(_settings(args))
+    options.note_numbers(args, "capture", "playback")
+    keeper = Keeper(service_file(), _settings(args))
+    status = Status(keeper.first)
     last = run_live(
         _plan(args),
         denoisers_of(open_artifact(args.model), args.engine, args.precision, args.threads),
         status,
+        keeper,
         socket_path=_socket_path(args.socket),
         tee_prefix=args.tee,
         as_json=args.json,
@@ -114,22 +117,10 @@ def _plan(args: argparse.Namespace) -> LivePlan:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    """As given, or as a service that was killed had them."""
     from edge_runtime.live.control.controls import Settings
-    from edge_runtime.live.control.kept_settings import recall, service_file
 
     given = {name: getattr(args, name) for name in ("strength", "limit_db", "gate_dbfs")}
-    settings = Settings(bypass=args.bypass, **{name: value for name, value in given.items() if value is not None})
-    return recall(service_file()) or settings
-
-
-def _note_numbers(args: argparse.Namespace) -> None:
-    """A line for each device that goes by its card's number."""
-    from edge_runtime.alsa.cards import number_note
-
-    for option in ("capture", "playback"):
-        if note := number_note(f"--{option}", getattr(args, option)):
-            options.say(f"note: {note}")
+    return Settings(bypass=args.bypass, **{name: value for name, value in given.items() if value is not None})
 
 
 def _end_unheard(number: int) -> NoReturn:
@@ -163,11 +154,11 @@ def _ctl_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _ctl(args: argparse.Namespace) -> Answer:
     """One message to a running stream."""
-    from edge_runtime.live.control.control_socket import ask, default_path
+    from edge_runtime.live.control.control_socket import ask, listening_path
     from edge_runtime.live.view import plain_line
 
     message = _message(args)
-    path = Path(args.socket) if args.socket else default_path()
+    path = Path(args.socket) if args.socket else listening_path()
     status = ask(path, message)["status"]
     return Answer(status, [plain_line(status)])
 

@@ -33,3 +33,12 @@ def engine(parser: argparse.ArgumentParser) -> None:
 def threads(parser: argparse.ArgumentParser) -> None:
     """How many one stream may use."""
     parser.add_argument("--threads", type=whole(1, _MAX_THREADS), default=1, metavar="N", help="default: 1")
+
+
+def note_numbers(args: argparse.Namespace, *names: str) -> None:
+    """A line for each device that goes by its card's number."""
+    from edge_runtime.alsa.cards import number_note
+
+    for name in names:
+        if note := number_note(f"--{name.replace('_', '-')}", getattr(args, name) or ""):
+            say(f"note: {note}")

@@ -1,27 +1,30 @@
-"""The systemd unit of `edge-denoise live`: a user of its own, real-time scheduling, a watchdog, nothing else allowed.
+"""The systemd unit of `edge-denoise live`, for the machine and for a user: one template, as little allowed as can be.
 
-It is for sound cards (`hw:`, `plughw:`), which belong to the group `audio`; PipeWire belongs to a user's session.
+The machine's has a user of its own and real-time scheduling, and is for sound cards (`hw:`, `plughw:`), which belong to
+the group `audio`. A user's reaches that user's PipeWire; what only root may forbid is not in it, and what needs a
+namespace that a kernel does not give to users is left out by systemd without a word.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_runtime.errors import Failure
 from edge_runtime.install.edits import Change
+from edge_runtime.quoting import systemd_path, systemd_word
 
 UNIT: Final = Path("etc/systemd/system/edge-denoise.service")
 RECEIPT: Final = Path("usr/local/share/edge-denoise/service.json")
 NEXT_STEP: Final = "`systemctl daemon-reload && systemctl enable --now edge-denoise`"
 _HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # from the service
 
-_UNIT = """\
-# Written by `edge-denoise install --service`; `edge-denoise uninstall --service` removes it.
+_UNIT: Final = """\
+# {written}
 [Unit]
 Description=Live speech denoiser
-After=sound.target
+After={after}
 StartLimitIntervalSec=60
 StartLimitBurst=10
 
@@ -34,15 +37,34 @@ RestartSec=1
 WatchdogSec=10
 TimeoutStopSec=5
 
-DynamicUser=yes
-SupplementaryGroups=audio
 RuntimeDirectory=edge-denoise
 RuntimeDirectoryMode=0700
-# What `ctl` has set outlives a crash, not a stop.
+# What `ctl` has set outlives a crash, not a stop or a restart that was asked for.
 RuntimeDirectoryPreserve=restart
-# The control socket: XDG_RUNTIME_DIR=/run/edge-denoise edge-denoise ctl status
-Environment=XDG_RUNTIME_DIR=%t/edge-denoise PYTHONDONTWRITEBYTECODE=1
+Environment=PYTHONDONTWRITEBYTECODE=1
 UMask=0077
+
+NoNewPrivileges=yes
+ProtectSystem=strict
+{rights}ProtectControlGroups=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_UNIX
+RestrictNamespaces=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy={wanted_by}
+"""
+
+_OF_THE_MACHINE: Final = """\
+DynamicUser=yes
+SupplementaryGroups=audio
+# The control socket: XDG_RUNTIME_DIR=/run/edge-denoise edge-denoise ctl status
+Environment=XDG_RUNTIME_DIR=%t/edge-denoise
 
 CPUSchedulingPolicy=fifo
 CPUSchedulingPriority=50
@@ -52,58 +74,64 @@ OOMScoreAdjust=-500
 
 CapabilityBoundingSet=
 AmbientCapabilities=
-NoNewPrivileges=yes
 DevicePolicy=closed
 DeviceAllow=char-alsa rw
-ProtectSystem=strict
 ProtectHome=tmpfs
 {binds}PrivateTmp=yes
 PrivateNetwork=yes
 ProtectProc=invisible
 ProtectClock=yes
-ProtectControlGroups=yes
 ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
-ProtectKernelTunables=yes
-RestrictAddressFamilies=AF_UNIX
-RestrictNamespaces=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
 RemoveIPC=yes
 IPAddressDeny=any
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
-
-[Install]
-WantedBy=multi-user.target
+"""
+# /tmp stays everybody's: ALSA's dsnoop and dmix meet other programs there.
+_OF_A_USER: Final = """\
+ProtectHome=read-only
 """
 
 
 def changes(root: Path, model: Path, capture: str, playback: str) -> list[Change]:
-    """The unit. Failure: a name that a unit cannot hold."""
+    """The machine's unit. Failure: a name that a unit cannot hold."""
     model = model.resolve()
-    command = [*_program(), "live", "--capture", capture, "--playback", playback, "--model", str(model)]
     seen = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).resolve().parents[1], model]
-    unit = _UNIT.format(command=" ".join(map(_quoted, command)), binds=_binds(seen))
+    unit = _UNIT.format(
+        written="Written by `edge-denoise install --service`; `edge-denoise uninstall --service` removes it.",
+        after="sound.target",
+        command=" ".join([*_program(), *_live(systemd_word(str(model)), capture, playback)]),
+        rights=_OF_THE_MACHINE.format(binds=_binds(seen)),
+        wanted_by="multi-user.target",
+    )
     return [Change(root / UNIT, unit.encode())]
+
+
+def users_unit(program: str, model: str, capture: str, playback: str) -> str:
+    """A unit of the user's own systemd. `program`, `model`: as a unit has them. Failure: as `changes`."""
+    return _UNIT.format(
+        written="Written by `quant deploy --service`.",
+        after="sound.target pipewire.service",
+        command=" ".join([program, *_live(model, capture, playback)]),
+        rights=_OF_A_USER,
+        wanted_by="default.target",
+    )
+
+
+def _live(model: str, capture: str, playback: str) -> Sequence[str]:
+    """A microphone that comes late is waited for."""
+    devices = ("--capture", systemd_word(capture), "--playback", systemd_word(playback))
+    return ["live", "--wait", *devices, "--model", model]
 
 
 def _program() -> list[str]:
     script = Path(sys.executable).with_name("edge-denoise")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "edge_runtime.cli"]
+    if script.exists():
+        return [systemd_path(str(script))]
+    return [systemd_path(sys.executable), "-m", "edge_runtime.cli"]
 
 
-def _binds(paths: list[Path]) -> str:
+def _binds(paths: Sequence[Path]) -> str:
     """What must be seen of the folders that are hidden: the installation and the model, read only."""
     hidden = sorted({path for path in paths if any(path.is_relative_to(folder) for folder in _HIDDEN)})
-    return "".join(f"BindReadOnlyPaths={_quoted(str(path))}\n" for path in hidden)
-
-
-def _quoted(word: str) -> str:
-    """As systemd.syntax(7) has it; % would be a specifier, $ a variable."""
-    if not word.isprintable() or "$" in word:
-        raise Failure(f"the name {word!r} has signs that a systemd unit does not take", remedy="use another name")
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{escaped}"' if escaped != word or any(sign in word for sign in " ';") else word
+    return "".join(f"BindReadOnlyPaths={systemd_path(str(path))}\n" for path in hidden)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from edge_runtime.alsa import device
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.live.control.control_socket import ControlServer
-from edge_runtime.live.control.kept_settings import Keeper, service_file
+from edge_runtime.live.control.kept_settings import Keeper
 from edge_runtime.live.control.systemd import is_journal, notify, watchdog_s
 from edge_runtime.live.loop import LiveLoop, LivePlan, OpenDenoisers
 from edge_runtime.live.realtime import (
@@ -38,6 +38,7 @@ def run_live(
     plan: LivePlan,
     open_denoisers: OpenDenoisers,
     status: Status,
+    keeper: Keeper,
     *,
     socket_path: Path | None,
     tee_prefix: Path | None,
@@ -59,20 +60,27 @@ def run_live(
         stack.enter_context(_quick_switches())
         stack.enter_context(no_garbage_collection())
         view = View(sys.stdout, as_json=as_json, is_terminal=sys.stdout.isatty(), is_journal=is_journal(sys.stdout))
-        _watch(loop, status, recording, view, keys, in_real_time)
+        _watch(loop, status, keeper, recording, view, keys, in_real_time)
+    keeper.forget()
     status.tee = recording.line
     return status.snapshot()
 
 
 def _watch(
-    loop: LiveLoop, status: Status, recording: Recording, view: View, keys: int | None, in_real_time: bool
+    loop: LiveLoop,
+    status: Status,
+    keeper: Keeper,
+    recording: Recording,
+    view: View,
+    keys: int | None,
+    in_real_time: bool,
 ) -> None:
     """Run the loop in its thread, and everything else here."""
     failed: list[Exception] = []
     audio = threading.Thread(target=_run, args=(loop, failed, in_real_time), name="audio", daemon=True)
     audio.start()
     try:
-        _tick(audio, loop, status, recording, view, keys)
+        _tick(audio, loop, status, keeper, recording, view, keys)
     finally:
         loop.stop()
         audio.join()
@@ -82,9 +90,15 @@ def _watch(
 
 
 def _tick(
-    audio: threading.Thread, loop: LiveLoop, status: Status, recording: Recording, view: View, keys: int | None
+    audio: threading.Thread,
+    loop: LiveLoop,
+    status: Status,
+    keeper: Keeper,
+    recording: Recording,
+    view: View,
+    keys: int | None,
 ) -> None:
-    heart, keeper = Heartbeat(watchdog_s()), Keeper(service_file())
+    heart = Heartbeat(watchdog_s())
     while audio.is_alive():
         audio.join(_TICK_S)
         status.tee = recording.line

@@ -17,10 +17,13 @@ from typing import Any, Final
 
 import boards
 from boards import Board
+from edge_runtime.alsa.cards import ELSEWHERE, number_note
 from edge_runtime.errors import Failure
 from edge_runtime.install.receive import DEFAULT_ROOT, ID_CHARACTERS
+from edge_runtime.install.service import users_unit
 from edge_runtime.manifest import open_artifact
 from edge_runtime.quiet import Progress
+from edge_runtime.quoting import below_home
 from quant.artifact import bundle, signing
 from quant.deploy import board_python
 from quant.deploy.board_python import BoardPython
@@ -63,6 +66,7 @@ def deploy(settings: Settings, progress: Progress) -> dict[str, Any]:
     """
     board = boards.load(settings.target)
     check_artifact(settings)
+    _note_numbers(settings, board, progress)
     with Remote(settings.address) as remote, tempfile.TemporaryDirectory() as scratch:
         progress(f"connecting to {settings.address.destination}")
         python = board_python.parse(remote.run(f"{shlex.quote(settings.python)} -", board_python.PROBE), remote.name)
@@ -138,25 +142,20 @@ def contents(settings: Settings, board: Board, python: BoardPython, scratch: Pat
 
 def unit_text(settings: Settings, board: Board) -> str:
     """A unit of the user's own systemd: it needs no root, and follows what `current` names."""
-    root = settings.root if settings.root.startswith("/") else f"%h/{settings.root}"
+    current = f"{settings.root}/current"
     capture, playback = settings.capture or board.alsa.capture, settings.playback or board.alsa.playback
-    devices = f"--capture {_systemd_quoted(capture)} --playback {_systemd_quoted(playback)}"
-    return f"""\
-[Unit]
-Description=Live speech denoising (edge-denoise)
-After=sound.target pipewire.service
+    program, model = below_home(f"{current}/venv/bin/edge-denoise"), below_home(f"{current}/artifact")
+    return users_unit(program, model, capture, playback)
 
-[Service]
-Type=notify
-WatchdogSec=10
-ExecStart={root}/current/venv/bin/edge-denoise live --model {root}/current/artifact {devices}
-Restart=on-failure
-RestartSec=2
-NoNewPrivileges=yes
 
-[Install]
-WantedBy=default.target
-"""
+def _note_numbers(settings: Settings, board: Board, progress: Progress) -> None:
+    """A line for each device of the unit that goes by its card's number. The board's cards are not known here."""
+    for option, given, default in (
+        ("--capture", settings.capture, board.alsa.capture),
+        ("--playback", settings.playback, board.alsa.playback),
+    ):
+        if settings.service and (note := number_note(option, given or default, ELSEWHERE)):
+            progress(f"note: {note}")
 
 
 def incoming(settings: Settings, sha256: str) -> str:
@@ -212,8 +211,3 @@ def _at_step(step: str) -> Iterator[None]:
         yield
     except Failure as failure:
         raise Failure(f"step {step}: {failure}") from None
-
-
-def _systemd_quoted(word: str) -> str:
-    """For ExecStart: specifiers and variables are taken as they are."""
-    return '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$") + '"'

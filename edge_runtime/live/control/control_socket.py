@@ -33,6 +33,7 @@ from edge_runtime.live.control.systemd import runtime_folder
 from edge_runtime.live.status import Status
 
 MAX_BYTES: Final = 4096
+_SOCKET: Final = "edge-denoise.sock"
 _IDLE_S: Final = 5.0  # for a whole message
 _MAX_CLIENTS: Final = 4  # at a time; others wait
 _STACK_BYTES: Final = 512 * 1024
@@ -96,12 +97,22 @@ def answer(line: bytes, status: Status) -> bytes:
 
 
 def default_path() -> Path:
-    """Where `live` listens and `ctl` asks: the service's or the user's run-time folder. Failure: there is none."""
+    """Where `live` listens: the service's or the user's run-time folder. Failure: there is none."""
     folders = (runtime_folder(), os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}")
     for folder in folders:
         if folder and Path(folder).is_dir():
-            return Path(folder) / "edge-denoise.sock"
+            return Path(folder) / _SOCKET
     raise Failure("no XDG_RUNTIME_DIR for the control socket", remedy="name one with --socket PATH")
+
+
+def listening_path() -> Path:
+    """Where a stream of this user listens, or a service: of the user, or (root may ask it) of the machine."""
+    folders = (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}", "/run")
+    for folder in folders[not folders[0] :]:
+        for path in (Path(str(folder)) / _SOCKET, Path(str(folder)) / "edge-denoise" / _SOCKET):
+            if os.path.exists(path):
+                return path
+    return default_path()
 
 
 class ControlServer:

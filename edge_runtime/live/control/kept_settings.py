@@ -1,10 +1,12 @@
-"""Settings that outlive a killed service: systemd keeps its run-time folder over a restart, and empties it at a stop.
+"""What `ctl` or a key has set outlives a service that is killed or hangs, not one that is told to stop or to restart.
 
-So a service that was killed, or hung, goes on as it was set; one that is stopped and started is as its unit says.
+systemd keeps a service's run-time folder over any restart; so a service that ends as it was told removes what it kept.
+Nor is anything recalled over options that have changed since: a unit's options hold.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +20,24 @@ from edge_runtime.whole_file import written_whole
 FILE: Final = "settings.json"
 
 
-class _Kept(msgspec.Struct, forbid_unknown_fields=True):
+class _Plain(msgspec.Struct, forbid_unknown_fields=True):
     """What `controls.plain` tells: None is off."""
 
     strength: float
     limit_db: float | None
     bypass: bool
     gate_dbfs: float | None
+
+    def settings(self) -> Settings:
+        """ValueError: a value is out of its range."""
+        return of_plain(msgspec.structs.asdict(self))
+
+
+class _Kept(msgspec.Struct, forbid_unknown_fields=True):
+    """`given`: by the options of the command."""
+
+    given: _Plain
+    settings: _Plain
 
 
 def service_file() -> Path | None:
@@ -33,30 +46,39 @@ def service_file() -> Path | None:
     return folder / FILE if folder else None
 
 
-def recall(path: Path | None) -> Settings | None:
-    """What was kept; None when nothing was, or it is damaged: a start must not fail for it."""
-    if path is None:
-        return None
-    try:
-        return of_plain(msgspec.structs.asdict(msgspec.json.decode(path.read_bytes(), type=_Kept)))
-    except (OSError, ValueError):  # msgspec's errors are ValueErrors
-        return None
-
-
 class Keeper:
-    """Writes settings when they change. Call `keep` often, from any thread but the audio thread."""
+    """The settings of one run: what it begins with, and what is written when somebody changes them."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._kept: Settings | None = None
+    def __init__(self, path: Path | None, given: Settings) -> None:
+        """`given`: by the options of the command. `path`: see `service_file`."""
+        self._path, self._given = path, given
+        self.first = self._recalled() or given
+        self._kept = self.first
 
     def keep(self, settings: Settings) -> None:
-        """A folder that cannot be written to ends the keeping, not the sound."""
+        """Call it often, from any thread but the audio thread. A folder that cannot be written to ends the keeping, not
+        the sound."""
         if self._path is None or settings == self._kept:
             return
         try:
             with written_whole(self._path) as part:
-                part.write_bytes(msgspec.json.encode(plain(settings)))
+                part.write_bytes(msgspec.json.encode({"given": plain(self._given), "settings": plain(settings)}))
         except Failure:
             self._path = None
         self._kept = settings
+
+    def forget(self) -> None:
+        """The run ended as it was told to."""
+        if self._path is not None:
+            with suppress(OSError):
+                self._path.unlink()
+
+    def _recalled(self) -> Settings | None:
+        """None when nothing was kept, or under other options, or it is damaged: a start must not fail for it."""
+        if self._path is None:
+            return None
+        try:
+            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+            return kept.settings.settings() if kept.given.settings() == self._given else None
+        except (OSError, ValueError):  # msgspec's errors are ValueErrors
+            return None

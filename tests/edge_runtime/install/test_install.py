@@ -16,6 +16,7 @@ import pytest
 from native_artifact import write_native
 
 from edge_runtime.cli import main
+from edge_runtime.install import service
 
 pytestmark = pytest.mark.skipif(
     find_spec("edge_runtime.native.ladspa_edge_denoise") is None, reason="the plugin is not compiled here"
@@ -188,7 +189,12 @@ BAD = [
     ("nobody to ask", ["install", "--virtual-mic", "--model", "M"], 1, "nothing was changed; pass --yes"),
     ("no artifact", ["install", "--virtual-mic", "--model", "gone", "--yes"], 1, "gone"),
     ("odd node", ["install", "--virtual-mic", "--model", "M", "--source", 'a"b', "--yes"], 1, "has signs that"),
-    ("odd device", ["install", "--service", "--model", "M", "--capture", "hw:$X", "--yes"], 1, "has signs that"),
+    (
+        "odd device",
+        ["install", "--service", "--model", "M", "--capture", "hw\nExecStartPre=x", "--yes"],
+        1,
+        "signs that",
+    ),
     ("nothing installed", ["uninstall", "--virtual-mic", "--yes"], 1, "nothing is installed here"),
     ("foreign file", ["install", "--virtual-mic", "--model", "M", "--yes", "--root", "FOREIGN"], 1, "is not ours"),
     ("not a receipt", ["uninstall", "--virtual-mic", "--yes", "--root", "BROKEN"], 1, "not a receipt"),
@@ -225,17 +231,62 @@ def test_refused_in_one_line(
 def test_the_service_is_installed_and_undone(home: Path, model: Path) -> None:
     assert install(home, model, "--capture", "plughw:1,0", "--playback", "hw:Loop back", what="--service") == 0
     unit = (home / UNIT).read_text()
-    assert f'live --capture plughw:1,0 --playback "hw:Loop back" --model {model}' in unit
+    assert f'live --wait --capture plughw:1,0 --playback "hw:Loop back" --model {model}' in unit
     assert uninstall(home, what="--service") == 0
     assert tree(home) == {}
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_has_no_complaint_about_the_unit(home: Path, model: Path) -> None:
-    """Silent: unknown keys and bad values only warn. Exposure: 10 is everything, 9.6 a unit that says nothing."""
+def test_what_lies_in_hidden_folders_is_bound_whatever_its_name(model: Path, tmp_path: Path) -> None:
+    odd = tmp_path / 'a:b "c" 50%'
+    odd.symlink_to(model)
+    binds = service._binds([odd.resolve(), odd])
+    assert f"BindReadOnlyPaths={model}\n" in binds
+    assert f'BindReadOnlyPaths="{tmp_path}/a:b \\"c\\" 50%%"\n' in binds
+
+
+@pytest.mark.parametrize(
+    ("what", "option", "device", "is_noted"),
+    [
+        ("--service", "--capture", "hw:9", True),
+        ("--service", "--playback", "plughw:9,0", True),
+        ("--service", "--capture", "hw:CARD=Device", False),
+        ("--virtual-mic", "--alsa-source", "plughw:9,0", True),
+        ("--virtual-mic", "--alsa-source", "default", False),
+    ],
+)
+def test_a_card_by_its_number_is_noted(
+    home: Path, model: Path, what: str, option: str, device: str, is_noted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert install(home, model, option, device, what=what) == 0
+    assert (f"note: {option} {device}: a card's number changes" in capsys.readouterr().err) == is_noted
+
+
+def units(home: Path, model: Path) -> dict[str, str]:
+    """Both that are ever written."""
     install(home, model, what="--service")
-    verified = subprocess.run(["systemd-analyze", "verify", home / UNIT], capture_output=True, text=True, timeout=60)
+    return {"machine": (home / UNIT).read_text(), "user": service.users_unit("/bin/true", "%h/m", "hw:A", "default")}
+
+
+def test_both_units_are_of_one_template(home: Path, model: Path) -> None:
+    of_machine, of_user = (set(text.splitlines()) for text in units(home, model).values())
+    own = {"Written by", "After=", "ExecStart=", "ProtectHome=", "WantedBy="}
+    assert all(any(sign in line for sign in own) for line in of_user - of_machine)
+    for text in (of_machine, of_user):
+        assert {"Type=notify", "NoNewPrivileges=yes", "ProtectSystem=strict", "Restart=on-failure"} <= text
+        assert any(line.startswith("ExecStart=") and " live --wait " in line for line in text)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+@pytest.mark.parametrize(("whose", "most"), [("machine", 15), ("user", 60), ("user, told to be one", 30)])
+def test_systemd_has_no_complaint_about_the_unit(home: Path, model: Path, whose: str, most: int) -> None:
+    """Silent: unknown keys and bad values only warn. Exposure in tenths: 100 is all, 96 a unit that says nothing. A
+    user's is read as if root ran it; told that its user has no capabilities, as is so, it counts half."""
+    unit = home / "edge-denoise.service"
+    text = units(home, model)[whose.partition(",")[0]]
+    told = "[Service]\nUser=daemon\nCapabilityBoundingSet=" if "," in whose else "[Service]"
+    unit.write_text(text.replace("[Service]", told))
+    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
-    command = ["systemd-analyze", "security", "--offline=true", "--threshold=15", home / UNIT]
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", unit]
     judged = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert judged.returncode == 0, judged.stdout[-300:]

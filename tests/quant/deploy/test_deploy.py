@@ -9,7 +9,6 @@ import platform
 import shutil
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import far_side
@@ -182,7 +181,8 @@ def test_a_service_is_restarted_and_one_that_fails_goes_back(fresh, desk, capfd)
     assert [line.split()[1] for line in calls] == ["daemon-reload", "enable", "restart", "is-active"]
     unit = (fresh.folder / "config/systemd/user/edge-denoise.service").read_text()
     root = fresh.folder / "root"
-    assert f"ExecStart={root}/current/venv/bin/edge-denoise live --model {root}/current/artifact --capture" in unit
+    assert f"ExecStart={root}/current/venv/bin/edge-denoise live --wait --capture default" in unit
+    assert f"--model {root}/current/artifact\n" in unit
     (fresh.folder / "systemctl.is-active").touch()
     error = refused(command(fresh, desk, "two", "--service"), capfd)
     assert "step service: " in error
@@ -313,10 +313,38 @@ def test_what_a_dry_run_assumes_of_every_board(name):
     assert assumed.runs("manylinux_2_17_x86_64" if name == "host" else "manylinux_2_17_aarch64")
 
 
+def of_unit(folder: Path, **more: str) -> release.Settings:
+    return release.Settings(address=Address("pi@board"), target="host", artifact=folder, service=True, **more)
+
+
 def test_the_unit_quotes_what_systemd_would_read(tmp_path):
-    board = Address("pi@board")
-    settings = release.Settings(address=board, target="host", artifact=tmp_path, service=True, capture='a "b" %h $X')
-    text = release.unit_text(settings, boards.load("host"))
-    assert '--capture "a \\"b\\" %%h $$X"' in text
+    text = release.unit_text(of_unit(tmp_path, capture='a "b" %h $X'), boards.load("host"))
+    assert 'live --wait --capture "a \\"b\\" %%h $$X" --playback default' in text
     assert "ExecStart=%h/.local/share/edge-denoise/current/" in text
-    assert "ExecStart=/opt/x/current/" in release.unit_text(replace(settings, root="/opt/x"), boards.load("host"))
+    assert "ExecStart=/opt/x/current/" in release.unit_text(of_unit(tmp_path, root="/opt/x"), boards.load("host"))
+    assert '--model "%h/a b%%/current/artifact"' in release.unit_text(
+        of_unit(tmp_path, root="a b%"), boards.load("host")
+    )
+
+
+@pytest.mark.parametrize("field", ["capture", "playback"])
+def test_no_line_of_a_strangers_board_gets_into_the_unit(tmp_path, field):
+    board = boards.load("host")
+    odd = msgspec.structs.replace(board.alsa, **{field: "default\nExecStartPre=/bin/sh -c id"})
+    with pytest.raises(Failure, match="signs that a systemd unit does not take"):
+        release.unit_text(of_unit(tmp_path), msgspec.structs.replace(board, alsa=odd))
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_no_board_names_a_card_by_its_number(tmp_path, name):
+    told = []
+    release._note_numbers(of_unit(tmp_path), boards.load(name), told.append)
+    assert told == []
+
+
+def test_a_card_by_its_number_is_noted(tmp_path):
+    told = []
+    release._note_numbers(of_unit(tmp_path, capture="plughw:1,0"), boards.load("rpi4"), told.append)
+    (note,) = told
+    assert note.startswith("note: --capture plughw:1,0: a card's number changes")
+    assert note.endswith("--capture plughw:CARD=<NAME>,DEV=0")
