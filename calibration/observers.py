@@ -91,7 +91,8 @@ class Histogram:
         """Widen the bins until they hold `peak`."""
         exponent = max(self.exponent, _exponent(peak))
         # Beyond _HALF_BITS doublings every count already lies in one of the two bins around 0.
-        for _ in range(min(exponent - self.exponent, _HALF_BITS + 1)):
+        n_doublings = min(exponent - self.exponent, _HALF_BITS + 1) if self.n_values else 0
+        for _ in range(n_doublings):
             pairs = self.counts.reshape(-1, 2).sum(axis=1)
             self.counts[:] = 0
             self.counts[_HALF // 2 : _HALF // 2 + _HALF] = pairs

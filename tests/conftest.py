@@ -8,6 +8,9 @@ calibration 8 real clips                        quantized  the default recipe on
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 # One thread each: the tensors are small, and under `pytest -n 2` idle OpenMP threads spin against each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +32,17 @@ if TYPE_CHECKING:
     from quant.ptq.quantize import CalibrationSet, Quantized
 
 N_FRAMES_3_S = 188
+
+
+@pytest.fixture
+def in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory where the system has one: what is synced a thousand times then waits for no disk."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path_factory.mktemp("in_memory")
+        return
+    with tempfile.TemporaryDirectory(prefix="pytest-", dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

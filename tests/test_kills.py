@@ -337,8 +337,8 @@ def one_line(row: Row, top: Path) -> int:
 
 
 @pytest.fixture(params=ROWS)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Place]:
-    return request.param, Place.of(ROWS[request.param], tmp_path)
+def place(request: pytest.FixtureRequest, in_memory: Path) -> tuple[str, Place]:
+    return request.param, Place.of(ROWS[request.param], in_memory)
 
 
 def test_a_kill_leaves_old_or_new_and_the_next_run_nothing_hidden(place: tuple[str, Place]) -> None:

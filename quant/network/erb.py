@@ -36,22 +36,29 @@ def merging_matrix(n_low_bins: int, n_high_bands: int) -> Float32Array:
 def band_blocks(weight: Float32Array, n_blocks: int) -> list[Block]:
     """The `n_blocks` or fewer blocks of consecutive rows that hold every non-zero of `weight` in the fewest numbers."""
     spans = [np.flatnonzero(row) for row in weight]
-    ends = [(int(s[0]), int(s[-1]) + 1) if len(s) else (0, 1) for s in spans]
+    return list(_fewest(tuple((int(s[0]), int(s[-1]) + 1) if len(s) else (0, 1) for s in spans), n_blocks))
 
-    def columns(start: int, stop: int) -> slice:
-        return slice(min(e[0] for e in ends[start:stop]), max(e[1] for e in ends[start:stop]))
+
+@cache  # a search or an ablation emits the same matrices hundreds of times
+def _fewest(spans: tuple[tuple[int, int], ...], n_blocks: int) -> tuple[Block, ...]:
+    """The blocks of rows whose non-zeros span these columns."""
 
     @cache
     def best(start: int, left: int) -> tuple[int, tuple[Block, ...]]:
-        if start == len(ends):
+        """The fewest numbers that the rows from `start` on take in `left` blocks."""
+        if start == len(spans):
             return 0, ()
-        stops = range(start + 1, len(ends) + 1) if left > 1 else [len(ends)]
-        options = []
-        for stop in stops:
-            block = slice(start, stop), columns(start, stop)
-            size, rest = best(stop, left - 1)
-            width = block[1].stop - block[1].start
-            options.append(((stop - start) * width + size, (block, *rest)))
-        return min(options, key=lambda option: option[0])
+        found: tuple[int, tuple[Block, ...]] | None = None
+        low, high = spans[start]
+        for stop in range(start + 1, len(spans) + 1):
+            low, high = min(low, spans[stop - 1][0]), max(high, spans[stop - 1][1])
+            if left == 1 and stop < len(spans):
+                continue
+            rest_size, rest = best(stop, left - 1)
+            size = (stop - start) * (high - low) + rest_size
+            if found is None or size < found[0]:
+                found = size, ((slice(start, stop), slice(low, high)), *rest)
+        assert found is not None
+        return found
 
-    return list(best(0, n_blocks)[1])
+    return best(0, n_blocks)[1]

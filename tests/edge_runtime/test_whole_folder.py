@@ -239,11 +239,11 @@ def written(out: Path) -> int:
 
 @pytest.mark.parametrize("before", [None, {}, OLD, OLD | MINE], ids=["absent", "empty", "old", "old and the user's"])
 def test_a_kill_at_any_touch_leaves_old_or_new_and_the_next_run_nothing_hidden(
-    tmp_path: Path, way: str, before: Tree | None
+    in_memory: Path, way: str, before: Tree | None
 ) -> None:
     kept = MINE if before == OLD | MINE else {}
-    for n, out in times(tmp_path, before):
-        done = ended(partial(written, out), tmp_path, n)
+    for n, out in times(in_memory, before):
+        done = ended(partial(written, out), in_memory, n)
         found = tree(out) if out.is_dir() else {}
         visible = {name: text for name, text in found.items() if not name.startswith(".")}
         if way == "by exchange":
@@ -259,10 +259,10 @@ def test_a_kill_at_any_touch_leaves_old_or_new_and_the_next_run_nothing_hidden(
 
 @pytest.mark.parametrize("before", [None, OLD | MINE], ids=["absent", "old"])
 def test_a_signal_at_any_touch_leaves_old_or_new_and_nothing_hidden(
-    tmp_path: Path, way: str, before: Tree | None
+    in_memory: Path, way: str, before: Tree | None
 ) -> None:
-    for n, out in times(tmp_path, before):
-        done = ended(partial(written, out), tmp_path, n, signal.SIGTERM)
+    for n, out in times(in_memory, before):
+        done = ended(partial(written, out), in_memory, n, signal.SIGTERM)
         states = (before or {}, NEW | (MINE if before else {}))
         assert tree(out.parent) in ({f"out/{name}": text for name, text in files.items()} for files in states), n
         assert [path.name for path in out.parent.iterdir()] in (["out"], []), n
@@ -272,7 +272,7 @@ def test_a_signal_at_any_touch_leaves_old_or_new_and_nothing_hidden(
 
 @pytest.mark.parametrize("before", [None, OLD | MINE], ids=["absent", "old"])
 def test_a_disk_that_is_full_at_any_touch_leaves_the_old_and_nothing_hidden(
-    tmp_path: Path, way: str, before: Tree | None
+    in_memory: Path, way: str, before: Tree | None
 ) -> None:
     def told(out: Path) -> int:
         try:
@@ -282,8 +282,8 @@ def test_a_disk_that_is_full_at_any_touch_leaves_the_old_and_nothing_hidden(
             return 1
         return 0
 
-    for n, out in times(tmp_path, before):
-        done = full(partial(told, out), tmp_path, n)
+    for n, out in times(in_memory, before):
+        done = full(partial(told, out), in_memory, n)
         if done.status == 0:
             break
         why = "cannot be written (No space left on device); free some space on its disk, or write elsewhere"

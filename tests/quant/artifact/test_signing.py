@@ -32,9 +32,9 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def signed(keys: Path, tmp_path: Path) -> Path:
+def signed(keys: Path, in_memory: Path) -> Path:
     """The toy artifact with its digest, signed with `mine`."""
-    folder = Path(shutil.copytree(toy().directory, tmp_path / "artifact"))
+    folder = Path(shutil.copytree(toy().directory, in_memory / "artifact"))
     write_manifest(folder, toy().manifest)
     signing.sign(folder, keys / "mine")
     return folder

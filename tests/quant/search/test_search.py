@@ -301,7 +301,7 @@ def test_a_search_is_resumed_and_its_recipe_builds_the_same_models(tmp_path: Pat
     assert first.report.search.path[-1].lost <= 0.05
     assert first.report.search.path[0].group == "", "the start"
     lines = state.read_text().splitlines(keepends=True)
-    state.write_text("".join(lines[: len(lines) // 2]))  # killed half-way
+    state.write_text("".join(lines[:-5]))  # killed on the way
     again = stages.build(asked(tmp_path / "b"), silent)
     assert (again.folder / "report.json").read_bytes() == (first.folder / "report.json").read_bytes()
     assert sorted(state.read_text().splitlines()) == sorted(line.rstrip("\n") for line in lines)
