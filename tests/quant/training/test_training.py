@@ -38,6 +38,13 @@ def weights_of(run: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+def assert_same_weights(one: Path, other: Path) -> None:
+    mine, others = weights_of(one), weights_of(other)
+    assert mine.keys() == others.keys()
+    for name, value in mine.items():
+        assert torch.equal(value, others[name]), name
+
+
 # --- runs ---------------------------------------------------------------------------------------------------------
 
 
@@ -69,8 +76,7 @@ def test_a_resumed_run_gives_the_same_numbers(tmp_path: Path, kind: str) -> None
         run(parts, stop)
     (tmp_path / "parts" / "last.pt").unlink(missing_ok=True)  # the message comes before the state is written
     run(replace(parts, settings=replace(QUICK, steps=4), resume=True), silent)
-    for name, value in weights_of(whole.out).items():
-        assert torch.equal(value, weights_of(parts.out)[name]), name
+    assert_same_weights(whole.out, parts.out)
 
 
 def test_a_run_that_is_done_is_blended_anew(tmp_path: Path) -> None:
@@ -108,8 +114,7 @@ def test_resume_goes_on_where_the_state_is(tmp_path: Path) -> None:
         runs.train(parts, stop)
     runs.train(replace(parts, resume=True), said.append)
     assert "going on from step 2" in said
-    for name, value in weights_of(whole.out).items():
-        assert torch.equal(value, weights_of(parts.out)[name]), name
+    assert_same_weights(whole.out, parts.out)
 
 
 def test_training_lowers_the_loss_it_trains(tmp_path: Path) -> None:
