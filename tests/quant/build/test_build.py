@@ -225,7 +225,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "board": (["--target", "rpi9"], "unknown board 'rpi9'"),
     "recipe": (["--recipe", "statik"], "unknown recipe 'statik'"),
     "checkpoint": (["--checkpoint", "absent.pt"], "absent.pt: no such checkpoint"),
-    "not a checkpoint": (["--checkpoint", __file__], "not a PyTorch file"),
+    "not a checkpoint": (["--checkpoint", __file__], "not a PyTorch, safetensors or ONNX file"),
     "ranges": (["--ranges", "absent.json"], "absent.json: cannot be read"),
     "not ranges": (["--ranges", __file__], "is not a ranges file"),
     "speech": (["--speech", "absent"], "absent: no such folder"),
