@@ -22,7 +22,7 @@ _count, _part = whole(1, 10**9), number(0, 1)
 
 def _device(text: str) -> str:
     """As PyTorch names it."""
-    if re.fullmatch(r"cpu|cuda(:\d{1,3})?", text):
+    if re.fullmatch(r"cpu|cuda(:\d{1,3})?", text):  # Settings.device, without PyTorch's import
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is not a device: cpu or cuda")
 

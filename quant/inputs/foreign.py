@@ -31,7 +31,7 @@ _KINDS: Final = (
     (0, b"<!DOCTYPE", "is a web page, not the file itself", "download the file behind it"),
     (0, b"<html", "is a web page, not the file itself", "download the file behind it"),
 )
-_RUN_STATE: Final = frozenset({"settings", "model", "optimizer", "step", "history", "best"})
+_RUN_STATE: Final = frozenset({"model", "optimizer", "step", "history", "best"})
 _UL_UNAS: Final = "is UL-UNAS, GTCRN's successor, which this version does not compile"
 _FRAME_REMEDY: Final = "train with n_fft=512 and a hop of 256 at 16 kHz, or take the weights of such a network"
 _HARMLESS: Final = ("argparse", "collections", "datetime", "numpy", "torch")

@@ -39,6 +39,7 @@ SUFFIX = ".trained"
 HEADER, EXCERPT = foreign.TRAINED_HEADER, "excerpt"
 EMBEDDED = "default.trained"  # beside this file
 REMEDY = "train it again with `quant qat`, or update edge-denoise"
+LOWER_RATE = "train again with a lower --learning-rate"
 MOST_BYTES = 64 * bounded.MIB  # of the file, and of what it unpacks to: the embedded one has 0.9 MB
 MOST_HEADER_BYTES = 8 * bounded.MIB  # 0.1 MB in the embedded one
 
@@ -75,8 +76,15 @@ class Trained:
         return self.excerpt.astype(np.float32) / np.float32(32768)
 
 
+def require_finite(path: Path, params: Mapping[str, Float32Array]) -> None:
+    """Failure: a weight of what would be written is NaN or infinite."""
+    if bad := next((name for name, values in params.items() if not np.isfinite(values).all()), None):
+        raise Failure(f"{bad} became NaN or infinite, so it is not written", where=path, remedy=LOWER_RATE)
+
+
 def save(path: Path, graph: Graph, header: Header, excerpt: Float32Array) -> None:
-    """Write the file whole or not at all. Failure: the folder cannot be written to."""
+    """Write the file whole or not at all. Failure: the folder cannot be written to, or a weight is not finite."""
+    require_finite(path, graph.params)
     arrays: dict[str, Any] = {**graph.params, EXCERPT: np.rint(excerpt * 32767).astype(np.int16)}
     members = {f"{name}.npy": npy_bytes(values) for name, values in arrays.items()}
     members[HEADER] = msgspec.json.format(msgspec.json.encode(header, order="sorted"), indent=1)

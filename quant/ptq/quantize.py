@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -35,9 +35,11 @@ class CalibrationSet:
     noise_sha256: str
 
     @classmethod
-    def make(cls, speech: Corpus, noise: Corpus, mix: Mix) -> CalibrationSet:
-        """Mix the corpora."""
-        return cls(tuple(mixtures(speech, noise, mix)), mix, speech.fingerprint(), noise.fingerprint())
+    def make(
+        cls, speech: Corpus, noise: Corpus, mix: Mix, left_out: Callable[[Failure], None] | None = None
+    ) -> CalibrationSet:
+        """Mix the corpora; `left_out` as of `mixtures`."""
+        return cls(tuple(mixtures(speech, noise, mix, left_out)), mix, speech.fingerprint(), noise.fingerprint())
 
     @property
     def noisy(self) -> Float32Array:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,13 @@ from quant.network.spectra import analyse
 
 HELD_OUT_SHARE = 0.1  # of the files of either corpus, for validation
 
-Batch = tuple[Tensor, Tensor]  # noisy, clean: (clips, 2, frames, 257)
+
+class Batch(NamedTuple):
+    """Spectra (clips, 2, frames, 257), and a line for each recording that could not be used."""
+
+    noisy: Tensor
+    clean: Tensor
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,15 +49,16 @@ class Sounds:
         speech, noise = _split(self.speech), _split(self.noise)
         return replace(self, speech=speech[0], noise=noise[0]), replace(self, speech=speech[1], noise=noise[1])
 
-    def clips(self, seed: int) -> list[Clip]:
-        """One batch of mixtures."""
-        return list(mixtures(self.speech, self.noise, replace(self.mix, seed=seed)))
+    def clips(self, seed: int, left_out: Callable[[Failure], None]) -> list[Clip]:
+        """One batch of mixtures; recordings that cannot be used are told to `left_out`. Failure: none can."""
+        return list(mixtures(self.speech, self.noise, replace(self.mix, seed=seed), left_out))
 
     def batch(self, seed: int) -> Batch:
-        """One batch of spectra."""
-        clips = self.clips(seed)
+        """One batch of spectra. Failure: see `clips`."""
+        left_out: list[str] = []
+        clips = self.clips(seed, lambda failure: left_out.append(failure.what))
         noisy, clean = (np.stack([getattr(clip, side) for clip in clips]) for side in ("noisy", "clean"))
-        return torch.from_numpy(analyse(noisy)), torch.from_numpy(analyse(clean))
+        return Batch(torch.from_numpy(analyse(noisy)), torch.from_numpy(analyse(clean)), tuple(left_out))
 
 
 def _split(corpus: Corpus) -> tuple[Corpus, Corpus]:
@@ -65,7 +73,7 @@ def _split(corpus: Corpus) -> tuple[Corpus, Corpus]:
     return replace(corpus, names=kept), replace(corpus, names=tuple(n for n in corpus.names if n in held))
 
 
-class _Steps(Dataset[Batch]):
+class _Steps(Dataset["Batch | Failure"]):
     """Step -> batch, for the loader's workers."""
 
     def __init__(self, sounds: Sounds, first: int, last: int, seed: int, rank: int) -> None:
@@ -74,13 +82,28 @@ class _Steps(Dataset[Batch]):
     def __len__(self) -> int:
         return self.last - self.first
 
-    def __getitem__(self, i: int) -> Batch:
+    def __getitem__(self, i: int) -> Batch | Failure:
         # No two ranks, steps or seeds meet: 65,536 ranks a step, 2^32 steps a seed.
-        return self.sounds.batch(self.seed * 2**48 + (self.first + i) * 2**16 + self.rank)
+        try:
+            return self.sounds.batch(self.seed * 2**48 + (self.first + i) * 2**16 + self.rank)
+        except Failure as failure:  # raised in a worker it would come out with the worker's traceback in it
+            return failure
 
 
 def batches(
     sounds: Sounds, first: int, last: int, *, seed: int = 0, rank: int = 0, n_workers: int = 1
 ) -> Iterator[Batch]:
-    """The batches of steps `first` to `last`, made ahead in `n_workers` processes (0: in this one)."""
-    return iter(DataLoader(_Steps(sounds, first, last, seed, rank), batch_size=None, num_workers=n_workers))
+    """The batches of steps `first` to `last`, made ahead in `n_workers` processes (0: in this one).
+
+    Failure: no recording can be used, or a process died.
+    """
+    made = iter(DataLoader(_Steps(sounds, first, last, seed, rank), batch_size=None, num_workers=n_workers))
+    for _ in range(first, last):
+        try:
+            batch = next(made)
+        except RuntimeError as error:  # what PyTorch raises when the system has killed a worker
+            said = str(error).splitlines()[0]
+            raise Failure(f"a process that mixes sounds died ({said})", remedy="lower --workers or --batch") from error
+        if isinstance(batch, Failure):
+            raise batch
+        yield Batch(*batch)

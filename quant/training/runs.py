@@ -6,6 +6,7 @@ train   the float network, from a checkpoint or from scratch -> model.tar, which
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ CURVES_FILE, MODEL_FILE = "curves.png", "model.tar"
 EXCERPT_CLIPS, EXCERPT_SAMPLES = 3, 2 * SAMPLE_RATE_HZ
 EXCERPT_SEED = 2**40  # no step's
 TRAINING_MIX = Mix(n_clips=8, clip_ms=3000, warmup_ms=0)
+SPEECH, NOISE = "recordings of --speech", "recordings of --noise"
 FROZEN_ROLES = frozenset({"running_mean", "running_var"})
 
 
@@ -71,9 +73,11 @@ def qat(job: Job, progress: Progress) -> Path:
         if me.leads:
             progress("calibrating the start")
         heard, held_out = sounds.split()
-        calibration = quantize.CalibrationSet.make(heard.speech, heard.noise, job.calibration)
+        left_out = _told(progress, me)
+        calibration = quantize.CalibrationSet.make(heard.speech, heard.noise, job.calibration, left_out)
         model = Prepared(quantize.quantize(graph, chosen, calibration, source.sha256))
-        history = _run(job, model, FloatModel(graph), sounds, me, device, progress)
+        started = _started("qat", job, source, sounds, me)
+        history = _run(job, model, FloatModel(graph), sounds, me, device, started, progress)
         path = job.out / f"{Path(source.name).stem}{trained.SUFFIX}"
         if me.leads:
             model.cpu().blend(job.blend)
@@ -84,17 +88,19 @@ def qat(job: Job, progress: Progress) -> Path:
                 recipe=chosen,
                 ranges=converted.ranges,
                 slopes=trained.slopes_of(converted.graph),
-                training=_provenance(job, sounds, history),
+                training=_provenance(job, started, history),
                 attribution=job.attribution,
                 variant=sizes.to_dict(source.config) if source.config != Config() else None,
             )
-            trained.save(path, converted.graph, header, _excerpt(held_out))
+            trained.save(path, converted.graph, header, _excerpt(held_out, left_out))
             draw(history, job.out / CURVES_FILE, f"{source.name}, recipe {chosen.name}")
     return path
 
 
 def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
     """Train the float network towards clean speech; without a teacher, for it would equal its own start."""
+    if from_scratch and job.checkpoint is not None:
+        raise Failure("a checkpoint is no start from scratch", where=job.checkpoint, remedy="leave one of both out")
     source = None if from_scratch else checkpoint.load(job.checkpoint or assets.weights(progress=progress), progress)
     if job.config is not None and source is not None:
         raise Failure("other sizes need other weights", remedy="give --from-scratch with --set")
@@ -105,12 +111,14 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
         model = FloatModel(graph)
         model.learns_statistics = from_scratch
         fix_constants(model)
-        history = _run(job, model, None, sounds, me, device, progress)
+        started = _started("train", replace(job, config=config), source, sounds, me)
+        history = _run(job, model, None, sounds, me, device, started, progress)
         path = job.out / MODEL_FILE
         if me.leads:
+            trained.require_finite(path, model.params())
             weights = {name: torch.tensor(values) for name, values in model.params().items()}
             other_sizes = {checkpoint.VARIANT_KEY: sizes.to_dict(config)} if config != Config() else {}
-            trainer.save({"model": weights, "training": _provenance(job, sounds, history), **other_sizes}, path)
+            trainer.save({"model": weights, "training": _provenance(job, started, history), **other_sizes}, path)
             draw(history, job.out / CURVES_FILE, source.name if source else "from scratch")
     return path
 
@@ -166,15 +174,46 @@ def _run(
     sounds: Sounds,
     me: Process,
     device: torch.device,
+    started: dict[str, Any],
     progress: Progress,
 ) -> History:
-    run = Trainer(model, teacher, sounds, job.settings, job.out, me, device)
+    run = Trainer(model, teacher, sounds, job.settings, job.out, me, device, started)
     if job.resume and run.resume() and me.leads:
         progress(f"going on from step {run.step}")
     return run.run(progress, keeps_last=job.keeps_last)
 
 
-def _excerpt(held_out: Sounds) -> Float32Array:
+def _told(progress: Progress, me: Process) -> Callable[[Failure], None]:
+    return lambda failure: progress(f"left out: {failure.what}") if me.leads else None
+
+
+def _started(
+    command: str, job: Job, source: checkpoint.Checkpoint | None, sounds: Sounds, me: Process
+) -> dict[str, Any]:
+    """All that the numbers of a run come from, as the user calls it, as JSON types; the leading process compares it."""
+    if not me.leads:
+        return {}
+    mixes = {"mix": job.mix, "calibration": job.calibration} if command == "qat" else {"mix": job.mix}
+    mixed = {f"{of}.{k}": v for of, mix in mixes.items() for k, v in msgspec.to_builtins(mix).items()}
+    started = {
+        "command": command,
+        "--checkpoint": source.name if source else "random weights",
+        "weights of --checkpoint": source.sha256 if source else "",
+        "--recipe": job.recipe if command == "qat" else "",
+        "rules of --recipe": recipe.to_toml(recipe.load(job.recipe)) if command == "qat" else "",
+        "--set": sizes.to_dict((source.config if source else job.config) or Config()),
+        SPEECH: sounds.speech.fingerprint(),
+        NOISE: sounds.noise.fingerprint(),
+        "--batch": mixed.pop("mix.n_clips"),
+        "--clip-ms": mixed.pop("mix.clip_ms"),
+        "processes": me.n,
+        **mixed,
+        **{f"--{name.replace('_', '-')}": value for name, value in trainer.fixed(job.settings).items()},
+    }
+    return dict(msgspec.json.decode(msgspec.json.encode(started)))
+
+
+def _excerpt(held_out: Sounds, left_out: Callable[[Failure], None]) -> Float32Array:
     """(clips, samples) noisy speech for golden vectors."""
     mix = replace(
         held_out.mix,
@@ -183,17 +222,17 @@ def _excerpt(held_out: Sounds) -> Float32Array:
         share_clean=0.0,
         share_noise_alone=0.0,
     )
-    return np.stack([clip.noisy for clip in replace(held_out, mix=mix).clips(EXCERPT_SEED)])
+    return np.stack([clip.noisy for clip in replace(held_out, mix=mix).clips(EXCERPT_SEED, left_out)])
 
 
-def _provenance(job: Job, sounds: Sounds, history: History) -> dict[str, Any]:
+def _provenance(job: Job, started: Mapping[str, Any], history: History) -> dict[str, Any]:
     """How the result came about, as JSON types."""
     return {
         "settings": trainer.fixed(job.settings),
         "keeps_last": job.keeps_last,
         "blend": job.blend,
         "mix": msgspec.to_builtins(job.mix),
-        "speech_sha256": sounds.speech.fingerprint(),
-        "noise_sha256": sounds.noise.fingerprint(),
+        "speech_sha256": started[SPEECH],
+        "noise_sha256": started[NOISE],
         "best": history.best,
     }

@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +31,10 @@ from quant.training import losses
 from quant.training.data import Batch, Sounds, batches
 
 LAST_FILE, HISTORY_FILE = "last.pt", "history.json"
+LOWER_RATE = "lower --learning-rate; what was reached before is kept, see --resume"
+LONGEST_SHOWN = 60  # characters of a setting
+LARGEST_SEED = 2**32 - 1
+DEVICES = r"cpu|cuda(:\d{1,3})?"  # as PyTorch names them
 RANGES_KEY = "log_factors"  # the parameter of `Prepared` that has its own learning rate
 
 
@@ -51,10 +56,20 @@ class Settings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.validate_every) < 1:
+        if min(self.steps, self.validate_every, self.n_validation_batches) < 1:
             raise Failure("training needs at least one step", remedy="raise --steps and --validate-every")
         if not 0 <= self.share_teacher <= 1:
             raise Failure("the teacher's share of the loss is a part of 1", remedy="set --share-teacher to 0 .. 1")
+        if not all(0 < rate <= 1 for rate in (self.learning_rate, self.range_learning_rate)):
+            raise Failure("a learning rate is above 0 and at most 1", remedy="set --learning-rate, such as 1e-4")
+        if not 0 < self.clip_norm < math.inf:
+            raise Failure(f"clip_norm is {self.clip_norm}", remedy="take a number above 0, such as 3")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise Failure(f"seed {self.seed} is none", remedy=f"set --seed to 0 .. {LARGEST_SEED}")
+        if self.n_workers < 0:
+            raise Failure(f"{self.n_workers} processes cannot mix sounds", remedy="set --workers to 0 or more")
+        if not re.fullmatch(DEVICES, self.device):
+            raise Failure(f"device {self.device} is not trained on here", remedy="set --device to cpu or cuda")
 
     def rate(self, step: int) -> float:
         """The share of the learning rates at a step: a linear start, then half a cosine down to zero."""
@@ -128,8 +143,10 @@ class Trainer:
         folder: Path,
         me: Process,
         device: torch.device,
+        started: Mapping[str, Any],
     ) -> None:
-        self.model = model.to(device)
+        """`started`: what the numbers of the run come from, by what the user calls it; a run goes on with no other."""
+        self.model, self.started = model.to(device), dict(started)
         self.teacher = teacher.to(device).requires_grad_(False) if teacher is not None else None
         self.settings, self.folder, self.me, self.device = settings, folder, me, device
         self.train_sounds, held_out = sounds.split()
@@ -141,27 +158,32 @@ class Trainer:
         self.optimizer = torch.optim.Adam([{"params": weights}, {"params": ranges}])
         self.wrapped = DistributedDataParallel(model) if me.n > 1 else model
         self.step, self.history, self.best = 0, History(), _weights(model)
+        self.told: set[str] = set()
 
     def resume(self) -> bool:
-        """Take up the run in the folder; False when there is none. Failure: it has other settings, or is no run."""
+        """Take up the run in the folder; False when there is none. Failure: it began otherwise, or is no run."""
         path = self.folder / LAST_FILE
         if not path.is_file():
             return False
         try:
             last = torch.load(path, map_location=self.device, weights_only=True)
-            same = last["settings"] == fixed(self.settings)
+            if self.me.leads and (differing := _differing(last["started"], self.started)):
+                what = f"was started with other settings: {', '.join(differing)}"
+                raise Failure(what, where=path, remedy="give the same, or another --out")
+            self.model.load_state_dict(last["model"])
+            self.optimizer.load_state_dict(last["optimizer"])
+            self.step, self.history, self.best = last["step"], History(last["history"]), last["best"]
+        except Failure:
+            raise
         except Exception as error:  # a cut file can raise nearly anything
             raise Failure("is not a run to resume", where=path, remedy="start anew in another folder") from error
-        if not same:
-            raise Failure("was started with other settings", where=path, remedy="give the same, or another --out")
-        self.model.load_state_dict(last["model"])
-        self.optimizer.load_state_dict(last["optimizer"])
-        self.step, self.history, self.best = last["step"], History(last["history"]), last["best"]
         return True
 
     def run(self, progress: Progress, *, keeps_last: bool = False) -> History:
         """Train to the end or until validation stops improving; afterwards the model holds the best weights, or those
         of the last step."""
+        for batch in self.validation:
+            self._tell(batch, progress)
         if not self.history.rows:
             self._validate(None, progress, began=time.monotonic())
         began, total = time.monotonic(), 0.0
@@ -175,6 +197,7 @@ class Trainer:
             n_workers=self.settings.n_workers,
         )
         for batch in sounds:
+            self._tell(batch, progress)
             total += self._train(batch)
             self.step += 1
             if self.step % self.settings.validate_every and self.step != self.settings.steps:
@@ -188,6 +211,13 @@ class Trainer:
             self.model.load_state_dict(self.best)
         return self.history
 
+    def _tell(self, batch: Batch, progress: Progress) -> None:
+        """Each recording that is left out, once."""
+        for line in batch.left_out:
+            if self.me.leads and line not in self.told:
+                progress(f"left out: {line}")
+                self.told.add(line)
+
     def _train(self, batch: Batch) -> float:
         rate = self.settings.rate(self.step)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
@@ -195,7 +225,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss, _ = self._loss(self.wrapped, batch)
         if not torch.isfinite(loss):
-            raise Failure(f"the loss is {loss.item()} at step {self.step}", remedy="lower --learning-rate")
+            raise Failure(f"the loss is {loss.item()} at step {self.step}", remedy=LOWER_RATE)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
@@ -203,7 +233,7 @@ class Trainer:
 
     def _loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, float]:
         """The loss, and the SNR of the output to the teacher's, or else to clean speech, in dB."""
-        noisy, clean = (x.to(self.device) for x in batch)
+        noisy, clean = batch.noisy.to(self.device), batch.clean.to(self.device)
         enhanced, _ = model(noisy)
         if self.teacher is None:
             return losses.hybrid(enhanced, clean), _snr_db(enhanced, clean)
@@ -221,6 +251,8 @@ class Trainer:
             measured = [self._loss(self.model, batch) for batch in self.validation]
         loss = sum(float(one) for one, _ in measured) / len(measured)
         snr_db = sum(snr for _, snr in measured) / len(measured)
+        if not math.isfinite(loss):
+            raise Failure(f"the validation loss is {loss} at step {self.step}", remedy=LOWER_RATE)
         row = {"step": self.step, "validation_loss": loss, "snr_db": snr_db}
         row |= {} if train_loss is None else {"train_loss": train_loss}
         self.history.rows.append(row)
@@ -237,7 +269,7 @@ class Trainer:
     def _save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
-            "settings": fixed(self.settings),
+            "started": self.started,
             "model": _weights(self.model),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
@@ -263,6 +295,16 @@ def save(state: dict[str, Any], path: Path) -> None:
     torch.save(state, buffer)
     with written_whole(path) as part:
         part.write_bytes(buffer.getbuffer())
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs, as the user calls it: `--steps 4, not 8`; of long fingerprints only that they do."""
+
+    def said(key: str) -> str:
+        old, new = str(before.get(key)), str(now.get(key))
+        return f"other {key}" if max(len(old), len(new)) > LONGEST_SHOWN else f"{key} {old}, not {new}"
+
+    return [said(key) for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
 
 
 def _snr_db(enhanced: Tensor, target: Tensor) -> float:

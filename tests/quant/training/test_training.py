@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from calibration.corpus import Corpus
@@ -19,7 +23,7 @@ from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import silent
 from quant import cli
-from quant.inputs import trained
+from quant.inputs import assets, checkpoint, trained
 from quant.network.gtcrn import param_shapes
 from quant.network.spectra import analyse
 from quant.training import losses, runs
@@ -126,8 +130,6 @@ def test_training_lowers_the_loss_it_trains(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_was_trained_is_one_to_build_from(tmp_path: Path) -> None:
-    from quant.inputs import checkpoint
-
     path = runs.train(tiny(tmp_path, settings=replace(QUICK, steps=1)), silent)
     assert set(checkpoint.load(path).params) == set(param_shapes())
 
@@ -181,11 +183,117 @@ def test_bad_input_is_one_line(
 def test_another_runs_state_is_refused(tmp_path: Path) -> None:
     job = tiny(tmp_path, settings=replace(QUICK, steps=1))
     runs.train(job, silent)
-    with pytest.raises(Failure, match="other settings"):
-        runs.train(replace(job, settings=replace(QUICK, steps=1, seed=3), resume=True), silent)
     (tmp_path / "last.pt").write_bytes(b"cut")
     with pytest.raises(Failure, match="not a run to resume"):
         runs.train(replace(job, resume=True), silent)
+
+
+OTHERWISE = [
+    ("seed", lambda job, folder: replace(job, settings=replace(job.settings, seed=3)), "--seed 0, not 3"),
+    ("steps", lambda job, folder: replace(job, settings=replace(job.settings, steps=2)), "--steps 1, not 2"),
+    ("batch", lambda job, folder: replace(job, mix=replace(TINY, n_clips=3)), "--batch 2, not 3"),
+    ("length", lambda job, folder: replace(job, mix=replace(TINY, clip_ms=500)), "--clip-ms 400, not 500"),
+    ("levels", lambda job, folder: replace(job, mix=replace(TINY, snr_db=(0.0, 5.0))), "mix.snr_db"),
+    (
+        "checkpoint",
+        lambda job, folder: replace(job, checkpoint=renamed_weights(folder)),
+        "--checkpoint gtcrn_simple.onnx, not other.pt, other weights of --checkpoint",
+    ),
+    ("speech", lambda job, folder: replace(job, speech=more_speech(folder)), "other recordings of --speech"),
+]
+
+
+def renamed_weights(folder: Path) -> Path:
+    """The official weights, one of them changed."""
+    params = checkpoint.load(assets.weights()).params
+    path = folder / "other.pt"
+    torch.save({**{k: torch.tensor(v) for k, v in params.items()}, "erb.erb_fc.weight": torch.ones(64, 192)}, path)
+    return path
+
+
+def more_speech(folder: Path) -> Path:
+    shutil.copytree(assets.speech(), folder / "speech")
+    shutil.copy(folder / "speech" / "beckett.wav", folder / "speech" / "again.wav")
+    return folder / "speech"
+
+
+@pytest.mark.parametrize(("change", "words"), [row[1:] for row in OTHERWISE], ids=[row[0] for row in OTHERWISE])
+def test_a_run_goes_on_with_what_it_began_with_alone(tmp_path: Path, a_run: Path, change, words: str) -> None:
+    """Else its provenance would name what it was not made from."""
+    shutil.copytree(a_run, tmp_path / "run")
+    job = tiny(tmp_path / "run", settings=replace(QUICK, steps=1), resume=True)
+    with pytest.raises(Failure, match="was started with other settings") as caught:
+        runs.train(change(job, tmp_path), silent)
+    assert words in str(caught.value)
+
+
+def test_another_command_does_not_go_on_with_a_run(tmp_path: Path, a_run: Path) -> None:
+    shutil.copytree(a_run, tmp_path / "run")
+    with pytest.raises(Failure, match="command train, not qat"):
+        runs.qat(tiny(tmp_path / "run", settings=replace(QUICK, steps=1), resume=True), silent)
+
+
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One step of `train`."""
+    out = tmp_path_factory.mktemp("a_run") / "run"
+    runs.train(tiny(out, settings=replace(QUICK, steps=1)), silent)
+    return out
+
+
+IMPOSSIBLE = [
+    {"learning_rate": math.nan},
+    {"learning_rate": math.inf},
+    {"learning_rate": -1.0},
+    {"learning_rate": 0.0},
+    {"range_learning_rate": math.nan},
+    {"clip_norm": math.nan},
+    {"n_workers": -1},
+    {"device": "mps"},
+    {"device": "cuda:x"},
+    {"seed": 2**80},
+    {"seed": -1},
+    {"share_teacher": math.nan},
+]
+
+
+@pytest.mark.parametrize("chosen", IMPOSSIBLE, ids=str)
+def test_impossible_settings_are_refused(chosen: dict[str, Any]) -> None:
+    with pytest.raises(Failure):
+        Settings(**chosen)
+
+
+def test_from_scratch_takes_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="no start from scratch"):
+        runs.train(tiny(tmp_path / "run", checkpoint=assets.weights()), silent, from_scratch=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_of_nan_is_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that makes everything NaN after a loss that was fine: nothing of it is kept, in no file."""
+
+    def poison(optimizer: torch.optim.Adam) -> None:
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                weight.data.fill_(math.nan)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", poison)
+    with pytest.raises(Failure, match="the validation loss is nan at step 1; lower --learning-rate"):
+        runs.train(tiny(tmp_path, settings=replace(QUICK, steps=1), keeps_last=True), silent)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.json", "last.pt"]
+    assert all(torch.isfinite(value).all() for value in weights_of(tmp_path).values())
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_a_recording_that_cannot_be_used_is_left_out_and_told(tmp_path: Path, n_workers: int) -> None:
+    """Ten steps hear every recording."""
+    shutil.copytree(assets.speech(), tmp_path / "speech")
+    soundfile.write(tmp_path / "speech" / "silent.wav", np.zeros(32_000), 16_000)
+    said: list[str] = []
+    settings = replace(QUICK, steps=10, validate_every=10, n_workers=n_workers)
+    runs.train(tiny(tmp_path / "run", speech=tmp_path / "speech", settings=settings), said.append)
+    told = [line for line in said if line.startswith("left out: ")]
+    assert told == [f"left out: {tmp_path / 'speech' / 'silent.wav'}: is silent"], said
 
 
 # --- sounds -------------------------------------------------------------------------------------------------------
