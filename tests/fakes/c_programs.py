@@ -39,8 +39,8 @@ def sanitized_engine(folder: Path) -> list[Path]:
 
 
 def linked_fuzzer(out: Path, engine: Iterable[Path]) -> Path:
-    """The fuzzer; it brings the checker, the engine's loop and the list of kernel sets itself."""
-    others = [path for path in engine if path.stem not in ("ed_check", "ed_engine", "ed_isas")]
+    """The fuzzer; it brings the engine's loop and the list of kernel sets itself."""
+    others = [path for path in engine if path.stem not in ("ed_engine", "ed_isas")]
     return linked(out, "fuzz.c", others, WITH_SCALAR, *SANITIZED)
 
 

@@ -27,7 +27,6 @@ typedef float32x4_t v4;
 
 typedef float32x4_t x4;
 #define x4_load(p) vld1q_f32(p)
-#define X4_USE(x, j) (void)0
 
 #if defined(__aarch64__)
 #define vf_div(a, b) vdivq_f32(a, b)

@@ -40,7 +40,6 @@ typedef __m256 vf;
 
 typedef const float *x4;
 #define x4_load(p) (p)
-#define X4_USE(x, j) (void)0
 #define X4_TIMES(w, x, j) ((w) * vf_set1((x)[j]))
 #define X4_FMA(acc, w, x, j) vf_fma(acc, w, vf_set1((x)[j]))
 #define LANE_TIMES(w, h, k) ((w) * _mm256_permute_ps(h, (k) * 0x55))

@@ -83,4 +83,16 @@ static INLINE float half_to_float(uint16_t h)
 #endif
 }
 
+static INLINE float weight_at(const void *weights, ptrdiff_t i, const int half)
+{
+    return half ? half_to_float(((const uint16_t *)weights)[i]) : ((const float *)weights)[i];
+}
+
+/* --- ed_scalar_conv.c --------------------------------------------------------------------------------------------- */
+
+void ed_scalar_CONV(const ed_args *a);
+void ed_scalar_CONV_I8(const ed_args *a);
+void ed_scalar_DEPTH(const ed_args *a);
+void ed_scalar_DEPTH_I8(const ed_args *a);
+
 #endif

@@ -1,0 +1,304 @@
+/* The accesses of each kind of operation, see ed_check.c: first what memory and weights there are, then what every kind
+ * reads and makes of them. A new kind, or a kernel that reaches further, has its line here. */
+#include "ed_bounds.h"
+
+#define MOST_BIAS (1 << 30) /* and MOST products of -127..127 with -128..127 are 2^29: their sum fits */
+#define MOST_UNITS 64 /* of a recurrent layer over bands: kernels keep them on the stack */
+
+int ed_makes_i8(const ed_op *op)
+{
+    switch (op->kind) {
+    case ED_CONV_I8: case ED_DEPTH_I8: return !(op->flags & ED_FLOAT_OUT);
+    case ED_LEAKY_I8: case ED_GATE_I8: case ED_SHUFFLE_I8: case ED_ADD_I8: case ED_INTERLEAVE_I8:
+    case ED_QUANTIZE: case ED_GRU_CELL_I8: case ED_BIGRU_I8: return 1;
+    default: return 0;
+    }
+}
+
+/* --- memory ------------------------------------------------------------------------------------------------------- */
+
+/* Bytes from..end lie whole in the arena or whole in the states. */
+static int inside(const bounds *b, int64_t from, int64_t end)
+{
+    return from >= 0 && from <= end && (end <= b->n_arena || (from >= b->header->n_arena_bytes && end <= b->n_memory));
+}
+
+/* Rows first..last of `columns` elements are read, at `at`; after `makes` or `keeps`. */
+static int reads_rows(const bounds *b, int64_t at, int64_t first, int64_t last, int64_t row, int64_t columns, int64_t element)
+{
+    int64_t from = at + first * row * element, end = at + (last * row + columns) * element;
+    return at % element == 0 && inside(b, from, end) && (end <= b->made || from >= b->made_end);
+}
+
+/* As many rows as are made. */
+static int reads(const bounds *b, int64_t at, int64_t row, int64_t columns, int64_t element)
+{
+    return reads_rows(b, at, 0, b->op->n_rows - 1, row, columns, element);
+}
+
+static int reads_one(const bounds *b, int64_t at, int64_t columns, int64_t element)
+{
+    return reads_rows(b, at, 0, 0, 0, columns, element);
+}
+
+static int reads_planes(const bounds *b, int64_t at)
+{
+    return reads_one(b, at, 2 * ED_PLANE, 4);
+}
+
+static int writes(bounds *b, int64_t at, int64_t from, int64_t end, int64_t element)
+{
+    b->made = from, b->made_end = end;
+    return at % element == 0 && from >= 0 && from <= end && end <= b->n_arena;
+}
+
+/* Rows of results, and their halo. */
+static int makes(bounds *b, int64_t n_rows, int64_t columns, int64_t element)
+{
+    const ed_op *op = b->op;
+    int64_t end = op->halo ? n_rows * op->y_row + op->halo : (n_rows - 1) * op->y_row + columns;
+    return op->y_row >= columns && writes(b, op->y, op->y - op->halo * element, op->y + end * element, element);
+}
+
+int ed_writes_planes(bounds *b, int64_t at)
+{
+    return writes(b, at, at, at + 2 * ED_PLANE * 4, 4);
+}
+
+static int makes_planes(bounds *b)
+{
+    return b->op->halo == 0 && ed_writes_planes(b, b->op->y);
+}
+
+/* A state of `count` elements, behind those of all operations before. */
+static int keeps(bounds *b, int64_t count, int64_t element)
+{
+    int64_t from = b->op->state, end = from + count * element;
+    if (from % element != 0 || from < b->kept_end || end > b->n_memory) return 0;
+    b->kept_end = end;
+    return 1;
+}
+
+/* --- weights ------------------------------------------------------------------------------------------------------ */
+
+static int array(const bounds *b, int64_t at, int64_t count, int64_t element)
+{
+    return at % 4 == 0 && at >= (int64_t)sizeof(ed_header) && at + count * element <= b->n_weights;
+}
+
+static int biases(const bounds *b, int64_t at, int64_t count)
+{
+    const int32_t *bias;
+    int64_t i;
+    if (!array(b, at, count, 4)) return 0;
+    bias = (const int32_t *)(const void *)(b->weights + at);
+    for (i = 0; i < count; i++)
+        if (bias[i] > MOST_BIAS || bias[i] < -MOST_BIAS) return 0;
+    return 1;
+}
+
+/* NEON adds two products in 16 bits, which two of -128 with -128 would leave. */
+static int bytes(const bounds *b, int64_t at, int64_t count)
+{
+    int64_t i;
+    if (!array(b, at, count, 1)) return 0;
+    for (i = 0; i < count; i++)
+        if (b->weights[at + i] == 0x80) return 0;
+    return 1;
+}
+
+static int floats(const bounds *b, int64_t at, int64_t count)
+{
+    const float *v;
+    int64_t i;
+    if (!array(b, at, count, 4)) return 0;
+    v = (const float *)(const void *)(b->weights + at);
+    for (i = 0; i < count; i++)
+        if (!is_finite(v[i])) return 0;
+    return 1;
+}
+
+/* Floats, or as many in half precision. */
+static int numbers(const bounds *b, int64_t at, int64_t count)
+{
+    const uint16_t *half;
+    int64_t i;
+    if (!(b->op->flags & ED_HALF)) return floats(b, at, count);
+    if (!array(b, at, count, 2)) return 0;
+    half = (const uint16_t *)(const void *)(b->weights + at);
+    for (i = 0; i < count; i++)
+        if ((half[i] & 0x7c00u) == 0x7c00u) return 0;
+    return 1;
+}
+
+static int is_zero_point(float zp)
+{
+    return zp >= -128.0f && zp <= 127.0f && (float)(int)zp == zp;
+}
+
+/* Zero points are whole bytes, so that no step of a grid is an index beyond a table of 256. */
+static int grids(const bounds *b, int64_t at)
+{
+    const ed_gru_grids *g;
+    if (!floats(b, at, sizeof *g / sizeof(float)) || !array(b, b->op->table, 512, 1)) return 0;
+    g = (const ed_gru_grids *)(const void *)(b->weights + at);
+    return is_zero_point(g->gates_x_zp) && is_zero_point(g->gates_h_zp) && is_zero_point(g->h_zp)
+           && is_zero_point(g->sum_zp) && is_zero_point(g->gate_zp) && is_zero_point(g->reset_zp)
+           && is_zero_point(g->new_zp) && is_zero_point(g->n_zp) && is_zero_point(g->diff_zp)
+           && is_zero_point(g->update_zp);
+}
+
+/* --- kinds -------------------------------------------------------------------------------------------------------- */
+
+/* Runs of rows of x, and as many weights; `columns`: those of x. */
+static int runs(bounds *b, int64_t columns)
+{
+    const ed_op *op = b->op;
+    const uint16_t *run;
+    int64_t total = 0, high = op->n_in, i;
+    if (op->n_in > op->n_rows || !array(b, op->table, 2 * (op->n_rows - op->n_in), 2)) return 0;
+    run = (const uint16_t *)(const void *)(b->weights + op->table);
+    for (i = 0; i < op->n_rows - op->n_in; i++) {
+        total += run[2 * i + 1];
+        if (run[2 * i] + run[2 * i + 1] > high) high = run[2 * i] + run[2 * i + 1];
+    }
+    b->work -= total * columns;
+    return b->work >= 0 && floats(b, op->weight, total)
+           && (high == 0 || reads_rows(b, op->x, 0, high - 1, op->x_row, columns, 4));
+}
+
+/* The vectorized kernel reads whole rows of 4, and makes 3 of them. */
+static int merge(bounds *b)
+{
+    const ed_op *op = b->op;
+    return op->n_out <= 4 && makes(b, op->n_rows, op->n_out, 4) && runs(b, op->x_row == 4 ? 4 : op->n_out);
+}
+
+/* x2 is read in its first and its last row. */
+static int edges(bounds *b)
+{
+    const ed_op *op = b->op;
+    int in_place = op->x == op->y && op->x_row == op->y_row;
+    return makes(b, op->n_rows, op->n_out, 4) && (in_place || reads(b, op->x, op->x_row, op->n_out, 4))
+           && reads_rows(b, op->x2, 0, op->seg - 1, op->x2_row, op->n_in, 4)
+           && floats(b, op->weight, 2 * (int64_t)op->n_in * op->n_out);
+}
+
+/* Inputs of 8 bits are read four at a time, with weights for as many. */
+ED_SELDOM static int convolution(bounds *b, int64_t element)
+{
+    const ed_op *op = b->op;
+    int64_t last = (op->n_rows - 1) * (int64_t)op->stride + op->taps - 1 - op->pad, n_out = padded(op->n_out);
+    int64_t n_in = element == 1 ? padded(op->n_in) : op->n_in, columns = op->n_out;
+    if (op->pad >= op->taps || op->taps * n_in > MOST) return 0;
+    if (op->seg < op->n_out) { /* pieces that do not overlap, so the last one ends last */
+        if (op->seg_row < op->seg) return 0;
+        columns = (op->n_out - 1) / op->seg * (int64_t)op->seg_row + (op->n_out - 1) % op->seg + 1;
+    }
+    if (!makes(b, op->n_rows, columns, ed_makes_i8(op) ? 1 : 4)) return 0;
+    if (!reads_rows(b, op->x, -op->pad, last, op->x_row, n_in, element)) return 0;
+    if (element == 1) return bytes(b, op->weight, op->taps * n_in * n_out) && biases(b, op->bias, n_out) && floats(b, op->scale, n_out);
+    return numbers(b, op->weight, op->taps * n_in * n_out) && floats(b, op->bias, n_out);
+}
+
+/* Of every frame, this one and those of the ring, n_rows + 2 pad rows are read. */
+ED_SELDOM static int depthwise(bounds *b, int64_t element)
+{
+    const ed_op *op = b->op;
+    int64_t n_ring = (op->time_taps - 1) * (int64_t)op->dilation, n = op->n_out;
+    if (op->x_row != op->n_out || op->pad != op->taps / 2 || op->seg < op->n_out) return 0;
+    if (n_ring > 0 && (b->header->period % n_ring != 0 || !keeps(b, n_ring * (int64_t)ed_slot_size(op), element))) return 0;
+    return makes(b, op->n_rows, n, ed_makes_i8(op) ? 1 : 4)
+           && reads_rows(b, op->x, -op->pad, op->n_rows - 1 + op->pad, op->x_row, n, element)
+           && (element == 1 ? bytes(b, op->weight, op->time_taps * op->taps * n) && biases(b, op->bias, n)
+                                  && floats(b, op->scale, n)
+                            : floats(b, op->weight, op->time_taps * op->taps * n) && floats(b, op->bias, n));
+}
+
+/* Both inputs, if there are two, and the result, `wide` times as many columns as each input. */
+static int elementwise(bounds *b, int two, int64_t element, int64_t wide)
+{
+    const ed_op *op = b->op;
+    return makes(b, op->n_rows, wide * op->n_out, ed_makes_i8(op) ? 1 : 4) && reads(b, op->x, op->x_row, op->n_out, element)
+           && (!two || reads(b, op->x2, op->x2_row, op->n_out, element));
+}
+
+static int interleave(bounds *b, int64_t element)
+{
+    const ed_op *op = b->op;
+    return op->n_out % op->n_in == 0 && makes(b, op->n_rows, op->n_out, element)
+           && reads_rows(b, op->x, 0, (op->n_rows - 1) / 2, op->x_row, 2 * op->n_out, element);
+}
+
+/* x, x2 and y without gaps between their rows. */
+static int layer_norm(bounds *b)
+{
+    const ed_op *op = b->op;
+    int64_t n = op->n_rows * (int64_t)op->n_out;
+    int two = (op->flags & ED_ADD_AFTER) != 0;
+    return op->x_row == op->n_out && op->y_row == op->n_out && (!two || op->x2_row == op->n_out)
+           && elementwise(b, two, 4, 1) && numbers(b, op->weight, n) && numbers(b, op->bias, n);
+}
+
+/* The result is the state: rows of n_out, without gaps. */
+static int cell(bounds *b, int64_t element)
+{
+    const ed_op *op = b->op;
+    int64_t n = op->n_out;
+    if (op->halo != 0 || !keeps(b, op->n_rows * n, element)) return 0;
+    b->made = op->state, b->made_end = b->kept_end;
+    return reads(b, op->x, op->x_row, 3 * n, element) && reads(b, op->x2, op->x2_row, 3 * n, element);
+}
+
+static int bigru(bounds *b, int64_t element)
+{
+    const ed_op *op = b->op;
+    int64_t n = op->n_out;
+    return n <= MOST_UNITS && n % 2 == 0 && n / 2 % op->n_in == 0 && makes(b, op->n_rows, n, element)
+           && reads(b, op->x, op->x_row, 3 * n, element);
+}
+
+static int bigru_products(const bounds *b)
+{
+    const ed_op *op = b->op;
+    return bytes(b, op->weight, 3 * (int64_t)op->n_out * op->n_in) && biases(b, op->bias, 3 * op->n_out)
+           && floats(b, op->scale, 3 * op->n_out);
+}
+
+ED_SELDOM int ed_fits(bounds *b)
+{
+    const ed_op *op = b->op;
+    switch (op->kind) {
+    case ED_FEATURES:
+        return op->n_rows <= ED_N_BINS && op->y_row == 4 && makes(b, op->n_rows, 4, 4) && reads_planes(b, op->x);
+    case ED_MERGE: return merge(b);
+    case ED_SPLIT: return op->n_rows <= ED_N_BINS && makes_planes(b) && runs(b, 2);
+    case ED_MASK: return op->n_rows <= ED_N_BINS && makes_planes(b) && reads_planes(b, op->x) && reads_planes(b, op->x2);
+    case ED_EDGES: return edges(b);
+    case ED_CONV: return convolution(b, 4);
+    case ED_CONV_I8: return convolution(b, 1);
+    case ED_DEPTH: return depthwise(b, 4);
+    case ED_DEPTH_I8: return depthwise(b, 1);
+    case ED_LEAKY: case ED_SIGMOID: case ED_TANH: case ED_QUANTIZE: return elementwise(b, 0, 4, 1);
+    case ED_LEAKY_I8: case ED_DEQUANTIZE: return elementwise(b, 0, 1, 1);
+    case ED_ADD: return elementwise(b, 1, 4, 1);
+    case ED_ADD_I8: return elementwise(b, 1, 1, 1);
+    case ED_GATE: return elementwise(b, 0, 4, 1) && reads_one(b, op->x2, op->n_out, 4);
+    case ED_GATE_I8: return elementwise(b, 0, 1, 1) && reads_one(b, op->x2, op->n_out, 1);
+    case ED_SHUFFLE: return elementwise(b, 1, 4, 2);
+    case ED_SHUFFLE_I8: return elementwise(b, 1, 1, 2);
+    case ED_GATE_SHUFFLE: return elementwise(b, 1, 4, 2) && reads_one(b, op->bias, op->n_out, 4);
+    case ED_INTERLEAVE: return interleave(b, 4);
+    case ED_INTERLEAVE_I8: return interleave(b, 1);
+    case ED_MEAN_SQUARE: return op->halo == 0 && makes(b, 1, op->n_out, 4) && reads(b, op->x, op->x_row, op->n_out, 4);
+    case ED_LAYER_NORM: return layer_norm(b);
+    case ED_GRU_CELL: return cell(b, 4);
+    case ED_GRU_CELL_I8: return cell(b, 1) && grids(b, op->scale);
+    case ED_BIGRU:
+        return bigru(b, 4) && floats(b, op->bias, 3 * op->n_out)
+               && numbers(b, op->weight, 3 * (int64_t)op->n_out * op->n_in);
+    case ED_BIGRU_MIXED: return bigru(b, 4) && bigru_products(b);
+    case ED_BIGRU_I8: return bigru(b, 1) && bigru_products(b) && grids(b, op->scale + 12 * (int64_t)op->n_out);
+    default: return 0; /* ANALYSIS and SYNTHESIS are not part of a program */
+    }
+}

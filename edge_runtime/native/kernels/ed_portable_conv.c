@@ -1,0 +1,123 @@
+/* Convolutions over bands, and over frames. Rows are bands; `pad` rows of real zero lie before and after a value that
+ * one reads (its halo), so that no kernel asks where the edge is. Transposed convolutions are written as plain ones
+ * over interleaved phases (quant/emit/native), with EDGES for what differs at the ends. */
+#include "ed_portable.h"
+
+/* y = x, and y[0][o] += sum over c of x2[0][c] weight[0][c][o], y[last][o] += x2[seg - 1][c] weight[1][c][o]:
+ * products one by one, c upwards. x and y may be the same. x2 has `seg` rows. */
+KERNEL(EDGES)
+{
+    const ed_op *op = a->op;
+    const float *w = a->weight;
+    int r, c, o, end;
+    for (r = 0; r < op->n_rows && a->x != a->y; r++)
+        memmove(ROWS(float, a->y, op->y_row, r), ROWS(const float, a->x, op->x_row, r), op->n_out * sizeof *w);
+    for (end = 0; end < 2; end++) {
+        const float *from = ROWS(const float, a->x2, op->x2_row, end ? op->seg - 1 : 0);
+        float *y = ROWS(float, a->y, op->y_row, end ? op->n_rows - 1 : 0);
+        for (c = 0; c < op->n_in; c++, w += op->n_out)
+            for (o = 0; o < op->n_out; o++) y[o] = y[o] + from[c] * w[o];
+    }
+}
+
+/* Weights lie in lines of as many results: a vector's, at least 4. */
+static int padded(int n)
+{
+    return (n + 3) / 4 * 4;
+}
+
+static float leaky(const ed_op *op, float v)
+{
+    return op->flags & ED_LEAKY_AFTER && v < 0 ? v * op->f0 : v;
+}
+
+/* y[r][o] = bias[o] + sum over k, c of x[r stride + k - pad][c] weight[k][c][o], added in that order, k outermost;
+ * then a LeakyReLU of slope f0, if there is one. weight: [taps][n_in][n_out padded to 4], halves with ED_HALF.
+ * Columns of y may lie in pieces, see ed_piece. */
+KERNEL(CONV)
+{
+    const ed_op *op = a->op;
+    int r, o, k, c;
+    for (r = 0; r < op->n_rows; r++)
+        for (o = 0; o < op->n_out; o++) {
+            float sum = ((const float *)a->bias)[o];
+            ptrdiff_t w = o;
+            for (k = 0; k < op->taps; k++)
+                for (c = 0; c < op->n_in; c++, w += padded(op->n_out))
+                    sum = sum + ROWS(const float, a->x, op->x_row, r * op->stride + k - op->pad)[c]
+                                * weight_at(a, a->weight, w);
+            ROWS(float, a->y, op->y_row, r)[ed_piece(op, o)] = leaky(op, sum);
+        }
+}
+
+/* A sum onto the grid of the result, y_zp. With ED_LEAKY_AFTER it is put on the convolution's own grid first, mid_zp,
+ * as the quantized model has it between the two; f0, f1: from there to the result's, above zero and below. f2: the
+ * scale of the result where ED_FLOAT_OUT wants it as float. */
+static void store(const ed_args *a, int r, ptrdiff_t at, int32_t sum, float multiplier)
+{
+    const ed_op *op = a->op;
+    float zp = (float)op->y_zp, v = (float)sum * multiplier;
+    if (op->flags & ED_LEAKY_AFTER) {
+        v = on_grid(v, (float)op->mid_zp);
+        v = v * (v < 0 ? op->f1 : op->f0);
+    }
+    if (op->flags & ED_FLOAT_OUT) ROWS(float, a->y, op->y_row, r)[at] = on_grid(v, zp) * op->f2;
+    else ROWS(int8_t, a->y, op->y_row, r)[at] = to_i8(v, zp);
+}
+
+/* As CONV with bytes: sum[r][o] = bias[o] + sum over k, c of x[r stride + k - pad][c] weight[k][c][o], in 32 bits,
+ * any order; y = store(sum * scale[o]). weight: [taps][n_in / 4][n_out padded to 4][4], zeros beyond the channels: 4
+ * inputs of 4 results are a vector of 16 bytes, as dot products take them. The zero point of x is in the bias, for
+ * halos hold it, too. */
+KERNEL(CONV_I8)
+{
+    const ed_op *op = a->op;
+    const int8_t *weight = a->weight;
+    int r, o, k, c, n_out = padded(op->n_out), n_in = padded(op->n_in);
+    for (r = 0; r < op->n_rows; r++)
+        for (o = 0; o < op->n_out; o++) {
+            int32_t sum = ((const int32_t *)a->bias)[o];
+            for (k = 0; k < op->taps; k++)
+                for (c = 0; c < op->n_in; c++)
+                    sum += ROWS(const int8_t, a->x, op->x_row, r * op->stride + k - op->pad)[c]
+                           * weight[((k * n_in + c) / 4 * n_out + o) * 4 + c % 4];
+            store(a, r, ed_piece(op, o), sum, ((const float *)a->scale)[o]);
+        }
+}
+
+/* Each channel by itself, over time and bands: y[r][c] = bias[c] + sum over t, k of frame t [r + k - pad][c]
+ * weight[t][k][c], t outermost; then a LeakyReLU of slope f0, if there is one. Frame time_taps - 1 is x, those before
+ * it lie `dilation` frames apart in state, a ring of (time_taps - 1) * dilation frames that x joins. weight:
+ * [time_taps][taps][n_out]. */
+KERNEL(DEPTH)
+{
+    const ed_op *op = a->op;
+    int r, c, t, k;
+    for (r = 0; r < op->n_rows; r++)
+        for (c = 0; c < op->n_out; c++) {
+            float sum = ((const float *)a->bias)[c];
+            for (t = 0; t < op->time_taps; t++)
+                for (k = 0; k < op->taps; k++)
+                    sum = sum + ((const float *)ed_frame_of(a, t, sizeof(float)))[(r + k) * op->n_out + c]
+                                * ((const float *)a->weight)[(t * op->taps + k) * op->n_out + c];
+            ROWS(float, a->y, op->y_row, r)[c] = leaky(op, sum);
+        }
+    if (op->time_taps > 1) ed_keep_frame(a, sizeof(float));
+}
+
+/* The same with bytes; sums and results as in CONV_I8. */
+KERNEL(DEPTH_I8)
+{
+    const ed_op *op = a->op;
+    int r, c, t, k;
+    for (r = 0; r < op->n_rows; r++)
+        for (c = 0; c < op->n_out; c++) {
+            int32_t sum = ((const int32_t *)a->bias)[c];
+            for (t = 0; t < op->time_taps; t++)
+                for (k = 0; k < op->taps; k++)
+                    sum += ((const int8_t *)ed_frame_of(a, t, 1))[(r + k) * op->n_out + c]
+                           * ((const int8_t *)a->weight)[(t * op->taps + k) * op->n_out + c];
+            store(a, r, c, sum, ((const float *)a->scale)[c]);
+        }
+    if (op->time_taps > 1) ed_keep_frame(a, 1);
+}

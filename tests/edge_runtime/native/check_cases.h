@@ -1,0 +1,324 @@
+/* Of check.c: a random case of each kind of operation, in memory that is the checker's, and the names of the kinds. */
+#include "edge_denoise.h"
+#include "ed_program.h"
+
+#define MEMORY (1 << 18)
+#define WEIGHTS (1 << 16)
+
+typedef struct {
+    ed_op op;
+    union { uint8_t bytes[MEMORY]; float floats[MEMORY / 4]; double align; } memory;
+    union { uint8_t bytes[WEIGHTS]; float floats[WEIGHTS / 4]; int32_t ints[WEIGHTS / 4]; double align; } weights;
+} test_case;
+
+static uint32_t rng_state;
+
+static uint32_t rng(void)
+{
+    rng_state ^= rng_state << 13, rng_state ^= rng_state >> 17, rng_state ^= rng_state << 5;
+    return rng_state;
+}
+
+static int between(int low, int high) { return low + (int)(rng() % (uint32_t)(high - low + 1)); }
+static int pick(int a, int b, int c) { int n = between(0, 2); return n == 0 ? a : n == 1 ? b : c; }
+static float uniform(void) { return (float)((int)(rng() >> 8) - (1 << 23)) / (float)(1 << 23); }
+
+/* Mostly of order one; zeros, large and tiny ones among them. */
+static float number(void)
+{
+    switch (between(0, 15)) {
+    case 0: return 0;
+    case 1: return uniform() * 1e3f;
+    case 2: return uniform() * 1e-6f;
+    default: return uniform() * 2;
+    }
+}
+
+/* A half-precision weight below `most`, by its bits; some subnormal, which Armv7's NEON takes for zero in its own sums. */
+static uint16_t half_number(int most)
+{
+    return (uint16_t)((rng() & 0x8000) | (between(0, 7) == 0 ? between(0, 0x0800) : between(0x2000, most)));
+}
+
+static void floats(float *p, int n, float scale) { while (n-- > 0) *p++ = number() * scale; }
+static void bytes(void *p, int n) { int8_t *b = p; while (n-- > 0) *b++ = (int8_t)between(-128, 127); }
+static void weights8(void *p, int n) { int8_t *b = p; while (n-- > 0) *b++ = (int8_t)between(-127, 127); }
+
+/* Places in memory: x, x2, y and the state lie 32 KB apart, with room before them for halos. */
+enum { X = 1 << 14, X2 = 3 << 14, Y = 5 << 14, STATE = 9 << 14 };
+
+static void start(test_case *c, int n_rows, int n_in, int n_out)
+{
+    ed_op *op = &c->op;
+    memset(c, 0, sizeof *c);
+    op->n_rows = (uint16_t)n_rows, op->n_in = (uint16_t)n_in, op->n_out = (uint16_t)n_out;
+    op->x = X, op->x2 = X2, op->y = Y, op->state = STATE, op->bias = 1 << 13, op->scale = 2 << 13, op->table = 3 << 13;
+    op->taps = op->stride = op->time_taps = op->dilation = 1, op->seg = op->n_out;
+    op->x_row = (uint16_t)n_in, op->x2_row = op->y_row = (uint16_t)n_out;
+    op->x_zp = (int8_t)between(-128, 127), op->x2_zp = (int8_t)between(-128, 127);
+    op->y_zp = (int8_t)between(-128, 127), op->mid_zp = (int8_t)between(-128, 127);
+    op->f0 = uniform() * 2, op->f1 = uniform() * 2, op->f2 = 0.01f;
+}
+
+static void float_inputs(test_case *c) { floats(c->memory.floats, MEMORY / 4, 1); }
+static void byte_inputs(test_case *c) { bytes(c->memory.bytes, MEMORY); }
+
+/* 8-bit products: biases and multipliers that reach all of the grid, and now and then beyond. */
+static void byte_weights(test_case *c, int n_sums)
+{
+    int i;
+    weights8(c->weights.bytes, 1 << 13);
+    for (i = 0; i < n_sums; i++) {
+        c->weights.ints[(c->op.bias >> 2) + i] = between(-20000, 20000);
+        c->weights.floats[(c->op.scale >> 2) + i] = (1 + uniform()) * 0.004f;
+    }
+}
+
+static void planes(test_case *c)
+{
+    start(c, ED_N_BINS, 1, 1);
+    float_inputs(c);
+}
+
+static void shape_ANALYSIS(test_case *c) { planes(c); }
+static void shape_SYNTHESIS(test_case *c) { planes(c); }
+static void shape_MASK(test_case *c) { planes(c); c->op.n_rows = (uint16_t)between(1, ED_N_BINS); }
+
+static void shape_FEATURES(test_case *c)
+{
+    planes(c);
+    c->op.n_rows = (uint16_t)between(1, ED_N_BINS), c->op.n_out = c->op.y_row = 4;
+}
+
+/* Runs of 0 to 11 rows behind copied ones. */
+static void run_table(test_case *c, int n_low, int n_columns, int x_row)
+{
+    uint16_t *run;
+    int i, n_rows = n_low + between(1, 200), longest = pick(2, 2, 11);
+    start(c, n_rows, n_low, n_columns);
+    float_inputs(c);
+    floats(c->weights.floats, 1 << 11, 1);
+    c->op.x_row = (uint16_t)x_row;
+    run = (uint16_t *)(void *)(c->weights.bytes + c->op.table);
+    for (i = 0; i < n_rows - n_low; i++) {
+        run[2 * i] = (uint16_t)between(0, 200);
+        run[2 * i + 1] = (uint16_t)(between(0, 9) ? longest : between(0, longest));
+        if (longest > 2 && i > 150) run[2 * i + 1] = 1;
+    }
+}
+
+static void shape_MERGE(test_case *c)
+{
+    run_table(c, between(0, 65), pick(3, 3, 2), 4);
+}
+
+static void shape_SPLIT(test_case *c)
+{
+    run_table(c, between(0, 65), 2, pick(2, 2, 4));
+    if (c->op.n_rows > ED_N_BINS) c->op.n_rows = ED_N_BINS;
+}
+
+static void shape_EDGES(test_case *c)
+{
+    start(c, between(1, 65), between(1, 9), 4 * between(1, 8));
+    float_inputs(c);
+    floats(c->weights.floats, 1 << 11, 1);
+    c->op.x_row = c->op.n_out, c->op.x2_row = c->op.n_in, c->op.seg = (uint16_t)between(1, 129);
+    if (between(0, 1)) c->op.x = c->op.y;
+}
+
+/* Widths of the network, and odd ones that the vectorized kernels hand on; results in pieces now and then. */
+static void convolution(test_case *c)
+{
+    ed_op *op = &c->op;
+    int n_out = pick(4 * between(1, 12), pick(8, 16, 24), between(1, 50)), spread = between(0, 3) == 0;
+    start(c, pick(1, 33, between(1, 66)), pick(8, 16, between(1, 20)), n_out);
+    op->taps = (uint8_t)pick(1, 3, between(1, 7)), op->stride = (uint8_t)between(1, 2), op->pad = op->taps / 2;
+    if (spread) op->x_row = (uint16_t)(op->n_in + 8);
+    if (between(0, 2) == 0 && n_out % 8 == 0) op->seg = (uint16_t)pick(4, 8, n_out / 2), op->seg_row = 24, op->y_row = 400;
+    if (op->seg_row && (n_out - 1) / op->seg * 24 + op->seg > 400) op->seg = op->n_out;
+    if (between(0, 1)) op->flags |= ED_LEAKY_AFTER;
+}
+
+static void shape_CONV(test_case *c)
+{
+    uint16_t *half = (uint16_t *)(void *)c->weights.bytes;
+    int i;
+    convolution(c);
+    float_inputs(c);
+    floats(c->weights.floats + (c->op.bias >> 2), 64, 1);
+    if (between(0, 3) == 0) {
+        c->op.flags |= ED_HALF;
+        for (i = 0; i < 1 << 12; i++) half[i] = half_number(0x3c00);
+    } else {
+        c->op.bias = c->op.scale = 7 << 13;
+        floats(c->weights.floats, 7 << 11, 1);
+        floats(c->weights.floats + (c->op.bias >> 2), 64, 1);
+    }
+}
+
+static void shape_CONV_I8(test_case *c)
+{
+    convolution(c);
+    c->op.n_in = (uint16_t)(between(0, 5) ? (c->op.n_in + 3) / 4 * 4 : c->op.n_in);
+    if (c->op.x_row < c->op.n_in) c->op.x_row = c->op.n_in;
+    byte_inputs(c);
+    byte_weights(c, 64);
+    c->op.y_row = (uint16_t)(c->op.y_row + 3 * between(0, 1));
+    if (between(0, 2) == 0) c->op.flags |= ED_FLOAT_OUT;
+}
+
+static void depthwise(test_case *c)
+{
+    int n = pick(16, 32, between(1, 40));
+    start(c, between(1, 40), n, n);
+    c->op.time_taps = (uint8_t)pick(3, 3, between(2, 4)), c->op.taps = (uint8_t)pick(3, 3, 1);
+    c->op.dilation = (uint8_t)pick(1, 2, 5), c->op.pad = c->op.taps / 2;
+    if (ed_slot_size(&c->op) * 15 * 4 > (5 << 14)) c->op.n_rows = 8;
+    if (between(0, 1)) c->op.flags |= ED_LEAKY_AFTER;
+}
+
+static void shape_DEPTH(test_case *c)
+{
+    depthwise(c);
+    float_inputs(c);
+    floats(c->weights.floats, WEIGHTS / 4, 1);
+}
+
+static void shape_DEPTH_I8(test_case *c)
+{
+    int i, n_large;
+    depthwise(c);
+    byte_inputs(c);
+    byte_weights(c, 64);
+    if (between(0, 2) == 0) c->op.flags |= ED_FLOAT_OUT;
+    /* Channels with next to no weights have biases that no float holds exactly; here half a step of the result. */
+    n_large = between(0, 3) == 0 ? 64 : 0;
+    for (i = 0; i < 9 * 64 && n_large; i++) c->weights.bytes[i] = (uint8_t)between(-1, 1);
+    for (i = 0; i < n_large; i++) {
+        c->weights.ints[(c->op.bias >> 2) + i] = (1 << 24) + between(-9, 9);
+        c->weights.floats[(c->op.scale >> 2) + i] = 0.5f / (1 << 24);
+    }
+}
+
+static void rows(test_case *c)
+{
+    int n = pick(8, 16, between(1, 60));
+    start(c, between(1, 40), n, n);
+    if (between(0, 1)) c->op.x_row = (uint16_t)(n + 8);
+    if (between(0, 1)) c->op.x2_row = (uint16_t)(n + 8);
+}
+
+static void float_rows(test_case *c) { rows(c); float_inputs(c); }
+static void byte_rows(test_case *c) { rows(c); byte_inputs(c); c->op.f0 *= 0.5f; c->op.f1 *= 0.5f; }
+static void wide(test_case *c) { c->op.y_row = (uint16_t)(2 * c->op.n_out); }
+
+static void shape_LEAKY(test_case *c) { float_rows(c); }
+static void shape_LEAKY_I8(test_case *c) { byte_rows(c); }
+static void shape_SIGMOID(test_case *c) { float_rows(c); }
+static void shape_TANH(test_case *c) { float_rows(c); }
+static void shape_ADD(test_case *c) { float_rows(c); }
+static void shape_ADD_I8(test_case *c) { byte_rows(c); }
+static void shape_GATE(test_case *c) { float_rows(c); }
+static void shape_GATE_I8(test_case *c) { byte_rows(c); c->op.f0 *= 0.01f; }
+static void shape_SHUFFLE(test_case *c) { float_rows(c); wide(c); }
+static void shape_SHUFFLE_I8(test_case *c) { byte_rows(c); wide(c); }
+static void shape_QUANTIZE(test_case *c) { float_rows(c); c->op.f0 = 60; }
+static void shape_DEQUANTIZE(test_case *c) { byte_rows(c); }
+
+static void shape_GATE_SHUFFLE(test_case *c)
+{
+    float_rows(c);
+    wide(c);
+    c->op.bias = STATE; /* the gates, in memory */
+}
+
+static void interleave(test_case *c)
+{
+    int n_groups = between(1, 3), per = between(1, 9);
+    start(c, between(1, 65), n_groups, n_groups * per);
+    c->op.x_row = (uint16_t)(2 * c->op.n_out);
+}
+
+static void shape_INTERLEAVE(test_case *c) { interleave(c); float_inputs(c); }
+static void shape_INTERLEAVE_I8(test_case *c) { interleave(c); byte_inputs(c); }
+static void shape_MEAN_SQUARE(test_case *c) { float_rows(c); }
+
+static void shape_LAYER_NORM(test_case *c)
+{
+    start(c, pick(33, 33, between(1, 40)), 0, pick(16, 16, between(1, 30)));
+    c->op.x_row = c->op.n_out, c->op.f0 = 1e-8f;
+    float_inputs(c);
+    floats(c->weights.floats, WEIGHTS / 4, 1);
+    if (between(0, 1)) {
+        uint16_t *half = (uint16_t *)(void *)c->weights.bytes;
+        int i;
+        c->op.flags |= ED_HALF;
+        for (i = 0; i < WEIGHTS / 2; i++) half[i] = half_number(0x4000);
+    }
+    if (between(0, 1)) c->op.flags |= ED_ADD_AFTER;
+}
+
+static void cell(test_case *c)
+{
+    int n = pick(16, 16, between(1, 40));
+    start(c, pick(33, 1, between(1, 33)), 3 * n, n);
+    c->op.x2_row = c->op.x_row;
+}
+
+/* Grids as they come, in steps of which most stay inside. */
+static void gru_grids(test_case *c, int at)
+{
+    float *g = c->weights.floats + (at >> 2);
+    int i;
+    for (i = 0; i < (int)(sizeof(ed_gru_grids) / sizeof(float)); i++) g[i] = (1 + uniform()) * 0.6f;
+    {
+        ed_gru_grids *z = (ed_gru_grids *)(void *)g;
+        z->gates_x_zp = (float)between(-128, 127), z->gates_h_zp = (float)between(-128, 127);
+        z->h_zp = (float)between(-20, 20), z->sum_zp = (float)between(-30, 30), z->gate_zp = -128;
+        z->reset = 0.004f, z->reset_zp = (float)between(-30, 30), z->new_zp = (float)between(-30, 30), z->n_zp = 0;
+        z->diff_zp = (float)between(-128, 127), z->update = 0.004f, z->update_zp = (float)between(-30, 30);
+    }
+    bytes(c->weights.bytes + c->op.table, 512);
+}
+
+static void shape_GRU_CELL(test_case *c) { cell(c); float_inputs(c); }
+static void shape_GRU_CELL_I8(test_case *c) { cell(c); byte_inputs(c); gru_grids(c, c->op.scale); }
+
+static void bigru(test_case *c)
+{
+    int blocks = between(1, 4), n_in = between(1, 6), usual = between(0, 2);
+    start(c, pick(33, 33, between(1, 20)), usual ? 4 : n_in, usual ? 16 : 2 * blocks * n_in);
+    c->op.x_row = (uint16_t)(3 * c->op.n_out);
+}
+
+static void shape_BIGRU(test_case *c)
+{
+    int i;
+    bigru(c);
+    float_inputs(c);
+    for (i = 0; i < WEIGHTS / 4; i++) c->weights.floats[i] = uniform() * 0.5f; /* larger ones would make it chaotic */
+}
+
+static void shape_BIGRU_MIXED(test_case *c)
+{
+    bigru(c);
+    float_inputs(c);
+    byte_weights(c, 3 * c->op.n_out);
+    c->op.f0 = 128, c->op.f1 = 0.02f, c->op.x2_zp = 0;
+}
+
+static void shape_BIGRU_I8(test_case *c)
+{
+    bigru(c);
+    byte_inputs(c);
+    byte_weights(c, 3 * c->op.n_out);
+    gru_grids(c, c->op.scale + 12 * c->op.n_out);
+}
+
+/* A kind that has no shape here does not link. */
+typedef void (*shape)(test_case *);
+#define SHAPE(name) shape_##name,
+static const shape shapes[ED_N_KINDS] = {ED_KINDS(SHAPE)};
+#define NAME(name) #name,
+static const char *const kinds[ED_N_KINDS] = {ED_KINDS(NAME)};
