@@ -51,6 +51,11 @@ class Target:
         """Platform tags: the present name and the one that old pips know."""
         return f"manylinux_{GLIBC.replace('.', '_')}_{self.machine}.manylinux2014_{self.machine}"
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What makes zig compile for it, the oldest glibc that the wheel's name says, and any address."""
+        return ("-target", f"{self.triple}.{GLIBC}", f"-mcpu={self.cpu}", "-fPIC")
+
 
 TARGETS: Final = (
     Target("aarch64", "aarch64-linux-gnu", "cortex_a53", 100 * 1024),
@@ -84,8 +89,9 @@ def build(out: Path) -> list[Wheel]:
         made = []
         for target in TARGETS:
             tell(f"compiling for {target.machine}")
-            compile_shared(target, flags, plugin_sources(), tree / PLUGIN, "-lm", "-ldl")
-            n_bytes = compile_shared(target, flags, sources(), tree / LIBRARY, "-lm")
+            all_flags = [*flags, *hardened(target)]
+            compile_shared(target, all_flags, plugin_sources(), tree / PLUGIN, "-lm", "-ldl")
+            n_bytes = compile_shared(target, all_flags, sources(), tree / LIBRARY, "-lm")
             if n_bytes > target.most_bytes:
                 what = f"the library has {n_bytes:,} bytes, over {target.most_bytes:,}"
                 raise Failure(what, where=target.machine)
@@ -119,11 +125,19 @@ def unpacked(folder: Path) -> Path:
     return tree
 
 
+def hardened(target: Target) -> list[str]:
+    """Flags that guard and seal a library, as far as zig knows them for this target; setup.py says why."""
+    from setup import hardening, probe
+
+    zig = [sys.executable, "-m", "ziglang", "cc", *target.flags]
+    for_compiler, for_linker = hardening(lambda compiles, links: probe(compiles, links, zig, [*zig, "-shared"]))
+    return [*for_compiler, *for_linker]
+
+
 def compile_shared(target: Target, flags: list[str], names: list[str], out: Path, *libraries: str) -> int:
     """Bytes of a shared library of C files."""
     files = [TOP / name for name in names]
-    where = ("-target", f"{target.triple}.{GLIBC}", f"-mcpu={target.cpu}")
-    run("ziglang", "cc", *where, *flags, "-shared", "-fPIC", "-o", out, *files, *libraries)
+    run("ziglang", "cc", *target.flags, *flags, "-shared", "-o", out, *files, *libraries)
     return out.stat().st_size
 
 

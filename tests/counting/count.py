@@ -13,7 +13,6 @@ Counts of C repeat exactly, those of Python within a percent.
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import re
 import subprocess
@@ -26,8 +25,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 from places import INCLUDES, engine_sources
+
+import setup
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -61,10 +63,9 @@ FILES = {"int8": "model.native", "fp32": "model.fp32.native"}
 
 
 def setup_flags() -> list[str]:
-    """FLAGS of setup.py, without running it."""
-    tree = ast.parse((PROJECT / "setup.py").read_text())
-    (value,) = (n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "FLAGS")
-    return [flag for flag in ast.literal_eval(value) if not flag.startswith(("-W", "-std", "-fvisibility", "-I"))]
+    """What setup.py compiles with that may cost instructions."""
+    flags = [*setup.FLAGS, *(flag for compiling, _ in setup.HARDENING for flag in compiling)]
+    return [flag for flag in flags if not flag.startswith(("-W", "-std", "-fvisibility", "-I"))]
 
 
 def compile_plugin(folder: Path) -> Path:

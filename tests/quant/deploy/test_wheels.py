@@ -14,18 +14,21 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import soundfile
+from elf_facts import facts_of
 from places import ROOT
 
 from edge_runtime.quiet import silent
 from edge_runtime.stft import Float32Array
 from quant.build import stages
 from quant.build.settings import Outputs, Settings
+from quant.emit.native.file import KINDS
 
 NEEDED = ("auditwheel", "build", "wheel", "ziglang")
 TOP = ROOT
@@ -207,6 +210,20 @@ def test_in_a_new_virtual_environment(wheels: dict[str, dict[str, object]], soun
     python = tmp_path / "venv/bin/python"
     run(python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", wheels["x86_64"]["path"])
     judge(run(python, "-c", check(sounds, "venv.wav")), None, sounds / "venv.wav", sounds)
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="no readelf")
+@pytest.mark.parametrize("machine", ["aarch64", "armv7l", "x86_64"])
+def test_each_library_is_sealed_at_load(wheels: dict[str, dict[str, object]], tmp_path: Path, machine: str) -> None:
+    """Guards are seen in aarch64's alone: for the others zig links their end, `__stack_chk_fail`, into the library."""
+    with zipfile.ZipFile(str(wheels[machine]["path"])) as wheel:
+        names = [wheel.extract(name, tmp_path) for name in wheel.namelist() if name.endswith(".so")]
+    assert len(names) == 2
+    for facts in map(facts_of, map(Path, names)):
+        assert (facts.binds_at_load, facts.wx) == (True, False)
+        assert facts.n_sealed_bytes > 2 * len(KINDS) * 4
+        assert facts.n_writable_bytes < len(KINDS) * 4
+        assert machine != "aarch64" or "__stack_chk_fail" in facts.imports
 
 
 def test_without_the_sources_it_says_so(tmp_path: Path) -> None:
