@@ -1,13 +1,14 @@
 """One file that carries a release: a zip that only ever has one form, checked whole; standard library only.
 
-    bundle.json          format, version, bytes and SHA-256 of every other member
+    bundle.json          format, version, bytes and SHA-256 of every other member; the release's number, if it has one
     __main__.py          `python3 FILE install` puts the release in place on a board (edge_runtime/install/receive.py)
     artifact/...         what `quant build` left
     wheels/...           the runtime, and what it needs where the board has no network
     units/...            a systemd unit, if asked for
 
-Members are stored, not compressed: the files that are large are compressed already, bytes do not depend on a zlib, and
-no member can be larger than the file. The same members give the same bytes, and whatever is not those bytes is refused.
+A file is read once: what was checked is what is unpacked, whatever becomes of the file meanwhile. Members are stored,
+not compressed: the files that are large are compressed already, bytes do not depend on a zlib, and no member can be
+larger than the file. The same members give the same bytes, and whatever is not those bytes is refused.
 """
 
 from __future__ import annotations
@@ -49,55 +50,87 @@ class Bundle:
 
     path: Path
     files: Mapping[str, int]  # name -> bytes, without the index
+    number: int = 0  # of the release; 0 is none
 
 
-def pack(members: Mapping[str, bytes]) -> bytes:
+@dataclass(frozen=True)
+class Snapshot:
+    """A file as it was when it was read, for whoever checks it and uses it; nobody else can change that."""
+
+    path: Path
+    file: IO[bytes]
+    n_bytes: int
+    sha256: str
+
+    def blocks(self) -> Iterator[bytes]:
+        """All of its bytes."""
+        self.file.seek(0)
+        while block := self.file.read(_BLOCK_BYTES):
+            yield block
+
+
+@contextmanager
+def snapshot(path: Path, folder: Path | None = None) -> Iterator[Snapshot]:
+    """The file, read once; `folder` is where its copy may lie without a name. Failure: it cannot be read."""
+    digest, n_bytes = hashlib.sha256(), 0
+    with tempfile.TemporaryFile(dir=folder) as copy:
+        with _failures(path), path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                n_bytes += len(block)
+                if n_bytes > MAX_BYTES:
+                    raise _refused(f"has more than {MAX_BYTES} bytes", path)
+                digest.update(block)
+                copy.write(block)
+        yield Snapshot(path, copy, n_bytes, digest.hexdigest())
+
+
+def pack(members: Mapping[str, bytes], number: int = 0) -> bytes:
     """The bundle of these members, in the order of their names behind the index. Failure: a name it may not have."""
     for name in members:
         if not _NAME.fullmatch(name) or name == INDEX:
             raise Failure(f"no bundle holds a file of the name {name!r}", remedy="rename it: letters, digits, . _ + -")
     entries = {name: {"bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()} for name, d in members.items()}
-    index = {"files": entries, "format": FORMAT, "version": VERSION}
+    index = _index_bytes(entries, number)
     buffer = io.BytesIO()
-    _write(buffer, [INDEX, *sorted(members)], lambda name: _json(index) if name == INDEX else members[name])
+    _write(buffer, [INDEX, *sorted(members)], lambda name: index if name == INDEX else members[name])
     return buffer.getvalue()
 
 
-def check(path: Path) -> Bundle:
-    """Failure unless `path` is, byte for byte, what `pack` makes of what it holds."""
-    with _opened(path) as archive:
-        files = _checked(archive, path)
+def check(source: Path | Snapshot) -> Bundle:
+    """Failure unless the file is, byte for byte, what `pack` makes of what it holds."""
+    with _taken(source) as taken, _opened(taken) as archive:
+        bundle = _checked(archive, taken)
         with tempfile.TemporaryFile() as again:
-            _write(again, [INDEX, *sorted(files)], archive.read)
+            _write(again, [INDEX, *sorted(bundle.files)], archive.read)
             again.seek(0)
-            with path.open("rb") as own:
-                if not _equal(own, again):
-                    raise _refused("holds bytes that belong to no file of it", path)
-    return Bundle(path, files)
+            if any(block != again.read(len(block)) for block in taken.blocks()) or again.read(1):
+                raise _refused("holds bytes that belong to no file of it", taken.path)
+    return bundle
 
 
-def unpack(path: Path, into: Path, accept: Callable[[Path], object] = lambda folder: None) -> Bundle:
+def unpack(source: Path | Snapshot, into: Path, accept: Callable[[Path], object] = lambda folder: None) -> Bundle:
     """Check everything, then write the members to the new folder `into`, whole or not at all.
 
     `accept` sees them in a folder beside it first, and may raise.
     Failure: not a bundle, not as packed, or `into` is there.
     """
-    bundle = check(path)
-    with whole_folder(into, _refuse) as part:
-        with _opened(path) as archive:
-            for name in (INDEX, *bundle.files):
-                target = part / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(name) as source, target.open("xb") as file:
-                    shutil.copyfileobj(source, file, _BLOCK_BYTES)
-        accept(part)
+    with _taken(source) as taken:
+        bundle = check(taken)
+        with whole_folder(into, _refuse) as part:
+            with _opened(taken) as archive:
+                for name in (INDEX, *bundle.files):
+                    target = part / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.open(name) as file, target.open("xb") as written:
+                        shutil.copyfileobj(file, written, _BLOCK_BYTES)
+            accept(part)
     return bundle
 
 
-def is_unpacked(path: Path, folder: Path) -> bool:
+def is_unpacked(source: Path | Snapshot, folder: Path) -> bool:
     """Whether every file of the bundle lies in `folder`, byte for byte."""
-    with _opened(path) as archive:
-        index = _index(archive, archive.namelist(), path)
+    with _taken(source) as taken, _opened(taken) as archive:
+        index, _ = _index(archive, archive.namelist(), taken.path)
         try:
             own = (folder / INDEX).read_bytes() == archive.read(INDEX)
             return own and all(file_sha256(folder / name) == entry["sha256"] for name, entry in index.items())
@@ -124,23 +157,35 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def _taken(source: Path | Snapshot) -> Iterator[Snapshot]:
+    if isinstance(source, Snapshot):
+        yield source
+    else:
+        with snapshot(source) as taken:
+            yield taken
+
+
+@contextmanager
+def _opened(taken: Snapshot) -> Iterator[zipfile.ZipFile]:
     """Failure, too, for what zipfile finds only while it reads."""
+    taken.file.seek(0)
+    with _failures(taken.path), zipfile.ZipFile(taken.file) as archive:
+        yield archive
+
+
+@contextmanager
+def _failures(path: Path) -> Iterator[None]:
     try:
-        n_bytes = path.stat().st_size
-        if n_bytes > MAX_BYTES:
-            raise _refused(f"has {n_bytes} bytes; at most {MAX_BYTES} are read", path)
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        yield
     except OSError as error:
         raise Failure(f"cannot be read or unpacked ({error.strerror})", where=path, remedy=None) from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
         raise _refused(f"not a bundle ({error})", path) from error
 
 
-def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
-    """The bytes of every member, after names, kinds, sizes and hashes were found right."""
-    infos = archive.infolist()
+def _checked(archive: zipfile.ZipFile, taken: Snapshot) -> Bundle:
+    """What it holds, after names, kinds, sizes, hashes and the index itself were found right."""
+    path, infos = taken.path, archive.infolist()
     if len(infos) > _MAX_MEMBERS:
         raise _refused(f"has {len(infos)} members", path)
     for info in infos:
@@ -148,15 +193,19 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
     names = [info.filename for info in infos]
     if len(set(names)) != len(names):
         raise _refused("holds two files of one name", path)
-    if sum(info.file_size for info in infos) > path.stat().st_size:
+    if sum(info.file_size for info in infos) > taken.n_bytes:
         raise _refused("holds files that overlap", path)
-    index = _index(archive, names, path)
+    index, number = _index(archive, names, path)
     sizes = {info.filename: info.file_size for info in infos}
+    entries = {}
     for name, entry in index.items():
         with archive.open(name) as file:
-            if entry != {"bytes": sizes[name], "sha256": _sha256(file)}:
-                raise _refused(f"{name} is not what {INDEX} says (bytes or SHA-256)", path)
-    return {name: sizes[name] for name in index}
+            entries[name] = {"bytes": sizes[name], "sha256": _sha256(file)}
+        if entry != entries[name]:
+            raise _refused(f"{name} is not what {INDEX} says (bytes or SHA-256)", path)
+    if archive.read(INDEX) != _index_bytes(entries, number):
+        raise _refused(f"its {INDEX} is not written as it must be", path)
+    return Bundle(path, {name: sizes[name] for name in index}, number)
 
 
 def _check_member(info: zipfile.ZipInfo, path: Path) -> None:
@@ -169,8 +218,8 @@ def _check_member(info: zipfile.ZipInfo, path: Path) -> None:
         raise _refused(f"{name} is compressed or encrypted", path)
 
 
-def _index(archive: zipfile.ZipFile, names: list[str], path: Path) -> dict[str, Any]:
-    """Name -> entry, from an index that names every member and no other."""
+def _index(archive: zipfile.ZipFile, names: list[str], path: Path) -> tuple[dict[str, Any], int]:
+    """Name -> entry, from an index that names every member and no other; the release's number."""
     if INDEX not in names:
         raise _refused(f"no {INDEX} in it", path)
     if archive.getinfo(INDEX).file_size > MAX_INDEX_BYTES:
@@ -178,7 +227,8 @@ def _index(archive: zipfile.ZipFile, names: list[str], path: Path) -> dict[str, 
     try:
         index = json.loads(archive.read(INDEX))
         found, version, files = index["format"], index["version"], dict(index["files"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        number = int(index.get("number", 0))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _refused(f"its {INDEX} is no index ({type(error).__name__})", path) from error
     if found != FORMAT:
         raise _refused(f"not an {FORMAT} but {found!r}", path)
@@ -186,7 +236,13 @@ def _index(archive: zipfile.ZipFile, names: list[str], path: Path) -> dict[str, 
         raise Failure(f"has version {version!r}, this reads {VERSION}", where=path, remedy="update edge-denoise")
     if set(files) != set(names) - {INDEX}:
         raise _refused(f"holds other files than its {INDEX} names", path)
-    return files
+    return files, number
+
+
+def _index_bytes(entries: Mapping[str, Any], number: int) -> bytes:
+    """The one way it is written; an unnumbered one says nothing of numbers."""
+    index = {"files": entries, "format": FORMAT, "version": VERSION} | ({"number": number} if number else {})
+    return (json.dumps(index, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _write(file: IO[bytes], names: list[str], read: Callable[[str], bytes]) -> None:
@@ -197,24 +253,11 @@ def _write(file: IO[bytes], names: list[str], read: Callable[[str], bytes]) -> N
             archive.writestr(info, read(name))
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
-
-
 def _sha256(file: IO[bytes]) -> str:
     digest = hashlib.sha256()
     while block := file.read(_BLOCK_BYTES):
         digest.update(block)
     return digest.hexdigest()
-
-
-def _equal(one: IO[bytes], other: IO[bytes]) -> bool:
-    while True:
-        a, b = one.read(_BLOCK_BYTES), other.read(_BLOCK_BYTES)
-        if a != b:
-            return False
-        if not a:
-            return True
 
 
 def _refused(what: str, path: Path) -> Failure:

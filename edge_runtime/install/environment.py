@@ -23,7 +23,11 @@ def install_wheels(release: Path, extras: Sequence[str]) -> dict[str, Any]:
     Failure: pip is nowhere, or a package is missing.
     """
     venv, wheels = release / "venv", release / "wheels"
-    (wheel,) = wheels.glob(f"{PACKAGE.replace('-', '_')}-*.whl")
+    own = sorted(wheels.glob(f"{PACKAGE.replace('-', '_')}-*.whl"))
+    if len(own) != 1:
+        remedy = "make it again with one --wheel of it"
+        raise Failure(f"holds {len(own)} wheels of {PACKAGE}, not one", where=release.name, remedy=remedy)
+    wheel = own[0]
     run(sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", str(venv))
     python = venv / "bin" / "python"
     pip = [*_pip(wheels, python), "install", "--quiet", "--no-index", "--no-cache-dir", "--disable-pip-version-check"]

@@ -4,10 +4,12 @@
     ROOT/releases/ID.1/  the same bundle once more, where ID is in use and damaged
     ROOT/current         -> releases/ID      switched by one rename, after the new release reached its golden vectors
     ROOT/previous        -> the one before   `rollback` goes back to it
+    ROOT/history, trusted  see edge_runtime/install/trust.py
     ROOT/lock            one at a time
 
-A release is synced before it becomes current. Standard library only. It reports in lines of JSON: a step that begins,
-a step that is done, and at last what is so now; a failure names its step, and the release before stays current.
+What is verified is what is unpacked, from one read; a release is synced before it becomes current. Standard library
+only. It reports in lines of JSON: a step that begins, a step that is done, and at last what is so now; a failure names
+its step, and the release before stays current.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,16 +32,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime.errors import Failure
-from edge_runtime.install import bundle
+from edge_runtime.install import bundle, ed25519, trust
 from edge_runtime.install.environment import PACKAGE, install_wheels, last_line, run
-from edge_runtime.whole_file import sync, undisturbed, written_whole
+from edge_runtime.install.trust import PLAIN, Wish
+from edge_runtime.install.units import restart, restart_quietly, units_of
+from edge_runtime.whole_file import sync, undisturbed
 from edge_runtime.whole_folder import SCAFFOLD
 
 PROTOCOL: Final = 1
 DEFAULT_ROOT: Final = ".local/share/edge-denoise"  # from the home directory
 ID_CHARACTERS: Final = 16
+_ID: Final = re.compile(rf"[0-9a-f]{{{ID_CHARACTERS}}}(\.\d+)?")
 READY_FILE: Final = "ready"  # written when the release had reached its golden vectors
-SERVICE_SETTLES_S: Final = 2.0
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -87,37 +92,60 @@ class Site:
     def locked(self) -> Iterator[None]:
         """Failure when another one is at work here; the lock ends with the process."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("w") as file:
+        with (self.root / "lock").open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise Failure("another deployment is at work", where=self.root, remedy="wait for it") from None
+            for link in ("current", "previous"):
+                self._check_ours(self.root / link)
             yield
 
+    def _check_ours(self, link: Path) -> None:
+        """Failure: something that no deployment made is in its place."""
+        target = Path(os.readlink(link)) if link.is_symlink() else Path()
+        is_one = target.parent == Path("releases") and (not link.exists() or is_ours(link.resolve()))
+        if os.path.lexists(link) and not is_one:
+            raise Failure("is not ours to replace", where=link, remedy="name another --root, or move it away")
 
-def install(site: Site, path: Path, extras: Sequence[str] = ()) -> None:
+
+def is_ours(release: Path) -> bool:
+    """Whether a folder is a release of ours, damaged perhaps."""
+    was_ready = _ID.fullmatch(release.name) is not None and (release / READY_FILE).is_file()
+    return was_ready or bundle.is_of_a_bundle(release)
+
+
+def install(site: Site, path: Path, wish: Wish = PLAIN) -> None:
     """Put the bundle in place and make it current, if and only if it reaches its golden vectors here.
 
     A release that lies here already is looked at, file by file: one that is damaged is made once more, under another
     name where it is in use.
     """
-    bundle_id, before = bundle.file_sha256(path)[:ID_CHARACTERS], site.linked("current")
-    name = _standing(site, path, bundle_id)
-    if name is None:
-        name = _free_name(site, bundle_id)
-        _make(site, path, site.release(name), extras)
+    with bundle.snapshot(path, site.root) as taken:
+        if trust.is_asked(site.root, wish):
+            with site.doing("signature"):
+                site.details["signature"] = {"key": trust.check_signature(site.root, taken, wish)}
+        number = bundle.check(taken).number
+        bundle_id, before = taken.sha256[:ID_CHARACTERS], site.linked("current")
+        if not wish.allow_older:
+            trust.check_order(site.root, before or "", bundle_id, number)
+        name = _standing(site, taken, bundle_id)
+        if name is None:
+            name = _free_name(site, bundle_id)
+            _make(site, taken, site.release(name), wish.extras)
     _switch(site, name, None if before and before.startswith(bundle_id) else before)
-    with site.doing("tidy"):
+    with site.doing("tidy"), undisturbed():
+        trust.remember(site.root, bundle_id, number, wish.key)
         path.unlink(missing_ok=True)
         site.details["tidy"] = {"removed": _remove_others(site)}
 
 
-def _standing(site: Site, path: Path, bundle_id: str) -> str | None:
+def _standing(site: Site, taken: bundle.Snapshot, bundle_id: str) -> str | None:
     """A release of this bundle that is whole and reaches its golden vectors; the current one before others."""
     found = sorted(path.name for path in site.release("").glob(f"{bundle_id}*"))
     for name in sorted(found, key=lambda name: name != site.linked("current")):
         release = site.release(name)
-        if (release / READY_FILE).is_file() and bundle.is_unpacked(path, release):
+        if (release / READY_FILE).is_file() and bundle.is_unpacked(taken, release):
             with suppress(Failure):
                 _prove(site, release)
                 return name
@@ -136,11 +164,11 @@ def _free_name(site: Site, bundle_id: str) -> str:
     return name
 
 
-def _make(site: Site, path: Path, release: Path, extras: Sequence[str]) -> None:
+def _make(site: Site, taken: bundle.Snapshot, release: Path, extras: Sequence[str]) -> None:
     """Unpack, install, prove, sync; nothing is left of a release that fails."""
     try:
         with site.doing("unpack"):
-            bundle.unpack(path, release)
+            bundle.unpack(taken, release)
         with site.doing("install"):
             site.details["install"] = install_wheels(release, extras)
         _prove(site, release)
@@ -198,17 +226,17 @@ def _switch(site: Site, name: str, before: str | None) -> None:
         if before is not None and before != name:
             site.link("previous", before)
         site.link("current", name)
-    if not _units(site.release(name)):
+    if not units_of(site.release(name)):
         return
     try:
         with site.doing("service"):
-            site.details["service"] = _restart(site.release(name))
+            site.details["service"] = restart(site.release(name))
     except BaseException:
         with undisturbed():
             site.link("current", current)
             site.link("previous", previous)
         if current is not None:
-            _restart_quietly(site.release(current))
+            restart_quietly(site.release(current))
         raise
 
 
@@ -224,54 +252,26 @@ def _remove_others(site: Site) -> list[str]:
     return [path.name for path in releases]
 
 
-def _units(release: Path) -> list[Path]:
-    return sorted((release / "units").glob("*.service"))
-
-
-def _user_units() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
-
-
-def _restart(release: Path) -> dict[str, Any]:
-    """Put the units of a release in place, restart them, and see that they stay up for a moment."""
-    units = _units(release)
-    _user_units().mkdir(parents=True, exist_ok=True)
-    for unit in units:
-        with written_whole(_user_units() / unit.name, mode=0o644) as part:
-            part.write_bytes(unit.read_bytes())
-    names = [unit.name for unit in units]
-    try:
-        run("systemctl", "--user", "daemon-reload")
-        run("systemctl", "--user", "enable", *names)
-        run("systemctl", "--user", "restart", *names)
-        time.sleep(SERVICE_SETTLES_S)
-        run("systemctl", "--user", "is-active", *names)
-    except Failure as failure:
-        remedy = f"see `journalctl --user -u {names[0]}` there; it needs systemd and a login session (pam_systemd)"
-        raise Failure(str(failure), remedy=remedy) from None
-    return {"units": names, "starts_at_boot": _lingers()}
-
-
-def _restart_quietly(release: Path) -> None:
-    """The release before: it ran, so one failure to tell is enough."""
-    if _units(release):
-        with suppress(Failure):
-            _restart(release)
-
-
-def _lingers() -> bool:
-    """Ask that the user's services start without a login; whether that was allowed."""
-    if shutil.which("loginctl") is None:
-        return False
-    return subprocess.run(["loginctl", "enable-linger"], capture_output=True).returncode == 0
-
-
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Put a release of edge-denoise in place.", allow_abbrev=False)
-    parser.add_argument("action", choices=("install", "rollback"))
-    parser.add_argument("--root", type=Path, default=Path.home() / DEFAULT_ROOT)
-    parser.add_argument("--extra", action="append", default=[], help="a pip extra to install, as litert")
+    add = parser.add_argument
+    add("action", choices=("install", "rollback"))
+    add("--root", type=Path, default=Path.home() / DEFAULT_ROOT)
+    add("--bundle", type=Path, default=Path(sys.argv[0]), help="the release to install; default: this very file")
+    add("--extra", action="append", default=[], help="a pip extra to install, as litert")
+    add("--key", type=_hex(ed25519.KEY_BYTES), help="public key that must have signed it, in hex")
+    add("--signature", type=_hex(ed25519.SIGNATURE_BYTES), help="of the bundle by that key, in hex")
+    add("--allow-older", action="store_true", help="also a release that was replaced here")
     return parser.parse_args(argv)
+
+
+def _hex(n_bytes: int) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if len(bytes.fromhex(text)) != n_bytes:
+            raise argparse.ArgumentTypeError(f"{text!r} has not {n_bytes} bytes")
+        return text.lower()
+
+    return parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -283,7 +283,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with site.locked():
             if args.action == "install":
-                install(site, Path(sys.argv[0]).absolute(), args.extra)
+                wish = Wish(args.extra, args.key or "", args.signature or "", args.allow_older)
+                install(site, args.bundle.absolute(), wish)
             else:
                 rollback(site)
     except (Failure, OSError) as error:

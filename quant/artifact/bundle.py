@@ -8,6 +8,7 @@ from typing import Final
 
 import edge_runtime
 from edge_runtime.errors import Failure
+from edge_runtime.hashing import sha256
 from edge_runtime.install import bundle
 from edge_runtime.manifest import MANIFEST_FILE, SEALS, open_artifact
 from edge_runtime.whole_file import written_whole
@@ -21,8 +22,11 @@ MODULES: Final = (
     "whole_folder.py",
     "install/__init__.py",
     "install/bundle.py",
+    "install/ed25519.py",
     "install/environment.py",
     "install/receive.py",
+    "install/trust.py",
+    "install/units.py",
 )
 MAIN: Final = b"""\
 from edge_runtime.install.receive import main
@@ -49,14 +53,17 @@ def members(artifact: Path, wheels: Sequence[Path] = (), units: Sequence[Path] =
     )
 
 
-def write(contents: dict[str, bytes], out: Path, *, force: bool = False) -> str:
-    """Write a bundle, whole or not at all; its SHA-256. Failure: `out` is there, or cannot be written."""
+def write(contents: dict[str, bytes], out: Path, *, number: int = 0, force: bool = False) -> str:
+    """Write a bundle, whole or not at all; its SHA-256. `number`: of the release, 0 is none.
+
+    Failure: `out` is there, or cannot be written.
+    """
     if out.exists() and (not force or out.is_dir()):
         raise Failure("is there already", where=out, remedy="give --force to replace it, or another -o")
-    data = bundle.pack(contents)
+    data = bundle.pack(contents, number)
     with written_whole(out, replaces=force) as part:
         part.write_bytes(data)
-    return bundle.file_sha256(out)
+    return sha256(data).hexdigest()
 
 
 def _read(path: Path) -> bytes:

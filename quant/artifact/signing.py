@@ -85,10 +85,11 @@ def is_signed(subject: Path) -> bool:
     return _signature_of(path).exists() or _signer_of(path).exists()
 
 
-def verify(subject: Path, key_path: Path | None) -> Verified:
+def verify(subject: Path, key_path: Path | None, data: bytes | None = None) -> Verified:
     """Check the signature of a folder's manifest or of a file against the public key of `key_path`.
 
-    Without a key, against the key that lies beside the signature: that finds damage, not forgery.
+    `data`: what was read of it already, and will be used. Without a key, against the key that lies beside the
+    signature: that finds damage, not forgery.
     Failure: not signed, signed by another key, or the signature does not fit. The caller checks the folder's files.
     """
     path = _signed_file(subject)
@@ -100,10 +101,34 @@ def verify(subject: Path, key_path: Path | None) -> Verified:
         found, wanted = fingerprint(signer), fingerprint(trusted)
         what = f"signed by another key: {found}, not {wanted}" if found != wanted else "not the signer's key as written"
         raise Failure(what, where=_signer_of(path), remedy="use it only if you trust that key, and name it with --key")
-    if not _fits(trusted, signature, _read(path)):
+    if not _fits(trusted, signature, _read(path) if data is None else data):
         remedy = "get it again from where it was signed, or sign it again if you changed it"
         raise Failure(f"does not fit: it or {path.name} changed since", where=_signature_of(path), remedy=remedy)
     return Verified(fingerprint(trusted), key_path is not None)
+
+
+class Seal(NamedTuple):
+    """What a board needs to check a file: the signer's public key and the signature, raw."""
+
+    key: bytes
+    signature: bytes
+
+
+def seal(data: bytes, key_path: Path) -> Seal:
+    """Sign bytes. Failure: the key cannot be used."""
+    key = _private_key(key_path)
+    return Seal(key.public_key().public_bytes_raw(), key.sign(data))
+
+
+def raw_key(key_path: Path) -> bytes:
+    """The 32 bytes of a public key. Failure: it is none."""
+    return _public_key(_read(key_path), key_path).public_bytes_raw()
+
+
+def seal_of(subject: Path, data: bytes, key_path: Path) -> Seal:
+    """The signature beside a file whose bytes are `data`, after it was checked. Failure: as `verify`."""
+    verify(subject, key_path, data)
+    return Seal(raw_key(key_path), _part(_signature_of(subject), subject))
 
 
 def describe(verified: Verified | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_runtime.command import Answer, Command
+from edge_runtime.command import Answer, Command, whole
 from edge_runtime.errors import Failure
 from edge_runtime.install.receive import DEFAULT_ROOT
 from quant.cli.options import port
@@ -34,7 +34,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     service.add_argument("--unit", type=Path, metavar="FILE", help="bring a user unit of your own")
     parser.add_argument("--capture", metavar="PCM", help="for --service; default: the board's")
     parser.add_argument("--playback", metavar="PCM", help="for --service; default: the board's")
-    parser.add_argument("--key", type=Path, metavar="PUB", help="public key that must have signed the artifact")
+    made = "a release made by `quant bundle`, instead of one made here of artifact, wheels and unit"
+    parser.add_argument("--bundle", type=Path, metavar="FILE", help=made)
+    key = "public key that must have signed the release (--bundle, --sign); the board takes no other from then on"
+    parser.add_argument("--key", type=Path, metavar="PUB", help=key)
+    parser.add_argument("--sign", type=Path, metavar="KEY", help="sign the release with this private key")
+    parser.add_argument("--number", type=whole(1, 2**31), default=0, metavar="N", help="of the release; default: none")
+    older = "also a release that is older than what was current there, by its number or because it was replaced"
+    parser.add_argument("--allow-older", action="store_true", help=older)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="print the commands, run none")
     what.add_argument("--rollback", action="store_true", help="make the release before the current one current again")
@@ -58,7 +65,7 @@ def _run(args: argparse.Namespace) -> Answer:
     if args.dry_run:
         commands = release.dry_run(settings)
         return Answer({"commands": commands}, commands)
-    if args.model is None and not settings.artifact.exists():
+    if args.model is None and args.bundle is None and not settings.artifact.exists():
         from quant.build import settings as build_settings
         from quant.build import stages
 
@@ -85,7 +92,11 @@ def _settings(args: argparse.Namespace) -> Settings:
         service=args.service,
         capture=args.capture,
         playback=args.playback,
+        bundle=args.bundle,
         key=args.key,
+        sign=args.sign,
+        number=args.number,
+        allow_older=args.allow_older,
         python=args.python,
         root=args.root,
     )

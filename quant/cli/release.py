@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_runtime.command import Answer, Command
+from edge_runtime.command import Answer, Command, whole
 from quant.cli.options import directory
 from quant.cli.output import table
 
@@ -75,6 +75,8 @@ def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the bundle, as rpi4.bundle")
     parser.add_argument("--wheel", type=Path, action="append", default=[], metavar="W", help="a wheel to carry along")
     parser.add_argument("--unit", type=Path, action="append", default=[], metavar="U", help="a systemd unit")
+    numbered = "of the release: a board does not go back to a lower one unless told; default: none"
+    parser.add_argument("--number", type=whole(1, 2**31), default=0, metavar="N", help=numbered)
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
 
 
@@ -82,7 +84,7 @@ def _bundle(args: argparse.Namespace) -> Answer:
     from quant.artifact import bundle
 
     contents = bundle.members(args.directory, args.wheel, args.unit)
-    sha256 = bundle.write(contents, args.out, force=args.force)
+    sha256 = bundle.write(contents, args.out, number=args.number, force=args.force)
     size = {"bytes": args.out.stat().st_size, "sha256": sha256, "n_files": len(contents)}
     return Answer({"out": str(args.out), **size}, [f"{sha256}  {args.out}"])
 
@@ -98,8 +100,9 @@ def _unpack(args: argparse.Namespace) -> Answer:
     from edge_runtime.manifest import open_artifact
     from quant.artifact import signing
 
-    signed = signing.verify(args.bundle, args.key) if args.key is not None else None
-    unpacked = bundle.unpack(args.bundle, args.out, lambda folder: open_artifact(folder / "artifact").check_whole())
+    with bundle.snapshot(args.bundle) as taken:
+        signed = signing.verify(args.bundle, args.key, b"".join(taken.blocks())) if args.key is not None else None
+        unpacked = bundle.unpack(taken, args.out, lambda folder: open_artifact(folder / "artifact").check_whole())
     artifact = args.out / "artifact"
     files = {"out": str(args.out), "artifact": str(artifact), "files": dict(unpacked.files)}
     packed = f"{len(unpacked.files)} files, as packed{signing.describe(signed)}"

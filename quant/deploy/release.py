@@ -11,7 +11,7 @@ import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +19,14 @@ import boards
 from boards import Board
 from edge_runtime.alsa.cards import ELSEWHERE, number_note
 from edge_runtime.errors import Failure
+from edge_runtime.install import bundle as packing
 from edge_runtime.install.receive import DEFAULT_ROOT, ID_CHARACTERS
 from edge_runtime.install.service import users_unit
 from edge_runtime.manifest import open_artifact
 from edge_runtime.quiet import Progress
 from edge_runtime.quoting import below_home
 from quant.artifact import bundle, signing
+from quant.artifact.signing import Seal
 from quant.deploy import board_python
 from quant.deploy.board_python import BoardPython
 from quant.deploy.ssh import Address, Remote, receiving
@@ -35,8 +37,13 @@ ROOM: Final = 6  # times the bundle: itself, unpacked, and installed, where whee
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the user asked for. `key`: the public key that must have signed the artifact. `root`: a folder there,
-    from the home directory if it is relative."""
+    """What the user asked for.
+
+    bundle   a release that is made already; else one is made of `artifact`, wheels and unit
+    key      the public key that must have signed the release; `sign`: the private key to sign it with
+    number   of a release that is made here; 0 is none
+    root     a folder there, from the home directory if it is relative
+    """
 
     address: Address
     target: str
@@ -48,7 +55,11 @@ class Settings:
     service: bool = False
     capture: str | None = None
     playback: str | None = None
+    bundle: Path | None = None
     key: Path | None = None
+    sign: Path | None = None
+    number: int = 0
+    allow_older: bool = False
     python: str = "python3"
     root: str = DEFAULT_ROOT
 
@@ -57,6 +68,8 @@ class Settings:
             raise Failure("--service writes a unit, --unit brings one", remedy="give one of both")
         if not self.service and (self.capture or self.playback):
             raise Failure("--capture and --playback are for the unit", remedy="give --service too")
+        if self.bundle is not None and (self.service or self.unit or self.with_deps or self.number):
+            raise Failure("--bundle brings its wheels, units and number", remedy="give them to `quant bundle`")
 
 
 def deploy(settings: Settings, progress: Progress) -> dict[str, Any]:
@@ -65,14 +78,15 @@ def deploy(settings: Settings, progress: Progress) -> dict[str, Any]:
     Failure: any step; then what was current before is current still.
     """
     board = boards.load(settings.target)
-    check_artifact(settings)
-    _note_numbers(settings, board, progress)
+    if settings.bundle is None:
+        check_artifact(settings)
+        _note_numbers(settings, board, progress)
     with Remote(settings.address) as remote, tempfile.TemporaryDirectory() as scratch:
         progress(f"connecting to {settings.address.destination}")
         python = board_python.parse(remote.run(f"{shlex.quote(settings.python)} -", board_python.PROBE), remote.name)
         progress(f"{python.architecture}, Python {python.python[0]}.{python.python[1]}: making the bundle")
         path = Path(scratch) / "release.bundle"
-        sha256 = bundle.write(contents(settings, board, python, Path(scratch)), path)
+        sha256, seal = _release(settings, board, python, path)
         n_bytes = path.stat().st_size
         if python.free_bytes < ROOM * n_bytes:
             what = f"{python.free_bytes / 2**20:.0f} MiB free, about {ROOM * n_bytes / 2**20:.0f} are needed"
@@ -82,8 +96,34 @@ def deploy(settings: Settings, progress: Progress) -> dict[str, Any]:
             remote.send(path, incoming(settings, sha256))
         with _at_step("check"):
             remote.run(checking(settings, sha256))
-        told = _follow(remote, installing(settings, sha256), progress)
+        told = _follow(remote, installing(settings, sha256, seal), progress)
     return {"bytes": n_bytes, "sha256": sha256, **told}
+
+
+def _release(settings: Settings, board: Board, python: BoardPython, path: Path) -> tuple[str, Seal | None]:
+    """Write the bundle to `path`; its SHA-256, and who vouches for these bytes.
+
+    What is checked is what lies in it, whatever became of the files that it was made of.
+    Failure: the artifact in it is not as built, for another board, or the signature does not fit.
+    """
+    if settings.bundle is None:
+        bundle.write(contents(settings, board, python, path.parent), path, number=settings.number)
+    with packing.snapshot(settings.bundle or path) as taken:
+        data = b"".join(taken.blocks())
+        if settings.sign is not None:
+            seal: Seal | None = signing.seal(data, settings.sign)
+        else:
+            seal = signing.seal_of(settings.bundle or path, data, settings.key) if settings.key is not None else None
+        packing.unpack(taken, path.parent / "seen", lambda folder: _check_inside(settings, folder / "artifact"))
+        path.write_bytes(data)
+    return taken.sha256, seal
+
+
+def _check_inside(settings: Settings, artifact: Path) -> None:
+    try:
+        check_artifact(replace(settings, artifact=artifact))
+    except Failure as failure:
+        raise Failure(failure.reason, where=settings.bundle or settings.artifact, remedy=failure.remedy) from None
 
 
 def rollback(settings: Settings, progress: Progress) -> dict[str, Any]:
@@ -99,31 +139,49 @@ def rollback(settings: Settings, progress: Progress) -> dict[str, Any]:
 def dry_run(settings: Settings) -> list[str]:
     """The commands of a deployment, with what the board's TOML says of its Python; nothing is run and nobody asked."""
     board = boards.load(settings.target)
-    check_artifact(settings)
-    python = board_python.assumed(board)
+    if settings.bundle is None:
+        check_artifact(settings)
+        made = _bundling(settings, board)
+    else:
+        made = shlex.join(["cp", str(settings.bundle), "release.bundle"])
     ssh = shlex.join(settings.address.ssh("CONTROL"))
-    wheels = [str(board_python.own_wheel(settings.wheels, python)), *(["EACH_IT_NEEDS"] if settings.with_deps else [])]
-    packed = " ".join(f"--wheel {wheel}" for wheel in wheels)
-    unit = f" --unit {settings.unit or UNIT}" if settings.unit or settings.service else ""
     return [
         f"{ssh} {shlex.quote(f'{settings.python} -')}    # asks for machine, C library and version",
-        f"quant bundle {settings.artifact} {packed}{unit} -o release.bundle    # its SHA-256 starts with ID",
+        f"{made}    # its SHA-256 starts with ID",
         f"{ssh} {shlex.quote(receiving(incoming(settings, 'ID')))} <release.bundle",
         f"{ssh} {shlex.quote(checking(settings, 'SHA256').replace('SHA256.bundle', 'ID.bundle'))}",
         f"{ssh} {shlex.quote(installing(settings, 'ID'))}",
     ]
 
 
+def _bundling(settings: Settings, board: Board) -> str:
+    wheels = [str(board_python.own_wheel(settings.wheels, board_python.assumed(board)))]
+    packed = " ".join(f"--wheel {wheel}" for wheel in [*wheels, *(["EACH_IT_NEEDS"] if settings.with_deps else [])])
+    unit = f" --unit {settings.unit or UNIT}" if settings.unit or settings.service else ""
+    return f"quant bundle {settings.artifact} {packed}{unit} -o release.bundle"
+
+
 def check_artifact(settings: Settings) -> None:
-    """Failure unless the artifact is whole, for this board, and signed if a key is given."""
+    """Failure unless the artifact is whole, for this board, and, if a key is given, in signed hands."""
     artifact = open_artifact(settings.artifact)
     artifact.check_whole()
-    if settings.key is not None:
+    if settings.key is not None and settings.bundle is None:
         signing.verify(settings.artifact, settings.key)
+        _check_signs(settings)
     built_for, wanted = artifact.manifest.board, Path(settings.target).stem
     if built_for != wanted:
         remedy = f"build it with `quant build --target {settings.target}`, or name another with --model"
         raise Failure(f"built for {built_for}, not for {wanted}", where=settings.artifact, remedy=remedy)
+
+
+def _check_signs(settings: Settings) -> None:
+    """Failure unless the release that is made here will be signed by the key that was named."""
+    if settings.sign is None:
+        remedy = "sign the release with --sign, or bring a signed one with --bundle"
+        raise Failure("--key vouches for the artifact alone, not for wheels and unit", remedy=remedy)
+    assert settings.key is not None
+    if signing.raw_key(settings.key) != signing.seal(b"", settings.sign).key:
+        raise Failure("--key and --sign are not of one pair", where=settings.sign, remedy="name the two of one pair")
 
 
 def contents(settings: Settings, board: Board, python: BoardPython, scratch: Path) -> dict[str, bytes]:
@@ -169,10 +227,15 @@ def checking(settings: Settings, sha256: str) -> str:
     return f"printf '%s\\n' {shlex.quote(line)} | sha256sum -c - >/dev/null"
 
 
-def installing(settings: Settings, sha256: str) -> str:
-    """The command that puts it in place: the bundle itself."""
-    extras = [part for extra in settings.extras for part in ("--extra", extra)]
-    return shlex.join([settings.python, incoming(settings, sha256), "install", "--root", settings.root, *extras])
+def installing(settings: Settings, sha256: str, seal: Seal | None = None) -> str:
+    """The command that puts it in place: the bundle itself; or, where a key is trusted, the release that is current."""
+    words = ["--bundle", incoming(settings, sha256), "--root", settings.root]
+    words += [part for extra in settings.extras for part in ("--extra", extra)]
+    words += ["--key", seal.key.hex(), "--signature", seal.signature.hex()] if seal else []
+    words += ["--allow-older"] if settings.allow_older else []
+    trusted, current = (shlex.quote(f"{settings.root}/{name}") for name in ("trusted", "current"))
+    by = f"$(test -e {trusted} && echo {current} || echo {shlex.quote(incoming(settings, sha256))})"
+    return f'{shlex.quote(settings.python)} "{by}" install {shlex.join(words)}'
 
 
 def rolling_back(settings: Settings) -> str:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ended import ended
 from fake_release import fake_environment
 from places import ROOT, TESTS
 
 from edge_runtime.errors import Failure
-from edge_runtime.install import bundle, receive
+from edge_runtime.install import bundle, environment, receive, trust, units
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +33,17 @@ def site(tmp_path: Path) -> receive.Site:
     return receive.Site(tmp_path / "root", lambda line: None)
 
 
-def deploy(site: receive.Site, name: str, **members: str) -> str:
-    """Install a bundle that holds `name`; the release that is current then."""
+def packed(name: str, number: int = 0, **members: str) -> bytes:
     files = {"artifact/golden.npz": name, "wheels/a.whl": ""} | members
+    return bundle.pack({name: text.encode() for name, text in files.items()}, number)
+
+
+def deploy(site: receive.Site, name: str, number: int = 0, wish: trust.Wish = trust.PLAIN, **members: str) -> str:
+    """Install a bundle that holds `name`; the release that is current then."""
     arrived = site.root.parent / "arrived.bundle"
-    arrived.write_bytes(bundle.pack({name: text.encode() for name, text in files.items()}))
+    arrived.write_bytes(packed(name, number, **members))
     with site.locked():
-        receive.install(site, arrived)
+        receive.install(site, arrived, wish)
     assert not arrived.exists()
     current = site.linked("current")
     assert current is not None
@@ -107,7 +112,7 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     program.write_text(f'#!/bin/sh\necho "$2" >>{tmp_path}/calls\n! test -e {tmp_path}/fails.$2\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(receive, "SERVICE_SETTLES_S", 0)
+    monkeypatch.setattr(units, "SERVICE_SETTLES_S", 0)
     return tmp_path
 
 
@@ -177,7 +182,7 @@ def test_at_every_moment_there_is_a_current_release_and_one_to_go_back_to(
         two = deploy(site, "two")
         assert (site.linked("current"), site.linked("previous")) == (two, one), n
         assert {path.name for path in site.release("").iterdir()} == {one, two}, n
-        assert {path.name for path in site.root.iterdir()} == {"current", "lock", "previous", "releases"}, n
+        assert {path.name for path in site.root.iterdir()} == {"current", "history", "lock", "previous", "releases"}, n
 
 
 def test_what_is_told_is_json(site: receive.Site) -> None:
@@ -186,3 +191,115 @@ def test_what_is_told_is_json(site: receive.Site) -> None:
     deploy(site, "one")
     assert [line["step"] for line in told if line["done"]] == ["unpack", "install", "verify", "switch", "tidy"]
     assert json.loads(json.dumps(told)) == told
+
+
+OLDER = trust.Wish(allow_older=True)
+
+
+def test_a_release_that_was_replaced_comes_back_only_if_that_is_asked_for(site: receive.Site) -> None:
+    one, two = deploy(site, "one"), deploy(site, "two")
+    with pytest.raises(Failure, match="an older release: it was current here, and was replaced; give --allow-older"):
+        deploy(site, "one")
+    assert (site.linked("current"), site.linked("previous")) == (two, one)
+    assert deploy(site, "two") == two
+    assert deploy(site, "one", wish=OLDER) == one
+    with pytest.raises(Failure, match="older"):
+        deploy(site, "two")
+    receive.rollback(site)
+    assert deploy(site, "two") == two, "it is current: nobody goes back"
+
+
+def test_numbers_only_rise(site: receive.Site) -> None:
+    seven = deploy(site, "a", 7)
+    for name, number in (("b", 6), ("b", 0), ("a", 0)):
+        with pytest.raises(Failure, match=f"its number is {number}, and 7 was current here"):
+            deploy(site, name, number)
+    assert site.linked("current") == seven
+    deploy(site, "b", 7)
+    deploy(site, "c", 8)
+    deploy(site, "b", 6, OLDER)
+    deploy(site, "d", 6)
+
+
+KEYS = [Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in range(2)]
+
+
+def signed(data: bytes, key: Ed25519PrivateKey = KEYS[0], named: Ed25519PrivateKey | None = None) -> trust.Wish:
+    public = (named or key).public_key().public_bytes_raw()
+    return trust.Wish(key=public.hex(), signature=key.sign(data).hex())
+
+
+def test_once_a_key_is_trusted_every_release_must_be_signed_by_it(site: receive.Site) -> None:
+    one = deploy(site, "one", wish=signed(packed("one")))
+    two = packed("two")
+    refused = {
+        "takes signed releases only": trust.PLAIN,
+        "trusts another key": signed(two, KEYS[1]),
+        "does not fit": signed(packed("three")),
+        "not fit; sign this": signed(two, KEYS[1], named=KEYS[0]),
+        "signed releases only; give": signed(two)._replace(signature=""),
+    }
+    for message, wish in refused.items():
+        with pytest.raises(Failure, match=message):
+            deploy(site, "two", wish=wish)
+        assert [path.name for path in site.release("").iterdir()] == [one]
+    assert site.linked("current") == one
+    deploy(site, "two", wish=signed(two)._replace(key=""))
+
+
+def test_no_byte_of_a_signed_release_may_change(site: receive.Site) -> None:
+    """Artifact, wheels, units, the installer itself: the signature is over all of it."""
+    data = packed("one", **{"units/a.service": "u", "__main__.py": "m"})
+    wish = signed(data)
+    arrived = site.root.parent / "arrived.bundle"
+    for at in range(0, len(data), 97):
+        arrived.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(Failure, match="does not fit"):
+            receive.install(site, arrived, wish)
+    assert not site.release("").exists()
+
+
+def test_what_is_verified_is_what_is_unpacked(site: receive.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is another one by the time its signature was checked."""
+    real, other = trust.check_signature, packed("other")
+
+    def swap(root: Path, taken: bundle.Snapshot, wish: trust.Wish) -> str:
+        found = real(root, taken, wish)
+        with (site.root.parent / "arrived.bundle").open("r+b") as file:
+            file.write(other)
+        return found
+
+    monkeypatch.setattr(trust, "check_signature", swap)
+    deploy(site, "one", wish=signed(packed("one")))
+    assert (site.root / "current" / "artifact" / "golden.npz").read_text() == "one"
+
+
+MINE: dict[str, Callable[[Path], object]] = {
+    "a folder": lambda root: (root / "current").mkdir(),
+    "a file": lambda root: (root / "current").write_text("mine"),
+    "a link to elsewhere": lambda root: (root / "current").symlink_to("/usr"),
+    "a link to a folder of mine": lambda root: [(root / "releases/v1").mkdir(parents=True), link(root, "current")],
+    "previous": lambda root: [(root / "releases/v1").mkdir(parents=True), link(root, "previous")],
+}
+
+
+def link(root: Path, name: str) -> None:
+    (root / name).symlink_to("releases/v1")
+
+
+@pytest.mark.parametrize("what", MINE)
+def test_a_folder_that_somebody_else_deploys_to_is_left_alone(site: receive.Site, what: str) -> None:
+    MINE[what](site.root)
+    (site.root / "lock").write_text("mine")
+    before = sorted(str(path) for path in site.root.rglob("*"))
+    with pytest.raises(Failure, match="is not ours to replace; name another --root"):
+        deploy(site, "one")
+    assert sorted(str(path) for path in site.root.rglob("*")) == before
+    assert (site.root / "lock").read_text() == "mine"
+
+
+def test_a_bundle_without_a_wheel_is_one_line(site: receive.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receive, "install_wheels", environment.install_wheels)
+    with pytest.raises(Failure, match="holds 0 wheels of edge-denoise"):
+        deploy(site, "one")
+    assert list(site.release("").iterdir()) == []

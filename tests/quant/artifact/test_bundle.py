@@ -49,6 +49,12 @@ def packed(tmp_path: Path) -> Path:
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,8}(/[A-Za-z0-9_][A-Za-z0-9._+-]{0,8})?", fullmatch=True)
 
 
+def test_a_number_is_in_the_index(tmp_path):
+    (tmp_path / "a.bundle").write_bytes(bundle.pack(MEMBERS, 7))
+    assert bundle.check(tmp_path / "a.bundle").number == 7
+    assert bundle.pack(MEMBERS, 0) == bundle.pack(MEMBERS)
+
+
 @given(st.dictionaries(NAMES.filter(lambda n: not n.startswith(bundle.INDEX)), st.binary(max_size=99), max_size=6))
 @settings(max_examples=50, deadline=None)
 def test_what_is_packed_is_what_is_read_in_any_order(tmp_path_factory, members):
@@ -134,6 +140,32 @@ HOSTILE: list[tuple[str, Callable[[], bytes], str]] = [
     ("newer", lambda: changed_index(version=2), "has version 2, this reads 1; update edge-denoise"),
     ("a file too few", lambda: changed_index(files={"a": {}}), "holds other files than its bundle.json names"),
     ("index is a list", lambda: changed_index(files=[1]), "its bundle.json is no index"),
+]
+
+
+def rewritten(change: Callable[[str], str]) -> Callable[[], bytes]:
+    """A bundle whose index says the same in another way; the zip as `pack` would write it."""
+
+    def make() -> bytes:
+        index = zipfile.ZipFile(io.BytesIO(bundle.pack(MEMBERS))).read(bundle.INDEX)
+        members = {bundle.INDEX: change(index.decode()).encode(), **MEMBERS}
+        buffer = io.BytesIO()
+        bundle._write(buffer, [bundle.INDEX, *sorted(MEMBERS)], members.__getitem__)
+        return buffer.getvalue()
+
+    return make
+
+
+HOSTILE += [
+    (what, rewritten(change), message)
+    for what, change, message in (
+        ("other spaces", lambda text: text + " ", "its bundle.json is not written as it must be"),
+        ("more said", lambda text: text.replace('"format"', '"a": 1,\n "format"'), "is not written as it must be"),
+        ("said twice", lambda text: text.replace(' "version"', ' "version": 1,\n "version"'), "is not written as"),
+        ("a length that is true", lambda text: text.replace('"bytes": 256', '"bytes": 256.0'), "is not written as"),
+        ("number nought", lambda text: text.replace(' "version"', ' "number": 0,\n "version"'), "is not written as"),
+        ("no number", lambda text: text.replace(' "version"', ' "number": 1e999,\n "version"'), "is no index"),
+    )
 ]
 
 

@@ -9,6 +9,7 @@ import platform
 import shutil
 import zipfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import far_side
@@ -200,6 +201,35 @@ def test_a_bundle_that_arrives_changed_is_not_run(fresh, desk, capfd, monkeypatc
 
 
 @needs_sshd
+def test_a_signed_release_and_from_then_on_no_other(fresh, desk, tmp_path, capfd):
+    signing.keygen(tmp_path / "key")
+    first = deployed(fresh, desk, "one", capfd, f"--sign={tmp_path / 'key'}", "--service")
+    fingerprint = sha256(signing.raw_key(tmp_path / "key.pub")).hexdigest()[: signing.FINGERPRINT_HEX]
+    assert first["steps"]["signature"]["detail"]["key"] == fingerprint
+    error = refused(command(fresh, desk, "two"), capfd)
+    assert "step signature: " in error
+    assert "this board takes signed releases only; give --key" in error
+    signing.keygen(tmp_path / "other")
+    error = refused(command(fresh, desk, "two", f"--sign={tmp_path / 'other'}"), capfd)
+    assert "this board trusts another key" in error
+    assert current(fresh) == first["current"]
+    made = tmp_path / "two.bundle"
+    (wheel,) = (desk / "dist").iterdir()
+    assert main(["bundle", str(desk / "two"), f"--wheel={wheel}", "-o", str(made), "--number=2"]) == 0
+    capfd.readouterr()
+    bring = ["deploy", *fresh.arguments, "--target=host", f"--bundle={made}", f"--key={tmp_path / 'key.pub'}", "--json"]
+    assert "not signed: no two.bundle.sig" in refused(bring, capfd)
+    signing.sign(made, tmp_path / "key")
+    assert main(bring) == 0, capfd.readouterr().err
+    second = json.loads(capfd.readouterr().out)
+    assert second["current"] == current(fresh) == second["sha256"][:ID_CHARACTERS]
+    error = refused(command(fresh, desk, "one", f"--sign={tmp_path / 'key'}", "--number=1"), capfd)
+    assert "an older release: its number is 1, and 2 was current here; give --allow-older" in error
+    made.write_bytes(made.read_bytes()[:-1])
+    assert "does not fit" in refused(bring, capfd)
+
+
+@needs_sshd
 def test_one_deployment_at_a_time(fresh, desk, capfd):
     (fresh.folder / "root").mkdir()
     with (fresh.folder / "root" / "lock").open("w") as lock:
@@ -234,6 +264,11 @@ LOCAL = [
     ("unknown board", ["deploy", "pi@board", "--target=rpi9"], "unknown board 'rpi9'"),
     ("an option as host", ["deploy", "--target=host", "--", "-oProxyCommand=x"], "not a destination"),
     ("two units", None, "not allowed with argument"),
+    (
+        "a bundle and a unit",
+        ["deploy", "pi@board", "--target=host", "--bundle=x", "--service"],
+        "give them to `quant bu",
+    ),
     ("PCM without a unit", ["deploy", "pi@board", "--target=host", "--capture=x"], "give --service too"),
 ]
 
@@ -251,7 +286,12 @@ def test_another_board_another_key_or_a_changed_artifact_is_not_sent(desk, tmp_p
     assert "built for host, not for rpi4" in refused([*base, "--target=rpi4", f"--model={desk / 'one'}"], capfd)
     signing.keygen(tmp_path / "key")
     key = f"--key={tmp_path / 'key.pub'}"
-    assert "not signed" in refused([*base, "--target=host", f"--model={desk / 'one'}", key], capfd)
+    ours = [*base, "--target=host", f"--model={desk / 'one'}", key]
+    assert "not signed" in refused(ours, capfd)
+    signing.sign(desk / "one", tmp_path / "key")
+    assert "not for wheels and unit; sign the release with --sign" in refused(ours, capfd)
+    signing.keygen(tmp_path / "other")
+    assert "--key and --sign are not of one pair" in refused([*ours, f"--sign={tmp_path / 'other'}"], capfd)
     (desk / "one" / "model.onnx").write_bytes(b"x")
     assert "model.onnx: has 1 bytes" in refused([*base, "--target=host", f"--model={desk / 'one'}"], capfd)
 
@@ -265,7 +305,8 @@ def test_a_dry_run_prints_every_command_and_asks_nobody(desk, capfd):
     assert all("-o BatchMode=yes" in line and "-p 2222 -- pi@nowhere.invalid" in line for line in ssh)
     assert lines[1].startswith(f"quant bundle {desk / 'one'} --wheel {desk / 'dist'}/edge_denoise")
     assert "sha256sum -c" in lines[3]
-    assert "python3 .local/share/edge-denoise/incoming/ID.bundle install --root" in lines[4]
+    assert "|| echo .local/share/edge-denoise/incoming/ID.bundle" in lines[4]
+    assert "install --bundle .local/share/edge-denoise/incoming/ID.bundle --root" in lines[4]
     assert lines[4].endswith("--extra onnx'")
     assert main([*base, "--dry-run", "--json"]) == 0
     assert len(json.loads(capfd.readouterr().out)["commands"]) == 5

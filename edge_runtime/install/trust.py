@@ -1,0 +1,102 @@
+"""Which releases a board takes: signed by the key it trusts, and not older than what was current there.
+
+    ROOT/trusted    a public key in hex: once a release came with one, every release must be signed by it
+    ROOT/history    ID and number of every release that became current, a line each, the newest last
+
+Who writes into ROOT may change both. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from edge_runtime.errors import Failure
+from edge_runtime.install import ed25519
+from edge_runtime.install.bundle import Snapshot
+from edge_runtime.whole_file import written_whole
+
+TRUSTED, HISTORY = "trusted", "history"
+_FINGERPRINT_HEX: Final = 32  # as quant/artifact/signing.py has it
+
+
+class Wish(NamedTuple):
+    """How a bundle is to be taken. `key`, `signature`: of who signed it, in hex; `allow_older`: also one that was
+    replaced before."""
+
+    extras: Sequence[str] = ()
+    key: str = ""
+    signature: str = ""
+    allow_older: bool = False
+
+
+PLAIN: Final = Wish()
+
+
+def is_asked(root: Path, wish: Wish) -> bool:
+    """Whether a signature must be there: by whoever deploys it, or by this board."""
+    return bool(wish.key or _trusted(root))
+
+
+def check_signature(root: Path, taken: Snapshot, wish: Wish) -> str:
+    """The signer's fingerprint. Failure: nobody signed it, or not the one who must."""
+    trusted = _trusted(root)
+    if trusted and wish.key not in ("", trusted):
+        remedy = f"remove {root / TRUSTED} there if you mean to trust another one"
+        raise Failure("this board trusts another key", where=root, remedy=remedy)
+    if not wish.signature:
+        raise Failure("this board takes signed releases only", where=root, remedy="give --key and what it signed")
+    try:
+        key, signature = (bytes.fromhex(part) for part in (trusted or wish.key, wish.signature))
+    except ValueError:
+        raise Failure("holds no key", where=root / TRUSTED, remedy="remove it there") from None
+    if not ed25519.fits(key, signature, taken.blocks()):
+        raise Failure("its signature does not fit", where=taken.path.name, remedy="sign this very bundle")
+    return hashlib.sha256(key).hexdigest()[:_FINGERPRINT_HEX]
+
+
+def check_order(root: Path, current: str, bundle_id: str, number: int) -> None:
+    """Failure: it is older than what was current here: by its number, or, without one, because it was replaced."""
+    past = _history(root)
+    newest = max((its for _, its in past), default=0)
+    was_replaced = bundle_id in [known for known, _ in past[:-1]] and not current.startswith(bundle_id)
+    if number < newest:
+        what = f"its number is {number}, and {newest} was current here"
+    elif number == 0 and was_replaced:
+        what = "it was current here, and was replaced"
+    else:
+        return
+    remedy = "give --allow-older if you mean to go back"
+    raise Failure(f"an older release: {what}", where=bundle_id, remedy=remedy)
+
+
+def remember(root: Path, bundle_id: str, number: int, key: str) -> None:
+    """It is the newest from now on, even if it was let in as an older one; its key is the one to trust."""
+    past = [(known, min(its, number) if number else its) for known, its in _history(root) if known != bundle_id]
+    _write(root / HISTORY, "".join(f"{known} {its}\n" for known, its in [*past, (bundle_id, number)]))
+    if key and not _trusted(root):
+        _write(root / TRUSTED, f"{key}\n")
+
+
+def _history(root: Path) -> list[tuple[str, int]]:
+    try:
+        rows = [line.split() for line in (root / HISTORY).read_text().splitlines()]
+        return [(bundle_id, int(number)) for bundle_id, number in rows]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise Failure("is no list of releases", where=root / HISTORY, remedy="remove it there") from error
+
+
+def _trusted(root: Path) -> str:
+    try:
+        return (root / TRUSTED).read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    with written_whole(path, mode=0o644) as part:
+        part.write_text(text)
