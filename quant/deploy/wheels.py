@@ -34,6 +34,9 @@ PACKAGES: Final = ("boards", "calibration", "edge_runtime", "quant")
 FILES: Final = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
 LIBRARY: Final = "edge_runtime/native/libedge_denoise.so"
 PLUGIN: Final = "edge_runtime/native/ladspa_edge_denoise.so"
+# The same sources and tools give the same bytes: neither when nor under what umask they were made is in a wheel.
+FILES_DATE: Final = "1580601600"  # 2020-02-02, as other builders of wheels have it; s since 1970
+LIBRARY_MODE, FILE_MODE = 0o755, 0o644
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,10 @@ def pack(target: Target, tree: Path, out: Path) -> Path:
     kept = (line for line in info.read_text().splitlines() if line and not line.startswith("Tag:"))
     info.write_text("".join(f"{line}\n" for line in kept) + tags)
     out.mkdir()
-    run("wheel", "pack", "--dest-dir", out, tree)
+    for path in tree.rglob("*"):
+        if path.is_file():
+            path.chmod(LIBRARY_MODE if path.suffix == ".so" else FILE_MODE)
+    run("wheel", "pack", "--dest-dir", out, tree, SOURCE_DATE_EPOCH=FILES_DATE)
     (wheel,) = out.glob("*.whl")
     return wheel
 

@@ -147,6 +147,18 @@ def test_each_wheel_is_audited_and_its_library_small(wheels: dict[str, dict[str,
         assert str(wheel["platform"]).endswith(machine)
 
 
+def test_two_builds_are_the_same_bytes(wheels: dict[str, dict[str, object]], tmp_path: Path) -> None:
+    """Made later, by another umask."""
+    umask = os.umask(0o077)
+    try:
+        run(sys.executable, "-m", "quant.deploy.wheels", "--out", tmp_path, PYTHONPATH=str(TOP))
+    finally:
+        os.umask(umask)
+    first = [Path(str(wheel["path"])) for wheel in wheels.values()]
+    assert len(first) == 3
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {p.name: p.read_bytes() for p in first}
+
+
 @pytest.mark.parametrize("root", [ARM64, ARMHF], ids=lambda root: root.machine)
 def test_in_an_emulated_root(wheels: dict[str, dict[str, object]], sounds: Path, tmp_path: Path, root: Root) -> None:
     if not shutil.which("mmdebstrap") or not shutil.which(root.emulator) or os.geteuid() != 0:
