@@ -29,6 +29,9 @@ SIGNER_FILE: Final = "manifest.json.pub"
 SEALS: Final = (DIGEST_FILE, SIGNATURE_FILE, SIGNER_FILE)
 
 _REBUILD = "build it again with `quant build`"
+# Far beyond what is built: the largest file has 1 MB, the index 0.1. A folder comes from anywhere.
+MOST_FILE_BYTES: Final = 64 * 2**20
+MOST_INDEX_BYTES: Final = 8 * 2**20
 
 FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -130,7 +133,8 @@ class Artifact:
         """The bytes of `name`, checked: what is loaded is what was hashed. Failure: not what was built."""
         path, entry = self.path(name), self.manifest.files[name]
         _check_size(path, entry)
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(entry.bytes + 1)  # it may grow since
         if sha256(data).hexdigest() != entry.sha256:
             raise Failure("changed since the build (SHA-256 differs)", where=path, remedy=_REBUILD)
         return data
@@ -200,9 +204,13 @@ def _read_manifest(folder: Path, path: Path) -> bytes:
     if not path.is_file():
         raise Failure(f"no {MANIFEST_FILE} in it", where=folder, remedy="name a folder made by `quant build`")
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(MOST_INDEX_BYTES + 1)
     except OSError as error:
         raise Failure(f"cannot be read ({error.strerror})", where=path, remedy=_REBUILD) from error
+    if len(text) > MOST_INDEX_BYTES:
+        raise Failure(f"is larger than {MOST_INDEX_BYTES} bytes, which no manifest is", where=path, remedy=_REBUILD)
+    return text
 
 
 def _decode(text: bytes, path: Path) -> Manifest:
@@ -226,7 +234,8 @@ def _check_digest(manifest: bytes, folder: Path) -> None:
     """An artifact of an earlier build has no digest, and `check_whole` says so."""
     path = folder / DIGEST_FILE
     try:
-        stated = path.read_bytes()
+        with path.open("rb") as file:
+            stated = file.read(MOST_INDEX_BYTES)
     except FileNotFoundError:
         return
     if stated != digest_line(manifest):
@@ -236,6 +245,9 @@ def _check_digest(manifest: bytes, folder: Path) -> None:
 def _check_size(path: Path, entry: FileEntry) -> None:
     if not path.is_file():
         raise Failure("missing from the artifact", where=path, remedy=_REBUILD)
+    if entry.bytes > MOST_FILE_BYTES:
+        what = f"has {entry.bytes} bytes by the manifest; no file of an artifact has over {MOST_FILE_BYTES}"
+        raise Failure(what, where=path, remedy=_REBUILD)
     n_bytes = path.stat().st_size
     if n_bytes != entry.bytes:
         raise Failure(f"has {n_bytes} bytes, the manifest says {entry.bytes}", where=path, remedy=_REBUILD)

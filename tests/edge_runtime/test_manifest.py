@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,15 @@ import pytest
 from toy_artifact import manifest, toy
 
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import MANIFEST_FILE, StateEntry, dump, open_artifact
+from edge_runtime.manifest import (
+    DIGEST_FILE,
+    MANIFEST_FILE,
+    MOST_FILE_BYTES,
+    MOST_INDEX_BYTES,
+    StateEntry,
+    dump,
+    open_artifact,
+)
 
 
 @pytest.fixture
@@ -106,6 +115,24 @@ def test_a_file_of_another_size_is_refused_at_once(folder):
     with (folder / "model.tflite").open("ab") as file:
         file.write(b"x")
     assert "model.tflite: has" in refusal(folder)
+
+
+@pytest.mark.parametrize("n_bytes", [MOST_FILE_BYTES + 1, 3 * 2**30])
+def test_a_file_beyond_the_budget_is_refused_before_it_is_read(folder, n_bytes):
+    """A manifest that agrees with it: holes on the disk would be as many bytes in memory, twice."""
+    index = toy().manifest
+    entry = msgspec.structs.replace(index.files["model.onnx"], bytes=n_bytes)
+    (folder / MANIFEST_FILE).write_bytes(
+        dump(msgspec.structs.replace(index, files={**index.files, "model.onnx": entry}))
+    )
+    (folder / DIGEST_FILE).unlink(missing_ok=True)
+    os.truncate(folder / "model.onnx", n_bytes)
+    assert f"model.onnx: has {n_bytes} bytes by the manifest; no file of an artifact has over" in refusal(folder)
+
+
+def test_an_index_beyond_the_budget_is_refused_before_it_is_parsed(folder):
+    os.truncate(folder / MANIFEST_FILE, MOST_INDEX_BYTES + 1)
+    assert "manifest.json: is larger than 8388608 bytes, which no manifest is; build it again" in refusal(folder)
 
 
 def test_a_changed_byte_is_found_where_it_is_read(folder):
