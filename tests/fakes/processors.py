@@ -1,0 +1,80 @@
+"""Processors other than this one: its own with features hidden (quick), or QEMU's (slow, and without AVX-512)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from places import ROOT, TESTS
+
+NO_CPUID_FAULTS = 77  # exit status of hidden_cpuid.c
+AVX512 = {"7_B": (16, 17, 21, 26, 27, 28, 30, 31), "7_C": (1, 6, 12, 14)}
+VNNI_512 = {"7_C": (11,)}
+VNNI_256 = {"71_A": (4,), "71_D": (4, 10)}
+NEWER = {"7_D": (2, 3, 8, 22, 23, 24, 25), "71_A": (5, 21, 23), "71_D": (5, 19)}  # AMX, half precision, bfloat16
+AVX2 = {"7_B": (3, 5, 8), "7_C": (8, 9, 10), "1_C": (12, 28, 29)}  # with AVX, FMA, F16C, BMI
+
+
+class Processor(NamedTuple):
+    """`has`: flags of /proc/cpuinfo that this one must have to play it; `hidden`: what it must not show."""
+
+    has: tuple[str, ...]
+    hidden: tuple[dict[str, tuple[int, ...]], ...]
+    native: str  # the fastest kernels of the native engine there
+
+    def defines(self) -> list[str]:
+        """For hidden_cpuid.c."""
+        bits = dict.fromkeys(("1_C", "7_B", "7_C", "7_D", "71_A", "71_D"), 0)
+        for features in self.hidden:
+            for register, numbers in features.items():
+                bits[register] |= sum(1 << n for n in numbers)
+        return [f"-DHIDE_{register}={value:#x}u" for register, value in bits.items()]
+
+
+PROCESSORS = {
+    "SSE4.2 (Nehalem)": Processor(("sse4_2",), (AVX2, AVX512, VNNI_512, VNNI_256, NEWER), "portable"),
+    "AVX2 (Haswell, Zen 3)": Processor(("avx2",), (AVX512, VNNI_512, VNNI_256, NEWER), "avx2"),
+    "AVX2 with VNNI (Alder Lake)": Processor(("avx_vnni",), (AVX512, VNNI_512, NEWER), "avx2"),
+    "AVX-512 (Skylake-Server)": Processor(("avx512f",), (VNNI_512, VNNI_256, NEWER), "avx2"),
+    "AVX-512 with VNNI (Ice Lake)": Processor(("avx512_vnni",), (VNNI_256, NEWER), "avx512"),
+}
+EMULATED = ("Nehalem", "Haswell", "max")
+
+
+def run_hidden(processor: Processor, folder: Path, *program: object) -> None:
+    """A Python program on this processor without some features; skips where that cannot be."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    if missing := {*processor.has, "cpuid_fault"} - flags:
+        pytest.skip(f"this processor has no {', '.join(sorted(missing))}")
+    shim = folder / "hidden.so"
+    source = TESTS / "fakes" / "hidden_cpuid.c"
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", *processor.defines(), str(source), "-o", str(shim)], check=True)
+    _run([sys.executable, *program], {"LD_PRELOAD": str(shim)})
+
+
+def run_emulated(cpu: str, *program: object) -> None:
+    """A Python program on one of QEMU's processors; skips without QEMU."""
+    emulator = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
+    if emulator is None or os.uname().machine != "x86_64":
+        pytest.skip("needs x86-64 and Debian's qemu-user")
+    _run([emulator, "-cpu", cpu, sys.executable, *program], {})
+
+
+def _run(command: list[object], environment: dict[str, str]) -> None:
+    path = os.pathsep.join((str(ROOT), str(TESTS / "fakes")))
+    done = subprocess.run(
+        [str(part) for part in command],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == NO_CPUID_FAULTS:
+        pytest.skip("this kernel lets no program hide features of the processor")
+    assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-2000:]}"
