@@ -1,55 +1,25 @@
 """8-bit operators of ONNX and TFLite files against the rule of the integer reference, each on the inputs that the
-runtime itself gave it: nothing cascades. As a program it does so on another processor (`processors.py`)."""
+runtime itself gave it (`recorded.py`): nothing cascades."""
 
 from __future__ import annotations
 
-import json
-import pickle
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import flatbuffers
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from recorded import Array, Shown, Tensors
 
-from edge_runtime.engines import open_model
-from edge_runtime.engines.golden import stream
-from edge_runtime.engines.interface import Engine
-from edge_runtime.engines.tflite import TfliteEngine
 from edge_runtime.manifest import ModelEntry
-from edge_runtime.native import isas
-from edge_runtime.quiet import quiet_stderr
-from edge_runtime.stft import Float32Array
 from quant.emit.emitted import UINT8_SHIFT, Emitted
 from quant.int8.qparams import QParams, quantize, requantize
 
 RUNTIMES = ("onnx", "tflite", "tflite_builtin")
-Array = NDArray[Any]
-
-
-def interpreter(data: bytes, *, builtin: bool) -> Any:
-    """TFLite with XNNPACK, as boards run it, or with its plain C++ kernels."""
-    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if builtin else OpResolverType.AUTO
-    with quiet_stderr():
-        made = Interpreter(model_content=data, num_threads=1, experimental_op_resolver_type=resolver)
-        made.allocate_tensors()
-    return made
-
-
-def engine(runtime: str, model: Emitted) -> Engine:
-    entry = ModelEntry(file=runtime, states=model.states, golden_snr_floor_db=0)
-    if runtime == "tflite_builtin":
-        return TfliteEngine(interpreter(model.data, builtin=True), entry, "int8", runtime)
-    return open_model(model.data, entry, runtime, "int8")
 
 
 class Stored(NamedTuple):
@@ -111,34 +81,36 @@ def leaky(x: Stored, slope: float, out: Stored) -> Array:
     return out.holds(np.where(x.real < 0, np.float32(slope) * x.real, x.real))
 
 
-def tflite_ops(model: Emitted, frames: Float32Array, *, builtin: bool) -> Iterator[Executed]:
+def show_tflite(model: Emitted) -> Shown:
     """Every tensor becomes an output, so that any kernels, XNNPACK's too, show what they made."""
     parsed = schema.ModelT.InitFromPackedBuf(model.data, 0)
     graph = parsed.subgraphs[0]
-    states = list(zip(graph.inputs[1:], graph.outputs[1:], strict=True))
-    graph.outputs = np.array([t for op in graph.operators for t in op.outputs], np.int32)
+    states = tuple(zip(model.states, graph.inputs[1:].tolist(), graph.outputs[1:].tolist(), strict=True))
+    made = [int(t) for op in graph.operators for t in op.outputs]
+    constants = {int(t) for op in graph.operators for t in op.inputs if t >= 0} - {*made, *graph.inputs.tolist()}
+    graph.outputs = np.array(made, np.int32)
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(parsed.Pack(builder), b"TFL3")
-    run = interpreter(bytes(builder.Output()), builtin=builtin)
+    return Shown(bytes(builder.Output()), int(graph.inputs[0]), states, tuple(made), tuple(sorted(constants)))
+
+
+def tflite_ops(model: Emitted, recorded: list[Tensors]) -> Iterator[Executed]:
+    parsed = schema.ModelT.InitFromPackedBuf(model.data, 0)
+    graph = parsed.subgraphs[0]
     kinds = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+    for frame in recorded:
+        values = {**recorded[0], **frame}
 
-    def stored(index: int) -> Stored:
-        grid = graph.tensors[index].quantization
-        quantized = grid is not None and grid.scale is not None
-        return Stored(run.get_tensor(index), *((grid.scale, int(grid.zeroPoint[0])) if quantized else ([1.0], 0)))
+        def stored(index: int, values: Tensors = values) -> Stored:
+            grid = graph.tensors[index].quantization
+            quantized = grid is not None and grid.scale is not None
+            return Stored(values[int(index)], *((grid.scale, int(grid.zeroPoint[0])) if quantized else ([1.0], 0)))
 
-    for (index, _), entry in zip(states, model.states, strict=True):
-        run.set_tensor(index, np.full(entry.shape, entry.zero_point, entry.dtype))
-    for frame in frames:
-        run.set_tensor(graph.inputs[0], frame[None, :, None])
-        run.invoke()
         for op in graph.operators:
             kind, out = kinds[parsed.operatorCodes[op.opcodeIndex].builtinCode], stored(op.outputs[0])
             if out.values.dtype == np.int8 and kind not in TFLITE_MOVES:
                 wanted = tflite_rule(kind, op.builtinOptions, [stored(i) for i in op.inputs], out)
                 yield Executed(kind, out.values, wanted)
-        for index, made in states:
-            run.set_tensor(index, run.get_tensor(made))
 
 
 TFLITE_MOVES = frozenset({"CONCATENATION", "PAD", "RESHAPE", "SLICE", "SPLIT", "TRANSPOSE"})
@@ -170,51 +142,53 @@ def tflite_rule(kind: str, options: Any, ins: list[Stored], out: Stored) -> Arra
     return out.holds(ELEMENTWISE[kind](*(x.real for x in ins)))
 
 
-def onnx_ops(model: Emitted, frames: Float32Array) -> Iterator[Executed]:
+def show_onnx(model: Emitted) -> Shown:
     """8-bit tensors become outputs: they stay the ends of the fused operators, so fusion goes on as before."""
-    proto = onnx.load_from_string(model.data)
-    made_by = {name: node for node in proto.graph.node for name in node.output}
-    constants = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
-    rounded = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
+    graph = OnnxGraph(onnx.load_from_string(model.data))
+    shown = {n.input[0] for n in graph.nodes if n.op_type == "DequantizeLinear"} - set(graph.constants)
+    shown |= {n.output[0] for n in graph.rounded} | {n.input[0] for n in graph.rounded if graph.before(n) is None}
+    names = sorted(shown - {state.name for state in model.states})
+    graph.proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    states = tuple((state, state.name, f"{state.name}_out") for state in model.states)
+    return Shown(graph.proto.SerializeToString(), "spectrum", states, tuple(names))
 
-    def before(node: onnx.NodeProto) -> onnx.NodeProto | None:
+
+class OnnxGraph:
+    """A model's nodes, and what each 8-bit tensor is rounded from."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self.proto, self.nodes = proto, proto.graph.node
+        self.made_by = {name: node for node in self.nodes for name in node.output}
+        self.constants = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
+        self.rounded = [node for node in self.nodes if node.op_type == "QuantizeLinear"]
+
+    def before(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         """The operator that makes what `node` rounds, when that operator itself reads 8 bits."""
-        source = made_by[node.input[0]]
-        source = made_by[source.input[0]] if source.op_type == "Reshape" else source
-        read = [made_by[name].op_type if name in made_by else "" for name in source.input]
+        source = self.made_by[node.input[0]]
+        source = self.made_by[source.input[0]] if source.op_type == "Reshape" else source
+        read = [self.made_by[name].op_type if name in self.made_by else "" for name in source.input]
         return source if set(read) == {"DequantizeLinear"} else None
 
-    shown = {n.input[0] for n in proto.graph.node if n.op_type == "DequantizeLinear"} - set(constants)
-    shown |= {n.output[0] for n in rounded} | {n.input[0] for n in rounded if before(n) is None}
-    states = {s.name: np.full(s.shape, s.zero_point, s.dtype) for s in model.states}
-    proto.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in sorted(shown - set(states)))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [port.name for port in session.get_outputs()]
-    for frame in frames:
-        values = {
-            **constants,
-            **states,
-            **dict(zip(names, session.run(None, {"spectrum": frame[None, :, None], **states}), strict=True)),
-        }
 
-        def stored(node: onnx.NodeProto, integers: str, values: dict[str, Array] = values) -> Stored:
-            return Stored(
-                values[integers], np.atleast_1d(values[node.input[1]]), int(np.ravel(values[node.input[2]])[0])
-            )
+def onnx_ops(model: Emitted, recorded: list[Tensors]) -> Iterator[Executed]:
+    graph = OnnxGraph(onnx.load_from_string(model.data))
+    for frame in recorded:
+        values = {**graph.constants, **frame}
 
-        for node in rounded:
-            out, source = stored(node, node.output[0]), before(node)
+        def stored(node: onnx.NodeProto, integers: str, values: Tensors = values) -> Stored:
+            scales, zero_points = (values[name] for name in node.input[1:])
+            return Stored(values[integers], np.atleast_1d(scales), int(np.ravel(zero_points)[0]))
+
+        for node in graph.rounded:
+            out, source = stored(node, node.output[0]), graph.before(node)
             if source is None:
                 grid = QParams(float(out.scales[0]), out.zero_point - UINT8_SHIFT)
                 wanted = quantize(values[node.input[0]], grid).astype(int) + UINT8_SHIFT
                 yield Executed("QuantizeLinear", out.values, wanted)
             else:
-                ins = [stored(made_by[name], made_by[name].input[0]) for name in source.input]
+                ins = [stored(graph.made_by[name], graph.made_by[name].input[0]) for name in source.input]
                 attrs = {a.name: helper.get_attribute_value(a) for a in source.attribute}
                 yield Executed(source.op_type, out.values, onnx_rule(source.op_type, attrs, ins, out))
-        states = {name: values[f"{name}_out"] for name in states}
 
 
 def onnx_rule(kind: str, attrs: dict[str, Any], ins: list[Stored], out: Stored) -> Array:
@@ -264,9 +238,17 @@ class Judged(NamedTuple):
     share: float
 
 
-def judged(runtime: str, model: Emitted, frames: Float32Array) -> dict[str, Judged]:
+def entry(model: Emitted) -> ModelEntry:
+    return ModelEntry(file="model", states=model.states, golden_snr_floor_db=0)
+
+
+def show(runtime: str, model: Emitted) -> Shown:
+    return show_onnx(model) if runtime == "onnx" else show_tflite(model)
+
+
+def judged(runtime: str, model: Emitted, recorded: list[Tensors]) -> dict[str, Judged]:
     """Every 8-bit operator of a model by kind."""
-    found = onnx_ops(model, frames) if runtime == "onnx" else tflite_ops(model, frames, builtin=runtime != "tflite")
+    found = onnx_ops(model, recorded) if runtime == "onnx" else tflite_ops(model, recorded)
     worst, off, total = defaultdict[str, int](int), defaultdict[str, int](int), defaultdict[str, int](int)
     for op in found:
         lsb = np.abs(op.found.astype(int) - op.wanted)
@@ -279,20 +261,3 @@ def judged(runtime: str, model: Emitted, frames: Float32Array) -> dict[str, Judg
 def breaches(runtime: str, found: dict[str, Judged]) -> dict[str, Judged]:
     """The kinds that leave their class: more than one step off, or too many values one step off."""
     return {kind: j for kind, j in found.items() if j.worst > 1 or j.share > CLASSES[runtime][kind]}
-
-
-def main(folder: str) -> None:
-    """`asked.pkl`: runtime -> (model, frames for its operators, frames of sound) -> `judged.json`, `isas.json` with the
-    native kernels that this processor runs, fastest first, and RUNTIME.npy, the sound."""
-    asked = pickle.loads((Path(folder) / "asked.pkl").read_bytes())
-    told = {}
-    for runtime, (model, few, sound) in asked.items():
-        if runtime != "native":
-            told[runtime] = judged(runtime, model, few)
-        np.save(Path(folder) / f"{runtime}.npy", stream(engine(runtime, model), sound))
-    (Path(folder) / "judged.json").write_text(json.dumps(told))
-    (Path(folder) / "isas.json").write_text(json.dumps(list(isas())))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import far_side
 import pytest
-from arm_root import BINFMT, COMPILER, FLAGS, write_cpu_files
+from arm_root import BINFMT, COMPILER, compile_library, write_cpu_files
 from far_side import Board
-from places import INCLUDES, engine_sources
 
 from edge_runtime.quiet import silent
 from quant.build import stages
@@ -55,10 +54,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact for the Pi 4, and the runtime's wheel with the native engine compiled for it."""
     folder = tmp_path_factory.mktemp("desk")
     library = folder / "libedge_denoise.so"
-    subprocess.run(
-        [COMPILER, *FLAGS, *INCLUDES, "-s", "-shared", "-fPIC", *engine_sources(), "-o", str(library), "-lm"],
-        check=True,
-    )
+    compile_library(library, "-s")
     far_side.wheel(folder, "manylinux_2_34_aarch64", library)
     stages.build(Settings(target="rpi4", outputs=Outputs(folder=folder / "rpi4")), silent)
     return folder

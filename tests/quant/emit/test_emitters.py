@@ -20,9 +20,12 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from operators import CLASSES, RUNTIMES, breaches, engine, interpreter, judged
+from operators import CLASSES, RUNTIMES, breaches, entry, judged, show
+from recorded import engine as engine_of
+from recorded import interpreter, recorded
 
 from edge_runtime.engines.golden import snr_db, stream
+from edge_runtime.engines.interface import Engine
 from edge_runtime.stft import Float32Array
 from quant.audit import coverage
 from quant.audit.findings import CoveragePart
@@ -41,6 +44,10 @@ Array = NDArray[Any]
 
 def emitted(runtime: str, graph: Graph, plan: Plan | None = None) -> Emitted:
     return (emit_onnx if runtime == "onnx" else emit_tflite)(graph, plan)
+
+
+def engine(runtime: str, model: Emitted) -> Engine:
+    return engine_of(runtime, model.data, entry(model))
 
 
 # --- whole streams ----------------------------------------------------------------------------------------------
@@ -124,7 +131,7 @@ def test_every_8_bit_operator_is_in_its_class(
 ) -> None:
     chosen = quantized if recipe == "static" else everything
     model, frames = emitted(runtime, chosen.graph, chosen.plan), spectra[60:75]
-    found = judged(runtime, model, frames)
+    found = judged(runtime, model, recorded(runtime, show(runtime, model), frames))
     assert breaches(runtime, found) == {}
     assert set(found) == set(CLASSES[runtime]) or recipe == "static", "a class that nothing measures"
 
