@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 from places import ROOT, TESTS
 
+SHIM = "hidden.so"
 NO_CPUID_FAULTS = 77  # exit status of hidden_cpuid.c
 AVX512 = {"7_B": (16, 17, 21, 26, 27, 28, 30, 31), "7_C": (1, 6, 12, 14)}
 VNNI_512 = {"7_C": (11,)}
@@ -21,11 +22,13 @@ AVX2 = {"7_B": (3, 5, 8), "7_C": (8, 9, 10), "1_C": (12, 28, 29)}  # with AVX, F
 
 
 class Processor(NamedTuple):
-    """`has`: flags of /proc/cpuinfo that this one must have to play it; `hidden`: what it must not show."""
+    """`has`: flags of /proc/cpuinfo that this one must have to play it; `hidden`: what it must not show; `emulated`:
+    QEMU's name of it, where QEMU has it."""
 
     has: tuple[str, ...]
     hidden: tuple[dict[str, tuple[int, ...]], ...]
     native: str  # the fastest kernels of the native engine there
+    emulated: str = ""
 
     def defines(self) -> list[str]:
         """For hidden_cpuid.c."""
@@ -37,8 +40,8 @@ class Processor(NamedTuple):
 
 
 PROCESSORS = {
-    "SSE4.2 (Nehalem)": Processor(("sse4_2",), (AVX2, AVX512, VNNI_512, VNNI_256, NEWER), "portable"),
-    "AVX2 (Haswell, Zen 3)": Processor(("avx2",), (AVX512, VNNI_512, VNNI_256, NEWER), "avx2"),
+    "SSE4.2 (Nehalem)": Processor(("sse4_2",), (AVX2, AVX512, VNNI_512, VNNI_256, NEWER), "portable", "Nehalem"),
+    "AVX2 (Haswell, Zen 3)": Processor(("avx2",), (AVX512, VNNI_512, VNNI_256, NEWER), "avx2", "Haswell"),
     "AVX2 with VNNI (Alder Lake)": Processor(("avx_vnni",), (AVX512, VNNI_512, NEWER), "avx2"),
     "AVX-512 (Skylake-Server)": Processor(("avx512f",), (VNNI_512, VNNI_256, NEWER), "avx2"),
     "AVX-512 with VNNI (Ice Lake)": Processor(("avx512_vnni",), (VNNI_256, NEWER), "avx512"),
@@ -48,27 +51,39 @@ PROCESSORS = {
 EMULATED = {"Nehalem": "portable", "Haswell": "avx2", "max": "avx2"}
 
 
-def run_hidden(processor: Processor, folder: Path, *program: object) -> None:
-    """A Python program on this processor without some features; skips where that cannot be."""
+def run_as(name: str, folder: Path, *program: object) -> None:
+    """A Python program on this processor without some features, or on QEMU's; skips where neither can be."""
+    processor = PROCESSORS[name]
+    missing = hide(processor, folder)
+    if not missing:
+        run([sys.executable, *program], {"LD_PRELOAD": str(folder / SHIM)})
+    elif processor.emulated:
+        run_emulated(processor.emulated, *program)
+    else:
+        pytest.skip(missing)
+
+
+def hide(processor: Processor, folder: Path) -> str:
+    """Compile what hides its features into the folder; why that cannot be, or ""."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
     if missing := {*processor.has, "cpuid_fault"} - flags:
-        pytest.skip(f"this processor has no {', '.join(sorted(missing))}")
-    shim = folder / "hidden.so"
-    source = TESTS / "fakes" / "hidden_cpuid.c"
+        return f"this processor has no {', '.join(sorted(missing))}, and QEMU 7.2 no AVX-512"
+    shim, source = folder / SHIM, TESTS / "fakes" / "hidden_cpuid.c"
     subprocess.run(["gcc", "-O2", "-shared", "-fPIC", *processor.defines(), str(source), "-o", str(shim)], check=True)
-    _run([sys.executable, *program], {"LD_PRELOAD": str(shim)})
+    tried = subprocess.run(["true"], env={"LD_PRELOAD": str(shim)}, check=False)
+    return "this kernel lets no program hide features of the processor" if tried.returncode == NO_CPUID_FAULTS else ""
 
 
 def run_emulated(cpu: str, *program: object) -> None:
     """A Python program on one of QEMU's processors; skips without QEMU."""
     emulator = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
     if emulator is None or os.uname().machine != "x86_64":
-        pytest.skip("needs x86-64 and Debian's qemu-user")
-    _run([emulator, "-cpu", cpu, sys.executable, *program], {})
+        pytest.skip("needs x86-64 and Debian's qemu-user-static")
+    run([emulator, "-cpu", cpu, sys.executable, *program], {})
 
 
-def _run(command: list[object], environment: dict[str, str]) -> None:
+def run(command: list[object], environment: dict[str, str]) -> None:
     path = os.pathsep.join((str(ROOT), str(TESTS / "fakes")))
     done = subprocess.run(
         [str(part) for part in command],
@@ -77,6 +92,4 @@ def _run(command: list[object], environment: dict[str, str]) -> None:
         text=True,
         check=False,
     )
-    if done.returncode == NO_CPUID_FAULTS:
-        pytest.skip("this kernel lets no program hide features of the processor")
     assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-2000:]}"
