@@ -22,6 +22,13 @@ PROGRAM_LIMIT_S: Final = 5.0
 THROTTLED: Final = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 HAS_BEEN_BIT: Final = 16
 
+# What kernels are chosen by, the native engine's (native/engine/ed_isas.c) and others', as /proc/cpuinfo names it.
+FEATURES: Final = {
+    "neon": "NEON", "asimd": "NEON", "asimddp": "dot product", "i8mm": "int8 matrix product", "fphp": "half precision",
+    "avx2": "AVX2", "avx_vnni": "AVX-VNNI", "avx512f": "AVX-512", "avx512_vnni": "AVX-512 VNNI",
+}  # fmt: skip
+VNNI: Final = frozenset({"AVX-VNNI", "AVX-512 VNNI"})
+
 Program = Callable[[Sequence[str]], str | None]  # a command -> its output, None where it does not run
 
 
@@ -139,6 +146,18 @@ def named_processor(root: Path = ROOT) -> str:
     """The same as Linux tells it; "" where it does not."""
     board = read_text(root / "proc/device-tree/model")
     return board or fields(read_text(root / "proc/cpuinfo")).get("model name", "")
+
+
+def features(root: Path = ROOT) -> list[str]:
+    """What this processor offers kernels, by the words of FEATURES."""
+    cpuinfo = fields(read_text(root / "proc/cpuinfo"))
+    words = f"{cpuinfo.get('Features', '')} {cpuinfo.get('flags', '')}".split()
+    return list(dict.fromkeys(name for word, name in FEATURES.items() if word in words))
+
+
+def is_x86(root: Path = ROOT) -> bool:
+    """Linux names the features of ARM otherwise."""
+    return "flags" in fields(read_text(root / "proc/cpuinfo"))
 
 
 def fields(text: str) -> dict[str, str]:

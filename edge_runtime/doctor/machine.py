@@ -8,13 +8,17 @@ from typing import Final
 from edge_runtime.doctor.checks import Row, fail, ok, warn
 from edge_runtime.doctor.host import Host
 from edge_runtime.errors import counted
-from edge_runtime.machine import HOT_MC, fields, firmware_says, firmware_word, governors, hottest_mc, named_processor
+from edge_runtime.machine import (
+    HOT_MC,
+    features,
+    fields,
+    firmware_says,
+    firmware_word,
+    governors,
+    hottest_mc,
+    named_processor,
+)
 
-# What kernels are chosen by (native/ed_isas.c), as /proc/cpuinfo names it.
-FEATURES: Final = {
-    "neon": "NEON", "asimd": "NEON", "asimddp": "dot product", "i8mm": "int8 matrix product", "fphp": "half precision",
-    "avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "AVX-512 VNNI",
-}  # fmt: skip
 TOO_HOT_MC: Final = 85_000  # thousandths of a degree
 MIN_FREE_MEMORY_KB: Final = 64 * 1024  # LiteRT with a model takes 60 MB, ONNX Runtime 90 MB, native 35 MB
 MIN_FREE_DISK_BYTES: Final = 200 * 10**6  # a minute and a half of two stereo sides at 48 kHz is 35 MB
@@ -26,12 +30,10 @@ _SUPPLY: Final = "use the board's own power supply and a short cable, and a heat
 
 def processor(host: Host) -> list[Row]:
     """Which processor, and what it offers the kernels."""
-    cpuinfo = fields(host.text("/proc/cpuinfo"))
-    words = f"{cpuinfo.get('Features', '')} {cpuinfo.get('flags', '')}".split()
-    features = list(dict.fromkeys(name for word, name in FEATURES.items() if word in words))
+    offered = features(host.root)
     name = named_processor(host.root) or "processor of unknown name"
-    found = f"{name}, {host.arch}, {counted(host.n_cores, 'core')}, {', '.join(features) or 'no vector instructions'}"
-    if host.arch.startswith("arm") and not features:
+    found = f"{name}, {host.arch}, {counted(host.n_cores, 'core')}, {', '.join(offered) or 'no vector instructions'}"
+    if host.arch.startswith("arm") and not offered:
         return [warn("processor", found, "every kernel is scalar here: see `edge-denoise bench` for its time a hop")]
     return [ok("processor", found)]
 

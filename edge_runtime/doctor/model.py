@@ -98,4 +98,4 @@ def _golden_row(row: GoldenRow) -> Row:
     reached = "bit for bit" if row.snr_db == float("inf") else f"{row.snr_db:.1f} dB"
     if row.ok:
         return ok(check, f"{reached}, wanted {wanted}")
-    return fail(check, f"{reached}, wanted {wanted}", "do not use this engine here; please report it with this output")
+    return fail(check, f"{reached}, wanted {wanted}: {row.why}", row.remedy)

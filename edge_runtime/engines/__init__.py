@@ -6,6 +6,7 @@ apart      what may die, in a process of its own
 native     C of this project, compiled when the package is installed
 onnx       ONNX Runtime                                             the extra `onnx`
 tflite     ai-edge-litert, tflite-runtime or tensorflow             the extra `litert`
+deviation  why an engine does not reach them on this processor
 golden     the vectors that every engine must reach
 """
 

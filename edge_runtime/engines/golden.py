@@ -17,6 +17,7 @@ import numpy as np
 from edge_runtime.engines import open_engine
 from edge_runtime.engines.apart import Died, another, engine_apart
 from edge_runtime.engines.choice import ENGINES, available, choose
+from edge_runtime.engines.deviation import reason
 from edge_runtime.engines.interface import Engine
 from edge_runtime.errors import Failure
 from edge_runtime.extras import how_to_install
@@ -31,6 +32,7 @@ class GoldenRow(NamedTuple):
     """One model against its golden vectors. `ok` and `snr_db` are None where nothing is installed to run it.
 
     `exact`: it must match bit for bit; its SNR is then infinite. `error`: what its engine died of; not ok then.
+    `why`, `remedy`: of a breach, from this processor's features.
     """
 
     engine: str
@@ -40,6 +42,8 @@ class GoldenRow(NamedTuple):
     ok: bool | None
     exact: bool = False
     error: str = ""
+    why: str = ""
+    remedy: str = ""
 
 
 def load_golden(artifact: Artifact) -> dict[str, Float32Array]:
@@ -86,10 +90,11 @@ def judge(artifact: Artifact, rows: Sequence[GoldenRow]) -> None:
 
     An engine that dies beside it takes nothing with it: its row says so.
     """
-    broken = ", ".join(f"{row.engine} {row.precision}" for row in rows if row.ok is False and not row.error)
+    broken = [row for row in rows if row.ok is False and not row.error]
     if broken:
-        remedy = "build it again with `quant build`, or report the engine's version"
-        raise Failure(f"golden vectors breached by {broken}", where=artifact.directory, remedy=remedy)
+        names = ", ".join(f"{row.engine} {row.precision}" for row in broken)
+        what = f"golden vectors breached by {names}: {broken[0].why}"
+        raise Failure(what, where=artifact.directory, remedy=broken[0].remedy)
     if all(row.ok is None for row in rows):
         remedy = how_to_install("onnx")
         raise Failure("no engine is installed to run the golden vectors", where=artifact.directory, remedy=remedy)
@@ -110,7 +115,7 @@ def to_dict(row: GoldenRow) -> dict[str, Any]:
 def cells(row: GoldenRow) -> tuple[str, str, str, str, str]:
     """Engine, precision, SNR, floor and verdict, for people."""
     reached = "" if row.snr_db is None else f"{row.snr_db:.1f}"
-    verdict = row.error or {True: "ok", False: "BREACH", None: "not run: engine not installed"}[row.ok]
+    verdict = row.error or {True: "ok", False: f"BREACH: {row.why}", None: "not run: engine not installed"}[row.ok]
     return row.engine, row.precision, reached, "exact" if row.exact else f"{row.floor_db:.0f}", verdict
 
 
@@ -136,7 +141,11 @@ def _row(
     enhanced = np.frombuffer(made, np.float32).reshape(wanted.shape)
     reached_db = snr_db(wanted, enhanced)
     ok = bool((enhanced == wanted).all()) if exact else reached_db >= floor_db
-    return GoldenRow(engine, precision, reached_db, floor_db, ok, exact)
+    row = GoldenRow(engine, precision, reached_db, floor_db, ok, exact)
+    if ok:
+        return row
+    told = reason(engine, artifact.read(entry.file), has_native="native" in artifact.manifest.models)
+    return row._replace(why=told.why, remedy=told.remedy)
 
 
 def streamed(directory: str, engine: str, precision: str) -> bytes:

@@ -26,7 +26,7 @@ from toy_artifact import (
 
 from edge_runtime.denoiser import INPUT_LIMIT, Denoiser, floats
 from edge_runtime.engines import choice, open_engine
-from edge_runtime.engines.golden import check_golden, load_golden, stream
+from edge_runtime.engines.golden import check_golden, judge, load_golden, stream
 from edge_runtime.errors import Failure
 from edge_runtime.extras import how_to_install
 from edge_runtime.manifest import open_artifact
@@ -304,6 +304,8 @@ def test_golden_vectors_that_are_missed_are_not_ok(tmp_path):
     assert rows["fp32"].ok is True
     assert rows["int8"].ok is False
     assert rows["int8"].snr_db == pytest.approx(40.0, abs=0.2)
+    with pytest.raises(Failure, match=r"breached by onnx int8: .* on this processor .*; install another version"):
+        judge(artifact, list(rows.values()))
 
 
 def test_an_engine_that_is_not_installed_is_skipped_in_words(installed):

@@ -51,16 +51,15 @@ PROCESSORS = {
 EMULATED = {"Nehalem": "portable", "Haswell": "avx2", "max": "avx2"}
 
 
-def run_as(name: str, folder: Path, *program: object) -> None:
-    """A Python program on this processor without some features, or on QEMU's; skips where neither can be."""
+def run_as(name: str, folder: Path, *program: object) -> str:
+    """What a Python program prints on this processor without some features, or on QEMU's; skips without either."""
     processor = PROCESSORS[name]
     missing = hide(processor, folder)
     if not missing:
-        run([sys.executable, *program], {"LD_PRELOAD": str(folder / SHIM)})
-    elif processor.emulated:
-        run_emulated(processor.emulated, *program)
-    else:
-        pytest.skip(missing)
+        return run([sys.executable, *program], {"LD_PRELOAD": str(folder / SHIM)})
+    if processor.emulated:
+        return run_emulated(processor.emulated, *program)
+    pytest.skip(missing)
 
 
 def hide(processor: Processor, folder: Path) -> str:
@@ -75,15 +74,15 @@ def hide(processor: Processor, folder: Path) -> str:
     return "this kernel lets no program hide features of the processor" if tried.returncode == NO_CPUID_FAULTS else ""
 
 
-def run_emulated(cpu: str, *program: object) -> None:
+def run_emulated(cpu: str, *program: object) -> str:
     """A Python program on one of QEMU's processors; skips without QEMU."""
     emulator = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
     if emulator is None or os.uname().machine != "x86_64":
         pytest.skip("needs x86-64 and Debian's qemu-user-static")
-    run([emulator, "-cpu", cpu, sys.executable, *program], {})
+    return run([emulator, "-cpu", cpu, sys.executable, *program], {})
 
 
-def run(command: list[object], environment: dict[str, str]) -> None:
+def run(command: list[object], environment: dict[str, str]) -> str:
     path = os.pathsep.join((str(ROOT), str(TESTS / "fakes")))
     done = subprocess.run(
         [str(part) for part in command],
@@ -93,3 +92,4 @@ def run(command: list[object], environment: dict[str, str]) -> None:
         check=False,
     )
     assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-2000:]}"
+    return done.stdout

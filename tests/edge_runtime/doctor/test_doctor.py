@@ -197,7 +197,9 @@ def test_a_model_of_engines_that_are_not_here_is_never_silently_passed(monkeypat
 
 def test_wrong_numbers_fail(monkeypatch) -> None:
     monkeypatch.setattr("edge_runtime.engines.golden.snr_db", lambda *_arrays: 20.0)
-    assert [row.status for row in model.model(toy().directory)][1:] == ["fail"] * 4
+    rows = list(model.model(toy().directory))[1:]
+    assert [row.status for row in rows] == ["fail"] * 4
+    assert all("on this processor (" in row.found and "another version" in row.remedy for row in rows)
 
 
 def test_a_broken_check_and_a_failure_leave_the_others_running() -> None:

@@ -18,9 +18,11 @@ import arm_root
 import numpy as np
 import pytest
 import recorded
-from operators import breaches, entry, judged, show
+from msgspec.structs import replace
+from operators import breaches, entry, judged, show, with_signed_weights
 from processors import EMULATED, PROCESSORS, run_as, run_emulated
 from recorded import Asked
+from toy_artifact import file_entry, toy, write_manifest
 
 from edge_runtime.engines.golden import snr_db
 from edge_runtime.quiet import silent
@@ -32,40 +34,47 @@ from quant.emit.emitted import Emitted
 from quant.emit.native.emitter import emit_native
 from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
-from quant.int8.plan import with_float_grus
+from quant.int8.plan import Plan, with_float_grus
 from quant.int8.reference import Reference
-from quant.ptq.quantize import Quantized
+from quant.network.graph import Graph
+from quant.network.spectra import analyse
+from quant.ptq.quantize import CalibrationSet, Quantized
 
-N_FRAMES = 62  # a second
-FEW = slice(60, 64)  # of speech: every operator of the default recipe, every state filled
+SOUND_SAMPLES = 16_000  # of the clip that a build's golden vectors are of
+FEW = slice(60, 64)  # of other speech: every operator of the default recipe, every state filled
 
 
 class Question(NamedTuple):
-    """Models, frames, and what the integer reference makes of the sound, of the plan as each runtime computes it."""
+    """Models; frames for their operators, and a second of sound; what the integer reference makes of the sound, of the
+    plan as each runtime computes it."""
 
     models: dict[str, Emitted]
-    spectra: Float32Array
+    few: Float32Array
+    sound: Float32Array
     wanted: dict[str, Float32Array]
 
     def pickled(self) -> bytes:
-        few, sound = self.spectra[FEW], self.spectra[:N_FRAMES]
         shown = {name: None if name == "native" else show(name, model) for name, model in self.models.items()}
-        return pickle.dumps(
-            {name: Asked(model.data, entry(model), shown[name], few, sound) for name, model in self.models.items()}
-        )
+        asked = {
+            name: Asked(model.data, entry(model), shown[name], self.few, self.sound)
+            for name, model in self.models.items()
+        }
+        return pickle.dumps(asked)
 
 
 @pytest.fixture(scope="module")
-def question(quantized: Quantized, spectra: Float32Array) -> Question:
-    def referred(graph: Any, plan: Any) -> Float32Array:
+def question(quantized: Quantized, spectra: Float32Array, calibration: CalibrationSet) -> Question:
+    sound = analyse(calibration.clips[0].noisy[:SOUND_SAMPLES]).transpose(1, 2, 0)
+
+    def referred(graph: Graph, plan: Plan) -> Float32Array:
         reference = Reference(graph, plan)
-        return np.stack([reference.step(frame) for frame in spectra[:N_FRAMES]]).astype(np.float32)
+        return np.stack([reference.step(frame) for frame in sound]).astype(np.float32)
 
     onnx, tflite, native = (emit(quantized.graph, quantized.plan) for emit in (emit_onnx, emit_tflite, emit_native))
     as_planned = referred(quantized.graph, quantized.plan)
     float_grus = referred(*with_float_grus(quantized.graph, quantized.plan))
     wanted = {"onnx": float_grus, "tflite": as_planned, "native": as_planned}
-    return Question({"onnx": onnx, "tflite": tflite, "native": native}, spectra, wanted)
+    return Question({"onnx": onnx, "tflite": tflite, "native": native}, spectra[FEW], sound, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +110,51 @@ def test_every_runtime_computes_what_it_must_on_an_emulated(
     cpu: str, question: Question, asked: bytes, tmp_path: Path
 ) -> None:
     check(question, asked, tmp_path, partial(run_emulated, cpu, recorded.__file__, tmp_path), EMULATED[cpu])
+
+
+JUDGE = """
+import sys
+from functools import partial
+from pathlib import Path
+from edge_runtime import open_artifact
+from edge_runtime.engines import deviation, golden
+from edge_runtime.errors import Failure
+golden.engine_apart = lambda engine, function, *arguments: golden.streamed(*arguments)
+golden.reason = partial(deviation.reason, root=Path(sys.argv[1]))
+artifact = open_artifact(sys.argv[1])
+try:
+    golden.judge(artifact, golden.check_golden(artifact))
+except Failure as failure:
+    print(failure)
+"""
+SATURATES = {"AVX2 (Haswell, Zen 3)": "avx2", "AVX-512 (Skylake-Server)": "avx2 avx512f"}
+
+
+@pytest.mark.parametrize("name", [*SATURATES, "AVX-512 with VNNI (Ice Lake)"])
+def test_weights_in_int8_are_told_where_they_saturate(name: str, question: Question, tmp_path: Path) -> None:
+    """As ONNX files were once written: `verify` says what is wrong with them, on the processors where it is."""
+    folder = tmp_path / "artifact"
+    write_old(folder, question)
+    (folder / "proc").mkdir()  # neither way to another processor changes what Linux says of it
+    (folder / "proc/cpuinfo").write_text(f"flags : fpu {SATURATES.get(name, '')}\n")
+    said = run_as(name, tmp_path, "-c", JUDGE, folder)
+    if name in SATURATES:
+        assert "golden vectors breached by onnx int8: int8 weights saturate in ONNX Runtime on x86 without VNNI" in said
+        assert said.endswith("; build it again with `quant build`, whose weights are uint8\n")
+    else:
+        assert said == ""
+
+
+def write_old(folder: Path, question: Question) -> None:
+    """An artifact with one model."""
+    folder.mkdir()
+    model = with_signed_weights(question.models["onnx"])
+    (folder / "model.onnx").write_bytes(model.data)
+    wanted = {f"enhanced_{key}": question.wanted["onnx"] for key in ("fp32", "int8", "int8_onnx")}
+    np.savez(folder / "golden.npz", spectrum=question.sound, **wanted)
+    one = replace(entry(model), file="model.onnx", golden_snr_floor_db=INT8_FLOORS_DB["onnx"])
+    files = {path.name: file_entry(path) for path in sorted(folder.iterdir())}
+    write_manifest(folder, replace(toy().manifest, models={"onnx": {"int8": one}}, files=files))
 
 
 # --- ARM --------------------------------------------------------------------------------------------------------
