@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_runtime.cli import options
-from edge_runtime.command import Answer, Command
+from edge_runtime.command import Answer, Command, number
 from edge_runtime.errors import Failure
 
 if TYPE_CHECKING:
     from edge_runtime.install.edits import Edit
+    from edge_runtime.install.receipt import Place
 
-_ONLY_FOR: Final = {"source": "virtual_mic", "alsa_source": "virtual_mic", "capture": "service", "playback": "service"}
+_ONLY_FOR: Final = {
+    "source": "virtual_mic",
+    "alsa_source": "virtual_mic",
+    "strength": "virtual_mic",
+    "capture": "service",
+    "playback": "service",
+}
 
 
 def _install_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +30,8 @@ def _install_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
     parser.add_argument("--source", metavar="NODE", help="PipeWire node to denoise; default: the default microphone")
     parser.add_argument("--alsa-source", metavar="PCM", help="ALSA device to denoise; default: default")
+    strength = "of the virtual microphone, 0 (as it is) to 1 (wholly denoised); default: 1"
+    parser.add_argument("--strength", type=number(0, 1), metavar="X", help=strength)
     parser.add_argument("--capture", metavar="PCM", help="the service's ALSA input; default: default")
     parser.add_argument("--playback", metavar="PCM", help="the service's ALSA output; default: default")
     _add_how(parser)
@@ -49,7 +58,8 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 def _install(args: argparse.Namespace) -> Answer:
     """Failure: see `edits.plan_install` and `edits.install`; nothing is half-written."""
     from edge_runtime.install import service, virtual_mic
-    from edge_runtime.install.edits import install, load_receipt, plan_install
+    from edge_runtime.install.edits import install, plan_install
+    from edge_runtime.install.receipt import load_receipt
     from edge_runtime.manifest import open_artifact
 
     for option, what in _ONLY_FOR.items():
@@ -57,38 +67,46 @@ def _install(args: argparse.Namespace) -> Answer:
             names = [f"--{name.replace('_', '-')}" for name in (option, what)]
             raise Failure(f"{names[0]} is for {names[1]}", remedy="leave it out")
     options.note_numbers(args, "alsa_source", "capture", "playback")
-    root, receipt_path = _places(args)
+    place = _place(args)
     artifact = open_artifact(args.model)
     if args.virtual_mic:
-        changes = virtual_mic.changes(root, artifact, args.source, args.alsa_source or "default")
+        changes = virtual_mic.changes(
+            place.root,
+            artifact,
+            args.source,
+            args.alsa_source or "default",
+            1.0 if args.strength is None else args.strength,
+        )
     else:
-        changes = service.changes(root, args.model, args.capture or "default", args.playback or "default")
-    old = load_receipt(receipt_path)
-    edits, made = plan_install(changes, old, force=args.force)
+        changes = service.changes(place.root, args.model, args.capture or "default", args.playback or "default")
+    old = load_receipt(place)
+    edits, made = plan_install(place, changes, old, force=args.force)
     next_step = virtual_mic.NEXT_STEP if args.virtual_mic else service.NEXT_STEP
-    return _asked(args, edits, next_step, lambda: install(edits, made, old, receipt_path))
+    return _asked(args, edits, next_step, lambda: install(edits, made, old, place))
 
 
 def _uninstall(args: argparse.Namespace) -> Answer:
     """Failure: nothing is installed, or something was changed since."""
-    from edge_runtime.install.edits import load_receipt, plan_uninstall, uninstall
+    from edge_runtime.install.edits import plan_uninstall, uninstall
+    from edge_runtime.install.receipt import load_receipt
 
-    _, receipt_path = _places(args)
-    receipt = load_receipt(receipt_path)
+    place = _place(args)
+    receipt = load_receipt(place)
     if receipt is None:
-        raise Failure("nothing is installed here", where=receipt_path.parent)
-    edits = plan_uninstall(receipt, force=args.force)
+        raise Failure("nothing is installed here", where=(place.root / place.receipt).parent)
+    edits = plan_uninstall(place, receipt, force=args.force)
     next_step = "`systemctl --user restart pipewire`" if args.virtual_mic else "`systemctl daemon-reload`"
-    return _asked(args, edits, next_step, lambda: uninstall(edits, receipt, receipt_path))
+    return _asked(args, edits, next_step, lambda: uninstall(edits, receipt, place))
 
 
-def _places(args: argparse.Namespace) -> tuple[Path, Path]:
-    """Below what everything lies, and the receipt."""
+def _place(args: argparse.Namespace) -> Place:
     from edge_runtime.install import service, virtual_mic
+    from edge_runtime.install.receipt import Place
 
     default = Path.home() if args.virtual_mic else Path("/")
     root = default if args.root is None else args.root.absolute()
-    return root, root / (virtual_mic.RECEIPT if args.virtual_mic else service.RECEIPT)
+    what = virtual_mic if args.virtual_mic else service
+    return Place(root, what.RECEIPT, what.FILES)
 
 
 def _asked(args: argparse.Namespace, edits: Sequence[Edit], next_step: str, make: Callable[[], object]) -> Answer:

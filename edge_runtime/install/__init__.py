@@ -1,5 +1,6 @@
 """Edits to the system that can be taken back; a bundle taken in.
 
+receipt      what an installation did
 edits        files put on a machine and taken away again
 virtual_mic  a denoised microphone for every program
 service      the systemd unit of `edge-denoise live`

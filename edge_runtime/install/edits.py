@@ -1,8 +1,9 @@
 """Files put on a machine and taken away again: a list of changes, and a receipt of what was done.
 
-Changes are shown before anything happens, made all or none, and undone exactly: a file or block that someone changed
-since is refused, unless forced. The receipt is written first, with what is there and what is to come: a run that was
-killed is ended by the next install, and taken back by an uninstall.
+Changes are shown before anything happens, made all or none, and undone exactly. What somebody changed since is refused,
+unless forced; a configuration that was edited is kept, and saved under another name when it has to go. The receipt is
+written first, with what is there and what is to come: a run that was killed is ended by the next install, and taken
+back by an uninstall.
 """
 
 from __future__ import annotations
@@ -13,44 +14,25 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
-
-import msgspec
+from typing import Any, Final, NamedTuple
 
 from edge_runtime.errors import Failure
+from edge_runtime.install.receipt import CLOSE, OPEN, Done, Place, Receipt, written
 from edge_runtime.whole_file import undisturbed, unwritten, written_whole
 
-OPEN, CLOSE = "# >>> edge-denoise >>>", "# <<< edge-denoise <<<"
+_EDITED: Final = "edited since, and kept; --force replaces it"
 _BLOCK: Final = re.compile(re.escape(OPEN) + r".*?" + re.escape(CLOSE) + r"\n?", re.DOTALL)
 
 
 class Change(NamedTuple):
-    """A file of our own, or, `is_block`, lines in a file that is the user's."""
+    """A file of our own, or, `is_block`, lines in a file that is the user's. `is_config`: the user may edit it."""
 
     path: Path
     content: bytes
     is_block: bool = False
-
-
-class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """One change as it was made. `block` is the exact text put into the user's file; that file is removed when it was
-    `created` for it and holds nothing else."""
-
-    path: str
-    sha256: str = ""
-    block: str = ""
-    created: bool = False
-
-
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What an installation did; `folders` were made for it, outermost first. While one is under way, a path stands in
-    it twice: as it was and as it will be."""
-
-    format: Literal["edge-denoise-install"] = "edge-denoise-install"
-    version: Literal[1] = 1
-    done: tuple[Done, ...]
-    folders: tuple[str, ...]
+    is_config: bool = False
 
 
 class Edit(NamedTuple):
@@ -59,6 +41,7 @@ class Edit(NamedTuple):
     path: Path
     before: bytes | None
     after: bytes | None
+    note: str = ""
 
     @property
     def verb(self) -> str:
@@ -67,38 +50,33 @@ class Edit(NamedTuple):
         return "add" if self.before is None else "remove" if self.after is None else "change"
 
 
-def load_receipt(path: Path) -> Receipt | None:
-    """None when nothing is installed. Failure: it cannot be read."""
-    if not path.exists():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Receipt)
-    except (msgspec.DecodeError, OSError) as error:
-        raise Failure(f"not a receipt of an installation ({error})", where=path, remedy="remove it by hand") from error
-
-
-def plan_install(changes: Sequence[Change], receipt: Receipt | None, *, force: bool) -> tuple[list[Edit], list[Done]]:
+def plan_install(
+    place: Place, changes: Sequence[Change], receipt: Receipt | None, *, force: bool
+) -> tuple[list[Edit], list[Done]]:
     """What would be written over what is there. Failure: a file there is not ours, or was changed since."""
     ours = _by_path(receipt)
     edits, made = [], []
     for change in changes:
+        _check_inside(change.path, place.root)
         edit, done = (_block_edit if change.is_block else _file_edit)(change, ours.pop(str(change.path), []), force)
         edits.append(edit)
         made.append(done)
-    return edits + _removals(ours, force=force), made
+    return edits + _removals(place, ours, force=force), made
 
 
-def plan_uninstall(receipt: Receipt, *, force: bool) -> list[Edit]:
+def plan_uninstall(place: Place, receipt: Receipt, *, force: bool) -> list[Edit]:
     """Every change taken back. Failure: something was changed since."""
-    return _removals(_by_path(receipt), force=force)
+    return _removals(place, _by_path(receipt), force=force)
 
 
-def install(edits: Sequence[Edit], made: Sequence[Done], old: Receipt | None, receipt_path: Path) -> None:
+def install(edits: Sequence[Edit], made: Sequence[Done], old: Receipt | None, place: Place) -> None:
     """Make the edits and leave a receipt. Failure: something cannot be written; everything is as before then."""
+    receipt_path = place.root / place.receipt
     missing = {str(folder) for folder in _missing_folders([edit.path for edit in edits] + [receipt_path])}
     folders = sorted(missing.union(old.folders if old else ()))  # a folder before those in it
     was = [done for done in (old.done if old else ()) if done not in made]
-    before, meanwhile, after = _content(receipt_path), _receipt([*was, *made], folders), _receipt(made, folders)
+    before = _content(receipt_path)
+    meanwhile, after = written([*was, *made], folders, place), written(made, folders, place)
     _apply([Edit(receipt_path, before, meanwhile)])  # before any folder is made
     try:
         _apply([*edits, Edit(receipt_path, meanwhile, after)])
@@ -111,16 +89,13 @@ def install(edits: Sequence[Edit], made: Sequence[Done], old: Receipt | None, re
         raise
 
 
-def uninstall(edits: Sequence[Edit], receipt: Receipt, receipt_path: Path) -> None:
+def uninstall(edits: Sequence[Edit], receipt: Receipt, place: Place) -> None:
     """Make the edits, remove the receipt and the folders that are empty again."""
+    receipt_path = place.root / place.receipt
     _apply([*edits, Edit(receipt_path, _content(receipt_path), None)])
     for folder in reversed(receipt.folders):
         with suppress(OSError):  # in use by others, or gone
             os.rmdir(folder)
-
-
-def _receipt(done: Sequence[Done], folders: Sequence[str]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(Receipt(done=tuple(done), folders=tuple(folders))))
 
 
 def _by_path(receipt: Receipt | None) -> dict[str, list[Done]]:
@@ -133,7 +108,7 @@ def _by_path(receipt: Receipt | None) -> dict[str, list[Done]]:
 def edit_lines(edit: Edit) -> list[str]:
     """As a patch; binary files by size and hash."""
     if edit.verb == "keep":
-        return [f"  {edit.path}: as it is"]
+        return [f"  {edit.path}: {edit.note or 'as it is'}"]
     content = edit.after if edit.after is not None else edit.before
     assert content is not None
     if b"\0" in content:
@@ -146,7 +121,8 @@ def edit_lines(edit: Edit) -> list[str]:
 def edit_record(edit: Edit) -> dict[str, Any]:
     """For --json."""
     sha256 = hashlib.sha256(edit.after).hexdigest() if edit.after is not None else None
-    return {"path": str(edit.path), "verb": edit.verb, "bytes": len(edit.after or b""), "sha256": sha256}
+    said = {"path": str(edit.path), "verb": edit.verb, "bytes": len(edit.after or b""), "sha256": sha256}
+    return said | ({"note": edit.note} if edit.note else {})
 
 
 def _diff(before: list[str], after: list[str]) -> Iterable[str]:
@@ -159,51 +135,87 @@ def _lines(content: bytes | None) -> list[str]:
 
 def _file_edit(change: Change, ours: Sequence[Done], force: bool) -> tuple[Edit, Done]:
     before = _content(change.path)
+    done = Done(path=str(change.path), sha256=_sha256(change.content), is_config=change.is_config)
     if before is not None and before != change.content and not force:
         if not ours:
             raise Failure("exists and is not ours", where=change.path, remedy="move it, or pass --force to replace it")
+        if change.is_config and _is_changed(ours, before):
+            return Edit(change.path, before, before, _EDITED), done
         _check_unchanged(ours, before)
-    return Edit(change.path, before, change.content), Done(path=str(change.path), sha256=_sha256(change.content))
+    return Edit(change.path, before, change.content), done
 
 
 def _block_edit(change: Change, ours: Sequence[Done], force: bool) -> tuple[Edit, Done]:
     before = _content(change.path)
-    text = _text(change.path, before)
-    rest = _without_block(ours, text, force=force) if ours else _BLOCK.sub("", text)
+    text = _text(before)
+    created = ours[0].created if ours else before is None
+    is_edited = bool(ours) and _is_block_changed(ours, text)
+    rest = _without_block(ours, text) if ours else _BLOCK.sub("", text)
     joint = "" if rest == "" or rest.endswith("\n") else "\n"
     block = f"{joint}{OPEN}\n{change.content.decode()}{CLOSE}\n"
-    created = ours[0].created if ours else before is None
-    return Edit(change.path, before, (rest + block).encode()), Done(path=str(change.path), block=block, created=created)
+    done = Done(path=str(change.path), block=block, created=created, is_config=change.is_config)
+    if is_edited and change.is_config and not force:
+        return Edit(change.path, before, before, _EDITED), done
+    return Edit(change.path, before, _bytes(rest + block)), done
 
 
-def _removals(ours: Mapping[str, Sequence[Done]], *, force: bool) -> list[Edit]:
+def _removals(place: Place, ours: Mapping[str, Sequence[Done]], *, force: bool) -> list[Edit]:
     edits = []
     for name, done in ours.items():
         path = Path(name)
+        _check_inside(path, place.root)
         before = _content(path)
         after: bytes | None = None
+        saved: bytes | None = None
         if before is not None and done[0].block:
-            rest = _without_block(done, _text(path, before), force=force)
-            after = None if rest == "" and done[0].created else rest.encode()
-        elif before is not None and not force:
-            _check_unchanged(done, before)
+            text = _text(before)
+            rest = _without_block(done, text)
+            after = None if rest == "" and done[0].created else _bytes(rest)
+            found = _BLOCK.search(text)
+            saved = _bytes(found[0]) if found and _is_block_changed(done, text) else None
+        elif before is not None and _is_changed(done, before):
+            saved = before
+            if not (force or done[0].is_config):
+                _check_unchanged(done, before)
         edits.append(Edit(path, before, after))
+        if saved is not None and not force:
+            edits.append(Edit(_free(path), None, saved))
     return edits
 
 
-def _without_block(ours: Sequence[Done], text: str, *, force: bool) -> str:
+def _free(path: Path) -> Path:
+    """Where an edited configuration is saved: a name that nothing reads."""
+    names = (path.with_name(f"{path.name}.edge-denoise-saved{n or ''}") for n in count())
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def _is_block_changed(ours: Sequence[Done], text: str) -> bool:
+    return _BLOCK.search(text) is not None and not any(done.block.lstrip("\n") in text for done in ours)
+
+
+def _without_block(ours: Sequence[Done], text: str) -> str:
+    """Whoever wrote behind the block keeps a line of his own."""
     for done in ours:
         if done.block in text:
-            return text.replace(done.block, "", 1)
-    if _BLOCK.search(text) and not force:
-        remedy = "pass --force to remove it all the same"
-        raise Failure("our block in it was changed", where=ours[0].path, remedy=remedy)
+            before, _, after = text.partition(done.block)
+            return before + ("\n" if after and done.block.startswith("\n") else "") + after
     return _BLOCK.sub("", text)
 
 
+def _is_changed(ours: Sequence[Done], content: bytes) -> bool:
+    return _sha256(content) not in {done.sha256 for done in ours}
+
+
 def _check_unchanged(ours: Sequence[Done], content: bytes) -> None:
-    if _sha256(content) not in {done.sha256 for done in ours}:
+    if _is_changed(ours, content):
         raise Failure("was changed since it was installed", where=ours[0].path, remedy="keep a copy, then pass --force")
+
+
+def _check_inside(path: Path, root: Path) -> None:
+    """Failure: a link leads out of the root; who made it may not be who installs."""
+    if not path.resolve().is_relative_to(root.resolve()):
+        remedy = f"replace the link to {path.resolve()} by a file, or leave it out by hand"
+        raise Failure(f"leads out of {root}", where=path, remedy=remedy)
 
 
 def _content(path: Path) -> bytes | None:
@@ -215,11 +227,13 @@ def _content(path: Path) -> bytes | None:
         raise Failure(f"cannot be read ({error.strerror})", where=path) from error
 
 
-def _text(path: Path, content: bytes | None) -> str:
-    try:
-        return (content or b"").decode()
-    except UnicodeDecodeError as error:
-        raise Failure("is not text", where=path, remedy="look at it by hand") from error
+def _text(content: bytes | None) -> str:
+    """In whatever encoding: bytes that are no UTF-8 come back as they were."""
+    return (content or b"").decode(errors="surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
 
 
 def _sha256(content: bytes) -> str:
@@ -253,16 +267,33 @@ def _apply(edits: Sequence[Edit]) -> None:
 
 @contextmanager
 def _edited(edit: Edit, made: list[Edit]) -> Iterator[None]:
-    """Make the edit at the end of the block. A link stays a link: what it points to is written."""
+    """Make the edit at the end of the block. A link stays a link: what it points to is written. What is new belongs to
+    whom the folder belongs that it is made in."""
     if edit.after is None:
         yield
         edit.path.unlink(missing_ok=True)
     else:
         try:
-            edit.path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(edit.path.parent)
         except OSError as error:
             raise unwritten(error, edit.path) from error
         with written_whole(edit.path, mode=0o644) as part:
             part.write_bytes(edit.after)
+            if not edit.path.exists():
+                _own_like(edit.path.parent, part)
             yield
     made.append(edit)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _own_like(folder.parent, folder)
+
+
+def _own_like(folder: Path, path: Path) -> None:
+    """Only root can, and need: as `sudo` in somebody's home folder."""
+    if os.geteuid() == 0:
+        whose = folder.stat()
+        os.chown(path, whose.st_uid, whose.st_gid)

@@ -17,6 +17,7 @@ from edge_runtime.quoting import systemd_path, systemd_word
 
 UNIT: Final = Path("etc/systemd/system/edge-denoise.service")
 RECEIPT: Final = Path("usr/local/share/edge-denoise/service.json")
+FILES: Final = {str(UNIT): False}  # path from the root on -> whether it is a block in another's file
 NEXT_STEP: Final = "`systemctl daemon-reload && systemctl enable --now edge-denoise`"
 _HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # from the service
 
@@ -104,7 +105,7 @@ def changes(root: Path, model: Path, capture: str, playback: str) -> list[Change
         rights=_OF_THE_MACHINE.format(binds=_binds(seen)),
         wanted_by="multi-user.target",
     )
-    return [Change(root / UNIT, unit.encode())]
+    return [Change(root / UNIT, unit.encode(), is_config=True)]
 
 
 def users_unit(program: str, model: str, capture: str, playback: str) -> str:

@@ -2,12 +2,11 @@
 
 ~/.local/lib/ladspa/edge_denoise.so, .native          the plugin, and the weights that it looks for beside itself
 ~/.config/pipewire/pipewire.conf.d/60-edge-denoise.conf
-~/.config/edge-denoise/asound.conf                    included by a block in ~/.asoundrc
+~/.asoundrc                                           a block that defines the ALSA device
 """
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 from edge_runtime.errors import Failure
 from edge_runtime.install.edits import Change
 from edge_runtime.manifest import Artifact
+from edge_runtime.quoting import alsa_string, spa_string
 
 PLUGIN: Final = "edge_runtime.native.ladspa_edge_denoise"
 RECEIPT: Final = Path(".local/share/edge-denoise/virtual-mic.json")
@@ -32,7 +32,7 @@ context.modules = [
             filter.graph = {{
                 nodes = [
                     {{ type = ladspa name = denoiser plugin = {plugin} label = edge_denoise
-                        control = {{ "Strength" = 1.0 "Limit (dB)" = 100.0 "Bypass" = 0.0 }} }}
+                        control = {{ "Strength" = {strength} "Limit (dB)" = 100.0 "Bypass" = 0.0 }} }}
                 ]
             }}
             audio.position = [ MONO ]
@@ -43,40 +43,51 @@ context.modules = [
 ]
 """
 
+# `filename`, because a `path` ends at a space or a colon. 16 kHz, so that programs may ask for any rate.
 _ALSA = """\
 # Written by `edge-denoise install --virtual-mic`; `edge-denoise uninstall --virtual-mic` removes it.
 # arecord -D {node} ...: the controls are strength 0 to 1, limit in dB (100 is off), bypass 0 or 1.
 pcm.{node} {{
     type plug
-    slave.pcm {{
-        type ladspa
-        slave.pcm {{ type plug slave.pcm {source} }}
-        path {folder}
-        plugins [ {{ label edge_denoise input {{ controls [ 1.0 100.0 0.0 ] }} }} ]
+    slave {{
+        pcm {{
+            type ladspa
+            slave.pcm {{ type plug slave.pcm {source} }}
+            path "/usr/lib/ladspa"
+            plugins [ {{ label edge_denoise filename {plugin} input {{ controls [ {strength} 100.0 0.0 ] }} }} ]
+        }}
+        rate 16000
     }}
     hint {{ show on description "Denoised microphone" }}
 }}
 """
+_FOLDER: Final = ".local/lib/ladspa"
+_PIPEWIRE_FILE: Final = ".config/pipewire/pipewire.conf.d/60-edge-denoise.conf"
+# Path from the home folder on -> whether it is a block in a file that is the user's.
+FILES: Final = {
+    f"{_FOLDER}/edge_denoise.so": False,
+    f"{_FOLDER}/edge_denoise.native": False,
+    _PIPEWIRE_FILE: False,
+    ".config/edge-denoise/asound.conf": False,  # before 0.2
+    ".asoundrc": True,
+}
 
 
-def changes(home: Path, artifact: Artifact, source: str | None, alsa_source: str) -> list[Change]:
+def changes(home: Path, artifact: Artifact, source: str | None, alsa_source: str, strength: float) -> list[Change]:
     """What a virtual microphone is made of. `source` is PipeWire's node, None its default; `alsa_source` a PCM.
 
     Failure: the plugin is not compiled, the artifact has no native weights, or a name cannot be written down.
     """
-    folder = home / ".local/lib/ladspa"
-    plugin, alsa = folder / "edge_denoise.so", home / ".config/edge-denoise/asound.conf"
-    for name in (str(home), source or "", alsa_source):
-        _check_name(name)
-    target = f" target.object = {json.dumps(source)}" if source else ""
-    pipewire_text = _PIPEWIRE.format(plugin=json.dumps(str(plugin)), node=NODE, target=target)
-    alsa_text = _ALSA.format(node=NODE, source=json.dumps(alsa_source), folder=json.dumps(str(folder)))
+    plugin = home / _FOLDER / "edge_denoise.so"
+    target = f" target.object = {spa_string(source)}" if source else ""
+    pipewire = _PIPEWIRE.format(plugin=spa_string(str(plugin)), node=NODE, target=target, strength=strength)
+    source_pcm, file = alsa_string(alsa_source), alsa_string(str(plugin))
+    alsa = _ALSA.format(node=NODE, source=source_pcm, plugin=file, strength=strength)
     return [
         Change(plugin, _plugin()),
         Change(plugin.with_suffix(".native"), artifact.read(artifact.model("native", "int8").file)),
-        Change(home / ".config/pipewire/pipewire.conf.d/60-edge-denoise.conf", pipewire_text.encode()),
-        Change(alsa, alsa_text.encode()),
-        Change(home / ".asoundrc", f"<{alsa}>\n".encode(), is_block=True),
+        Change(home / _PIPEWIRE_FILE, pipewire.encode(), is_config=True),
+        Change(home / ".asoundrc", alsa.encode(), is_block=True, is_config=True),
     ]
 
 
@@ -85,9 +96,3 @@ def _plugin() -> bytes:
     if spec is None or spec.origin is None:
         raise Failure("the LADSPA plugin is not compiled here", remedy="`apt install gcc`, then install this again")
     return Path(spec.origin).read_bytes()
-
-
-def _check_name(name: str) -> None:
-    """Both configuration languages quote like this and escape differently."""
-    if not name.isprintable() or not name.isascii() or any(sign in name for sign in "\"'\\<>"):
-        raise Failure(f"the name {name!r} has signs that configuration files do not take", remedy="use another name")

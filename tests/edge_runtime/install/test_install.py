@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
+import os
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -24,7 +26,6 @@ pytestmark = pytest.mark.skipif(
 
 FILES = [
     ".asoundrc",
-    ".config/edge-denoise/asound.conf",
     ".config/pipewire/pipewire.conf.d/60-edge-denoise.conf",
     ".local/lib/ladspa/edge_denoise.native",
     ".local/lib/ladspa/edge_denoise.so",
@@ -68,7 +69,7 @@ def test_undone_exactly(home: Path, model: Path, asoundrc: bytes | None) -> None
     assert (home / ".local/lib/ladspa/edge_denoise.native").read_bytes() == (model / "model.native").read_bytes()
     text = (home / ".asoundrc").read_text()
     assert text.startswith((asoundrc or b"").decode())
-    assert f"<{home}/.config/edge-denoise/asound.conf>" in text.splitlines()
+    assert "pcm.edge_denoise {" in text.splitlines()
     assert uninstall(home) == 0
     assert tree(home) == before
 
@@ -83,8 +84,8 @@ def test_the_same_again_changes_nothing_and_an_update_is_undone_too(home: Path, 
     other = write_native(tmp_path / "other", b"other weights")
     assert install(home, other, "--source", "alsa_input.usb", "--alsa-source", "plughw:1,0") == 0
     assert (home / ".local/lib/ladspa/edge_denoise.native").read_bytes() == b"other weights"
-    assert 'target.object = "alsa_input.usb"' in (home / FILES[2]).read_text()
-    assert 'slave.pcm "plughw:1,0"' in (home / FILES[1]).read_text()
+    assert 'target.object = "alsa_input.usb"' in (home / FILES[1]).read_text()
+    assert 'slave.pcm "plughw:1,0"' in (home / FILES[0]).read_text()
     assert (home / ".asoundrc").read_text().count(">>> edge-denoise") == 1
     assert uninstall(home) == 0
     assert tree(home) == before
@@ -114,14 +115,19 @@ def test_it_asks(home: Path, model: Path, monkeypatch: pytest.MonkeyPatch, answe
     assert bool(tree(home)) == (status == 0)
 
 
-@pytest.mark.parametrize("name", FILES[:5])
-def test_what_the_user_changed_is_not_removed(
-    home: Path, model: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    install(home, model)
+def edited(home: Path, name: str) -> bytes:
     content = (home / name).read_bytes()
     mine = content.replace(b"# <<<", b"# my own line\n# <<<") if name == ".asoundrc" else content + b"#"
     (home / name).write_bytes(mine)
+    return mine
+
+
+@pytest.mark.parametrize("name", FILES[2:4])
+def test_a_plugin_that_was_changed_is_not_removed(
+    home: Path, model: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(home, model)
+    edited(home, name)
     changed = tree(home)
     capsys.readouterr()
     assert uninstall(home) == 1
@@ -133,6 +139,52 @@ def test_what_the_user_changed_is_not_removed(
     assert tree(home) == {}
 
 
+@pytest.mark.parametrize("name", FILES[:2])
+def test_a_configuration_that_was_edited_is_kept_and_saved_when_it_has_to_go(
+    home: Path, model: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(home, model)
+    mine = edited(home, name)
+    other = write_native(tmp_path / "other", b"other weights")
+    for options in ((), ("--strength", "0.5"), ("--strength", "0.5")):
+        capsys.readouterr()
+        assert install(home, other, *options) == 0
+        assert f"  {home / name}: edited since, and kept; --force replaces it" in capsys.readouterr().out
+        assert (home / name).read_bytes() == mine
+    assert (home / FILES[2]).read_bytes() == b"other weights", "what was not edited is renewed"
+    (home / f"{name}.edge-denoise-saved").write_text("an older one")
+    assert uninstall(home) == 0
+    saved = {path: content for path, content in tree(home).items() if content is not None}
+    assert saved == {f"{name}.edge-denoise-saved": b"an older one", f"{name}.edge-denoise-saved1": mine}
+
+
+@pytest.mark.parametrize("name", FILES[:2])
+def test_an_edited_configuration_is_replaced_by_force(home: Path, model: Path, name: str) -> None:
+    install(home, model)
+    once = tree(home)
+    edited(home, name)
+    assert install(home, model, "--force") == 0
+    assert tree(home) == once
+    edited(home, name)
+    assert uninstall(home, "--force") == 0
+    assert tree(home) == {}
+
+
+def test_an_edited_unit_is_kept_too(home: Path, model: Path) -> None:
+    install(home, model, what="--service")
+    (home / UNIT).write_text("mine")
+    assert install(home, model, what="--service") == 0
+    assert (home / UNIT).read_text() == "mine"
+    assert uninstall(home, what="--service") == 0
+    assert [path for path, content in tree(home).items() if content is not None] == [f"{UNIT}.edge-denoise-saved"]
+
+
+def test_the_strength_is_in_both_configurations(home: Path, model: Path) -> None:
+    assert install(home, model, "--strength", "0.75") == 0
+    assert '"Strength" = 0.75' in (home / FILES[1]).read_text()
+    assert "controls [ 0.75 100.0 0.0 ]" in (home / FILES[0]).read_text()
+
+
 def test_lines_around_the_block_are_the_users(home: Path, model: Path) -> None:
     install(home, model)
     text = (home / ".asoundrc").read_text()
@@ -141,9 +193,123 @@ def test_lines_around_the_block_are_the_users(home: Path, model: Path) -> None:
     assert (home / ".asoundrc").read_text() == "# before\n# after\n"
 
 
+def test_lines_that_a_joint_held_apart_stay_apart(home: Path, model: Path) -> None:
+    """What was the last line without an end, perhaps a comment, must not swallow what was written behind the block."""
+    (home / ".asoundrc").write_text("# no newline at the end")
+    install(home, model)
+    with (home / ".asoundrc").open("a") as file:
+        file.write("pcm.mine { type null }\n")
+    assert uninstall(home) == 0
+    assert (home / ".asoundrc").read_text() == "# no newline at the end\npcm.mine { type null }\n"
+
+
+def test_any_encoding_is_kept(home: Path, model: Path) -> None:
+    latin = "# für mich\n".encode("latin-1")
+    (home / ".asoundrc").write_bytes(latin)
+    assert install(home, model) == 0
+    assert uninstall(home) == 0
+    assert (home / ".asoundrc").read_bytes() == latin
+
+
+def receipt(home: Path, *done: dict[str, object], folders: tuple[str, ...] = ()) -> None:
+    path = home / FILES[-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = {"sha256": "", "block": "", "created": True}
+    rows = [known | each for each in done]
+    text = {"format": "edge-denoise-install", "version": 1, "done": rows, "folders": list(folders)}
+    path.write_text(json.dumps(text))
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+FOREIGN = {
+    "a file elsewhere": lambda home: {"path": str(home.parent / "thesis.tex"), "sha256": digest("mine")},
+    "a file of the same home": lambda home: {"path": str(home / "thesis.tex"), "sha256": digest("mine")},
+    "by a way around": lambda home: {"path": ".local/lib/ladspa/../../../thesis.tex", "sha256": digest("mine")},
+    "the whole of .asoundrc": lambda home: {"path": ".asoundrc", "sha256": digest("mine")},
+    "lines that are no block of ours": lambda home: {"path": ".asoundrc", "block": "mine"},
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_receipt_that_names_anything_else_is_refused(
+    home: Path, model: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (home / "thesis.tex", home.parent / "thesis.tex", home / ".asoundrc"):
+        name.write_text("mine")
+    receipt(home, FOREIGN[what](home))
+    before = tree(home.parent)
+    for run in (uninstall, lambda home, *options: install(home, model, *options)):
+        for force in ((), ("--force",)):
+            assert run(home, *force) == 1
+            assert "which no installation makes; look at it by hand" in capsys.readouterr().err
+            assert tree(home.parent) == before
+
+
+def test_no_folder_goes_that_is_not_of_an_installation(home: Path) -> None:
+    (home / "Music").mkdir()
+    receipt(home, folders=(str(home / "Music"), "Music", str(home), str(home.parent)))
+    assert uninstall(home) == 0
+    assert (home / "Music").is_dir()
+
+
+def test_a_home_that_has_moved_is_undone_where_it_is(home: Path, model: Path) -> None:
+    install(home, model)
+    moved = home.rename(home.with_name("moved"))
+    assert uninstall(moved) == 0
+    assert tree(moved) == {}
+
+
+def test_a_receipt_of_before_with_absolute_paths_is_undone(home: Path) -> None:
+    (home / ".config/edge-denoise").mkdir(parents=True)
+    (home / ".config/edge-denoise/asound.conf").write_text("old")
+    done = {"path": str(home / ".config/edge-denoise/asound.conf"), "sha256": digest("old")}
+    receipt(home, done, folders=(str(home / ".config"), str(home / ".config/edge-denoise")))
+    for folder in (".local/share/edge-denoise", ".local/share", ".local"):
+        assert (home / folder).is_dir()
+    assert uninstall(home) == 0
+    assert not (home / ".config").exists()
+
+
+@pytest.mark.parametrize("name", [".asoundrc", ".config"])
+def test_no_link_leads_an_installation_out_of_its_root(
+    home: Path, model: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir() if name == ".config" else outside.write_text("root:x:0:0\n")
+    (home / name).symlink_to(outside)
+    before = tree(tmp_path)
+    assert install(home, model) == 1
+    assert f"leads out of {home}" in capsys.readouterr().err
+    assert tree(tmp_path) == before
+
+
+def test_a_link_within_stays_a_link(home: Path, model: Path) -> None:
+    (home / "dotfiles").mkdir()
+    (home / "dotfiles/asoundrc").write_text("pcm.x { type null }\n")
+    (home / ".asoundrc").symlink_to("dotfiles/asoundrc")
+    assert install(home, model) == 0
+    assert (home / ".asoundrc").is_symlink()
+    assert "pcm.edge_denoise" in (home / "dotfiles/asoundrc").read_text()
+    assert uninstall(home) == 0
+    assert (home / "dotfiles/asoundrc").read_text() == "pcm.x { type null }\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to install for somebody else")
+def test_what_root_makes_in_somebodys_home_is_theirs(home: Path, model: Path) -> None:
+    (home / ".asoundrc").write_text("")
+    for path in (home, home / ".asoundrc"):
+        os.chown(path, 12345, 54321)
+    assert install(home, model) == 0
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in home.rglob("*")}
+    assert owners == {(12345, 54321)}
+
+
 def test_what_is_gone_already_is_no_obstacle(home: Path, model: Path) -> None:
     install(home, model)
-    for name in FILES[:5]:
+    for name in FILES[:4]:
         (home / name).unlink()
     assert uninstall(home) == 0
     assert tree(home) == {}
@@ -152,12 +318,12 @@ def test_what_is_gone_already_is_no_obstacle(home: Path, model: Path) -> None:
 def test_a_failure_leaves_everything_as_it_was(
     home: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The disk is full at each of the seven files in turn, the receipt first and last; or a rename is refused."""
+    """The disk is full at each of the six files in turn, the receipt first and last; or a rename is refused."""
     from edge_runtime.install import edits
 
     (home / ".asoundrc").write_text("pcm.x { type null }\n")
     before, real = tree(home), edits.written_whole
-    for n, is_late in itertools.product(range(1, 8), (False, True)):
+    for n, is_late in itertools.product(range(1, 7), (False, True)):
         seen = [0, 0]
 
         @contextmanager
@@ -188,7 +354,7 @@ BAD = [
     ("source", ["install", "--service", "--model", "M", "--source", "x"], 1, "--source is for --virtual-mic"),
     ("nobody to ask", ["install", "--virtual-mic", "--model", "M"], 1, "nothing was changed; pass --yes"),
     ("no artifact", ["install", "--virtual-mic", "--model", "gone", "--yes"], 1, "gone"),
-    ("odd node", ["install", "--virtual-mic", "--model", "M", "--source", 'a"b', "--yes"], 1, "has signs that"),
+    ("odd node", ["install", "--virtual-mic", "--model", "M", "--source", "a\nb", "--yes"], 1, "has signs that"),
     (
         "odd device",
         ["install", "--service", "--model", "M", "--capture", "hw\nExecStartPre=x", "--yes"],
@@ -213,7 +379,7 @@ def test_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    for name in (FILES[4], "broken/" + FILES[5]):
+    for name in (FILES[3], "broken/" + FILES[4]):
         (home / name).parent.mkdir(parents=True)
         (home / name).write_text("theirs")
     (home / "file").touch()

@@ -96,12 +96,31 @@ def test_alsa(home: Path, files: Path) -> None:
     """The installed PCM, its other end a file; snippets are read beside the system's configuration."""
     raw, card = files / "alsa.raw", files / "card.conf"
     card.write_text(f'pcm.card {{ type file slave.pcm "null" file "{raw}" format "raw" }}\n')
-    configuration = f"/usr/share/alsa/alsa.conf:{card}:{home}/.config/edge-denoise/asound.conf"
+    configuration = f"/usr/share/alsa/alsa.conf:{card}:{home}/.asoundrc"
     environment = os.environ | {"ALSA_CONFIG_PATH": configuration}
     subprocess.run(["aplay", "-q", "-D", "edge_denoise", files / "in.wav"], check=True, env=environment, timeout=60)
     out, wanted = np.fromfile(raw, np.float32), read(files / "ref.wav")
     n = wanted.size - LATENCY_16K
     np.testing.assert_array_equal(out[LATENCY_16K : LATENCY_16K + n], wanted[:n])
+
+
+HOMES = ["a b", "a: b", "it's", 'say "x"', "50%", "$HOME", "back\\slash", "<x>", "müller", "a{b}#c"]
+RATES_HZ = (8000, 11025, 16000, 44100, 48000)
+
+
+@needs("arecord")
+@pytest.mark.parametrize("name", HOMES)
+def test_alsa_loads_it_in_a_home_of_any_name_at_any_rate(home: Path, tmp_path: Path, name: str) -> None:
+    theirs = tmp_path / name
+    theirs.mkdir()
+    model = home.parent / "model"
+    options = ["--model", str(model), "--root", str(theirs), "--alsa-source", "null", "--yes"]
+    assert main(["install", "--virtual-mic", *options]) == 0
+    for rate_hz in RATES_HZ if name == HOMES[1] else RATES_HZ[:1]:
+        command = ["arecord", "-q", "-D", "edge_denoise", "-f", "S16_LE", "-r", str(rate_hz), "-d", "1", "-t", "raw"]
+        done = subprocess.run(command, env={**os.environ, "HOME": str(theirs)}, capture_output=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout) >= 2 * rate_hz
 
 
 # --- PipeWire -----------------------------------------------------------------------------------------------------
