@@ -38,6 +38,68 @@ class Sink(Protocol):
         """Take both sides of one hop, (n_streams, 256) each, and do not wait."""
 
 
+class _Capture:
+    """Blocks of the capture device to its streams at 16 kHz, which wait in `noisy`."""
+
+    def __init__(self, config: PcmConfig, channels: Channels, n_streams: int) -> None:
+        self.n_most = 2 * ceil(HOP_SAMPLES * config.rate_hz / SAMPLE_RATE_HZ)
+        self._decode = SampleConverter(config.sample_format, config.n_channels, self.n_most).decode
+        self._captured = np.zeros((config.n_channels, self.n_most), np.float32)
+        self._streams = np.zeros((n_streams, self.n_most), np.float32)
+        indices = channels.indices(config.n_channels, config.device)
+        self.chooser = Chooser(channels, indices, config.n_channels, config.rate_hz, self.n_most)
+        self._down = _converter(config.rate_hz, SAMPLE_RATE_HZ, n_streams, self.n_most)
+        self.delay_s = self._down.delay_s if self._down else 0.0
+        self.noisy = Fifo(n_streams, 4 * HOP_SAMPLES)
+
+    @property
+    def n_wanted(self) -> int:
+        """pcm_frames that complete the next hop."""
+        n = HOP_SAMPLES - self.noisy.n
+        return self._down.n_needed(n) if self._down else n
+
+    def push(self, block: Block) -> int:
+        """Take (n, n_channels); returns how many samples had to be repaired."""
+        n = len(block)
+        self._decode(block, self._captured[:, :n])
+        streams = self._streams[:, :n]
+        if n:
+            self.chooser.push(self._captured[:, :n], streams)
+        n_repaired = sum(repair(streams))
+        if self._down:
+            self._down.push(streams, self.noisy)
+        else:
+            self.noisy.push(streams)
+        return n_repaired
+
+
+class _Playback:
+    """Streams at 16 kHz, pushed into `clean`, to blocks of the playback device."""
+
+    def __init__(self, config: PcmConfig, n_streams: int) -> None:
+        self.clean = Fifo(n_streams, 4 * HOP_SAMPLES)
+        self._up = _converter(SAMPLE_RATE_HZ, config.rate_hz, n_streams, 2 * HOP_SAMPLES + 64)
+        self.delay_s = self._up.delay_s if self._up else 0.0
+        n_most = ceil(3 * HOP_SAMPLES * config.rate_hz / SAMPLE_RATE_HZ)
+        self._ready = Fifo(n_streams, 2 * n_most) if self._up else self.clean
+        self._n_streams = n_streams
+        self._channels = np.zeros((config.n_channels, n_most), np.float32)
+        self._encode = SampleConverter(config.sample_format, config.n_channels, n_most).encode
+
+    def pop(self, block: Block) -> int:
+        """Write what is ready into (n, n_channels); returns its pcm_frames."""
+        if self._up:
+            self._up.push(self.clean.view(self.clean.n), self._ready)
+            self.clean.drop(self.clean.n)
+        n = min(self._ready.n, len(block))
+        # one stream goes to every channel; several to the first channels, and the others are silent
+        heard = self._channels if self._n_streams == 1 else self._channels[: self._n_streams]
+        heard[:, :n] = self._ready.view(n)
+        self._ready.drop(n)
+        self._encode(self._channels[:, :n], block[:n])
+        return n
+
+
 class Chain:
     """From `capture` to `playback`. One thread pushes blocks; settings come through `status`."""
 
@@ -56,47 +118,32 @@ class Chain:
 
         Failure: capture has not the channels.
         """
-        self._now_ns, self._cpu_ns = now_ns, cpu_ns or now_ns
-        self.n_most = 2 * ceil(HOP_SAMPLES * capture.rate_hz / SAMPLE_RATE_HZ)  # pcm_frames of one push
-        self._status, self._tee = status, tee
-        self._denoisers, self._mixers = denoisers, [Mixer() for _ in denoisers]
         n = len(denoisers)
-        n_at_16k = 2 * HOP_SAMPLES
-        self._decode = SampleConverter(capture.sample_format, capture.n_channels, self.n_most).decode
-        self._captured = np.zeros((capture.n_channels, self.n_most), np.float32)
-        self._streams = np.zeros((n, self.n_most), np.float32)
-        indices = channels.indices(capture.n_channels, capture.device)
-        self._chooser = Chooser(channels, indices, capture.n_channels, capture.rate_hz, self.n_most)
+        self._capture, self._playback = _Capture(capture, channels, n), _Playback(playback, n)
+        self.n_most = self._capture.n_most  # pcm_frames of one push
+        self._now_ns, self._cpu_ns = now_ns, cpu_ns or now_ns
+        self._status, self._tee = status, tee
         status.levels_in_dbfs, status.levels_out_dbfs = [LOWEST_DBFS] * n, [LOWEST_DBFS] * n
         self._meters_in, self._meters_out = [Meter() for _ in denoisers], [Meter() for _ in denoisers]
-        self._down = _converter(capture.rate_hz, SAMPLE_RATE_HZ, n, self.n_most)
-        self._noisy = Fifo(n, 2 * n_at_16k)
+        self._denoisers, self._mixers = denoisers, [Mixer() for _ in denoisers]
         self._hop, self._clean, self._mixed = (np.zeros((n, HOP_SAMPLES), np.float32) for _ in range(3))
         self._drift = DriftConverter(n, HOP_SAMPLES)
-        self._even = Fifo(n, 2 * n_at_16k)
-        self._up = _converter(SAMPLE_RATE_HZ, playback.rate_hz, n, n_at_16k + 64)
-        n_out = ceil(3 * HOP_SAMPLES * playback.rate_hz / SAMPLE_RATE_HZ)
-        self._out = Fifo(n, 2 * n_out) if self._up else self._even
-        self._encode = SampleConverter(playback.sample_format, playback.n_channels, n_out).encode
-        self._played = np.zeros((playback.n_channels, n_out), np.float32)
         self.overload = Overload()
         self._computed_ns = 0  # for the last hop
         self._was_missed = False
         self._n_warm_up = 0
         self._restarts = False
-        self._playback_rate_hz = playback.rate_hz
 
     @property
     def delay_s(self) -> float:
         """Of the chain itself: the STFT's window, the drift converter, rate converters."""
-        rates_s = sum(each.delay_s for each in (self._down, self._up) if each)
-        return (LATENCY_SAMPLES + self._drift.delay_samples) / SAMPLE_RATE_HZ + rates_s
+        at_16k_s = (LATENCY_SAMPLES + self._drift.delay_samples) / SAMPLE_RATE_HZ
+        return at_16k_s + (self._capture.delay_s + self._playback.delay_s)
 
     @property
     def n_wanted(self) -> int:
         """pcm_frames that complete the next hop: the first time more, because converters lag."""
-        n = HOP_SAMPLES - self._noisy.n
-        return self._down.n_needed(n) if self._down else n
+        return self._capture.n_wanted
 
     @property
     def ratio(self) -> float:
@@ -109,43 +156,20 @@ class Chain:
 
     def push(self, block: Block, played: Block) -> int:
         """Take (n, n_channels) and write what is ready into `played`; returns its pcm_frames."""
-        n_in = len(block)
-        self._decode(block, self._captured[:, :n_in])
-        streams = self._streams[:, :n_in]
-        if n_in:
-            self._chooser.push(self._captured[:, :n_in], streams)
-        self._status.n_repaired += sum(repair(streams))
-        if self._down:
-            self._down.push(streams, self._noisy)
-        else:
-            self._noisy.push(streams)
-        while self._noisy.n >= HOP_SAMPLES:
+        self._status.n_repaired += self._capture.push(block)
+        while self._capture.noisy.n >= HOP_SAMPLES:
             self._denoise_hop()
-        if self._up:
-            self._up.push(self._even.view(self._even.n), self._out)
-            self._even.drop(self._even.n)
-        n = min(self._out.n, len(played))
-        self._spread(n)
-        self._encode(self._played[:, :n], played[:n])
-        return n
-
-    def _spread(self, n: int) -> None:
-        """One stream to every channel; several to the first channels, the others silent."""
-        if len(self._streams) == 1:
-            self._played[:, :n] = self._out.view(n)
-        else:
-            self._played[: len(self._streams), :n] = self._out.view(n)
-        self._out.drop(n)
+        return self._playback.pop(played)
 
     def _denoise_hop(self) -> None:
-        self._noisy.pop(self._hop)
+        self._capture.noisy.pop(self._hop)
         for hop, mixer in zip(self._hop, self._mixers, strict=True):
             mixer.delay(hop)
         wet = self._step()
         for mixer, clean, mixed in zip(self._mixers, self._clean, self._mixed, strict=True):
             mixer.mix(clean, wet, self._gate_dbfs, mixed)
         self._measure()
-        self._drift.push(self._mixed, self._even)
+        self._drift.push(self._mixed, self._playback.clean)
         if self._tee is not None:
             self._tee.push(self._hop, self._mixed)
 
@@ -156,9 +180,9 @@ class Chain:
             status.levels_in_dbfs[k] = self._meters_in[k].push(mixer.dry)
             status.levels_out_dbfs[k] = self._meters_out[k].push(mixed)
         if status.n_hops % _LOOK_HOPS == 0:
-            self._chooser.look()
-            status.silent_channels = self._chooser.silent
-            status.note("channels", self._chooser.note)
+            self._capture.chooser.look()
+            status.silent_channels = self._capture.chooser.silent
+            status.note("channels", self._capture.chooser.note)
             status.note("offset", self._offset_note())
 
     def _offset_note(self) -> str:
