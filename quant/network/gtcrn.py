@@ -38,7 +38,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """An impossible network dies here, in one sentence."""
-        if problem := next((sentence for sentence in self._problems()), None):
+        if problem := next(self._problems(), None):
             raise ValueError(problem)
 
     def _problems(self) -> Iterator[str]:
@@ -97,6 +97,10 @@ class _Builder:
         """A node whose parameters are called `<name>.<role>`."""
         params = {role: (f"{name}.{role}",) for role in KINDS[kind]}
         return self.add(kind, name, (x,), shape, params=params, state=state, **attrs)
+
+    def erb(self, kind: str, name: str, x: str, shape: Shape, *, weight: str, n_low: int) -> str:
+        """High bins to ERB bands or back; the low ones pass."""
+        return self.add(kind, name, (x,), shape, params={"weight": (weight,)}, n_low=n_low)
 
     def conv_bn(
         self,
@@ -259,44 +263,38 @@ def _node_param_shapes(node: Node, shapes: Mapping[str, Shape]) -> list[tuple[st
 def _network(c: Config) -> _Builder:
     b = _Builder()
     x = b.add("features", "features", (SPECTRUM,), Shape(3, N_BINS))
-    x = b.add(
-        "merge_bands",
-        "erb.bands",
-        (x,),
-        Shape(3, c.n_bands),
-        params={"weight": ("erb.erb_fc.weight",)},
-        n_low=c.n_low_bins,
-    )
+    x = b.erb("merge_bands", "erb.bands", x, Shape(3, c.n_bands), weight="erb.erb_fc.weight", n_low=c.n_low_bins)
     x = b.add("neighbours", "sfe", (x,), Shape(9, c.n_bands))
-    skips = []
-    for i, groups in enumerate((1, c.groups)):
-        bands = (b.shapes[x].bands + 1) // 2
-        x = b.conv_block(
-            f"encoder.en_convs.{i}", x, Shape(c.channels, bands), deconv=False, kernel=c.kernel, groups=groups
-        )
-        skips.append(x)
-    for i, dilation in enumerate(c.dilations):
-        x = b.gt_conv_block(f"encoder.en_convs.{i + 2}", x, dilation, deconv=False)
-        skips.append(x)
+    skips = _encoder(b, c, x)
+    x = skips[-1]
     for i in range(1, c.n_dpgrnn + 1):
         for which in ("intra", "inter"):
             x = b.path(f"dpgrnn{i}", which, x, c.groups, b.shapes[x])
+    x = _decoder(b, c, x, skips)
+    x = b.erb("split_bands", "erb.mask", x, Shape(2, N_BINS), weight="erb.ierb_fc.weight", n_low=c.n_low_bins)
+    b.add("mask", "enhanced", (SPECTRUM, x), Shape(2, N_BINS))
+    return b
+
+
+def _encoder(b: _Builder, c: Config, x: str) -> list[str]:
+    """The output of every block, which the decoder adds in reverse order."""
+    skips = []
+    for i, groups in enumerate((1, c.groups)):
+        shape = Shape(c.channels, (b.shapes[x].bands + 1) // 2)
+        x = b.conv_block(f"encoder.en_convs.{i}", x, shape, deconv=False, kernel=c.kernel, groups=groups)
+        skips.append(x)
+    for i, dilation in enumerate(c.dilations, start=len(skips)):
+        x = b.gt_conv_block(f"encoder.en_convs.{i}", x, dilation, deconv=False)
+        skips.append(x)
+    return skips
+
+
+def _decoder(b: _Builder, c: Config, x: str, skips: list[str]) -> str:
     for i, dilation in enumerate(reversed(c.dilations)):
         x = b.add("add", f"decoder.skips.{i}", (x, skips.pop()), b.shapes[x])
         x = b.gt_conv_block(f"decoder.de_convs.{i}", x, dilation, deconv=True)
     for i, (channels, groups) in enumerate(((c.channels, c.groups), (2, 1)), start=len(c.dilations)):
         x = b.add("add", f"decoder.skips.{i}", (x, skips.pop()), b.shapes[x])
-        shape = Shape(channels, 2 * b.shapes[x].bands - 1)
-        x = b.conv_block(
-            f"decoder.de_convs.{i}", x, shape, deconv=True, kernel=c.kernel, groups=groups, last=channels == 2
-        )
-    x = b.add(
-        "split_bands",
-        "erb.mask",
-        (x,),
-        Shape(2, N_BINS),
-        params={"weight": ("erb.ierb_fc.weight",)},
-        n_low=c.n_low_bins,
-    )
-    b.add("mask", "enhanced", (SPECTRUM, x), Shape(2, N_BINS))
-    return b
+        prefix, shape = f"decoder.de_convs.{i}", Shape(channels, 2 * b.shapes[x].bands - 1)
+        x = b.conv_block(prefix, x, shape, deconv=True, kernel=c.kernel, groups=groups, last=channels == 2)
+    return x
