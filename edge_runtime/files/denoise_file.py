@@ -12,6 +12,7 @@ from edge_runtime.denoiser import Denoiser
 from edge_runtime.engines import AUTO
 from edge_runtime.files.any_rate import AnyRateDenoiser
 from edge_runtime.files.sound_file import (
+    Form,
     check_source,
     check_target,
     check_written,
@@ -21,7 +22,7 @@ from edge_runtime.files.sound_file import (
 )
 from edge_runtime.files.sound_source import SoundSource, count
 from edge_runtime.manifest import Artifact
-from edge_runtime.stft import Float32Array
+from edge_runtime.stft import Float32Array, Repairs
 from edge_runtime.whole_file import written_whole
 
 _LONG_S: Final = 30  # shorter files are done before a progress bar is read
@@ -67,32 +68,37 @@ def denoise_file(
     container = check_target(target_path, source_path, force=force)
     began_s = time.perf_counter()
     with SoundSource(source_path) as source, written_whole(target_path) as part:
-        rate_hz, n_channels = source.rate_hz, source.n_channels
         n_samples = count(source_path)[0] if source.n_stated is None else source.n_stated
         subtype = kept_subtype(container, source.subtype)
-        with create(part, target_path, container, subtype, rate_hz, n_channels, n_samples, source.tags) as sink:
-            denoisers = [Denoiser.open(artifact, engine, precision, n_threads) for _ in range(n_channels)]
-            stream = AnyRateDenoiser(denoisers, rate_hz)
-            blocks = _clean_blocks(source.blocks(rate_hz), stream)
-            n_clipped = sum(
-                write_block(sink, target_path, block)
-                for block in _watched(blocks, rate_hz, n_samples / rate_hz, progress)
-            )
+        form = Form(container, subtype, source.rate_hz, source.n_channels, n_samples, source.tags)
+        with create(part, target_path, form) as sink:
+            denoisers = [Denoiser.open(artifact, engine, precision, n_threads) for _ in range(source.n_channels)]
+            stream = AnyRateDenoiser(denoisers, source.rate_hz)
+            blocks = _clean_blocks(source.blocks(source.rate_hz), stream)
+            shown = _watched(blocks, source.rate_hz, n_samples / source.rate_hz, progress)
+            n_clipped = sum(write_block(sink, target_path, block) for block in shown)
         check_written(part, target_path, n_samples)
+    elapsed_s = time.perf_counter() - began_s
+    return _summary(target_path, form, denoisers[0], elapsed_s, stream.repairs, n_clipped)
+
+
+def _summary(
+    path: Path, form: Form, denoiser: Denoiser, elapsed_s: float, repairs: Repairs, n_clipped: int
+) -> FileSummary:
     return FileSummary(
-        output=str(target_path),
-        container=container.format,
-        subtype=subtype,
-        sample_rate_hz=rate_hz,
-        n_channels=n_channels,
-        n_samples=n_samples,
-        duration_s=n_samples / rate_hz,
-        elapsed_s=time.perf_counter() - began_s,
-        engine=denoisers[0].engine.name,
-        engine_reason=denoisers[0].engine_reason,
-        precision=precision,
-        n_nonfinite=stream.repairs.n_nonfinite,
-        n_limited=stream.repairs.n_limited,
+        output=str(path),
+        container=form.container.format,
+        subtype=form.subtype,
+        sample_rate_hz=form.rate_hz,
+        n_channels=form.n_channels,
+        n_samples=form.n_samples,
+        duration_s=form.n_samples / form.rate_hz,
+        elapsed_s=elapsed_s,
+        engine=denoiser.engine.name,
+        engine_reason=denoiser.engine_reason,
+        precision=denoiser.engine.precision,
+        n_nonfinite=repairs.n_nonfinite,
+        n_limited=repairs.n_limited,
         n_clipped=n_clipped,
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -21,19 +21,7 @@ from edge_runtime.files.sound_source import SAMPLE_BYTES
 from edge_runtime.stft import Float32Array
 from edge_runtime.whole_file import refusal, unwritten
 
-__all__ = [
-    "CONTAINERS",
-    "check_source",
-    "check_target",
-    "check_written",
-    "create",
-    "kept_subtype",
-    "why_unwritten",
-    "write_block",
-]
-
 _UNCLIPPED = ("FLOAT", "DOUBLE")
-_PLAIN_IF_SMALL: Final = 0x1210  # libsndfile's SFC_RF64_AUTO_DOWNGRADE: at its end a file below 4 GiB becomes a WAV
 _DEEP = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # more than 16 bits
 
 
@@ -72,62 +60,72 @@ def kept_subtype(container: Container, subtype: str) -> str:
     return container.subtypes[0]
 
 
+class Form(NamedTuple):
+    """What is to be written: `n_samples` a channel are to come."""
+
+    container: Container
+    subtype: str
+    rate_hz: int
+    n_channels: int
+    n_samples: int
+    tags: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def n_bytes(self) -> int:
+        """Of samples, as far as the subtype says."""
+        return self.n_samples * self.n_channels * SAMPLE_BYTES.get(self.subtype, 0)
+
+    @property
+    def fits(self) -> bool:
+        """The container can state so much."""
+        return self.container.most_bytes is None or self.n_bytes <= self.container.most_bytes
+
+
 class _Sink(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """An open output. `part` is where its bytes are, `path` what it will be called."""
 
-    def __init__(self, part: Path, path: Path, **form: Any) -> None:
+    def __init__(self, part: Path, path: Path, form: Form) -> None:
         self.part, self.path = part, path
         super().__init__(
-            os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "w", **form
+            os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666),
+            "w",
+            samplerate=form.rate_hz,
+            channels=form.n_channels,
+            subtype=form.subtype,
+            format=form.container.format if form.fits else form.container.larger,
         )
 
 
-def create(
-    part: Path,
-    path: Path,
-    container: Container,
-    subtype: str,
-    rate_hz: int,
-    n_channels: int,
-    n_samples: int | None = None,
-    tags: Mapping[str, str] = MappingProxyType({}),
-) -> Any:
-    """An open soundfile.SoundFile on `part`, to become `path`; `n_samples` a channel are to come, None: any number.
+def create(part: Path, path: Path, form: Form) -> Any:
+    """An open soundfile.SoundFile on `part`, to become `path`.
 
     A WAV of more than 4 GiB is written as RF64. Failure: the container has no such sound, or not so much of it; the
     disk has not; it cannot be written.
     """
-    n_bytes = None if n_samples is None else n_samples * n_channels * SAMPLE_BYTES.get(subtype, 0)
-    _check_room(path, container, n_bytes)
-    may_grow = container.larger is not None and (n_bytes is None or n_bytes > (container.most_bytes or 0))
-    form = container.larger if may_grow else container.format
+    _check_room(path, form)
     try:
-        sink = _Sink(part, path, samplerate=rate_hz, channels=n_channels, subtype=subtype, format=form)
+        sink = _Sink(part, path, form)
     except OSError as error:
         raise unwritten(error, path) from error
     except soundfile.LibsndfileError as error:
         if refused := refusal(part):
             raise unwritten(refused, path) from error
-        sound = f"{n_channels} channels at {rate_hz} Hz"
-        what = f"{container.format} {subtype} cannot hold {sound} ({sound_source.reason(error)})"
+        sound = f"{form.n_channels} channels at {form.rate_hz} Hz"
+        what = f"{form.container.format} {form.subtype} cannot hold {sound} ({sound_source.reason(error)})"
         raise Failure(what, where=path, remedy="write a .wav file") from error
-    if may_grow and n_bytes is None:
-        soundfile._snd.sf_command(sink._file, _PLAIN_IF_SMALL, soundfile._ffi.NULL, 1)
-    for name, text in tags.items():
+    for name, text in form.tags.items():
         with suppress(soundfile.LibsndfileError):  # a container has the tags that it has
             setattr(sink, name, text)
     return sink
 
 
-def _check_room(path: Path, container: Container, n_bytes: int | None) -> None:
-    if n_bytes is None:
-        return
-    if container.most_bytes is not None and container.larger is None and n_bytes > container.most_bytes:
-        what = f"{n_bytes / 2**30:.1f} GiB of sound do not fit into {container.format}"
+def _check_room(path: Path, form: Form) -> None:
+    if not form.fits and form.container.larger is None:
+        what = f"{form.n_bytes / 2**30:.1f} GiB of sound do not fit into {form.container.format}"
         raise Failure(what, where=path, remedy="write a .wav, .w64 or .caf file")
     n_free = shutil.disk_usage(path.parent).free
-    if n_bytes > n_free:
-        what = f"{n_bytes / 2**20:.0f} MiB are to come, {n_free / 2**20:.0f} MiB are free"
+    if form.n_bytes > n_free:
+        what = f"{form.n_bytes / 2**20:.0f} MiB are to come, {n_free / 2**20:.0f} MiB are free"
         raise unwritten(OSError(errno.ENOSPC, what), path)
 
 
