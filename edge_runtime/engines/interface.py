@@ -6,6 +6,8 @@ out  enhanced (1, 257, 1, 2) float32     <state>_out  same shape, dtype, scale a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -52,6 +54,35 @@ class HopEngine(Protocol):
         """One hop in, (256,), one hop out, (256,), LATENCY_SAMPLES behind; input repaired as `denoiser.repair` does."""
 
 
+class StatefulModel(ABC):
+    """What engines share whose states are arrays by name, as the manifest lists them."""
+
+    reason = AS_GIVEN
+
+    def __init__(self, entry: ModelEntry, precision: str, package: str) -> None:
+        self.precision, self.package = precision, package
+        self._entry = entry
+
+    @abstractmethod
+    def _current(self) -> Mapping[str, StateArray]:
+        """The arrays that the next frame reads."""
+
+    def reset(self) -> None:
+        for state in self._entry.states:
+            self._current()[state.name].fill(state.zero_point)
+
+    def states(self) -> dict[str, StateArray]:
+        return {name: array.copy() for name, array in self._current().items()}
+
+    def set_states(self, states: dict[str, StateArray]) -> None:
+        wanted = {state.name: Port(state.shape, state.dtype) for state in self._entry.states}
+        given = {name: Port(array.shape, array.dtype.name) for name, array in states.items()}
+        if given != wanted:
+            raise ValueError(f"states are {given}, the model has {wanted}")
+        for name, array in states.items():
+            self._current()[name][:] = array
+
+
 class Port(NamedTuple):
     """Shape and dtype of one input or output of a model."""
 
@@ -77,14 +108,6 @@ def check_ports(entry: ModelEntry, inputs: dict[str, Port], outputs: dict[str, P
         wanted_in[state.name] = wanted_out[state_out(state.name)] = Port(state.shape, state.dtype)
     _check_side(entry, "input", wanted_in, inputs)
     _check_side(entry, "output", wanted_out, outputs)
-
-
-def check_states(entry: ModelEntry, states: dict[str, StateArray]) -> None:
-    """ValueError unless `states` holds every state of the model, in its shape and dtype."""
-    wanted = {state.name: Port(state.shape, state.dtype) for state in entry.states}
-    given = {name: Port(array.shape, array.dtype.name) for name, array in states.items()}
-    if given != wanted:
-        raise ValueError(f"states are {given}, the model has {wanted}")
 
 
 def _check_side(entry: ModelEntry, side: str, wanted: dict[str, Port], found: dict[str, Port]) -> None:

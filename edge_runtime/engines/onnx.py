@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from edge_runtime.engines.interface import (
-    AS_GIVEN,
     ENHANCED,
     SPECTRUM,
     SPECTRUM_SHAPE,
     Port,
     StateArray,
+    StatefulModel,
     check_ports,
-    check_states,
     start_value,
     state_out,
 )
@@ -31,16 +31,13 @@ _DTYPES = {
 }
 
 
-class OnnxEngine:
+class OnnxEngine(StatefulModel):
     """Two bindings built once: one reads bank 0 and writes bank 1, the other the reverse."""
 
     name = "onnx"
-    reason = AS_GIVEN
 
     def __init__(self, session: Any, entry: ModelEntry, precision: str, package: str) -> None:
-        self.precision = precision
-        self.package = package
-        self._entry = entry
+        super().__init__(entry, precision, package)
         self._run = session.run_with_iobinding
         self._spectrum = np.zeros(SPECTRUM_SHAPE, np.float32)
         self._enhanced = np.zeros(SPECTRUM_SHAPE, np.float32)
@@ -65,17 +62,8 @@ class OnnxEngine:
         self._now = 1 - self._now
         enhanced[:] = self._enhanced_2d
 
-    def reset(self) -> None:
-        for state in self._entry.states:
-            self._banks[self._now][state.name].fill(state.zero_point)
-
-    def states(self) -> dict[str, StateArray]:
-        return {name: array.copy() for name, array in self._banks[self._now].items()}
-
-    def set_states(self, states: dict[str, StateArray]) -> None:
-        check_states(self._entry, states)
-        for name, array in states.items():
-            self._banks[self._now][name][:] = array
+    def _current(self) -> Mapping[str, StateArray]:
+        return self._banks[self._now]
 
 
 def open_model(model: bytes, entry: ModelEntry, precision: str, n_threads: int) -> OnnxEngine:

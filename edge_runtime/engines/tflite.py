@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
@@ -10,14 +11,12 @@ from typing import Any, Final
 import numpy as np
 
 from edge_runtime.engines.interface import (
-    AS_GIVEN,
     ENHANCED,
     SPECTRUM,
     Port,
     StateArray,
+    StatefulModel,
     check_ports,
-    check_states,
-    start_value,
     state_out,
 )
 from edge_runtime.errors import Failure
@@ -33,7 +32,7 @@ _INTERPRETERS: Final = {
 }
 
 
-class TfliteEngine:
+class TfliteEngine(StatefulModel):
     """The interpreter keeps the states in its input tensors between steps.
 
     `set_tensor` and `get_tensor` cost as much as a sixth of a step, so tensors are read and written in place. Their
@@ -42,12 +41,9 @@ class TfliteEngine:
     """
 
     name = "tflite"
-    reason = AS_GIVEN
 
     def __init__(self, interpreter: Any, entry: ModelEntry, precision: str, package: str) -> None:
-        self.precision = precision
-        self.package = package
-        self._entry = entry
+        super().__init__(entry, precision, package)
         self._interpreter = interpreter
         inputs = _by_name(interpreter.get_input_details())
         outputs = _by_name(interpreter.get_output_details())
@@ -67,17 +63,8 @@ class TfliteEngine:
         for state, made in self._feedback:
             state[:] = made
 
-    def reset(self) -> None:
-        for state in self._entry.states:
-            self._states[state.name][:] = start_value(state)
-
-    def states(self) -> dict[str, StateArray]:
-        return {name: state.copy() for name, state in self._states.items()}
-
-    def set_states(self, states: dict[str, StateArray]) -> None:
-        check_states(self._entry, states)
-        for name, array in states.items():
-            self._states[name][:] = array
+    def _current(self) -> Mapping[str, StateArray]:
+        return self._states
 
 
 def _memory(interpreter: Any, detail: dict[str, Any]) -> StateArray:
