@@ -106,8 +106,8 @@ def bench(
         precision=precision,
         n_threads=n_threads,
         n_frames=n_frames,
-        frame_us=_spread(frame_us),
-        hop_us=_spread(hop_us),
+        frame_us=spread_us(frame_us),
+        hop_us=spread_us(hop_us),
         rtf=round(float(hop_us.mean()) / _HOP_US, 5),
         load_ms=round(load_ms, 2),
         rss_bytes=_peak_rss_bytes(),
@@ -250,7 +250,7 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _spread(taken_us: npt.NDArray[np.float64]) -> Spread:
+def spread_us(taken_us: npt.NDArray[np.float64]) -> Spread:
     p50, p95, p99 = np.percentile(taken_us, (50, 95, 99))
     figures = {"p50": p50, "p95": p95, "p99": p99, "max": taken_us.max(), "mean": taken_us.mean()}
     return Spread(**{name: round(float(value), 2) for name, value in figures.items()})

@@ -11,11 +11,12 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import numpy as np
 import soundfile as sf
 from msgspec import to_builtins
@@ -23,10 +24,12 @@ from msgspec import to_builtins
 from calibration.corpus import Corpus
 from calibration.mixing import Mix, mixtures
 from edge_runtime import command, open_artifact
+from edge_runtime.bench import Spread, spread_us
 from edge_runtime.command import Answer, Command
 from edge_runtime.engines import ENGINES, open_engine
 from edge_runtime.engines.golden import load_golden
-from edge_runtime.machine import this_machine
+from edge_runtime.engines.interface import Engine
+from edge_runtime.machine import Machine, this_machine
 from edge_runtime.quiet import silent
 from edge_runtime.stft import N_BINS, SAMPLE_RATE_HZ, Float32Array
 from edge_runtime.whole_file import written_whole
@@ -37,13 +40,37 @@ from quant.inputs.source import Inputs
 from quant.quality.evaluate import comparisons, evaluate
 from quant.quality.metrics import DEFAULT_METRICS
 from quant.quality.pairs import Pair, find_pairs
-from quant.quality.results import SystemPart
+from quant.quality.results import Difference, SystemPart
 from quant.quality.summary import summarise
 from quant.quality.systems import systems_of
+from quant.report.schema import FileSize
 
 PRECISIONS = ("fp32", "int8")
+OFFICIAL = "official"
 ROUNDS, FRAMES_A_ROUND = 20, 100
 UNSEEN = Mix(n_clips=40, clip_ms=6000, seed=1, share_clean=0.0, share_noise_alone=0.0, level_dbfs=(-35, -20))
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run found; `times`: of the models of the first checkpoint, and of the official one."""
+
+    date: str
+    machine: Machine
+    target: str
+    quality: tuple[BuiltQuality, ...]
+    times: dict[str, Spread]
+
+
+class BuiltQuality(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint as built, and how its models sound."""
+
+    checkpoint: str
+    recipe: str
+    build_s: float
+    files: dict[str, FileSize]
+    int8_share: dict[str, float]
+    n_pairs: int
+    systems: tuple[SystemPart, ...]
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,49 +89,39 @@ def _bench(args: argparse.Namespace) -> Answer:
         result = measure(args, Path(scratch))
     args.out.mkdir(parents=True, exist_ok=True)
     stem = args.out / f"bench-{date.today().isoformat()}"
-    for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", markdown(result))):
+    for suffix, text in ((".json", json.dumps(to_builtins(result), indent=1) + "\n"), (".md", markdown(result))):
         with written_whole(stem.with_suffix(suffix)) as part:
             part.write_text(text)
     return Answer(result, [markdown(result), f"in {stem}.md and {stem}.json"])
 
 
-def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+def measure(args: argparse.Namespace, scratch: Path) -> Measured:
     """Build each checkpoint, evaluate it, and time the first."""
     checkpoints = args.checkpoint or [assets.weights()]
     pairs = find_pairs(args.pairs or mixed_pairs(scratch / "pairs"))
-    quality, folders = [], []
-    for path in checkpoints:
-        out = scratch / path.stem
-        start = time.monotonic()
-        report = stages.build(
-            Settings(
-                target=args.target,
-                inputs=Inputs(checkpoint=path, recipe=args.recipe, speech=args.speech, noise=args.noise),
-                outputs=Outputs(folder=out),
-            ),
-            silent,
-        ).report
-        elapsed_s = time.monotonic() - start
-        folders.append(out)
-        summaries = quality_of(out, pairs)
-        quality.append(
-            {
-                "checkpoint": path.name,
-                "recipe": report.recipe,
-                "build_s": round(elapsed_s, 1),
-                "n_pairs": len(pairs),
-                "files": to_builtins(report.files),
-                "int8_share": {engine: found.int8_share for engine, found in report.coverage.items()},
-                "systems": to_builtins(summaries),
-            }
-        )
-    return {
-        "date": date.today().isoformat(),
-        "machine": to_builtins(this_machine()),
-        "target": args.target,
-        "quality": quality,
-        "times": times(folders[0]),
-    }
+    return Measured(
+        date=date.today().isoformat(),
+        machine=this_machine(),
+        target=args.target,
+        quality=tuple(_built_quality(args, path, scratch / path.stem, pairs) for path in checkpoints),
+        times=times(scratch / checkpoints[0].stem),
+    )
+
+
+def _built_quality(args: argparse.Namespace, checkpoint: Path, out: Path, pairs: Sequence[Pair]) -> BuiltQuality:
+    inputs = Inputs(checkpoint=checkpoint, recipe=args.recipe, speech=args.speech, noise=args.noise)
+    start = time.monotonic()
+    settings = Settings(target=args.target, inputs=inputs, outputs=Outputs(folder=out))
+    report = stages.build(settings, silent).report
+    return BuiltQuality(
+        checkpoint=checkpoint.name,
+        recipe=report.recipe,
+        build_s=round(time.monotonic() - start, 1),
+        n_pairs=len(pairs),
+        files=report.files,
+        int8_share={engine: found.int8_share for engine, found in report.coverage.items()},
+        systems=quality_of(out, pairs),
+    )
 
 
 def mixed_pairs(folder: Path) -> Path:
@@ -127,11 +144,11 @@ def quality_of(artifact: Path, pairs: Sequence[Pair]) -> tuple[SystemPart, ...]:
     return summarise(rows, comparisons(systems))
 
 
-def times(artifact: Path) -> list[dict[str, Any]]:
-    """Frame times in microseconds, the engines taking turns with the official streaming model."""
+def times(artifact: Path) -> dict[str, Spread]:
+    """System -> time of a frame, the engines taking turns with the official streaming model."""
     opened = open_artifact(artifact)
     frames = load_golden(opened)["spectrum"]
-    steps: dict[str, Callable[[Float32Array], None]] = {"official": _official(assets.weights())}
+    steps: dict[str, Callable[[Float32Array], None]] = {OFFICIAL: _official(assets.weights())}
     for engine in ENGINES:
         for precision in PRECISIONS:
             steps[f"{engine} {precision}"] = _step(open_engine(opened, engine, precision))
@@ -142,19 +159,15 @@ def times(artifact: Path) -> list[dict[str, Any]]:
                 start = time.perf_counter_ns()
                 step(frames[i % len(frames)])
                 taken[name].append(time.perf_counter_ns() - start)
-    base = float(np.median(taken["official"]))
-    return [
-        {
-            "system": name,
-            "p50_us": float(np.median(t)) / 1e3,
-            "p95_us": float(np.percentile(t, 95)) / 1e3,
-            "ratio": float(np.median(t)) / base,
-        }
-        for name, t in taken.items()
-    ]
+    return {name: spread_us(np.array(ns) / 1e3) for name, ns in taken.items()}
 
 
-def _step(engine: Any) -> Callable[[Float32Array], None]:
+def ratio(times: Mapping[str, Spread], system: str) -> float:
+    """Of medians: the official streaming model is 1."""
+    return times[system].p50 / times[OFFICIAL].p50
+
+
+def _step(engine: Engine) -> Callable[[Float32Array], None]:
     enhanced = np.zeros((N_BINS, 2), np.float32)
     return lambda spectrum: engine.step(spectrum, enhanced)
 
@@ -175,43 +188,30 @@ def _official(path: Path) -> Callable[[Float32Array], None]:
     return step
 
 
-def markdown(result: dict[str, Any]) -> str:
+def markdown(found: Measured) -> str:
     """The table for the README."""
-    machine = result["machine"]
     lines = [
-        f"Measured {result['date']} on {machine['cpu']} ({machine['os']}), target {result['target']}, one thread.",
+        f"Measured {found.date} on {found.machine.cpu} ({found.machine.os}), target {found.target}, one thread.",
         "",
         "| checkpoint | system | PESQ-WB | STOI | SI-SDR dB | ΔPESQ (95 %) | ΔSTOI | ΔSI-SDR dB |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for quality in result["quality"]:
-        for s in quality["systems"]:
-            lines.append(
-                f"| {quality['checkpoint']}, {quality['recipe']}, {s['n_clips']} clips | {s['system']} | "
-                + " | ".join(
-                    [
-                        f"{s['means']['pesq']:.3f}",
-                        f"{s['means']['stoi']:.4f}",
-                        f"{s['means']['sisdr']:.2f}",
-                        *_differences(s["differences"]),
-                    ]
-                )
-                + " |"
-            )
+    for built in found.quality:
+        for s in built.systems:
+            means = (f"{s.means['pesq']:.3f}", f"{s.means['stoi']:.4f}", f"{s.means['sisdr']:.2f}")
+            first = f"{built.checkpoint}, {built.recipe}, {s.n_clips} clips"
+            lines.append(f"| {' | '.join([first, s.system, *means, *_differences(s.differences)])} |")
     lines += ["", "| system | frame p50 µs | p95 µs | official = 1 |", "|---|---|---|---|"]
-    lines += [f"| {t['system']} | {t['p50_us']:.0f} | {t['p95_us']:.0f} | {t['ratio']:.3f} |" for t in result["times"]]
+    for system, us in found.times.items():
+        lines.append(f"| {system} | {us.p50:.0f} | {us.p95:.0f} | {ratio(found.times, system):.3f} |")
     return "\n".join(lines) + "\n"
 
 
-def _differences(d: dict[str, dict[str, float]]) -> list[str]:
+def _differences(d: Mapping[str, Difference]) -> list[str]:
     if not d:
         return ["", "", ""]
     p = d["pesq"]
-    return [
-        f"{p['mean']:+.4f} ({p['low']:+.4f} … {p['high']:+.4f})",
-        f"{d['stoi']['mean']:+.4f}",
-        f"{d['sisdr']['mean']:+.2f}",
-    ]
+    return [f"{p.mean:+.4f} ({p.low:+.4f} … {p.high:+.4f})", f"{d['stoi'].mean:+.4f}", f"{d['sisdr'].mean:+.2f}"]
 
 
 PROGRAM: Final = Command("quant-bench", "Measure quality and frame time.", _arguments, _bench)

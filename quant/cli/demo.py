@@ -30,7 +30,7 @@ from edge_runtime.stft import SAMPLE_RATE_HZ
 from edge_runtime.whole_file import written_whole
 from quant.build import stages
 from quant.build.settings import Outputs, Settings
-from quant.cli.bench import PRECISIONS, times
+from quant.cli.bench import PRECISIONS, ratio, times
 from quant.cli.build import summary
 from quant.inputs import assets
 from quant.quality.metrics import DEFAULT_METRICS, score
@@ -80,15 +80,15 @@ def noisy_recording(folder: Path) -> Clip:
 
 def judge(artifact: Artifact, folder: Path) -> list[Result]:
     """The noisy recording, and what every engine and precision makes of it through the file path of the runtime."""
-    ratios = {row["system"]: row["ratio"] for row in times(artifact.directory)}
+    frame_times = times(artifact.directory)
     results = [Result("noisy", _scores(folder, "noisy"))]
     for precision in PRECISIONS:
         for engine in ENGINES:
             name = f"{engine}-{precision}"
             denoise_file(folder / "noisy.wav", folder / f"{name}.wav", artifact, engine, precision, force=True)
             speed = bench(artifact, engine, precision)
-            scores, ratio = _scores(folder, name), ratios[f"{engine} {precision}"]
-            results.append(Result(name, scores, speed.frame_us.p50, speed.rtf, ratio))
+            official_is_one = ratio(frame_times, f"{engine} {precision}")
+            results.append(Result(name, _scores(folder, name), speed.frame_us.p50, speed.rtf, official_is_one))
     return results
 
 
