@@ -7,9 +7,6 @@ a whole value go in 16 lanes, then by halves. `edge_runtime/native` computes the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,13 +52,14 @@ def _horner(coefficients: Float32Array, s: Float32Array) -> Float32Array:
     return y
 
 
-def convolve(x: Float32Array, weight: Float32Array, bias: Float32Array, attrs: Mapping[str, Any]) -> Float32Array:
+def convolve(
+    x: Float32Array, weight: Float32Array, bias: Float32Array, *, stride: int, pad: int, groups: int
+) -> Float32Array:
     """(time taps, channels, bands) by (out, in/groups, time, band) -> (out, bands): the last frame of a convolution."""
     n_out, per_group, kt, kf = weight.shape
-    stride, pad = attrs["stride"], attrs["pad"]
     padded = np.pad(x, ((0, 0), (0, 0), (pad, pad)))
     n_bands = (padded.shape[2] - kf) // stride + 1
-    first = np.arange(n_out) // (n_out // attrs["groups"]) * per_group  # the input channel each output starts from
+    first = np.arange(n_out) // (n_out // groups) * per_group  # the input channel each output starts from
     y = np.broadcast_to(bias[:, None], (n_out, n_bands))
     for t in range(kt):
         for k in range(kf):

@@ -7,8 +7,8 @@ ties to even, from a float32 (`qparams.requantize`). Float nodes compute in floa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,25 +63,28 @@ class Reference:
         """One frame: (257, 2) -> (257, 2). `tap` sees every value as it is stored, int8 or float32."""
         values: dict[str, Values] = {name: spectrum.T.astype(np.float32) for name in self.graph.inputs}
         for node in self.graph.nodes:
-            run = getattr(self, f"_{node.kind}_int8" if self.plan.is_int8(node) else f"_{node.kind}")
             ins = [
                 values[i]
                 if self.plan.reads_int8(node) or values[i].dtype != np.int8
                 else dequantize(values[i], self.plan.grids[i])
                 for i in node.inputs
             ]
-            values[node.name] = run(node, *ins)
+            values[node.name] = self._run(node, ins)
             tap(node.name, values[node.name])
         return np.ascontiguousarray(values[self.graph.output].T)
+
+    def _run(self, node: Node, ins: Sequence[Values]) -> Values:
+        is_int8 = self.plan.is_int8(node)
+        if node.kind in FLOAT and not is_int8:
+            return FLOAT[node.kind](*ins)
+        method = getattr(self, f"_{node.kind}_int8" if is_int8 else f"_{node.kind}")
+        made: Values = method(node, *ins)
+        return made
 
     # --- float nodes --------------------------------------------------------------------------------------------
 
     def _param(self, node: Node, role: str) -> Values:
         return self.graph.params[node.param(role)]
-
-    def _features(self, node: Node, x: Values) -> Values:
-        squares = x * x
-        return np.concatenate([np.sqrt(squares[:1] + squares[1:] + np.float32(1e-12)), x])
 
     def _merge_bands(self, node: Node, x: Values) -> Values:
         n = node.attrs["n_low"]
@@ -90,8 +93,9 @@ class Reference:
     _split_bands = _merge_bands
 
     def _conv(self, node: Node, x: Values) -> Values:
-        taps = self._history(node, x)[:: node.attrs["dilation"]]
-        return exact_float.convolve(taps, self._param(node, "weight"), self._param(node, "bias"), node.attrs)
+        a, weight, bias = node.attrs, self._param(node, "weight"), self._param(node, "bias")
+        taps = self._history(node, x)[:: a["dilation"]]
+        return exact_float.convolve(taps, weight, bias, stride=a["stride"], pad=a["pad"], groups=a["groups"])
 
     def _edge_bands(self, node: Node, x: Values, source: Values) -> Values:
         return exact_float.edge_bands(x, source, self._param(node, "weight"))
@@ -112,24 +116,6 @@ class Reference:
 
     _slice_int8 = _slice
 
-    def _shuffle(self, node: Node, x: Values, y: Values) -> Values:
-        return np.stack([x, y], 1).reshape(-1, x.shape[1])
-
-    def _mean_square(self, node: Node, x: Values) -> Values:
-        return exact_float.mean_square(x)
-
-    def _sigmoid(self, node: Node, x: Values) -> Values:
-        return exact_float.sigmoid(x)
-
-    def _tanh(self, node: Node, x: Values) -> Values:
-        return exact_float.tanh(x)
-
-    def _gate(self, node: Node, x: Values, gate: Values) -> Values:
-        return x * gate
-
-    def _add(self, node: Node, x: Values, y: Values) -> Values:
-        return x + y
-
     def _layer_norm(self, node: Node, x: Values) -> Values:
         return exact_float.layer_norm(x, self._param(node, "weight"), self._param(node, "bias"), node.attrs["eps"])
 
@@ -139,9 +125,6 @@ class Reference:
         return y.reshape(-1, 2 * x.shape[1])[:, : node.attrs["n_bands"]]
 
     _interleave_int8 = _interleave
-
-    def _mask(self, node: Node, x: Values, m: Values) -> Values:
-        return np.stack([x[0] * m[0] - x[1] * m[1], x[1] * m[0] + x[0] * m[1]])
 
     def _gru(self, node: Node, x: Values) -> Values:
         assert node.state is not None
@@ -192,10 +175,36 @@ class Reference:
     def _shuffle_int8(self, node: Node, x: Values, y: Values) -> Values:
         grids = (self._grid(name) for name in node.inputs)
         moved = [requantize(_steps(v, q), q.scale, self._grid(node.name)) for v, q in zip((x, y), grids, strict=True)]
-        return self._shuffle(node, *moved)
+        return _shuffled(*moved)
 
     def _grid(self, name: str) -> QParams:
         return self.plan.grids[name]
+
+
+def _features(x: Values) -> Values:
+    squares = x * x
+    return np.concatenate([np.sqrt(squares[:1] + squares[1:] + np.float32(1e-12)), x])
+
+
+def _shuffled(x: Values, y: Values) -> Values:
+    return np.stack([x, y], 1).reshape(-1, x.shape[1])
+
+
+def _masked(x: Values, m: Values) -> Values:
+    return np.stack([x[0] * m[0] - x[1] * m[1], x[1] * m[0] + x[0] * m[1]])
+
+
+# kind -> what a float node computes that has neither parameters nor attributes
+FLOAT: Final[Mapping[str, Callable[..., Values]]] = {
+    "features": _features,
+    "shuffle": _shuffled,
+    "mean_square": exact_float.mean_square,
+    "sigmoid": exact_float.sigmoid,
+    "tanh": exact_float.tanh,
+    "gate": np.multiply,
+    "add": np.add,
+    "mask": _masked,
+}
 
 
 def _convolve(x: Values, weight: Values, node: Node) -> Values:

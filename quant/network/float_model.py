@@ -7,13 +7,14 @@ layer are tapped under `<node>.<role>`, see `GRU_TAPS`; parameters are tapped un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
-from typing import Any
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_runtime.stft import Float32Array
 from quant.network.graph import Graph, Node
 
 Tap = Callable[[str, Tensor], Tensor]
@@ -88,7 +89,7 @@ class FloatModel(nn.Module):
             fused = frozenset(n.name for n in self.graph.nodes) if tap is identity else frozenset()
         run = _Run(self, tap, old, new, fused)
         for node in self.graph.nodes:
-            y = getattr(run, node.kind)(node, *(values[i] for i in node.inputs))
+            y = run(node, [values[i] for i in node.inputs])
             values[node.name] = y if node.kind in ("gru", "bigru") else tap(node.name, y)
             for name in self._last_read.get(node.name, ()):
                 del values[name]
@@ -104,7 +105,7 @@ class FloatModel(nn.Module):
         parameter: Tensor = getattr(self, self._keys[name])
         return parameter
 
-    def params(self) -> dict[str, Any]:
+    def params(self) -> dict[str, Float32Array]:
         """The parameters as NumPy arrays, by graph name."""
         return {name: self.weight(name).detach().cpu().numpy() for name in self._keys}
 
@@ -118,19 +119,44 @@ def _last_read(graph: Graph) -> dict[str, list[str]]:
     return last
 
 
+def _features(x: Tensor) -> Tensor:
+    magnitude = torch.sqrt((x * x).sum(1, keepdim=True) + 1e-12)
+    return torch.cat([magnitude, x], 1)
+
+
+def _masked(x: Tensor, m: Tensor) -> Tensor:
+    re, im = x[:, :1], x[:, 1:]
+    m_re, m_im = m[:, :1], m[:, 1:]
+    return torch.cat([re * m_re - im * m_im, im * m_re + re * m_im], 1)
+
+
+# kind -> what a node computes that has neither parameters nor attributes
+PLAIN: Final[Mapping[str, Callable[..., Tensor]]] = {
+    "features": _features,
+    "shuffle": lambda x, y: torch.stack([x, y], 2).flatten(1, 2),
+    "mean_square": lambda x: (x * x).mean(-1, keepdim=True),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "gate": torch.mul,
+    "add": torch.add,
+    "quantize": lambda x: x,
+    "mask": _masked,
+}
+
+
 class _Run:
     """One method a node kind; each takes the node and its inputs and returns its value."""
 
     def __init__(self, model: FloatModel, tap: Tap, old: States, new: States, fused: Container[str]) -> None:
         self.model, self.tap, self.old, self.new, self.fused = model, tap, old, new, fused
 
+    def __call__(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
+        y: Tensor = PLAIN[node.kind](*inputs) if node.kind in PLAIN else getattr(self, node.kind)(node, *inputs)
+        return y
+
     def _param(self, node: Node, role: str, group: int = 0) -> Tensor:
         name = node.params[role][group]
         return self.tap(name, self.model.weight(name))
-
-    def features(self, node: Node, x: Tensor) -> Tensor:
-        magnitude = torch.sqrt((x * x).sum(1, keepdim=True) + 1e-12)
-        return torch.cat([magnitude, x], 1)
 
     def merge_bands(self, node: Node, x: Tensor) -> Tensor:
         n = node.attrs["n_low"]
@@ -198,27 +224,6 @@ class _Run:
     def slice(self, node: Node, x: Tensor) -> Tensor:
         return x[:, node.attrs["start"] : node.attrs["stop"]]
 
-    def shuffle(self, node: Node, x: Tensor, y: Tensor) -> Tensor:
-        return torch.stack([x, y], 2).flatten(1, 2)
-
-    def mean_square(self, node: Node, x: Tensor) -> Tensor:
-        return (x * x).mean(-1, keepdim=True)
-
-    def sigmoid(self, node: Node, x: Tensor) -> Tensor:
-        return torch.sigmoid(x)
-
-    def tanh(self, node: Node, x: Tensor) -> Tensor:
-        return torch.tanh(x)
-
-    def gate(self, node: Node, x: Tensor, gate: Tensor) -> Tensor:
-        return x * gate
-
-    def add(self, node: Node, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
-
-    def quantize(self, node: Node, x: Tensor) -> Tensor:
-        return x
-
     def layer_norm(self, node: Node, x: Tensor) -> Tensor:
         y = F.layer_norm(
             x.permute(0, 2, 3, 1),
@@ -234,11 +239,6 @@ class _Run:
         groups = node.attrs["groups"]
         y = x.reshape(b, groups, 2, c // 2 // groups, t, f).permute(0, 1, 3, 4, 5, 2)
         return y.reshape(b, c // 2, t, 2 * f)[..., : node.attrs["n_bands"]]
-
-    def mask(self, node: Node, x: Tensor, m: Tensor) -> Tensor:
-        re, im = x[:, :1], x[:, 1:]
-        m_re, m_im = m[:, :1], m[:, 1:]
-        return torch.cat([re * m_re - im * m_im, im * m_re + re * m_im], 1)
 
     def _gru_weights(self, node: Node, group: int) -> tuple[Tensor, ...]:
         return tuple(self._param(node, role, group) for role in ("weight_ih", "bias_ih", "weight_hh", "bias_hh"))

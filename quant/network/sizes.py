@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any
+
+import msgspec
 
 from edge_runtime.errors import Failure
 from quant.network.erb import merging_matrix
@@ -31,7 +32,7 @@ LARGEST = 1024  # of any size, and of the number of blocks: a network of more wo
 
 def parse(settings: Sequence[str]) -> Config:
     """`NAME=VALUE` settings over the published network. Failure: unknown, not a number, or an impossible network."""
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, int | tuple[int, ...]] = {}
     for setting in settings:
         name, _, value = setting.partition("=")
         if name not in NAMES:
@@ -53,19 +54,19 @@ def parse_line(text: str) -> Config:
     return parse(settings)
 
 
-def make(sizes: Mapping[str, Any]) -> Config:
+def make(sizes: object, where: object = None) -> Config:
     """The network of these fields of Config. Failure: no such network."""
     try:
-        if large := next((name for name, value in sizes.items() if _peak(value) > LARGEST), None):
+        config = msgspec.convert(sizes, Config)
+        if large := next((name for name, size in asdict(config).items() if _peak(size) > LARGEST), None):
             raise ValueError(f"{large} is above {LARGEST}")
-        config = Config(**sizes)
         merging_matrix(config.n_low_bins, config.n_high_bands)
-    except (ValueError, TypeError) as error:
-        raise Failure(f"no such network: {error}") from None
+    except ValueError as error:  # msgspec's errors are ValueErrors
+        raise Failure(f"no such network: {error}", where=where) from None
     return config
 
 
-def _peak(value: Any) -> int:
+def _peak(value: int | tuple[int, ...]) -> int:
     return max(len(value), *value, 0) if isinstance(value, tuple) else value
 
 
@@ -79,22 +80,16 @@ def describe(config: Config) -> str:
     return ",".join(differing) or DEFAULT
 
 
-def to_dict(config: Config) -> dict[str, Any]:
+def to_dict(config: Config) -> dict[str, int | list[int]]:
     """The sizes as JSON types."""
     return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
 
 
-def from_dict(stored: Any, where: object) -> Config:
+def from_dict(stored: object, where: object) -> Config:
     """What `to_dict` made. Failure: anything else."""
-    known = {field.name for field in fields(Config)}
-    if not isinstance(stored, Mapping) or set(stored) != known:
+    if not isinstance(stored, Mapping) or set(stored) != {field.name for field in fields(Config)}:
         raise Failure("names no sizes of a network that this version knows", where=where, remedy="train it again")
-    numbers = {k: tuple(v) if k == "dilations" and isinstance(v, list | tuple) else v for k, v in stored.items()}
-    dilations = numbers["dilations"] if isinstance(numbers["dilations"], tuple) else (None,)
-    every = [*dilations, *(v for k, v in numbers.items() if k != "dilations")]
-    if not all(isinstance(v, int) and not isinstance(v, bool) for v in every):
-        raise Failure("holds sizes that are no whole numbers", where=where, remedy="train it again")
-    return make(numbers)
+    return make(stored, where)
 
 
 def of_shapes(shapes: Mapping[str, tuple[int, ...]]) -> Config | None:
@@ -104,7 +99,7 @@ def of_shapes(shapes: Mapping[str, tuple[int, ...]]) -> Config | None:
         first = shapes["encoder.en_convs.0.conv.weight"]
         second = shapes["encoder.en_convs.1.conv.weight"]
         n_high_bands, n_high_bins = shapes["erb.erb_fc.weight"]
-        found: dict[str, Any] = {
+        found: dict[str, int] = {
             "channels": first[0],
             "n_low_bins": N_BINS - n_high_bins,
             "n_high_bands": n_high_bands,
@@ -139,5 +134,5 @@ def _dilations(setting: str, value: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _text(value: Any) -> str:
+def _text(value: int | tuple[int, ...]) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -176,9 +176,12 @@ def test_dilations_are_stored_for_shapes_do_not_tell_them(tmp_path: Path) -> Non
     [
         ("channels=12", "names no sizes"),
         ({"channels": 12}, "names no sizes"),
-        (sizes.to_dict(Config()) | {"channels": 12.5}, "no whole numbers"),
-        (sizes.to_dict(Config()) | {"dilations": 5}, "no whole numbers"),
-        (sizes.to_dict(Config()) | {"dilations": None}, "no whole numbers"),
+        (
+            sizes.to_dict(Config()) | {"channels": 12.5},
+            r"m\.tar: no such network: .* got `float` - at `\$\.channels`",
+        ),
+        (sizes.to_dict(Config()) | {"dilations": 5}, "Expected `array`, got `int`"),
+        (sizes.to_dict(Config()) | {"dilations": None}, "Expected `array`, got `null`"),
         (sizes.to_dict(Config()) | {"channels": 14}, "no such network"),
         (sizes.to_dict(Config(channels=12)), "misshaped"),
     ],
