@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -49,14 +48,13 @@ def audit_tflite(graph: Graph, plan: Plan, emitted: Emitted) -> CoveragePart:
             types.setdefault(node, set()).update(outputs)
         if op["op_name"] in TFLITE_PRODUCTS:
             products.setdefault(node, set()).update(outputs)
-            multiplied[outputs[0]] += _products(op, tensors)
+            multiplied[outputs[0]] += _products(tensors[op["outputs"][0]]["shape"], tensors[op["inputs"][1]]["shape"])
     executed = {name: _executed(kinds, products.get(name, set())) for name, kinds in types.items()}
     return _coverage("tflite", graph, plan, executed, multiplied)
 
 
-def _products(op: Mapping[str, Any], tensors: Mapping[int, Mapping[str, Any]]) -> int:
+def _products(out: Sequence[int], weight: Sequence[int]) -> int:
     """MACs of a product: each number of the filter (out, t, b, in), (1, t, b, out) or (out, in) once a place."""
-    out, weight = (tensors[i]["shape"] for i in (op["outputs"][0], op["inputs"][1]))
     return int(np.prod(out[:-1]) * np.prod(weight))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime.command import Answer, Command
 from quant.cli.options import nothing
@@ -22,7 +22,7 @@ def _pull(args: argparse.Namespace) -> Answer:
     return Answer({"cache": cache, "assets": [_asset(each) for each in pulled]}, _pull_lines(pulled, cache))
 
 
-def _asset(pulled: PulledAsset) -> dict[str, Any]:
+def _asset(pulled: PulledAsset) -> dict[str, str | bool | list[str]]:
     named = {name: getattr(pulled.asset, name) for name in ("id", "kind", "licence", "attribution", "source")}
     return {**named, "fetched": pulled.fetched, "files": [str(file) for file in pulled.files]}
 

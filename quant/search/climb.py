@@ -10,6 +10,8 @@ at 95 % confidence.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +37,7 @@ from quant.ptq.migration import migrate_scales
 from quant.ptq.quantize import CalibrationSet
 from quant.search import tails, validation
 from quant.search.groups import Group, groups, recipe_of
-from quant.search.journal import Journal, key_of
+from quant.search.journal import Journal
 from quant.search.path import Step
 from quant.search.validation import SPLIT, Heard, Score
 
@@ -145,24 +147,23 @@ def search(
 
 def journal_key(base: Recipe, calibration: CalibrationSet, checkpoint_sha256: str, split: Mix) -> str:
     """What a journal's measurements belong to; neither the budget nor how the search decides changes them."""
-    return key_of(
-        {
-            "checkpoint": checkpoint_sha256,
-            "speech": calibration.speech_sha256,
-            "noise": calibration.noise_sha256,
-            "mixes": [dataclasses.asdict(mix) for mix in (calibration.mix, split)],
-            "recipe": [
-                base.observer,
-                base.percentile,
-                base.migrate_scales,
-                base.migration_percentile,
-                base.bias_correction,
-                base.adaptive_rounding,
-            ],
-            "guide": [N_GUIDE_CLIPS, RANKS_BY],
-            "versions": {name: version(name) for name in DECIDES_BY},
-        }
-    )
+    decides = {
+        "checkpoint": checkpoint_sha256,
+        "speech": calibration.speech_sha256,
+        "noise": calibration.noise_sha256,
+        "mixes": [dataclasses.asdict(mix) for mix in (calibration.mix, split)],
+        "recipe": [
+            base.observer,
+            base.percentile,
+            base.migrate_scales,
+            base.migration_percentile,
+            base.bias_correction,
+            base.adaptive_rounding,
+        ],
+        "guide": [N_GUIDE_CLIPS, RANKS_BY],
+        "versions": {name: version(name) for name in DECIDES_BY},
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def _climb(bench: Bench, max_pesq_drop: float) -> Found:

@@ -6,22 +6,14 @@ kept: started again, it runs through its decisions and measures what is not in t
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from edge_runtime.errors import Failure
 from edge_runtime.whole_file import sync, unwritten, written_whole
 from quant.search.validation import Score
 
 FORMAT = "edge-denoise search"
-
-
-def key_of(settings: Mapping[str, Any]) -> str:
-    """Of everything that decides what a trial gives: checkpoint, corpora, settings, versions."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 class Journal:

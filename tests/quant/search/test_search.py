@@ -30,7 +30,7 @@ from quant.ptq.quantize import CalibrationSet, quantize
 from quant.search import climb, tails, validation
 from quant.search.climb import Found
 from quant.search.groups import Group, groups, recipe_of
-from quant.search.journal import Journal, key_of
+from quant.search.journal import Journal
 from quant.search.validation import Heard, Score
 
 BASE = Recipe("searched", (), name="searched")
@@ -251,10 +251,6 @@ def test_a_file_that_is_not_this_search_s_is_left_alone(name: str, tmp_path: Pat
 def test_a_journal_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="name another --search-state"):
         Journal(tmp_path, "k")
-
-
-def test_keys_tell_searches_apart() -> None:
-    assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1}) != key_of({"a": 1, "b": 3})
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------
