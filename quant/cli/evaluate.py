@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime import command
 from edge_runtime.command import Answer, Command
@@ -79,8 +79,7 @@ def _quality(args: argparse.Namespace) -> Answer:
     say(f"{len(found)} clips{pairs.note_on_rate(found)}, {len(chosen)} systems, {','.join(names)}")
     rows: list[Row] = []
     try:
-        for done in evaluate.scored(chosen, found, names, scheduler=args.scheduler, n_jobs=args.jobs):
-            rows += done
+        evaluate.evaluate(chosen, found, names, scheduler=args.scheduler, n_jobs=args.jobs, rows=rows)
         status = command.DONE
     except KeyboardInterrupt as stop:
         if not rows:
@@ -119,7 +118,7 @@ def _told(
     return Answer(value, _quality_lines(columns, shown), then=judge)
 
 
-def _clip(row: Row) -> dict[str, Any]:
+def _clip(row: Row) -> dict[str, str | float | dict[str, str] | None]:
     """One clip under one system as JSON, which has no infinity: the SNR of a clip without noise is null."""
     told = row.snr_db is not None and abs(row.snr_db) < float("inf")
     facts = {"error": row.error, "groups": dict(row.groups), "snr_db": row.snr_db if told else None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,39 +37,34 @@ def evaluate(
     scheduler: str | None = None,
     n_jobs: int = -1,
     quiet: bool = False,
+    rows: list[Row] | None = None,
 ) -> list[Row]:
     """Every pair under `noisy` and every system, in parallel by clip; a clip that fails is a row with its error.
 
-    Systems travel to the workers, sound files do not: on a cluster their paths must be the same there.
-    Failure: see `parallel.run`.
+    Systems travel to the workers, sound files do not: on a cluster their paths must be the same there. Without one, a
+    metric or a system that takes its process with it costs one row: the clip is scored again piece by piece, and what
+    dies is named. A system that dies on its first sound has an error in every row. `rows` takes them clip by clip, for
+    a caller who is interrupted. Failure: see `parallel.run`.
     """
-    done = scored(systems, pairs, metrics, scheduler=scheduler, n_jobs=n_jobs, quiet=quiet)
-    return [row for rows in done for row in rows]
-
-
-def scored(
-    systems: Sequence[System],
-    pairs: Sequence[Pair],
-    metrics: Sequence[str],
-    *,
-    scheduler: str | None = None,
-    n_jobs: int = -1,
-    quiet: bool = False,
-) -> Iterator[list[Row]]:
-    """As `evaluate`, the rows of one pair after the other, as they are done.
-
-    Here, a metric or a system that takes its process with it costs one row: the clip is scored again piece by piece,
-    and what dies is named. A system that dies on its first sound has an error in every row.
-    """
+    rows = [] if rows is None else rows
     if len({NOISY, *(s.label for s in systems)}) != len(systems) + 1:
         raise ValueError(f"labels are not unique: {[s.label for s in systems]}")
     packed = [(s.label, parallel.packed(s.open)) for s in systems]
     deaths = _tried_out(packed) if scheduler is None else {}
     shared = ((NOISY, None), *((label, opener) for label, opener in packed if label not in deaths))
     jobs = [(pair, shared, tuple(metrics)) for pair in pairs]
-    options: dict[str, Any] = {"n_jobs": n_jobs, "scheduler": scheduler, "quiet": quiet, "after_death": _piece_by_piece}
-    for rows in parallel.run(score_pair, jobs, unit="clips", **options):
-        yield rows + [replace(rows[0], system=label, scores={}, error=died) for label, died in deaths.items()]
+    done = parallel.run(
+        score_pair,
+        jobs,
+        unit="clips",
+        n_jobs=n_jobs,
+        scheduler=scheduler,
+        quiet=quiet,
+        after_death=_piece_by_piece,
+    )
+    for of_pair in done:
+        rows += of_pair + [replace(of_pair[0], system=label, scores={}, error=died) for label, died in deaths.items()]
+    return rows
 
 
 Opener = tuple[str, bytes | None]  # label, packed opener; None for the recording itself
