@@ -20,6 +20,7 @@ from math import inf, isfinite
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
+from edge_runtime import __version__
 from edge_runtime.errors import Failure, did_you_mean, printable
 
 DONE, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -114,10 +115,10 @@ def or_word(word: str, meaning: Value, parse: Callable[[str], Value]) -> Callabl
     return lambda text: meaning if text == word else parse(text)
 
 
-def parser_of(prog: str, description: str, version: str, commands: Sequence[Command]) -> argparse.ArgumentParser:
+def parser_of(prog: str, description: str, commands: Sequence[Command]) -> argparse.ArgumentParser:
     """A parser with these subcommands."""
     parser = Parser(prog=prog, description=description)
-    parser.add_argument("--version", action="version", version=f"{prog} {version}")
+    parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND")
     for each in commands:
         _complete(subparsers.add_parser(each.name, help=each.summary, description=each.summary), each)
@@ -141,6 +142,11 @@ def _complete(parser: argparse.ArgumentParser, command: Command) -> None:
 def say(prog: str, message: str) -> None:
     """Progress goes to standard error."""
     print(f"{prog}: {printable(message)}", file=sys.stderr, flush=True)
+
+
+def main(prog: str, description: str, commands: Sequence[Command], argv: Sequence[str] | None = None) -> int:
+    """Run a program of these subcommands, and return its exit status."""
+    return run(parser_of(prog, description, commands), argv)
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ import edge_runtime
 OURS = ("boards", "edge_runtime", "calibration", "quant")
 HEAVY = {"torch", "onnx", "onnxruntime", "tensorflow", "ai_edge_litert", "tflite_runtime"}
 HELP_LIMIT_S = 0.5
-MOST_MODULES, MOST_LINES = 15, 350
+MOST_MODULES, MOST_LINES, MOST_LINES_A_FUNCTION = 15, 350, 40
 
 # folder -> which of our own modules it may import (a folder, or one module of it)
 ARROWS = {
@@ -191,6 +191,18 @@ def test_a_room_can_be_seen_at_a_glance() -> None:
 def test_a_module_can_be_read_in_one_sitting() -> None:
     lengths = {module: len(path.read_text("utf-8").splitlines()) for module, path in files().items()}
     assert {module: n for module, n in lengths.items() if n > MOST_LINES} == {}
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Every function of a file, nested ones and methods too, and its lines with signature and docstring."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1
+
+
+def test_a_function_can_be_read_without_scrolling() -> None:
+    lengths = dict(found for path in files().values() for found in functions(path))
+    assert {name: n for name, n in lengths.items() if n > MOST_LINES_A_FUNCTION} == {}
 
 
 # --- starting -------------------------------------------------------------------------------------------------------

@@ -10,29 +10,20 @@ install  install, uninstall
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
-from edge_runtime import __version__, command
+from edge_runtime import command
 from edge_runtime.cli import bench, board, file, install, live
 from edge_runtime.cli.options import PROG
 
 DESCRIPTION: Final = "Remove noise from speech, with a model of `quant build`."
 COMMANDS: Final = (
-    file.FILE,
-    live.LIVE,
-    live.CTL,
-    file.PIPE,
-    install.INSTALL,
-    install.UNINSTALL,
-    bench.VERIFY,
-    bench.BENCH,
-    board.DEVICES,
-    board.DOCTOR,
-    board.LATENCY,
+    *(file.FILE, live.LIVE, live.CTL, file.PIPE),
+    *(install.INSTALL, install.UNINSTALL),
+    *(bench.VERIFY, bench.BENCH),
+    *(board.DEVICES, board.DOCTOR, board.LATENCY),
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    return command.run(command.parser_of(PROG, DESCRIPTION, __version__, COMMANDS), argv)
+main = partial(command.main, PROG, DESCRIPTION, COMMANDS)

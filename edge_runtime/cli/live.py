@@ -34,20 +34,10 @@ def _live_arguments(parser: argparse.ArgumentParser) -> None:
     add("--channels", default="auto", metavar="C", help=chosen)
     add("--period-ms", type=number(1, 200, "ms"), default=16.0, metavar="MS", help="default: 16, one hop")
     add("--periods", type=whole(2, 32, "periods"), default=4, metavar="N", help="of a buffer; default: 4")
-    add(
-        "--margin-ms",
-        type=number(0, 500, "ms"),
-        default=12.0,
-        metavar="MS",
-        help="sound that playback holds in reserve; default: 12",
-    )
-    add(
-        "--settle-ms",
-        type=number(0, 10_000, "ms"),
-        default=300.0,
-        metavar="MS",
-        help="devices run so long on silence before they are heard; default: 300",
-    )
+    reserve = "sound that playback holds in reserve; default: 12"
+    add("--margin-ms", type=number(0, 500, "ms"), default=12.0, metavar="MS", help=reserve)
+    unheard = "devices run so long on silence before they are heard; default: 300"
+    add("--settle-ms", type=number(0, 10_000, "ms"), default=300.0, metavar="MS", help=unheard)
     _add_controls(parser)
     add("--bypass", action="store_true", help="start in bypass")
     add("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")

@@ -17,10 +17,10 @@ bench     `make bench`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
-from edge_runtime import __version__, command
+from edge_runtime import command
 from quant.cli import budget, build, deploy, evaluate, inputs, release, report, train
 from quant.cli.output import PROG
 
@@ -48,6 +48,4 @@ COMMANDS: Final = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    return command.run(command.parser_of(PROG, DESCRIPTION, __version__, COMMANDS), argv)
+main = partial(command.main, PROG, DESCRIPTION, COMMANDS)

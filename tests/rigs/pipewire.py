@@ -116,44 +116,20 @@ class Graph:
 
     def record(self, path: Path, name: str = "recorder") -> subprocess.Popen[bytes]:
         """What the speaker is given, as 32-bit float, until ended. A recorder that is late by a cycle loses it."""
-        recorder = self._client(
-            "pw-cat",
-            "-r",
-            "--target",
-            "0",
-            "--format",
-            "f32",
-            "--rate",
-            str(self._rate_hz),
-            "--channels",
-            "1",
-            str(path),
-            "-P",
-            f"{{ node.name = {name} }}",
-        )
+        recorder = self._recorder(path, name, n_channels=1)
         self.link("fakespk:monitor_", f"{name}:input_")
         return recorder
 
     def record_both(self, path: Path, right: str = "fakespk:monitor_") -> subprocess.Popen[bytes]:
         """Microphone (left) and speaker or another output (right) on one clock, until ended."""
-        recorder = self._client(
-            "pw-cat",
-            "-r",
-            "--target",
-            "0",
-            "--format",
-            "f32",
-            "--rate",
-            str(self._rate_hz),
-            "--channels",
-            "2",
-            str(path),
-            "-P",
-            "{ node.name = recorder }",
-        )
+        recorder = self._recorder(path, "recorder", n_channels=2)
         self.link("fakemic:capture_", "recorder:input_FL")
         self.link(right, "recorder:input_FR")
         return recorder
+
+    def _recorder(self, path: Path, name: str, n_channels: int) -> subprocess.Popen[bytes]:
+        sound = ("--format", "f32", "--rate", str(self._rate_hz), "--channels", str(n_channels))
+        return self._client("pw-cat", "-r", "--target", "0", *sound, str(path), "-P", f"{{ node.name = {name} }}")
 
     def link(self, source: str, sink: str) -> None:
         """Port by the start of its name to port, as soon as both are there."""

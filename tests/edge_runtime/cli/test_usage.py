@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from places import ROOT
+from mistyped import one_by_one
 from runtime_desk import bench, file, refuses
 
-from edge_runtime import __version__
 from edge_runtime.cli import COMMANDS, main
 
 WORDS = [
@@ -57,11 +56,7 @@ NUMBERS = [  # every option that takes one, and what it must not be
 ]
 
 
-@pytest.mark.parametrize(
-    ("argv", "option", "text", "message"),
-    [(argv, option, text, message) for argv, option, texts, message in NUMBERS for text in texts],
-    ids=[f"{argv[0]} {option} {text}" for argv, option, texts, _ in NUMBERS for text in texts],
-)
+@pytest.mark.parametrize(("argv", "option", "text", "message"), one_by_one(NUMBERS))
 def test_a_number_out_of_range_is_a_usage_line(desk, capfd, argv, option, text, message):
     refuses([*argv, f"{option}={text}"], 2, f"argument {option}: {text!r} {message}", capfd)
 
@@ -74,17 +69,3 @@ def test_the_table_of_numbers_is_complete(capfd):
         assert main([command.name, "--help"]) == 0
         shown = re.findall(r"^  (--[\w-]+) (?:N|X|S|MS|HZ|DB)\b", capfd.readouterr().out, re.MULTILINE)
         assert {(command.name, option) for option in shown if option not in shared} <= listed
-
-
-def test_without_a_command_the_help_is_printed(capfd):
-    assert main([]) == 2
-    out, err = capfd.readouterr()
-    assert out.startswith("usage: edge-denoise ")
-    assert all(re.search(rf"\n    {command.name}\s", out) for command in COMMANDS)
-    assert err == ""
-
-
-def test_the_version_is_the_projects(capsys):
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"edge-denoise {__version__}\n"
-    assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text()

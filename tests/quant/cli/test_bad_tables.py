@@ -31,13 +31,6 @@ BOARDS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "message"), [row[1:] for row in BOARDS], ids=[row[0] for row in BOARDS])
-def test_a_bad_board_is_one_line(desk, capfd, name, text, message):
-    if text is not None:
-        Path(name).write_text(text)
-    refuses(build(target=name), 1, message, capfd)
-
-
 def test_a_folder_is_no_board(desk, capfd):
     Path("b.toml").mkdir()
     refuses(build(target="b.toml"), 1, "b.toml: cannot read this board: Is a directory", capfd)
@@ -61,11 +54,15 @@ RECIPES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "message"), [row[1:] for row in RECIPES], ids=[row[0] for row in RECIPES])
-def test_a_bad_recipe_is_one_line(desk, capfd, name, text, message):
+@pytest.mark.parametrize(
+    ("option", "name", "text", "message"),
+    [(option, *row[1:]) for option, rows in (("target", BOARDS), ("recipe", RECIPES)) for row in rows],
+    ids=[f"{option}: {row[0]}" for option, rows in (("target", BOARDS), ("recipe", RECIPES)) for row in rows],
+)
+def test_a_bad_board_or_recipe_is_one_line(desk, capfd, option, name, text, message):
     if text is not None:
         Path(name).write_text(text)
-    refuses(build(recipe=name), 1, message, capfd)
+    refuses(build(**{option: name}), 1, message, capfd)
 
 
 def test_an_unknown_recipe_is_refused_before_weights_are_pulled(desk, capfd):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from mistyped import one_by_one
 from quant_desk import build, refuses
 
-from edge_runtime import __version__
 from quant.cli import COMMANDS, main
 
 BUDGET = ["budget", "--target", "host"]
@@ -56,11 +56,7 @@ NUMBERS = [  # every option that takes one, and what it must not be
 ]
 
 
-@pytest.mark.parametrize(
-    ("argv", "option", "text", "message"),
-    [(argv, option, text, message) for argv, option, texts, message in NUMBERS for text in texts],
-    ids=[f"{argv[0]} {option} {text[:9]}" for argv, option, texts, _ in NUMBERS for text in texts],
-)
+@pytest.mark.parametrize(("argv", "option", "text", "message"), one_by_one(NUMBERS))
 def test_a_number_out_of_range_is_a_usage_line(desk, capfd, argv, option, text, message):
     refuses([*argv, f"{option}={text}"], 2, f"argument {option}: {text!r} {message}", capfd)
 
@@ -74,16 +70,3 @@ def test_the_table_of_numbers_is_complete(capfd):
         for option in re.findall(r"^  (--[\w-]+) (?:N|X|MS)\b", capfd.readouterr().out, re.MULTILINE):
             same = re.sub("^--max-(?!pesq).*", "--max-macs", option)
             assert {(command.name, same), (alike.get(command.name), same)} & listed, f"{command.name} {option}"
-
-
-def test_without_a_command_the_help_is_printed(capfd):
-    assert main([]) == 2
-    out, err = capfd.readouterr()
-    assert out.startswith("usage: quant ")
-    assert all(re.search(rf"\n    {command.name}\s", out) for command in COMMANDS)
-    assert err == ""
-
-
-def test_the_version_is_the_projects(capfd):
-    assert main(["--version"]) == 0
-    assert capfd.readouterr().out == f"quant {__version__}\n"
