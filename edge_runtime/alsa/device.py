@@ -29,9 +29,7 @@ from edge_runtime.alsa.pcm import (
     CAPTURE,
     FORMATS,
     PLAYBACK,
-    Block,
     Direction,
-    Outcome,
     Pcm,
     PcmConfig,
     SampleFormat,
@@ -39,26 +37,6 @@ from edge_runtime.alsa.pcm import (
     Wish,
 )
 from edge_runtime.errors import Failure
-
-__all__ = [
-    "CAPTURE",
-    "FORMATS",
-    "PLAYBACK",
-    "RATES_HZ",
-    "Block",
-    "Capabilities",
-    "Direction",
-    "Outcome",
-    "Pcm",
-    "PcmConfig",
-    "PcmDevice",
-    "SampleFormat",
-    "Unfit",
-    "Wish",
-    "capabilities",
-    "list_devices",
-    "open_pcm",
-]
 
 RATES_HZ: Final = (16_000, 48_000, 32_000, 96_000, 44_100, 8_000, 11_025, 22_050, 24_000, 88_200, 176_400, 192_000)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime.command import DONE, FAILED, Answer, Command, number, whole
 
 if TYPE_CHECKING:
-    from edge_runtime.doctor.checks import Check
+    from edge_runtime.doctor.checks import Check, Report
     from edge_runtime.doctor.host import Host
 
 
@@ -46,16 +46,16 @@ def _doctor(args: argparse.Namespace) -> Answer:
             yield line(row)
         yield total(rows)
 
-    def value() -> dict[str, Any]:
+    def value() -> Report:
         rows.extend(examine(_checks(Host(), args)))
         return report(rows)
 
-    return Answer(value, lines(), status=lambda: FAILED if report(rows)["status"] == "fail" else DONE)
+    return Answer(value, lines(), status=lambda: FAILED if report(rows).status == "fail" else DONE)
 
 
 def _checks(host: Host, args: argparse.Namespace) -> Iterator[tuple[str, Check]]:
     """Every check in the order of the report; one that imports much is imported when it is reached."""
-    from edge_runtime.alsa.device import CAPTURE, PLAYBACK
+    from edge_runtime.alsa.pcm import CAPTURE, PLAYBACK
     from edge_runtime.doctor import machine, model, rights, sound, virtual_mic
 
     yield "processor", lambda: machine.processor(host)
@@ -94,7 +94,7 @@ def _latency_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _latency(args: argparse.Namespace) -> Answer:
-    from edge_runtime.alsa.device import Wish
+    from edge_runtime.alsa.pcm import Wish
     from edge_runtime.doctor.latency import AlsaDuplex, lines, measure
     from edge_runtime.live.realtime import AUDIO_PRIORITY, set_priority
 

@@ -14,7 +14,9 @@ work), with the remedy. What a check looks at is handed in, so that tests make u
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal
+
+import msgspec
 
 from edge_runtime.errors import Failure
 
@@ -23,13 +25,20 @@ RANK: Final[dict[Status, int]] = {"ok": 0, "warn": 1, "fail": 2}
 WIDTH: Final = len("golden vectors native int8")  # of the longest check's name
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True):
     """One line of the report. `remedy` says what to do, and is empty when all is well."""
 
     check: str
     status: Status
     found: str
     remedy: str = ""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Every row, and the worst status of all."""
+
+    status: Status
+    rows: list[Row]
 
 
 Check = Callable[[], Iterable[Row]]
@@ -62,11 +71,10 @@ def examine(checks: Iterable[tuple[str, Check]]) -> Iterator[Row]:
             yield warn(name, " ".join(found.split()), "please report it, with what this prints")
 
 
-def report(rows: Iterable[Row]) -> dict[str, Any]:
-    """The rows as JSON, and the worst status of all."""
+def report(rows: Iterable[Row]) -> Report:
+    """The rows, and the worst status of all."""
     listed = list(rows)
-    worst: Status = max((row.status for row in listed), key=RANK.__getitem__, default="ok")
-    return {"status": worst, "rows": [row._asdict() for row in listed]}
+    return Report(status=max((row.status for row in listed), key=RANK.__getitem__, default="ok"), rows=listed)
 
 
 def line(row: Row) -> str:

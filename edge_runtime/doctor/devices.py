@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from edge_runtime.alsa import device as alsa
-from edge_runtime.alsa.device import Capabilities, Direction, PcmDevice
+import msgspec
+
+from edge_runtime.alsa.device import Capabilities, PcmDevice, capabilities
+from edge_runtime.alsa.pcm import CAPTURE, PLAYBACK, Direction
 from edge_runtime.doctor.host import Host
 from edge_runtime.errors import Failure, counted
 
@@ -22,14 +24,14 @@ SERVERS: Final = ("default", "pipewire", "pulse")
 CARDS: Final = ("plughw:CARD=", "hw:CARD=", "sysdefault:CARD=")
 CIRCULAR: Final = "`edge-denoise devices`"  # where these rows would send their reader
 NODES: Final = {
-    "Audio/Source": alsa.CAPTURE,
-    "Audio/Source/Virtual": alsa.CAPTURE,
-    "Audio/Sink": alsa.PLAYBACK,
-    "Audio/Duplex": alsa.PLAYBACK,
+    "Audio/Source": CAPTURE,
+    "Audio/Source/Virtual": CAPTURE,
+    "Audio/Sink": PLAYBACK,
+    "Audio/Duplex": PLAYBACK,
 }
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True):
     """One device in one direction. What it can do is None where it could not be opened; `problem` then says why."""
 
     name: str
@@ -41,10 +43,18 @@ class Row(NamedTuple):
     problem: str = ""
 
 
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """Every device, and which to try first."""
+
+    devices: list[Row]
+    capture: str | None
+    playback: str | None
+
+
 Ask = Callable[[str, Direction], Capabilities]
 
 
-def devices(listed: Sequence[PcmDevice], host: Host, *, every: bool = False, ask: Ask = alsa.capabilities) -> list[Row]:
+def devices(listed: Sequence[PcmDevice], host: Host, *, every: bool = False, ask: Ask = capabilities) -> list[Row]:
     """A row for each device and direction: those that ALSA lists, and PipeWire's own."""
     shown = [device for device in listed if every or not device.name.startswith(HIDDEN)]
     return [_row(device, one, ask) for device in (*shown, *pipewire_nodes(host)) for one in device.directions]
@@ -73,22 +83,18 @@ def _rank(name: str) -> int:
     return len(SERVERS) + next((i for i, start in enumerate(CARDS) if name.startswith(start)), len(CARDS))
 
 
-def report(rows: list[Row]) -> dict[str, Any]:
-    """The rows as JSON, and which to try first."""
-    return {
-        "devices": [row._asdict() for row in rows],
-        "capture": proposal(rows, alsa.CAPTURE),
-        "playback": proposal(rows, alsa.PLAYBACK),
-    }
+def report(rows: list[Row]) -> Found:
+    """The rows, and which to try first."""
+    return Found(devices=rows, capture=proposal(rows, CAPTURE), playback=proposal(rows, PLAYBACK))
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def lines(found: Found) -> list[str]:
     """The report for people: a device a line, its abilities or its problem below, then what to type."""
     listed = []
-    for row in (Row(**row) for row in found["devices"]):
+    for row in found.devices:
         listed.append(f"{row.direction:<8}  {row.name}  {row.card}".rstrip())
         listed.append(f"          {row.problem or _abilities(row)}")
-    chosen = [f"--{name} {found[name]}" for name in ("capture", "playback") if found[name]]
+    chosen = [f"--{side} {name}" for side, name in (("capture", found.capture), ("playback", found.playback)) if name]
     return [*listed, *([f"try: edge-denoise live {' '.join(chosen)} --model DIR"] if chosen else [])]
 
 

@@ -16,7 +16,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from edge_runtime.alsa.device import CAPTURE, PLAYBACK, Outcome, Pcm, Unfit, Wish, open_pcm
+from edge_runtime.alsa.device import open_pcm
+from edge_runtime.alsa.pcm import CAPTURE, PLAYBACK, Outcome, Pcm, Unfit, Wish
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.doctor.round_trip import AMPLITUDE, find, mls, summarise
 from edge_runtime.errors import Failure, counted

@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime.alsa.device import CAPTURE, Outcome, Pcm, Wish, open_pcm
+from edge_runtime.alsa.device import open_pcm
+from edge_runtime.alsa.pcm import CAPTURE, Outcome, Pcm, Wish
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.doctor.checks import Row, ok, warn
 from edge_runtime.errors import Failure

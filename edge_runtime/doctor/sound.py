@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_runtime.alsa.cards import stable_name
-from edge_runtime.alsa.device import CAPTURE, Capabilities, Direction, capabilities, check_configuration
+from edge_runtime.alsa.device import Capabilities, capabilities, check_configuration
 from edge_runtime.alsa.library import library_version
+from edge_runtime.alsa.pcm import CAPTURE, Direction
 from edge_runtime.doctor import microphone
 from edge_runtime.doctor.checks import Row, ok, warn
 from edge_runtime.errors import counted

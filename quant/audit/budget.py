@@ -1,7 +1,7 @@
 """A network against a board's budget: what it needs layer by layer, in total, and line by line of the budget.
 
     counted = budget.for_target("rpi4", recipe="static")    without a checkpoint every weight is one
-    console.print(budget_table.render(counted))
+    console.print(budget_table.Sheet(counted))
     gates.check(counted, "board rpi4")                      Failure when a line is exceeded
 
 Neither the board's `rtf` nor file sizes: `edge-denoise bench` measures the one, an artifact has the other.

@@ -31,14 +31,9 @@ LEFT_OUT_FIRST = (7, 1, 2, 10, 9)  # columns, in the order in which a narrow ter
 NO_LIMIT_CHARACTERS = 1000
 
 
-def render(report: BudgetPart) -> Sheet:
-    """The table, both conventions and the verdict, to print on a rich console."""
-    return Sheet(report)
-
-
 @dataclass(frozen=True)
 class Sheet:
-    """What rich prints of a report; output shapes are channels x bands."""
+    """What rich prints of a report: the table, both conventions, the verdict; output shapes are channels x bands."""
 
     report: BudgetPart
 

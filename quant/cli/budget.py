@@ -76,7 +76,7 @@ def _count(args: argparse.Namespace, limits: dict[str, float]) -> Answer:
 def _count_lines(counted: BudgetPart, times: Sequence[FrameTime]) -> Iterator[str]:
     from quant.audit import budget_table, frame_time
 
-    yield from laid_out(budget_table.render(counted))
+    yield from laid_out(budget_table.Sheet(counted))
     yield "\n".join(frame_time.sentence(row) for row in times)
 
 

@@ -15,22 +15,14 @@ from edge_runtime.manifest import Artifact, Manifest
 from edge_runtime.quoting import markdown, markdown_code
 from quant.artifact.folder import renew
 from quant.inputs import assets, trained
-from quant.quality.results import SystemPart, in_order, title, uneven
+from quant.quality.results import TITLES, SystemPart, in_order, title, uneven
 from quant.report.schema import Report
 
 FILE: Final = "README.md"
 PAPER: Final = "https://ieeexplore.ieee.org/document/10448310"
 TAGS: Final = ("speech-enhancement", "noise-suppression", "denoising", "gtcrn", "streaming", "int8", "onnx", "tflite")
 # What `quant eval` calls a figure -> what the hub calls it.
-METRICS: Final = {
-    "pesq": "pesq",
-    "stoi": "stoi",
-    "estoi": "estoi",
-    "sisdr": "si-sdr",
-    "dnsmos_ovrl": "dnsmos-ovrl",
-    "dnsmos_sig": "dnsmos-sig",
-    "dnsmos_bak": "dnsmos-bak",
-}
+METRICS: Final = {name: name.replace("_", "-") for name in TITLES} | {"sisdr": "si-sdr"}
 _WORST: Final = 5
 _AUTHOR: Final = "Copyright (c) 2024 Rong Xiaobin"
 _US: Final = "Copyright (c) 2026 The edge-denoise authors"

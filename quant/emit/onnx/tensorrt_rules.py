@@ -24,31 +24,11 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 # Of those that the parser takes, the ones that we write.
-OPERATORS: Final = frozenset(
-    (
-        "Add",
-        "Concat",
-        "Conv",
-        "DequantizeLinear",
-        "GRU",
-        "Gemm",
-        "LayerNormalization",
-        "LeakyRelu",
-        "MatMul",
-        "Mul",
-        "QuantizeLinear",
-        "ReduceSumSquare",
-        "Reshape",
-        "Sigmoid",
-        "Slice",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Tanh",
-        "Transpose",
-        "Unsqueeze",
-    )
-)
+OPERATORS: Final = frozenset((
+    "Add", "Concat", "Conv", "DequantizeLinear", "GRU", "Gemm", "LayerNormalization", "LeakyRelu", "MatMul", "Mul",
+    "QuantizeLinear", "ReduceSumSquare", "Reshape", "Sigmoid", "Slice", "Split", "Sqrt", "Squeeze", "Tanh", "Transpose",
+    "Unsqueeze",
+))  # fmt: skip
 MOST_OPSET: Final = 17
 LAYERS: Final = ("Conv", "Gemm")
 ACTIVATIONS: Final = frozenset({"LeakyRelu", "Sigmoid", "Tanh"})

@@ -12,7 +12,7 @@ from places import ROOT
 from real_alsa import needs_libasound
 
 from edge_runtime.alsa import device as alsa
-from edge_runtime.alsa.device import CAPTURE, FORMATS, PLAYBACK, Outcome, Wish
+from edge_runtime.alsa.pcm import CAPTURE, FORMATS, PLAYBACK, Outcome, Wish
 from edge_runtime.errors import Failure
 
 
@@ -89,7 +89,8 @@ pcm.one_rate {{ type plug slave {{ pcm "null" rate 44100 format S16_LE channels 
 
 READ_ALL = """
 import sys, numpy as np
-from edge_runtime.alsa.device import *
+from edge_runtime.alsa.device import open_pcm
+from edge_runtime.alsa.pcm import CAPTURE, PLAYBACK, Outcome, Wish
 with open_pcm("microphone", CAPTURE, Wish(16000, "S16_LE", 1)) as pcm:
     block = pcm.new_block(256)
     pcm.start()

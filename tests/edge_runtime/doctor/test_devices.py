@@ -7,9 +7,10 @@ import json
 import pytest
 
 from edge_runtime.alsa import device
-from edge_runtime.alsa.device import CAPTURE, PLAYBACK, Capabilities, Direction, PcmDevice
+from edge_runtime.alsa.device import Capabilities, PcmDevice
+from edge_runtime.alsa.pcm import CAPTURE, PLAYBACK, Direction
 from edge_runtime.cli import main
-from edge_runtime.doctor.devices import check_any, devices, lines, pipewire_nodes, proposal, report
+from edge_runtime.doctor.devices import Row, check_any, devices, lines, pipewire_nodes, proposal, report
 from edge_runtime.doctor.host import Host
 from edge_runtime.errors import Failure
 
@@ -71,7 +72,7 @@ def test_what_to_try_first(case, listed, busy, capture, playback) -> None:
 
 def test_a_row_has_what_the_device_can_do() -> None:
     (row,) = devices([MICROPHONE], quiet_host(), ask=ask_of())
-    assert row == ("hw:CARD=Mic,DEV=0", "capture", "USB Mic", [16_000, 48_000], ["S32_LE", "S16_LE"], [1, 2], "")
+    assert row == Row("hw:CARD=Mic,DEV=0", "capture", "USB Mic", [16_000, 48_000], ["S32_LE", "S16_LE"], [1, 2], "")
     first, second, last = lines(report([row]))
     assert first == "capture   hw:CARD=Mic,DEV=0  USB Mic"
     assert second.strip() == "1 to 2 channels, S32_LE S16_LE, 16000 48000 Hz"

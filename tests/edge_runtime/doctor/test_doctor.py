@@ -13,6 +13,7 @@ from toy_artifact import toy
 
 from edge_runtime.alsa import device, library
 from edge_runtime.alsa.device import Capabilities
+from edge_runtime.alsa.pcm import CAPTURE
 from edge_runtime.cli import main
 from edge_runtime.doctor import checks, machine, model, rights, sound
 from edge_runtime.doctor.checks import Row
@@ -158,7 +159,7 @@ DEVICES = [
 
 @pytest.mark.parametrize(("case", "can", "status", "found", "remedy"), DEVICES)
 def test_a_device_is_judged(case, can, status, found, remedy) -> None:
-    row = sound.judge("hw:0", device.CAPTURE, can)
+    row = sound.judge("hw:0", CAPTURE, can)
     assert (row.check, row.status, bool(row.remedy)) == ("capture", status, status != "ok")
     assert found in row.found
     assert remedy in row.remedy
@@ -217,7 +218,7 @@ def test_a_broken_check_and_a_failure_leave_the_others_running() -> None:
 
 def test_the_report_has_a_line_a_row_and_the_worst_status() -> None:
     rows = [checks.ok("a", "1"), checks.warn("bb", "2", "do"), checks.ok("c", "3")]
-    assert checks.report(rows)["status"] == "warn"
+    assert checks.report(rows).status == "warn"
     assert [" ".join(checks.line(row).split()) for row in rows] == ["ok a 1", "warn bb 2; do", "ok c 3"]
     assert len({checks.line(row).index(row.found) for row in rows}) == 1
     assert checks.total(rows) == "2 ok, 1 warn, 0 fail"

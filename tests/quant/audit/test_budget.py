@@ -132,7 +132,7 @@ def test_the_table_shows_every_layer_that_counts(make):
     console = pytest.importorskip("rich.console")
     report = make()
     out = io.StringIO()
-    console.Console(file=out, width=160).print(budget_table.render(report))
+    console.Console(file=out, width=160).print(budget_table.Sheet(report))
     text = out.getvalue()
     assert "…" not in text
     assert "no room" not in text
@@ -148,7 +148,7 @@ def test_the_table_shows_every_layer_that_counts(make):
 def test_a_narrow_terminal_loses_columns_not_digits(width, lost):
     console = pytest.importorskip("rich.console")
     out = io.StringIO()
-    console.Console(file=out, width=width).print(budget_table.render(int8_report()))
+    console.Console(file=out, width=width).print(budget_table.Sheet(int8_report()))
     assert "…" not in out.getvalue()
     (line,) = (line for line in out.getvalue().splitlines() if line.startswith("no room for "))
     assert line.split(":")[0].count(",") + 1 == lost
@@ -158,7 +158,7 @@ def test_a_broken_budget_says_so_under_the_table():
     console = pytest.importorskip("rich.console")
     out = io.StringIO()
     report = budget.report(board(mmacs_per_s=20.0), NETWORK)
-    console.Console(file=out, width=160).print(budget_table.render(report))
+    console.Console(file=out, width=160).print(budget_table.Sheet(report))
     assert "MMAC/s: 22.38 exceeds 20" in out.getvalue()
     assert out.getvalue().rstrip().endswith("exceeds the budget of rpi4")
 
