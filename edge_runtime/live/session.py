@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,55 +61,49 @@ def run_live(
         stack.enter_context(_quick_switches())
         stack.enter_context(no_garbage_collection())
         view = View(sys.stdout, as_json=as_json, is_terminal=sys.stdout.isatty(), is_journal=is_journal(sys.stdout))
-        _watch(loop, status, keeper, recording, view, keys, in_real_time)
+        _Watch(loop, status, keeper, recording, view, keys).run(in_real_time=in_real_time)
     keeper.forget()
     status.tee = recording.line
     return status.snapshot()
 
 
-def _watch(
-    loop: LiveLoop,
-    status: Status,
-    keeper: Keeper,
-    recording: Recording,
-    view: View,
-    keys: int | None,
-    in_real_time: bool,
-) -> None:
-    """Run the loop in its thread, and everything else here."""
-    failed: list[Exception] = []
-    audio = threading.Thread(target=_run, args=(loop, failed, in_real_time), name="audio", daemon=True)
-    audio.start()
-    try:
-        _tick(audio, loop, status, keeper, recording, view, keys)
-    finally:
-        loop.stop()
-        audio.join()
-        notify("STOPPING=1")
-    if failed:
-        raise failed[0]
+@dataclass(frozen=True)
+class _Watch:
+    """The loop in its thread, and everything that goes on beside it in this one."""
 
+    loop: LiveLoop
+    status: Status
+    keeper: Keeper
+    recording: Recording
+    view: View
+    keys: int | None
 
-def _tick(
-    audio: threading.Thread,
-    loop: LiveLoop,
-    status: Status,
-    keeper: Keeper,
-    recording: Recording,
-    view: View,
-    keys: int | None,
-) -> None:
-    heart = Heartbeat(watchdog_s())
-    while audio.is_alive():
-        audio.join(_TICK_S)
-        status.tee = recording.line
-        if not all(press(key, status) for key in pressed(keys)):
-            loop.stop()
-        keeper.keep(status.settings)
+    def run(self, *, in_real_time: bool) -> None:
+        """Until the loop ends, and an error of it goes on."""
+        failed: list[Exception] = []
+        audio = threading.Thread(target=_run, args=(self.loop, failed, in_real_time), name="audio", daemon=True)
+        audio.start()
+        heart = Heartbeat(watchdog_s())
+        try:
+            while audio.is_alive():
+                audio.join(_TICK_S)
+                self._tick(heart)
+        finally:
+            self.loop.stop()
+            audio.join()
+            notify("STOPPING=1")
+        if failed:
+            raise failed[0]
+
+    def _tick(self, heart: Heartbeat) -> None:
+        self.status.tee = self.recording.line
+        if not all(press(key, self.status) for key in pressed(self.keys)):
+            self.loop.stop()
+        self.keeper.keep(self.status.settings)
         now_s = time.monotonic()
-        heart.beat(status, now_s)
-        if status.state not in (STARTING, STOPPED):  # the last line is whoever's who called
-            view.draw(status, now_s)
+        heart.beat(self.status, now_s)
+        if self.status.state not in (STARTING, STOPPED):  # the last line is whoever's who called
+            self.view.draw(self.status, now_s)
 
 
 class Heartbeat:

@@ -109,7 +109,7 @@ def of_shapes(shapes: Mapping[str, tuple[int, ...]]) -> Config | None:
         }
         if _count(shapes, "encoder.en_convs.", ".depth_conv.weight", 2) != len(PUBLISHED.dilations):
             return None
-        return Config(**found)
+        return msgspec.convert(found, Config)
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         return None
 

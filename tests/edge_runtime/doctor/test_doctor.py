@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from toy_artifact import toy
 
-from edge_runtime.alsa import device, library
+from edge_runtime.alsa import library
 from edge_runtime.alsa.device import Capabilities
 from edge_runtime.alsa.pcm import CAPTURE
 from edge_runtime.cli import main
