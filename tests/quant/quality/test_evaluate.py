@@ -424,20 +424,20 @@ def test_rows_that_cannot_be_written_are_told_before_the_work(
     pairs: Path, artifact: Path, monkeypatch, capfd, rows, words
 ):
     (pairs / "there.csv").write_text("mine")
-    monkeypatch.setattr(evaluate_module, "scored", None)
+    monkeypatch.setattr(evaluate_module, "evaluate", None)
     assert main(["eval", str(artifact), "--pairs", str(pairs), "--rows", str(pairs / rows)]) == 1
     assert words in capfd.readouterr().err
     assert (pairs / "there.csv").read_text() == "mine"
 
 
 def test_what_was_measured_before_an_interruption_is_kept(pairs: Path, artifact: Path, monkeypatch, capfd):
-    whole = evaluate_module.scored
+    whole = parallel.run
 
     def interrupted(*args, **options):
         yield next(whole(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate_module, "scored", interrupted)
+    monkeypatch.setattr(parallel, "run", interrupted)
     argv = [
         "eval",
         str(artifact),
