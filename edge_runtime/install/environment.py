@@ -5,9 +5,11 @@ Standard library only.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,8 +68,19 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+def _ended(status: int) -> str:
+    """
+    >>> _ended(1), _ended(-4)
+    ('exit status 1', 'ended by SIGILL')
+    """
+    with suppress(ValueError):
+        return f"ended by {signal.Signals(-status).name}"
+    return f"exit status {status}"
+
+
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
     """What a program said at the end; pip's errors come before its hints."""
-    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
+    program = " ".join(Path(str(word)).name for word in done.args[:2])
+    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"{program}: {_ended(done.returncode)}"]
     errors = [line for line in lines if line.startswith("ERROR: ")]
     return errors[0].removeprefix("ERROR: ") if errors else lines[-1]

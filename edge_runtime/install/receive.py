@@ -35,7 +35,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.install import bundle, ed25519, trust
 from edge_runtime.install.environment import PACKAGE, install_wheels, last_line, run
 from edge_runtime.install.trust import PLAIN, Wish
-from edge_runtime.install.units import restart, restart_quietly, units_of
+from edge_runtime.install.units import restart, restart_quietly, running_from, units_of
 from edge_runtime.whole_file import sync, undisturbed
 from edge_runtime.whole_folder import SCAFFOLD
 
@@ -219,24 +219,25 @@ def _doctor(program: str, model: str) -> Any:
 
 
 def _switch(site: Site, name: str, before: str | None) -> None:
-    """Make it current, and `before` the one to go back to; restart its units, if it has any. Where they do not stay up,
-    all is as it was."""
+    """Make it current, and `before` the one to go back to; restart its units, and those that run from here already.
+    Where they do not stay up, all is as it was."""
     current, previous = site.linked("current"), site.linked("previous")
     with site.doing("switch"), undisturbed():
         if before is not None and before != name:
             site.link("previous", before)
         site.link("current", name)
-    if not units_of(site.release(name)):
+    others = running_from(site.root)
+    if not (units_of(site.release(name)) or others):
         return
     try:
         with site.doing("service"):
-            site.details["service"] = restart(site.release(name))
+            site.details["service"] = restart(site.release(name), others)
     except BaseException:
         with undisturbed():
             site.link("current", current)
             site.link("previous", previous)
         if current is not None:
-            restart_quietly(site.release(current))
+            restart_quietly(site.release(current), others)
         raise
 
 

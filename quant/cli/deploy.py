@@ -107,21 +107,45 @@ def _told(args: argparse.Namespace, told: dict[str, Any]) -> Answer:
 
 
 def _lines(destination: str, told: dict[str, Any]) -> Iterator[str]:
-    rows = [(name, f"{step['s']:.1f}", _in_words(step)) for name, step in told["steps"].items()]
+    """The steps; what the golden vectors said, by engine; of doctor what is not well."""
+    details = {name: step["detail"] for name, step in told["steps"].items()}
+    rows = [(name, f"{step['s']:.1f}", _in_words(step["detail"])) for name, step in told["steps"].items()]
     yield from table(("step", "s", ""), rows)
+    if golden := _rows(details.get("verify"), "golden"):
+        yield from table(("engine", "precision", ""), [(r["engine"], r["precision"], _verdict(r)) for r in golden])
+    checks = [row for row in _rows(details.get("doctor"), "rows") if row["status"] != "ok"]
+    if checks:
+        columns = ("status", "check", "found", "remedy")
+        yield from table(columns, [[str(row[column]) for column in columns] for row in checks])
     kept = f"; {told['previous']} is kept for --rollback" if told["previous"] else ""
     yield f"{destination}: {told['current']} is current{kept}"
 
 
-def _in_words(step: dict[str, Any]) -> str:
-    """Golden rows by engine; anything else as it was told."""
-    detail = step["detail"]
+def _rows(detail: Any, name: str) -> list[dict[str, Any]]:
+    """Of what an older runtime there may tell in another way."""
+    rows = detail.get(name) if isinstance(detail, dict) else None
+    return [row for row in rows or () if isinstance(row, dict)]
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    """As `quant verify` has it: an engine that died is no breach."""
+    verdicts = {True: "ok", False: "BREACH", None: "not run: engine not installed"}
+    return str(row.get("error") or verdicts[row["ok"]])
+
+
+def _in_words(detail: Any) -> str:
+    """On one line: rows are counted, and printed below."""
     if not isinstance(detail, dict):
         return ""
-    if "golden" in detail:
-        verdicts = {True: "ok", False: "BREACH", None: "not run"}
-        return ", ".join(f"{row['engine']} {row['precision']} {verdicts[row['ok']]}" for row in detail["golden"])
-    return ", ".join(f"{key}: {value}" for key, value in detail.items() if value not in (None, []))
+    if checks := _rows(detail, "rows"):
+        return ", ".join(f"{sum(row['status'] == each for row in checks)} {each}" for each in ("ok", "warn", "fail"))
+    if golden := _rows(detail, "golden"):
+        return f"{sum(row['ok'] is True for row in golden)} of {len(golden)} models ok"
+    return ", ".join(f"{key}: {_plainly(value)}" for key, value in detail.items() if value not in (None, []))
+
+
+def _plainly(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 DEPLOY: Final = Command(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ CONNECTION_FAILED: Final = 255  # ssh's own status; any other is the command's
 CONNECT_TIMEOUT_S: Final = 15
 PERSIST_S: Final = 60
 _BLOCK_BYTES: Final = 1 << 16
+# A socket's path has 108 bytes: a zero, /qd-........, /c, and what ssh adds while it makes it.
+_LONGEST_FOLDER_BYTES: Final = 108 - 1 - len("/qd-12345678") - len("/c") - len(".1234567890123456")
 _LONG_BYTES: Final = 1 << 22  # smaller files are sent before a progress bar is read
 # What ssh says -> what helps; the first that is found.
 _REMEDIES: Final = (
@@ -72,7 +75,7 @@ class Remote:
         if shutil.which("ssh") is None:
             raise Failure("no ssh here", remedy="install it (Debian: apt install openssh-client)")
         self.address = address
-        self._folder = tempfile.TemporaryDirectory(prefix="qd-")  # short: a socket's path has 108 bytes at most
+        self._folder = tempfile.TemporaryDirectory(prefix="qd-", dir=short_folder())
         self._ssh = address.ssh(f"{self._folder.name}/c")
 
     @property
@@ -128,6 +131,16 @@ class Remote:
             if line := next((line for line in said if sign in line), None):
                 return Failure(line, where=self.name, remedy=remedy)
         return Failure(said[-1] if said else "the connection ended", where=self.name, remedy="try it with ssh by hand")
+
+
+def short_folder(folders: Sequence[str] | None = None) -> str:
+    """For ssh's socket: that of temporary files, else the usual ones. Failure: none is short enough."""
+    folders = folders or (tempfile.gettempdir(), "/tmp", "/var/tmp")
+    for folder in folders:
+        if len(os.fsencode(folder)) <= _LONGEST_FOLDER_BYTES and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    what = f"ssh's socket has room in a folder of {_LONGEST_FOLDER_BYTES} bytes at most"
+    raise Failure(what, where=folders[0], remedy="set TMPDIR to a folder with a shorter name")
 
 
 def receiving(to: str) -> str:

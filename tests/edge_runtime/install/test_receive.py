@@ -125,6 +125,35 @@ def test_units_that_do_not_stay_up_put_both_links_back(site: receive.Site, syste
     assert (systemctl / "config/systemd/user/a.service").read_text() == "one"
 
 
+def test_a_release_without_units_restarts_what_runs_from_here(site: receive.Site, systemctl: Path) -> None:
+    """Whoever wrote it: an earlier deployment, or the user. Others stay as they are."""
+    folder = systemctl / "config/systemd/user"
+    one = deploy(site, "one", **{"units/a.service": f"ExecStart={site.root}/current/venv/bin/edge-denoise live"})
+    (folder / "mine.service").write_text(f'ExecStart="{site.root}/current/venv/bin/edge-denoise" live')
+    (folder / "other.service").write_text("ExecStart=/usr/bin/other")
+    told: list[dict[str, Any]] = []
+    site.report = told.append
+    two = deploy(site, "two")
+    (service,) = [line for line in told if line["step"] == "service" and line["done"]]
+    assert service["detail"] == {"units": ["a.service", "mine.service"]}
+    (systemctl / "fails.restart").touch()
+    with pytest.raises(Failure, match="journalctl"):
+        deploy(site, "three")
+    assert (site.linked("current"), site.linked("previous")) == (two, one)
+    (systemctl / "fails.is-active").touch()  # none runs
+    three = deploy(site, "three")
+    assert site.linked("current") == three
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("import os; os.kill(os.getpid(), 4)", "-c: ended by SIGILL"), ("raise SystemExit(3)", "-c: exit status 3")],
+)
+def test_a_program_that_dies_without_a_word_is_named(code: str, said: str) -> None:
+    with pytest.raises(Failure, match=f"python.* {said}"):
+        environment.run(sys.executable, "-c", code)
+
+
 MAIN = """\
 import sys
 sys.path[:0] = {path!r}

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from hashlib import sha256
@@ -25,10 +26,10 @@ from edge_runtime.install.receive import ID_CHARACTERS
 from quant.artifact import signing
 from quant.artifact.folder import write_manifest
 from quant.artifact.stable_bytes import npz_bytes
-from quant.cli import main
+from quant.cli import deploy, main
 from quant.deploy import board_python, release
 from quant.deploy.board_python import BoardPython
-from quant.deploy.ssh import Address
+from quant.deploy.ssh import Address, Remote, short_folder
 
 PLATFORM = f"linux_{platform.machine()}"
 needs_sshd = pytest.mark.skipif(
@@ -389,3 +390,65 @@ def test_a_card_by_its_number_is_noted(tmp_path):
     (note,) = told
     assert note.startswith("note: --capture plughw:1,0: a card's number changes")
     assert note.endswith("--capture plughw:CARD=<NAME>,DEV=0")
+
+
+@needs_sshd
+@pytest.mark.parametrize("n_bytes", [70, 76, 77, 95, 200])
+def test_folders_for_temporary_files_may_have_long_names(fresh, tmp_path, monkeypatch, n_bytes):
+    """Longer than a socket's path may be."""
+    top = Path(tempfile.mkdtemp())
+    folder = top / ("x" * (n_bytes - len(str(top)) - 1))
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    known = f"UserKnownHostsFile={fresh.folder}/known_hosts"
+    address = Address(f"{fresh.user}@127.0.0.1", fresh.port, fresh.folder / "user_key", (known,))
+    with Remote(address) as remote:
+        assert remote.run("echo here") == "here\n"
+    shutil.rmtree(top)
+
+
+def test_where_every_folder_has_a_long_name_the_remedy_can_be_followed(tmp_path):
+    with pytest.raises(Failure, match="at most; set TMPDIR to a folder with a shorter name"):
+        short_folder(["/" + "x" * 99])
+
+
+DETAILS = {
+    "verify": {
+        "golden": [
+            {"engine": "native", "precision": "int8", "ok": True, "error": ""},
+            {"engine": "onnx", "precision": "int8", "ok": False, "error": "onnxruntime ended by SIGILL"},
+            {"engine": "tflite", "precision": "int8", "ok": None},
+        ]
+    },
+    "doctor": {
+        "status": "warn",
+        "rows": [
+            {"check": "memory", "status": "ok", "found": "500 MB", "remedy": ""},
+            {"check": "governor", "status": "warn", "found": "powersave", "remedy": "use performance"},
+        ],
+    },
+    "tidy": {"removed": ["a", "b"]},
+    "service": {"units": ["edge-denoise.service"], "starts_at_boot": True},
+    "install": None,
+}
+
+
+def test_what_a_board_tells_is_printed_as_tables():
+    steps = {name: {"s": 1.0, "detail": detail} for name, detail in DETAILS.items()}
+    lines = list(deploy._lines("pi@board", {"steps": steps, "current": "b", "previous": "a"}))
+    text = "\n".join(" ".join(line.split()) for line in lines)
+    for said in (
+        "verify 1.0 1 of 3 models ok",
+        "doctor 1.0 1 ok, 1 warn, 0 fail",
+        "tidy 1.0 removed: a b",
+        "service 1.0 units: edge-denoise.service, starts_at_boot: True",
+        "native int8 ok",
+        "onnx int8 onnxruntime ended by SIGILL",
+        "tflite int8 not run: engine not installed",
+        "warn governor powersave use performance",
+        "pi@board: b is current; a is kept for --rollback",
+    ):
+        assert said in text, text
+    assert "{" not in text
+    assert "[" not in text
+    assert "memory" not in text
