@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -36,9 +38,10 @@ class Verified(NamedTuple):
     is_trusted: bool
 
 
-def keygen(path: Path) -> str:
+def keygen(path: Path, passphrase: str = "") -> str:
     """Write a private key to `path`, readable by its owner only, and its public key beside it; the fingerprint.
 
+    `passphrase`: encrypts it; "" is none.
     Failure: one of both is there, for a key that was replaced cannot be had again.
     """
     from cryptography.hazmat.primitives import serialization
@@ -48,9 +51,8 @@ def keygen(path: Path) -> str:
         if os.path.lexists(taken):
             raise Failure("is there already", where=taken, remedy="name another file, or remove it yourself")
     key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    sealed = serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, sealed)
     with written_whole(public_of(path), replaces=False) as public:
         public.write_bytes(_pem(key.public_key()))
         with written_whole(path, mode=PRIVATE_MODE, replaces=False) as part:
@@ -191,14 +193,28 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
 
     data = _read(path)
     if path.stat().st_mode & _READ_BY_OTHERS:
-        raise Failure("others may read this private key", where=path, remedy=f"chmod 600 {path}")
+        raise Failure("others may read this private key", where=path, remedy=f"`chmod 600 {shlex.quote(str(path))}`")
     try:
-        key = load_pem_private_key(data, password=None)
+        key = load_pem_private_key(data, password=_passphrase(path) if _is_encrypted(data) else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Failure("not a private key without a passphrase", where=path, remedy=_REMEDY_KEY) from None
+        what = "not that passphrase" if _is_encrypted(data) else "not a private key"
+        raise Failure(what, where=path, remedy=_REMEDY_KEY) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise Failure("not an ed25519 key", where=path, remedy=_REMEDY_KEY)
     return key
+
+
+def _is_encrypted(pem: bytes) -> bool:
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem
+
+
+def _passphrase(path: Path) -> bytes:
+    """Asked of the terminal. Failure: there is none."""
+    from getpass import getpass
+
+    if not sys.stdin.isatty():
+        raise Failure("has a passphrase, and nobody can be asked", where=path, remedy="sign at a terminal")
+    return getpass(f"passphrase of {path}: ", sys.stderr).encode()
 
 
 def _public_key(pem: bytes, path: Path) -> Ed25519PublicKey:

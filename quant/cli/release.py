@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_runtime.command import Answer, Command, whole
+from edge_runtime.errors import Failure
 from quant.cli.options import directory
 from quant.cli.output import table
 
@@ -47,14 +49,28 @@ def _verify_lines(first: str, rows: Sequence[GoldenRow]) -> Iterator[str]:
 
 def _keygen_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key", type=Path, metavar="KEY", help="the private key goes here, the public one to KEY.pub")
+    parser.add_argument("--passphrase", action="store_true", help="encrypt the private key; it is asked for")
 
 
 def _keygen(args: argparse.Namespace) -> Answer:
     from quant.artifact import signing
 
-    fingerprint, public = signing.keygen(args.key), signing.public_of(args.key)
+    passphrase = _new_passphrase() if args.passphrase else ""
+    fingerprint, public = signing.keygen(args.key, passphrase), signing.public_of(args.key)
     lines = [f"{args.key}: private, keep it to yourself", f"{public}: give it to those who verify; {fingerprint}"]
     return Answer({"key": str(args.key), "public": str(public), "fingerprint": fingerprint}, lines)
+
+
+def _new_passphrase() -> str:
+    """Asked twice. Failure: nobody can be asked, it is empty, or the two differ."""
+    from getpass import getpass
+
+    if not sys.stdin.isatty():
+        raise Failure("nobody can be asked for a passphrase", remedy="make the key at a terminal")
+    first, again = (getpass(prompt, sys.stderr) for prompt in ("passphrase: ", "once more: "))
+    if not first or first != again:
+        raise Failure("no passphrase" if not first else "the two differ", remedy="try again")
+    return first
 
 
 def _sign_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -140,7 +141,7 @@ def _job(args: argparse.Namespace) -> Job:
 
 def _done(path: Path) -> Answer:
     history = json.loads((path.parent / "history.json").read_text("utf-8"))
-    line = f"{path}: compile it with `quant build --target BOARD --checkpoint {path}`"
+    line = f"{path}: compile it with `quant build --target BOARD --checkpoint {shlex.quote(str(path))}`"
     return Answer({"out": str(path), "history": history}, [line])
 
 

@@ -110,13 +110,18 @@ def _release(settings: Settings, board: Board, python: BoardPython, path: Path) 
         bundle.write(contents(settings, board, python, path.parent), path, number=settings.number)
     with packing.snapshot(settings.bundle or path) as taken:
         data = b"".join(taken.blocks())
-        if settings.sign is not None:
-            seal: Seal | None = signing.seal(data, settings.sign)
-        else:
-            seal = signing.seal_of(settings.bundle or path, data, settings.key) if settings.key is not None else None
+        seal = _seal(settings, settings.bundle or path, data)
         packing.unpack(taken, path.parent / "seen", lambda folder: _check_inside(settings, folder / "artifact"))
         path.write_bytes(data)
     return taken.sha256, seal
+
+
+def _seal(settings: Settings, path: Path, data: bytes) -> Seal | None:
+    if settings.sign is not None:
+        seal = signing.seal(data, settings.sign)
+        _check_pair(settings, seal.key)
+        return seal
+    return signing.seal_of(path, data, settings.key) if settings.key is not None else None
 
 
 def _check_inside(settings: Settings, artifact: Path) -> None:
@@ -156,9 +161,12 @@ def dry_run(settings: Settings) -> list[str]:
 
 def _bundling(settings: Settings, board: Board) -> str:
     wheels = [str(board_python.own_wheel(settings.wheels, board_python.assumed(board)))]
-    packed = " ".join(f"--wheel {wheel}" for wheel in [*wheels, *(["EACH_IT_NEEDS"] if settings.with_deps else [])])
-    unit = f" --unit {settings.unit or UNIT}" if settings.unit or settings.service else ""
-    return f"quant bundle {settings.artifact} {packed}{unit} -o release.bundle"
+    words = ["quant", "bundle", str(settings.artifact)]
+    for wheel in [*wheels, *(["EACH_IT_NEEDS"] if settings.with_deps else [])]:
+        words += ["--wheel", wheel]
+    if settings.unit or settings.service:
+        words += ["--unit", str(settings.unit or UNIT)]
+    return shlex.join([*words, "-o", "release.bundle"])
 
 
 def check_artifact(settings: Settings) -> None:
@@ -170,17 +178,22 @@ def check_artifact(settings: Settings) -> None:
         _check_signs(settings)
     built_for, wanted = artifact.manifest.board, Path(settings.target).stem
     if built_for != wanted:
-        remedy = f"build it with `quant build --target {settings.target}`, or name another with --model"
+        remedy = f"build it with `quant build --target {shlex.quote(settings.target)}`, or name another with --model"
         raise Failure(f"built for {built_for}, not for {wanted}", where=settings.artifact, remedy=remedy)
 
 
 def _check_signs(settings: Settings) -> None:
-    """Failure unless the release that is made here will be signed by the key that was named."""
+    """Failure unless the release that is made here will be signed, by the key that was named as far as can be seen
+    without a passphrase."""
     if settings.sign is None:
         remedy = "sign the release with --sign, or bring a signed one with --bundle"
         raise Failure("--key vouches for the artifact alone, not for wheels and unit", remedy=remedy)
-    assert settings.key is not None
-    if signing.raw_key(settings.key) != signing.seal(b"", settings.sign).key:
+    if (public := signing.public_of(settings.sign)).exists():
+        _check_pair(settings, signing.raw_key(public))
+
+
+def _check_pair(settings: Settings, signer: bytes) -> None:
+    if settings.key is not None and signing.raw_key(settings.key) != signer:
         raise Failure("--key and --sign are not of one pair", where=settings.sign, remedy="name the two of one pair")
 
 

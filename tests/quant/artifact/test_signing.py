@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import stat
@@ -192,10 +193,10 @@ def test_a_private_key_is_its_owners_only_and_never_printed(tmp_path, capfd):
 
 
 UNUSABLE = [
-    ("read by others", lambda key: key.chmod(0o640), "others may read this private key; chmod 600"),
-    ("not a key", lambda key: key.write_text("-----BEGIN nothing"), "not a private key without a passphrase"),
+    ("read by others", lambda key: key.chmod(0o640), "others may read this private key; `chmod 600"),
+    ("not a key", lambda key: key.write_text("-----BEGIN nothing"), "not a private key; name one made"),
     ("gone", lambda key: key.unlink(), "cannot be read (No such file"),
-    ("public", lambda key: key.write_bytes(signing.public_of(key).read_bytes()), "not a private key without"),
+    ("public", lambda key: key.write_bytes(signing.public_of(key).read_bytes()), "not a private key; name"),
 ]
 
 
@@ -232,3 +233,39 @@ def test_openssl_and_sha256sum_agree(signed, keys):
     done = subprocess.run(["openssl", "pkeyutl", "-verify", *options], cwd=signed, capture_output=True, text=True)
     assert "Verified Successfully" in done.stdout + done.stderr
     subprocess.run(["sha256sum", "--check", "--status", DIGEST_FILE], cwd=signed, check=True)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, *typed: str) -> None:
+    given = iter(typed)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("getpass.getpass", lambda prompt, stream: next(given))
+
+
+def test_a_key_with_a_passphrase_signs_for_whom_knows_it(tmp_path, monkeypatch, capfd):
+    subject, key = tmp_path / "a.bundle", tmp_path / "key"
+    subject.write_bytes(b"anything")
+    answers(monkeypatch, "open sesame", "open sesame")
+    assert main(["keygen", str(key), "--passphrase"]) == 0
+    assert b"ENCRYPTED" in key.read_bytes()
+    answers(monkeypatch, "open barley")
+    assert main(["sign", str(subject), "--key", str(key)]) == 1
+    assert "not that passphrase" in capfd.readouterr().err
+    answers(monkeypatch, "open sesame")
+    assert main(["sign", str(subject), "--key", str(key)]) == 0
+    assert signing.verify(subject, tmp_path / "key.pub").is_trusted
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(["sign", str(subject), "--key", str(key)]) == 1
+    assert "has a passphrase, and nobody can be asked; sign at a terminal" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("typed", "said"), [(("", ""), "no passphrase"), (("a", "b"), "the two differ")])
+def test_no_key_is_made_with_a_passphrase_that_was_mistyped(tmp_path, monkeypatch, capfd, typed, said):
+    answers(monkeypatch, *typed)
+    assert main(["keygen", str(tmp_path / "key"), "--passphrase"]) == 1
+    assert said in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
