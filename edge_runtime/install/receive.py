@@ -43,6 +43,8 @@ PROTOCOL: Final = 1
 DEFAULT_ROOT: Final = ".local/share/edge-denoise"  # from the home directory
 ID_CHARACTERS: Final = 16
 _ID: Final = re.compile(rf"[0-9a-f]{{{ID_CHARACTERS}}}(\.\d+)?")
+_ARRIVED: Final = re.compile(rf"[0-9a-f]{{{ID_CHARACTERS}}}\.bundle(\.part)?")
+ARRIVING_S: Final = 3600.0  # longer than one takes to send
 READY_FILE: Final = "ready"  # written when the release had reached its golden vectors
 
 Report = Callable[[dict[str, Any]], None]
@@ -137,6 +139,7 @@ def install(site: Site, path: Path, wish: Wish = PLAIN) -> None:
     with site.doing("tidy"), undisturbed():
         trust.remember(site.root, bundle_id, number, wish.key)
         path.unlink(missing_ok=True)
+        _remove_arrived(site.root / "incoming")
         site.details["tidy"] = {"removed": _remove_others(site)}
 
 
@@ -239,6 +242,14 @@ def _switch(site: Site, name: str, before: str | None) -> None:
         if current is not None:
             restart_quietly(site.release(current), others)
         raise
+
+
+def _remove_arrived(folder: Path) -> None:
+    """Bundles of deployments that failed or were cut off; not one that is arriving now."""
+    for path in folder.glob("*.bundle*"):
+        with suppress(OSError):
+            if _ARRIVED.fullmatch(path.name) and path.lstat().st_mtime < time.time() - ARRIVING_S:
+                path.unlink()
 
 
 def _remove_others(site: Site) -> list[str]:

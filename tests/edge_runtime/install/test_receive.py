@@ -91,6 +91,18 @@ def test_scaffolds_of_killed_runs_go(site: receive.Site) -> None:
     assert not left.exists()
 
 
+def test_what_deployments_that_failed_had_sent_goes(site: receive.Site) -> None:
+    incoming = site.root / "incoming"
+    incoming.mkdir()
+    old, new, mine = (incoming / name for name in (f"{'a' * 16}.bundle", f"{'b' * 16}.bundle.part", "mine.bundle"))
+    for path in (old, new, mine):
+        path.write_text("x")
+    for path in (old, mine):
+        os.utime(path, (0, 0))
+    deploy(site, "one")
+    assert sorted(incoming.iterdir()) == sorted([new, mine])
+
+
 def test_a_release_that_fails_leaves_nothing(site: receive.Site, monkeypatch: pytest.MonkeyPatch) -> None:
     one = deploy(site, "one")
 

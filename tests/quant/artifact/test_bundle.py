@@ -257,3 +257,24 @@ def test_a_bundle_runs_with_the_standard_library_alone(folder, tmp_path):
                 module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
                 top = str(module).partition(".")[0]
                 assert top in sys.stdlib_module_names or top == "edge_runtime", f"{name} imports {module}"
+
+
+def test_what_was_verified_is_what_is_unpacked(folder, tmp_path, monkeypatch, capfd):
+    """The file is another one by the time its signature was checked."""
+    made, key = tmp_path / "a.bundle", tmp_path / "key"
+    signing.keygen(key)
+    assert main(["bundle", str(folder), "-o", str(made)]) == 0
+    signing.sign(made, key)
+    real, data = signing.verify, made.read_bytes()
+
+    def swap(*args: object) -> object:
+        found = real(*args)
+        made.write_bytes(bundle.pack(MEMBERS))
+        return found
+
+    monkeypatch.setattr(signing, "verify", swap)
+    assert main(["unpack", str(made), "-o", str(tmp_path / "out"), "--key", f"{key}.pub"]) == 0
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert {name: (tmp_path / "out" / name).read_bytes() for name in archive.namelist()} == {
+            name: archive.read(name) for name in archive.namelist()
+        }

@@ -18,14 +18,19 @@ import msgspec
 import numpy as np
 import pytest
 from far_side import Board
+from places import NATIVE
 from toy_artifact import manifest, toy
 
 import boards
 from edge_runtime.errors import Failure
 from edge_runtime.install.receive import ID_CHARACTERS
+from edge_runtime.quiet import silent
 from quant.artifact import signing
 from quant.artifact.folder import write_manifest
 from quant.artifact.stable_bytes import npz_bytes
+from quant.build import stages
+from quant.build.settings import Outputs
+from quant.build.settings import Settings as BuildSettings
 from quant.cli import deploy, main
 from quant.deploy import board_python, release
 from quant.deploy.board_python import BoardPython
@@ -157,6 +162,29 @@ def test_a_wheel_that_does_not_work_is_found_there(fresh, desk, capfd):
     error = refused(command(fresh, desk, "one"), capfd)
     assert "step verify: golden.py: broken on purpose; nothing is current" in error
     assert current(fresh) is None
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_a_wheel_of_another_that_dies_there_is_named_and_holds_nothing_up(fresh, tmp_path, capfd):
+    """ONNX Runtime with instructions that the board has not; the native engine, which `auto` takes, is exact."""
+    stages.build(BuildSettings(target="host", outputs=Outputs(folder=tmp_path / "host")), silent)
+    (tmp_path / "dist").mkdir()
+    far_side.wheel(tmp_path / "dist", PLATFORM, NATIVE / "libedge_denoise.so")
+    runtime = fresh.folder / "packages" / "onnxruntime"
+    real = runtime.readlink()
+    runtime.unlink()
+    runtime.mkdir()
+    (runtime / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    try:
+        told = deployed(fresh, tmp_path, "host", capfd)
+    finally:
+        shutil.rmtree(runtime)
+        runtime.symlink_to(real)
+    rows = {(row["engine"], row["precision"]): row for row in told["steps"]["verify"]["detail"]["golden"]}
+    assert rows["native", "int8"]["ok"]
+    assert rows["native", "int8"]["exact"]
+    assert "died: illegal instruction" in rows["onnx", "int8"]["error"]
 
 
 @needs_sshd

@@ -231,6 +231,9 @@ def service(seconds: float) -> dict:
     after = properties("MainPID", "NRestarts", "ActiveState")
     status = called("edge-denoise", "ctl", "status", "--json")["printed"]
     kept["after"] = status["settings"] if isinstance(status, dict) else None
+    called("systemctl", "restart", UNIT, limit_s=120)
+    status = called("edge-denoise", "ctl", "status", "--json")["printed"]
+    kept["after_restart"] = status["settings"] if isinstance(status, dict) else None
     stopped = called("systemctl", "stop", UNIT, limit_s=60)
     journal = called("journalctl", "-u", UNIT, "--no-pager", "-o", "cat", "-n", "30")["printed"]
     ended(ends)

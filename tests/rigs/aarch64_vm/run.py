@@ -96,6 +96,8 @@ def _judge_service(found: dict[str, Any]) -> Iterator[Verdict]:
     yield "sound goes on", goes_on, f"{sound}"
     settings = found["kept"]["after"] or {}
     yield "it is set as it was", settings.get("strength") == 0.75, f"{settings}"
+    settings = found["kept"]["after_restart"] or {}
+    yield "the unit's options hold after a restart", settings.get("strength") == 1.0, f"{settings}"
 
 
 def _judge_unplug(found: dict[str, Any]) -> Iterator[Verdict]:
