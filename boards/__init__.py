@@ -182,6 +182,7 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         threads, cores = self.n_threads, self.cpu.n_cores
         _require(threads <= cores, f"n_threads must not exceed cpu.n_cores, {threads} > {cores}")
         _require(self.budget.ram_bytes <= self.ram_bytes, "budget.ram_bytes must not exceed ram_bytes")
+        self._check_words()
         self._check_engine()
         self._check_sources()
 
@@ -189,6 +190,14 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def bare(self) -> bool:
         """No system that runs Python: what is built for it is C."""
         return not self.os
+
+    def _check_words(self) -> None:
+        """They get into units, pages and terminals."""
+        words = [*_leaves(self), *((f"sources {path!r}", text) for path, text in self.sources.items())]
+        for path, word in words:
+            _require(
+                not isinstance(word, str) or word.isprintable(), f"{path} must be one line of signs that are printed"
+            )
 
     def _check_engine(self) -> None:
         engine = self.preferred_engine

@@ -18,7 +18,7 @@ from edge_runtime.quoting import systemd_path, systemd_word
 UNIT: Final = Path("etc/systemd/system/edge-denoise.service")
 RECEIPT: Final = Path("usr/local/share/edge-denoise/service.json")
 FILES: Final = {str(UNIT): False}  # path from the root on -> whether it is a block in another's file
-NEXT_STEP: Final = "`systemctl daemon-reload && systemctl enable --now edge-denoise`"
+NEXT_STEP: Final = "`systemctl daemon-reload && systemctl enable edge-denoise && systemctl restart edge-denoise`"
 _HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # from the service
 
 _UNIT: Final = """\

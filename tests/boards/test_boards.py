@@ -224,6 +224,8 @@ def test_file_name_that_cannot_be_an_id(tmp_path):
         ("l2_bytes = 1_048_576", "l2_bytes = 0", "cpu: l2_bytes must be positive and finite, got 0"),
         ('features = ["asimd", "crc32"]', 'features = ["as imd"]', "cpu: features must be words"),
         ('core = "Cortex-A72"', 'core = " "', "cpu: core must not be empty"),
+        ('playback = "default"', 'playback = "a\\nb"', "alsa.playback must be one line of signs that are printed"),
+        ('core = "Cortex-A72"', 'core = "\\u001b[2J"', "cpu.core must be one line of signs that are printed"),
         ("n_threads = 1", "n_threads = -1", "n_threads must be positive and finite, got -1"),
         ("n_threads = 1", "n_threads = 5", "n_threads must not exceed cpu.n_cores, 5 > 4"),
         ("period_samples = 256", "period_samples = 0", "alsa: period_samples must be positive and finite"),

@@ -29,7 +29,7 @@ SERVICE = {
     "after": AGAIN,
     "restarted_s": 3.0,
     "sound": GAP,
-    "kept": {"after": {"strength": 0.75}},
+    "kept": {"after": {"strength": 0.75}, "after_restart": {"strength": 1.0}},
 }
 
 STOPPED = {"xruns": {"capture": 0, "playback": 0}, "drift_ppm": -1006.9}
@@ -51,7 +51,11 @@ REPORTS = [
     ("not restarted", {"service": SERVICE | {"after": UNIT}}, ["it is restarted after kill -9"]),
     ("one process", {"service": SERVICE | {"after": AGAIN | {"MainPID": "70"}}}, ["it is restarted after kill -9"]),
     ("silent ever after", {"service": SERVICE | {"sound": {"longest_gap_s": None}}}, ["sound goes on"]),
-    ("forgot its settings", {"service": SERVICE | {"kept": {"after": None}}}, ["it is set as it was"]),
+    (
+        "forgot its settings, and then its options",
+        {"service": SERVICE | {"kept": {"after": None, "after_restart": {"strength": 0.75}}}},
+        ["it is set as it was", "the unit's options hold after a restart"],
+    ),
     ("pulled out and put back", {"unplug": UNPLUG, "drift": DRIFT}, []),
     ("never noticed", {"unplug": UNPLUG | {"noticed_s": None}}, ["a card pulled out is waited for"]),
     ("never back", {"unplug": UNPLUG | {"again_s": None}}, ["it resumes by itself"]),
