@@ -191,10 +191,8 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """No system that runs Python: what is built for it is C."""
         return not self.os
 
-    def _check_words(self) -> None:
-        """They get into units, pages and terminals."""
-        words = [*_leaves(self), *((f"sources {path!r}", text) for path, text in self.sources.items())]
-        for path, word in words:
+    def _check_words(self) -> None:  # they get into units, pages and terminals
+        for path, word in [*_leaves(self), *((f"sources {path!r}", text) for path, text in self.sources.items())]:
             _require(
                 not isinstance(word, str) or word.isprintable(), f"{path} must be one line of signs that are printed"
             )
