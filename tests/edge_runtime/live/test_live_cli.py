@@ -153,6 +153,17 @@ def test_ctl_says_when_nobody_answers(tmp_path, capfd):
     assert "nobody answers (No such file or directory); start `edge-denoise live`, or name its --socket" in err
 
 
+@pytest.mark.parametrize("where", [".", "edge-denoise"], ids=["a stream of the user", "a service of the user"])
+def test_ctl_finds_a_stream_and_a_service(tmp_path, monkeypatch, capfd, where):
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = tmp_path / where
+    folder.mkdir(exist_ok=True)
+    with ControlServer(folder / "edge-denoise.sock", Status()):
+        assert main(["ctl", "status", "--json"]) == 0
+        assert json.loads(capfd.readouterr().out)["settings"]["strength"] == 1.0
+
+
 CTL = [
     (["set", "--strength", "0.3", "--limit-db", "off"], Settings(strength=0.3)),
     (["set", "--limit-db", "6", "--gate-dbfs", "-40"], Settings(limit_db=6.0, gate_dbfs=-40.0)),
