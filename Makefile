@@ -1,10 +1,12 @@
-# The whole manual: make setup | demo | check | test | fuzz | bench | wheels
+# The whole manual: make setup | demo | check | test | fuzz | bench | wheels | lock
 PYTHON ?= $(or $(firstword $(foreach v,3.11 3.12 3.13 3.14 3.10,$(shell command -v python$(v)))),python3)
 VENV := .venv
 TORCH := torch==2.13.0
 # Where the default index has a CUDA build alone: PyTorch's own index of CPU builds. Yours: make TORCH_CPU_INDEX=URL
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
+# The version and the hash of all that is fetched but PyTorch. Other versions, as pyproject.toml allows: make setup LOCK=
+LOCK := requirements.lock
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 # Debian keeps these apart from Python itself: venv with pip, and the headers that PESQ is compiled with.
@@ -14,15 +16,16 @@ APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
 SECONDS ?= 60
 
-.PHONY: setup demo check test slow fuzz bench counts wheels clean
+.PHONY: setup demo check test slow fuzz bench counts wheels lock clean
 
 setup: $(VENV)/.ready
 
 # In steps, so that each failure has its own line of remedy.
-$(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/.torch
-	@$(PIP) --editable ".[build,eval,dev]" || { \
+$(VENV)/.ready: pyproject.toml constraints.txt $(LOCK) | $(VENV)/.torch
+	@$(if $(LOCK),$(PIP) --no-deps --require-hashes --requirement $(LOCK) && $(PIP) --no-deps --editable ., \
+	  $(PIP) --editable ".[build,eval,dev]") || { \
 	  echo "make: error: a package is missing, see pip's lines above; PESQ is compiled (Debian: apt install gcc" \
-	    "python3-dev)"; exit 1; } >&2
+	    "python3-dev); without the versions of requirements.lock: make setup LOCK="; exit 1; } >&2
 	@touch $@
 
 # PyTorch first and alone: where its CUDA build is the only one, that must be found before anything else is fetched.
@@ -69,6 +72,12 @@ wheels: setup
 # Instructions a hop on emulated ARM cores, into quant/audit/instructions.json (qemu-user 7.2 and cross compilers).
 counts: setup
 	@$(BIN)/python tests/counting/count.py $(ARGS)
+
+# The lock, anew, with the newest versions that fit Python 3.10 and all that came after.
+lock: setup
+	@$(PIP) uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-package torch \
+	  --no-annotate --no-header --extra build --extra eval --extra dev pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf build dist .bench *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

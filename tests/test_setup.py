@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import msgspec
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from places import ROOT
 
 CUDA, CPU = "2.13.0", "2.13.0+cpu"
@@ -73,3 +77,29 @@ def test_a_python_that_does_not_fit_is_told_before_anything_is_installed(tmp_pat
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
     assert line.startswith(f"make: error: {python} is not there or not Python 3.10 to 3.14")
     assert not (tmp_path / "venv").exists()
+
+
+def test_the_lock_holds_a_version_and_hashes_of_all_that_is_asked_for_and_nothing_of_cuda() -> None:
+    """Its own dependencies have been resolved when it was made (`make lock`); here, what pyproject.toml asks for."""
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", " ")
+    locked: dict[str, list[Requirement]] = {}
+    for line in text.splitlines():
+        requirement, *hashes = line.split(" --hash=")
+        assert hashes, line
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}\s*", value) for value in hashes), line
+        found = Requirement(requirement)
+        locked.setdefault(canonicalize_name(found.name), []).append(found)
+    project = msgspec.toml.decode((ROOT / "pyproject.toml").read_bytes())["project"]
+    extras = project["optional-dependencies"]
+    for asked in map(Requirement, [*project["dependencies"], *extras["build"], *extras["eval"], *extras["dev"]]):
+        if asked.name == "torch":  # fetched before the rest, from an index of CPU builds
+            continue
+        for python in ("3.10", "3.11", "3.12", "3.13", "3.14"):
+            machine = {"python_version": python, "python_full_version": f"{python}.1"}
+            if asked.marker is None or asked.marker.evaluate(machine):
+                fitting = [
+                    r for r in locked[canonicalize_name(asked.name)] if r.marker is None or r.marker.evaluate(machine)
+                ]
+                (version,) = [next(iter(r.specifier)).version for r in fitting]
+                assert asked.specifier.contains(version), asked
+    assert not [name for name in locked if name.startswith(("nvidia", "cuda", "torch", "triton"))]
