@@ -20,6 +20,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -194,8 +195,12 @@ def _owner(path: Path) -> str:
 
 
 def _converse(client: socket.socket, reply_to: Callable[[bytes], bytes]) -> None:
-    pending = b""
+    pending, began_s = b"", 0.0
     while chunk := client.recv(MAX_BYTES):
+        now_s = time.monotonic()
+        began_s = began_s if pending else now_s
+        if now_s - began_s > _IDLE_S:
+            return  # a byte now and then must not keep others waiting
         pending += chunk
         while (end := pending.find(b"\n")) >= 0:
             line, pending = pending[:end], pending[end + 1 :]

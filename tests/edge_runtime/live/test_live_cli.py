@@ -26,6 +26,7 @@ from toy_artifact import toy
 
 from edge_runtime.cli import main
 from edge_runtime.errors import Failure
+from edge_runtime.live.control import control_socket
 from edge_runtime.live.control.control_socket import MAX_BYTES, ControlServer, answer, ask
 from edge_runtime.live.control.controls import Settings
 from edge_runtime.live.control.systemd import is_journal, notify, watchdog_s
@@ -123,6 +124,28 @@ def test_several_messages_in_pieces_on_one_connection(server):
             time.sleep(0.02)
         lines = client.makefile("rb")
         assert [json.loads(lines.readline())["status"]["settings"]["bypass"] for _ in range(2)] == [True, True]
+
+
+def trickle(clients):
+    """A byte now and then, for ten seconds."""
+    for _ in range(1000):
+        for client in clients:
+            client.sendall(b"{")
+        time.sleep(0.01)
+
+
+def test_clients_that_send_a_byte_now_and_then_do_not_keep_others_out(server, monkeypatch):
+    monkeypatch.setattr(control_socket, "_IDLE_S", 0.2)
+    path, _ = server
+    slow = [socket.socket(socket.AF_UNIX) for _ in range(control_socket._MAX_CLIENTS)]
+    for client in slow:
+        client.connect(str(path))
+    with pytest.raises(BrokenPipeError):
+        trickle(slow)
+    monkeypatch.setattr(control_socket, "_IDLE_S", 60.0)
+    assert ask(path, {"command": "status"})["ok"]
+    for client in slow:
+        client.close()
 
 
 def test_an_endless_message_is_cut_off(server):
