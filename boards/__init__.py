@@ -57,6 +57,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge_runtime import bounded
 from edge_runtime.errors import Failure, did_you_mean
 
 __all__ = [
@@ -225,8 +226,8 @@ def load(name: str) -> Board:
         return load_file(name)
     if name not in names():
         raise _unknown(name)
-    text = (resources.files(__name__) / (name + _SUFFIX)).read_text(encoding="utf-8")
-    return _parse(name, text, where=f"boards/{name}{_SUFFIX}")
+    data = (resources.files(__name__) / (name + _SUFFIX)).read_bytes()
+    return _parse(name, data, where=f"boards/{name}{_SUFFIX}")
 
 
 def load_file(path: str | os.PathLike[str]) -> Board:
@@ -236,13 +237,12 @@ def load_file(path: str | os.PathLike[str]) -> Board:
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise Failure("not a board: the file is not UTF-8 text", where=path, remedy=_REMEDY) from error
+        with file.open("rb") as opened:
+            data = opened.read(bounded.MOST_TOML_BYTES + 1)
     except OSError as error:
         remedy = f"the boards of this package are: {', '.join(names())}"
         raise Failure(f"cannot read this board: {error.strerror}", where=path, remedy=remedy) from error
-    return _parse(file.stem, text, where=path)
+    return _parse(file.stem, data, where=path)
 
 
 def unsourced(board: Board) -> list[str]:
@@ -294,16 +294,18 @@ def _binary(n_bytes: int) -> str:
     return f"{n_bytes} bytes"
 
 
-def _parse(name: str, text: str, where: object) -> Board:
+def _parse(name: str, data: bytes, where: object) -> Board:
     try:
-        fields = msgspec.toml.decode(text)
+        fields = bounded.toml(data)
+    except UnicodeDecodeError as error:
+        raise Failure("not a board: the file is not UTF-8 text", where=where, remedy=_REMEDY) from error
     except (msgspec.DecodeError, ValueError) as error:  # the latter for a number of thousands of digits
         raise Failure(f"not valid TOML: {error}", where=where, remedy=_REMEDY) from error
     if "name" in fields:
         raise Failure("name: a board is named by its file, remove this field", where=where, remedy=_REMEDY)
     try:
         return msgspec.convert({**fields, "name": name}, Board)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise Failure(_field_first(str(error)), where=where, remedy=_REMEDY) from error
 
 

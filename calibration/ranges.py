@@ -15,11 +15,14 @@ import msgspec
 
 from calibration.mixing import Mix
 from calibration.observers import Observer
+from edge_runtime import bounded
 from edge_runtime.errors import Failure
 from edge_runtime.whole_file import written_whole
 
 FORMAT = "edge-denoise ranges"
 VERSION = 1
+MOST_BYTES = 16 * bounded.MIB  # of a file; a build writes 0.1 MB
+WIDEST, NARROWEST = 2.0**40, 2.0**-40  # steps of 8 bits, their inverses and products, are floats well within these
 
 _REMEDY = "leave --ranges out to calibrate anew"
 
@@ -83,11 +86,7 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def load(cls, path: str | Path) -> Ranges:
         """Read and check what `save` wrote; fails in one line on anything else."""
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise Failure(f"cannot be read ({error.strerror})", where=path, remedy=_REMEDY) from error
-        return _decoded(content, Path(path))
+        return _decoded(bounded.read(Path(path), MOST_BYTES, _REMEDY), Path(path))
 
 
 class _Head(msgspec.Struct):
@@ -105,7 +104,7 @@ def _decoded(content: bytes, path: Path) -> Ranges:
         return msgspec.json.decode(content, type=Ranges)
     except msgspec.ValidationError as error:
         raise Failure(f"is not a ranges file ({error})", where=path, remedy=_REMEDY) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failure(f"is not JSON ({error})", where=path, remedy=_REMEDY) from error
     except Failure as failure:
         raise Failure(str(failure), where=path) from failure
@@ -120,6 +119,10 @@ def _fault(tap: TapRange) -> str | None:
     for low, high in (("low", "high"), ("min", "max")):
         if bounds[low] > bounds[high]:
             return f"{low} {bounds[low]} is above {high} {bounds[high]}"
+    if max(-tap.low, tap.high) > WIDEST or (tap.low < tap.high and tap.high - tap.low < NARROWEST):
+        return f"{tap.low} to {tap.high} is no range of numbers that a network computes"
+    if tap.n_bits != 8:
+        return f"is for {tap.n_bits} bits, not 8"
     if not tap.low <= 0 <= tap.high:
         return f"{tap.low} to {tap.high} leaves out 0"
     return "is empty" if tap.low == tap.high else None

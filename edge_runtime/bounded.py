@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 MIB: Final = 2**20
 MOST_FILES: Final = 20_000  # in one archive
+MOST_TOML_BYTES: Final = 64 * 1024  # boards have 2 KiB; what reads TOML takes minutes for some files of megabytes
+LONGEST_SAID: Final = 300  # characters of an error that a line shows
+MOST_DOTS: Final = 200  # in a line of TOML
 DEEPEST: Final = 100  # brackets within brackets
 _PLAIN: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -42,7 +45,7 @@ def one_line(where: object, what: str, remedy: str) -> Iterator[None]:
     except Failure:
         raise
     except Exception as error:
-        said = str(error).strip("'\"").splitlines()
+        said = [line[:LONGEST_SAID] for line in str(error).strip("'\"").splitlines()]
         raise Failure(f"{what} ({said[0] if said else type(error).__name__})", where=where, remedy=remedy) from error
 
 
@@ -87,6 +90,18 @@ def arrays(data: bytes, most_bytes: int) -> dict[str, NDArray[Any]]:
     """The arrays of a .npz in memory. ValueError: see `Archive`, `array`."""
     archive = Archive(data, most_bytes)
     return {name.removesuffix(".npy"): array(archive.read(name)) for name in archive.names}
+
+
+def toml(data: bytes) -> dict[str, Any]:
+    """The tables of a TOML file. ValueError: it is none, or larger or deeper than any that a person writes."""
+    import msgspec
+
+    if any(line.count(b".") > MOST_DOTS for line in data[:MOST_TOML_BYTES].splitlines()):
+        raise ValueError("names lie too deep in it")
+    try:
+        return dict(msgspec.toml.decode(shallow(data, MOST_TOML_BYTES)))
+    except RecursionError:
+        raise ValueError("names lie too deep in it") from None
 
 
 def shallow(text: bytes, most_bytes: int) -> bytes:

@@ -18,6 +18,7 @@ from edge_runtime.engines.interface import (
     start_value,
     state_out,
 )
+from edge_runtime.engines.onnx_file import names_files
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.quiet import quiet_stderr
@@ -67,7 +68,9 @@ class OnnxEngine(StatefulModel):
 
 
 def open_model(model: bytes, entry: ModelEntry, precision: str, n_threads: int) -> OnnxEngine:
-    """Load a model for one stream. Failure: ONNX Runtime refuses it, or it is not what the manifest says."""
+    """Load a model for one stream. Failure: ONNX Runtime refuses it, it is not what the manifest says, or it names
+    other files, which no hash covers."""
+    _require_whole(model, entry)
     with quiet_stderr():  # importing it warns about missing GPUs on some boards
         import onnxruntime
 
@@ -75,6 +78,16 @@ def open_model(model: bytes, entry: ModelEntry, precision: str, n_threads: int) 
         session = _session(onnxruntime, model, entry, n_threads)
     check_ports(entry, _ports(session.get_inputs()), _ports(session.get_outputs()))
     return OnnxEngine(session, entry, precision, f"onnxruntime {onnxruntime.__version__}")
+
+
+def _require_whole(model: bytes, entry: ModelEntry) -> None:
+    remedy = "build it again with `quant build`"
+    try:
+        elsewhere = names_files(model)
+    except ValueError as error:
+        raise Failure(f"is no ONNX model ({error})", where=entry.file, remedy=remedy) from error
+    if elsewhere:
+        raise Failure("names other files for its weights, which are not read", where=entry.file, remedy=remedy)
 
 
 def _session(onnxruntime: Any, model: bytes, entry: ModelEntry, n_threads: int) -> Any:

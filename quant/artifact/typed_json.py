@@ -7,7 +7,10 @@ from typing import TypeVar
 
 import msgspec
 
+from edge_runtime import bounded
 from edge_runtime.errors import Failure
+
+MOST_BYTES = 64 * bounded.MIB  # a report with long clips has 3 MB
 
 T = TypeVar("T")
 
@@ -20,10 +23,9 @@ def read(path: Path, type_: type[T], what: str, remedy: str) -> T:
 def text(path: Path, remedy: str) -> str:
     """The whole file. Failure: it cannot be read."""
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not text"
-        raise Failure(f"cannot be read ({why})", where=path, remedy=remedy) from None
+        return bounded.read(path, MOST_BYTES, remedy).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Failure("cannot be read (not text)", where=path, remedy=remedy) from None
 
 
 def decoded(data: bytes | str, type_: type[T], where: object, what: str, remedy: str) -> T:

@@ -34,6 +34,7 @@ _DAMAGED = "this checkpoint is damaged; get it again"
 _IGNORED: Final = ("num_batches_tracked", "total_ops", "total_params")  # counters, of PyTorch and of those who count
 _WRAPPED: Final = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")  # anywhere within a name
 _SECOND: Final = ("ema", "swa", "average", "averaged", "shadow", "teacher", "best", "params_ema")
+_LONGEST_NAME: Final = 120  # characters of a name or fault that a line shows
 _MOST_VALUES: Final = 2**26  # 256 MiB of float32
 
 
@@ -151,7 +152,7 @@ def _check_names(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Conf
     unexpected = [k for k in shapes if k not in wanted]
     misshaped = [f"{k} is {shapes[k]}, not {wanted[k]}" for k in wanted if k in shapes and shapes[k] != wanted[k]]
     problems = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        f"{len(names)} {what} ({', '.join(name[:_LONGEST_NAME] for name in names[:3])}{', ...' * (len(names) > 3)})"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("misshaped", misshaped))
         if names
     ]

@@ -138,7 +138,9 @@ def _check(path: Path, arrays: Mapping[str, Float32Array], header: Header, excer
     wanted = {name: values.shape for name, values in empty.params.items()}
     found = {name: values.shape for name, values in arrays.items()}
     if odd := sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n)):
-        raise Failure(f"holds another network ({odd[0]} is {found.get(odd[0])})", where=path, remedy=REMEDY)
+        raise Failure(
+            f"holds another network ({odd[0][:80]} is {str(found.get(odd[0]))[:80]})", where=path, remedy=REMEDY
+        )
     if bad := [n for n, values in arrays.items() if values.dtype != np.float32 or not np.isfinite(values).all()]:
         raise Failure(f"{bad[0]} is not finite float32", where=path, remedy=REMEDY)
     if set(header.slopes) != set(slopes_of(empty)) or not np.isfinite(list(header.slopes.values())).all():

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from edge_runtime import bounded
 from edge_runtime.errors import Failure
 from quant.network.graph import Graph, Node
 
@@ -64,9 +65,10 @@ def load(name: str) -> Recipe:
     if not (source.is_file() and (name.endswith(".toml") or name in names())):
         raise Failure(f"unknown recipe {name!r}", remedy=f"choose one of: {', '.join(names())}, or name a .toml file")
     try:
-        data = msgspec.toml.decode(source.read_bytes())
+        with source.open("rb") as file:
+            data = bounded.toml(file.read(bounded.MOST_TOML_BYTES + 1))
         recipe = msgspec.convert({**data, "name": Path(name).stem}, Recipe)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError, OSError) as error:
         raise Failure(f"not a recipe: {error}", where=name, remedy="see quant/int8/recipes/static.toml") from None
     if bad := sorted({k for rule in recipe.rules for k in rule.kinds} - QUANTIZABLE):
         raise Failure(f"kind {bad[0]!r} cannot be int8", where=name, remedy=f"use {', '.join(sorted(QUANTIZABLE))}")

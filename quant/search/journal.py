@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from edge_runtime import bounded
 from edge_runtime.errors import Failure
 from edge_runtime.whole_file import sync, unwritten, written_whole
 from quant.search.validation import Score
 
+MOST_BYTES = 64 * bounded.MIB  # of a journal; a trial has a few KB
+OTHER = "name another --search-state"
 FORMAT = "edge-denoise search"
 
 
@@ -25,19 +28,18 @@ class Journal:
         head = json.dumps({"format": FORMAT, "key": key})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = path.read_text("utf-8") if path.exists() else ""
+            text = bounded.read(path, MOST_BYTES, OTHER).decode("utf-8") if path.exists() else ""
             whole = text[: text.rfind("\n") + 1]  # the line that was being written when it was killed goes
             if text and not whole.startswith(head + "\n"):
-                raise Failure("is the journal of another search", where=path, remedy="name another --search-state")
+                raise Failure("is the journal of another search", where=path, remedy=OTHER)
             self.scores = dict(_trial(line) for line in whole.splitlines()[1:])
             if whole != text or not text:
                 with written_whole(path) as part:
                     part.write_text(whole or head + "\n", "utf-8")
         except OSError as error:
-            remedy = "name another --search-state"
-            raise Failure(f"cannot be written ({error.strerror})", where=path, remedy=remedy) from None
-        except (ValueError, KeyError, TypeError):
-            raise Failure("is no journal of a search", where=path, remedy="name another --search-state") from None
+            raise Failure(f"cannot be written ({error.strerror})", where=path, remedy=OTHER) from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise Failure("is no journal of a search", where=path, remedy=OTHER) from None
 
     def add(self, trial: str, score: Score) -> None:
         """Keep a measurement. Failure: it cannot be written."""

@@ -104,7 +104,8 @@ def test_loads_without_a_folder(tmp_path):
         for path in (FOLDER / "__init__.py", *FOLDER.glob("*.toml")):
             z.write(path, f"boards/{path.name}")
         z.writestr("edge_runtime/__init__.py", "")
-        z.write(FOLDER.parent / "edge_runtime" / "errors.py", "edge_runtime/errors.py")
+        for name in ("errors.py", "bounded.py"):
+            z.write(FOLDER.parent / "edge_runtime" / name, f"edge_runtime/{name}")
     program = (
         f"import sys; sys.path.insert(0, {str(archive)!r}); import boards; "
         "print(boards.__file__, *(boards.load(name).name for name in boards.names()))"
