@@ -22,6 +22,7 @@ from edge_runtime.whole_file import written_whole
 FORMAT = "edge-denoise ranges"
 VERSION = 1
 MOST_BYTES = 16 * bounded.MIB  # of a file; a build writes 0.1 MB
+N_BITS = 8
 WIDEST, NARROWEST = 2.0**40, 2.0**-40  # steps of 8 bits, their inverses and products, are floats well within these
 
 _REMEDY = "leave --ranges out to calibrate anew"
@@ -78,6 +79,14 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         text = json.dumps(msgspec.to_builtins(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
         return text.encode()
 
+    def require_usable(self) -> None:
+        """Failure: a range is of other numbers than a network computes, or for another number of bits than a plan's."""
+        for name, tap in self.values.items():
+            if tap.n_bits != N_BITS:
+                raise Failure(f"tap '{name}' is for {tap.n_bits} bits, not {N_BITS}", remedy=_REMEDY)
+            if max(-tap.low, tap.high) > WIDEST or tap.high - tap.low < NARROWEST:
+                raise Failure(f"tap '{name}': no network computes {tap.low} to {tap.high}", remedy=_REMEDY)
+
     def save(self, path: str | Path) -> None:
         """Write the file whole or not at all."""
         with written_whole(Path(path)) as part:
@@ -119,10 +128,6 @@ def _fault(tap: TapRange) -> str | None:
     for low, high in (("low", "high"), ("min", "max")):
         if bounds[low] > bounds[high]:
             return f"{low} {bounds[low]} is above {high} {bounds[high]}"
-    if max(-tap.low, tap.high) > WIDEST or (tap.low < tap.high and tap.high - tap.low < NARROWEST):
-        return f"{tap.low} to {tap.high} is no range of numbers that a network computes"
-    if tap.n_bits != 8:
-        return f"is for {tap.n_bits} bits, not 8"
     if not tap.low <= 0 <= tap.high:
         return f"{tap.low} to {tap.high} leaves out 0"
     return "is empty" if tap.low == tap.high else None

@@ -96,10 +96,11 @@ def refine(quantized: Quantized, recipe: Recipe, calibration: CalibrationSet) ->
 def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: str | None = None) -> Quantized:
     """Plan with ranges measured or learned before; needs no sound, so nothing is refined.
 
-    Failure: they belong to another checkpoint or another recipe.
+    Failure: they belong to another checkpoint or another recipe, or no network computes such numbers.
     """
     if checkpoint_sha256 is not None and ranges.provenance.checkpoint_sha256 != checkpoint_sha256:
         raise Failure("measured on another checkpoint", remedy=ANEW)
+    ranges.require_usable()
     peaks = peaks_of(ranges)
     if odd := [n for n, values in peaks.items() if n not in graph.shapes or len(values) != graph.shapes[n].channels]:
         raise Failure(f"{len(peaks[odd[0]])} channel peaks for {odd[0]}, which this network does not have", remedy=ANEW)

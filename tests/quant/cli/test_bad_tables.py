@@ -77,6 +77,7 @@ RANGES = [  # what is replaced in good ranges, by what
     ("NaN", '"low": -1.0', '"low": NaN', "r.json: is not JSON"),
     ("infinite", '"high": 1.0', '"high": 1e999', "r.json: "),
     ("upside down", '"low": -1.0', '"low": 2.0', "tap 'sfe': low 2.0 is above high 1.0"),
+    ("too wide", '"high": 1.0', '"high": 1e300', "tap 'sfe': no network computes -1.0 to 1e+300"),
     ("without a tap", "sfe", "sfe", "no range for tap"),
 ]
 
