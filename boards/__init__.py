@@ -238,11 +238,10 @@ def load_file(path: str | os.PathLike[str]) -> Board:
     file = Path(path)
     try:
         with file.open("rb") as opened:
-            data = opened.read(bounded.MOST_TOML_BYTES + 1)
+            return _parse(file.stem, opened.read(bounded.MOST_TOML_BYTES + 1), where=path)
     except OSError as error:
         remedy = f"the boards of this package are: {', '.join(names())}"
         raise Failure(f"cannot read this board: {error.strerror}", where=path, remedy=remedy) from error
-    return _parse(file.stem, data, where=path)
 
 
 def unsourced(board: Board) -> list[str]:
@@ -297,10 +296,9 @@ def _binary(n_bytes: int) -> str:
 def _parse(name: str, data: bytes, where: object) -> Board:
     try:
         fields = bounded.toml(data)
-    except UnicodeDecodeError as error:
-        raise Failure("not a board: the file is not UTF-8 text", where=where, remedy=_REMEDY) from error
     except (msgspec.DecodeError, ValueError) as error:  # the latter for a number of thousands of digits
-        raise Failure(f"not valid TOML: {error}", where=where, remedy=_REMEDY) from error
+        what = "not a board: the file is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "not valid TOML"
+        raise Failure(f"{what}: {error}", where=where, remedy=_REMEDY) from error
     if "name" in fields:
         raise Failure("name: a board is named by its file, remove this field", where=where, remedy=_REMEDY)
     try:
