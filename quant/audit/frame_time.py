@@ -52,12 +52,12 @@ class _Count(msgspec.Struct, frozen=True):
     engine: str
     precision: str
     n_instructions: int
+    date: str
 
 
 class _Instructions(msgspec.Struct, frozen=True):
     """instructions.json, what is read of it."""
 
-    date: str
     rows: list[_Count]
 
 
@@ -138,7 +138,8 @@ def _estimated(board: Board, limit_ms: float) -> Iterator[FrameTime]:
 
 
 def _source(board: Board, core: _Core, on: str, engine: str) -> str:
-    counted = f"counted on emulated {on}, {_instructions().date}"
+    date = next(row.date for row in _instructions().rows if (row.core, row.engine) == (on, engine))
+    counted = f"counted on emulated {on}, {date}"
     (low, high), why = core.loops, core.loops_source
     if engine != LIBRARY and core.runtimes:
         (low, high), why = core.runtimes, core.runtimes_source

@@ -5,7 +5,8 @@
 The native engine is cross-compiled as setup.py compiles it and counted in all and by operation. With --root, a Debian
 arm64 root that has Python 3.11 and, in /opt/wheels, the engines' wheels (`tests/counting/root.sh` makes one), whole
 hops through the Python runtime are counted too: every engine, as `edge-denoise` runs it. With --firmware, what `quant
-build --target generic-c` left is counted on a Cortex-M7 (`cortex_m/run.sh`). Rows that are not counted now stay.
+build --target generic-c` left is counted on a Cortex-M7 (`cortex_m/run.sh`). Rows that are not counted now stay,
+with their date.
 Needs Debian's qemu-user 7.2 (later ones load no plugins), gcc, gcc-aarch64-linux-gnu and gcc-arm-linux-gnueabihf.
 Counts of C repeat exactly, those of Python within a percent.
 """
@@ -222,10 +223,10 @@ def main() -> None:
         if args.firmware:
             rows += firmware_rows(args.firmware)
     counted_now = {(row["core"], row["engine"]) for row in rows}
+    rows = [{**row, "date": date.today().isoformat()} for row in rows]
     rows += [row for row in kept if (row["core"], row["engine"]) not in counted_now]
     counted = {
         "what": "instructions a hop of 256 samples, counted by tests/counting/count.py",
-        "date": date.today().isoformat(),
         "checkpoint": manifest["checkpoint"],
         "recipe": manifest["recipe"],
         "flags": setup_flags(),
