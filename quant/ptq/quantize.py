@@ -121,7 +121,12 @@ def halved(graph: Graph, precision: Mapping[str, Precision]) -> Graph:
     Every engine then carries the same numbers; the native one stores them in half precision.
     """
     names = halved_names(graph, precision)
-    return replace(graph, params={k: exact_float.to_half(v) if k in names else v for k, v in graph.params.items()})
+    with np.errstate(over="ignore"):
+        params = {k: exact_float.to_half(v) if k in names else v for k, v in graph.params.items()}
+    if large := next((k for k in params if k in names and not np.isfinite(params[k]).all()), None):
+        what = f"{large} holds weights above {np.finfo(np.float16).max:,.0f}, which half precision cannot"
+        raise Failure(what, remedy="a network that learned such weights diverged; train it again")
+    return replace(graph, params=params)
 
 
 def halved_names(graph: Graph, precision: Mapping[str, Precision]) -> frozenset[str]:

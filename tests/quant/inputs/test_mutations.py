@@ -137,6 +137,13 @@ def test_trained_files_of_extreme_weights(value: float, members: dict[str, bytes
             ends_well(lambda name=name, new=extreme: opened(tmp_path / "a.trained", {**members, name: new}))
 
 
+def test_weights_beyond_half_precision_do_not_become_infinite(members: dict[str, bytes], tmp_path: Path) -> None:
+    name = "dpgrnn1.inter_ln.weight.npy"
+    large = npy_bytes(np.full_like(np.load(io.BytesIO(members[name])), 1e6))
+    with pytest.raises(Failure, match=r"dpgrnn1.inter_ln.weight holds weights above 65,504"):
+        opened(tmp_path / "a.trained", {**members, name: large})
+
+
 def test_ranges_with_other_numbers(members: dict[str, bytes], tmp_path: Path) -> None:
     draw, good = random.Random(2), json.loads(members["header.json"])["ranges"]
     path, found = tmp_path / "r.json", source.open_source(None, None)
