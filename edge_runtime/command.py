@@ -13,7 +13,6 @@ import re
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import inf, isfinite
@@ -170,6 +169,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
         if interruption := _interruption_in(error):
             return status_of(interruption)
         if "--debug" in argv:
+            import traceback  # no `--help` waits for it
+
             traceback.print_exc()
         print(f"{parser.prog}: error: {printable(_one_line(error))}", file=sys.stderr)
         _flush_or_forget()

@@ -7,10 +7,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 import sys
-import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -49,11 +47,16 @@ def how_to_reinstall() -> str:
 
 def pip_install(*arguments: str) -> str:
     """A command of the pip of this very interpreter, quoted for a shell."""
-    return f"`{_pip_install()} {shlex.join(arguments)}`"
+    from shlex import join
+
+    return f"`{_pip_install()} {join(arguments)}`"
 
 
 def _pip_install() -> str:
-    python = shlex.quote(sys.executable)
+    import sysconfig
+    from shlex import quote
+
+    python = quote(sys.executable)
     if sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists():
         return f"{python} -m venv --system-site-packages .venv && .venv/bin/pip install"  # PEP 668
     if find_spec("pip") is None and shutil.which("uv"):

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from edge_runtime.errors import Failure
 from edge_runtime.extras import how_to_install, how_to_reinstall, pip_install
 from edge_runtime.hashing import sha256
-from edge_runtime.whole_file import written_whole
 
 if TYPE_CHECKING:
     from edge_runtime.manifest import Artifact
@@ -128,6 +127,8 @@ def _not_installed(names: list[str]) -> Failure:
 def remember(artifact: Artifact, rows: Iterable[Measured], path: Path | None = None) -> Path | None:
     """Keep the rows of a bench, each in the place of its like; the file, or None when it cannot be written."""
     import json
+
+    from edge_runtime.whole_file import written_whole
 
     path = path or cache_file()
     kept = _read(path)

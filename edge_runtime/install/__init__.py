@@ -11,3 +11,5 @@ units        the units of a release
 environment  where a release's wheels are installed
 receive      what a board does with it
 """
+
+DEFAULT_ROOT = ".local/share/edge-denoise"  # of releases, from the home directory; here, where `quant --help` reads it

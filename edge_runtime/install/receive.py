@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime.errors import Failure
-from edge_runtime.install import bundle, ed25519, trust
+from edge_runtime.install import DEFAULT_ROOT, bundle, ed25519, trust
 from edge_runtime.install.environment import PACKAGE, install_wheels, last_line, run
 from edge_runtime.install.trust import PLAIN, Wish
 from edge_runtime.install.units import restart, restart_quietly, running_from, units_of
@@ -40,7 +40,6 @@ from edge_runtime.whole_file import sync, undisturbed
 from edge_runtime.whole_folder import SCAFFOLD
 
 PROTOCOL: Final = 1
-DEFAULT_ROOT: Final = ".local/share/edge-denoise"  # from the home directory
 ID_CHARACTERS: Final = 16
 _ID: Final = re.compile(rf"[0-9a-f]{{{ID_CHARACTERS}}}(\.\d+)?")
 _ARRIVED: Final = re.compile(rf"[0-9a-f]{{{ID_CHARACTERS}}}\.bundle(\.part)?")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime.command import Answer, Command, whole
 from edge_runtime.errors import Failure
-from edge_runtime.install.receive import DEFAULT_ROOT
+from edge_runtime.install import DEFAULT_ROOT
 from quant.cli.options import port
 from quant.cli.output import say, table
 

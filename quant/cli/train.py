@@ -6,7 +6,6 @@ import argparse
 import json
 import re
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -95,6 +94,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _qat(args: argparse.Namespace) -> Answer:
     """Train, and say where the result is."""
+    from dataclasses import replace
+
     from quant.training.runs import qat
 
     return _done(qat(replace(_job(args), recipe=args.recipe, blend=args.blend), say))
@@ -102,6 +103,8 @@ def _qat(args: argparse.Namespace) -> Answer:
 
 def _train(args: argparse.Namespace) -> Answer:
     """Train the float network, and say where the checkpoint is."""
+    from dataclasses import replace
+
     from quant.network import sizes
     from quant.training.runs import train
 
@@ -112,6 +115,8 @@ def _train(args: argparse.Namespace) -> Answer:
 
 
 def _job(args: argparse.Namespace) -> Job:
+    from dataclasses import replace
+
     from quant.training.runs import TRAINING_MIX, Job
     from quant.training.trainer import Settings
 

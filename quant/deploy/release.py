@@ -19,8 +19,9 @@ import boards
 from boards import Board
 from edge_runtime.alsa.cards import ELSEWHERE, number_note
 from edge_runtime.errors import Failure
+from edge_runtime.install import DEFAULT_ROOT
 from edge_runtime.install import bundle as packing
-from edge_runtime.install.receive import DEFAULT_ROOT, ID_CHARACTERS
+from edge_runtime.install.receive import ID_CHARACTERS
 from edge_runtime.install.service import users_unit
 from edge_runtime.manifest import open_artifact
 from edge_runtime.quiet import Progress

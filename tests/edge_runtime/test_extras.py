@@ -104,7 +104,7 @@ def test_it_is_the_pip_of_this_interpreter(tmp_path: Path, monkeypatch: pytest.M
 def test_a_system_that_keeps_its_packages_gets_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "EXTERNALLY-MANAGED").touch()
     monkeypatch.setattr(extras.sys, "prefix", sys.base_prefix)
-    monkeypatch.setattr(extras.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     python = shlex.quote(sys.executable)
     assert extras.pip_install("a") == f"`{python} -m venv --system-site-packages .venv && .venv/bin/pip install a`"
 
