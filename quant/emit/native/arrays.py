@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import Failure
 from edge_runtime.stft import Float32Array
-from quant.emit.native.file import HALF, MOST_BIAS
+from quant.emit.native.file import HALF, MOST_BIAS, Array
 from quant.int8.qparams import QParams, multiplier, quantize_bias, quantize_weight
 
 
-def halves(values: Float32Array, half: bool) -> NDArray[Any]:
+def halves(values: Float32Array, half: bool) -> Array:
     """As stored: two bytes a number, or four."""
     return values.astype("<f2" if half else "<f4")
 
 
-def floats(weight: Float32Array, bias: Float32Array, *, half: bool = False) -> dict[str, Any]:
+def floats(weight: Float32Array, bias: Float32Array, *, half: bool = False) -> dict[str, Array | int]:
     """(out, in, tap) -> arrays of `conv`: [tap][in][out], outputs padded to fours."""
     n_out, n_in, taps = weight.shape
     pad = -n_out % 4
@@ -35,7 +33,7 @@ def floats(weight: Float32Array, bias: Float32Array, *, half: bool = False) -> d
 
 def integers(
     name: str, weight: Float32Array, bias: Float32Array, scales: Float32Array, source: QParams, target: QParams
-) -> dict[str, Any]:
+) -> dict[str, Array | int]:
     """(out, in, tap) -> arrays of `conv_i8`: [tap][in / 4][out][in % 4], inputs and outputs padded to fours."""
     n_out, n_in, taps = weight.shape
     pad, pad_in = -n_out % 4, -n_in % 4
@@ -51,14 +49,14 @@ def integers(
     }
 
 
-def depth_floats(weight: Float32Array, bias: Float32Array) -> dict[str, NDArray[Any]]:
+def depth_floats(weight: Float32Array, bias: Float32Array) -> dict[str, Array]:
     """(channel, 1, time, band) -> arrays of `depth`: [time][band][channel]."""
     return {"weight": np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0)), "bias": np.ascontiguousarray(bias)}
 
 
 def depth_integers(
     name: str, weight: Float32Array, bias: Float32Array, scales: Float32Array, source: QParams, target: QParams
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Array]:
     """The same for `depth_i8`."""
     w = quantize_weight(weight, scales)
     return {

@@ -8,14 +8,13 @@ are operations of their own. 8-bit nodes compute in integers, all others in floa
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from quant.emit.emitted import Emitted
 from quant.emit.native import gru, limits
 from quant.emit.native.arrays import depth_floats, depth_integers, floats, halves, integers
-from quant.emit.native.file import ADD_AFTER, FLOAT_OUT, HALF, LEAKY_AFTER, PLANE, DType, View
+from quant.emit.native.file import ADD_AFTER, FLOAT_OUT, HALF, LEAKY_AFTER, PLANE, Array, DType, Number, View
 from quant.emit.native.parts import Parts
 from quant.int8 import exact_float
 from quant.int8.plan import Plan, uses_once
@@ -66,7 +65,7 @@ class Lowering(Parts):
         n = self.graph.shapes[node.name].bands
         self.op("split", node, n, x=self.read(node), y=y, n_out=2, **self.runs(node))
 
-    def runs(self, node: Node) -> dict[str, Any]:
+    def runs(self, node: Node) -> dict[str, Array | int]:
         """Which rows of the input each row beyond the copied ones sums, and the weights of them."""
         weight, n_low = self.array(node, "weight"), node.attrs["n_low"]
         starts, lengths = exact_float.runs(weight)
@@ -103,10 +102,10 @@ class Lowering(Parts):
         last = phases or node
         leaky = self.only_reader(last.name, "leaky_relu")
         last = leaky or last
-        numbers = self.after(node, leaky) | {"flags": LEAKY_AFTER if leaky else 0}
+        flags, numbers = LEAKY_AFTER if leaky else 0, self.after(node, leaky)
         as_float = self.plan.is_int8(node) and self.all_read_float(last)
         if as_float:
-            numbers |= {"flags": numbers["flags"] | FLOAT_OUT, "f2": self.grid(last.name).scale}
+            flags, numbers = flags | FLOAT_OUT, numbers | {"f2": self.grid(last.name).scale}
         y = self.target(node, last, phases, int8=self.plan.is_int8(node) and not as_float)
         for done in (node, phases, leaky):
             if done is not None:
@@ -114,7 +113,7 @@ class Lowering(Parts):
         if as_float:
             self.floats[last.name] = y
         lower = self.depthwise if depthwise else self.groups
-        lower(node, x, y, phases, numbers)
+        lower(node, x, y, phases, numbers | {"flags": flags})
 
     def target(self, node: Node, last: Node, phases: Node | None, *, int8: bool) -> View:
         """Where the result lies: rows of two phases as two rows, one more than is read."""
@@ -135,7 +134,7 @@ class Lowering(Parts):
         views = {"slice", "interleave"}
         return bool(readers) and not any(self.plan.reads_int8(r) or r.kind in views for r in readers)
 
-    def after(self, node: Node, leaky: Node | None) -> dict[str, Any]:
+    def after(self, node: Node, leaky: Node | None) -> dict[str, Number]:
         """Grids and slope of a convolution and the LeakyReLU in it."""
         if not self.plan.is_int8(node):
             return {"f0": leaky.attrs["slope"]} if leaky else {}
@@ -144,13 +143,13 @@ class Lowering(Parts):
             return {"y_zp": q.zero_point}
         return self.slopes(leaky, q) | {"mid_zp": q.zero_point}
 
-    def slopes(self, leaky: Node, source: QParams) -> dict[str, Any]:
+    def slopes(self, leaky: Node, source: QParams) -> dict[str, Number]:
         """Multipliers above and below zero, and the grid they lead to."""
         target, slope = self.grid(leaky.name), np.float64(np.float32(leaky.attrs["slope"]))
         up, down = multiplier(source.scale, target), multiplier(slope * source.scale, target)
         return {"f0": up, "f1": down, "y_zp": target.zero_point}
 
-    def groups(self, node: Node, x: View, y: View, phases: Node | None, numbers: dict[str, Any]) -> None:
+    def groups(self, node: Node, x: View, y: View, phases: Node | None, numbers: dict[str, Number]) -> None:
         """One operation a group."""
         a = node.attrs
         weight = self.array(node, "weight")
@@ -170,7 +169,7 @@ class Lowering(Parts):
                 **{**numbers, **pieces, "stride": a["stride"], "pad": a["pad"]},
             )
 
-    def weights(self, node: Node, rows: slice) -> dict[str, Any]:
+    def weights(self, node: Node, rows: slice) -> dict[str, Array | int]:
         """Arrays of some output channels."""
         weight, bias = self.array(node, "weight")[rows], self.array(node, "bias")[rows]
         if not self.plan.is_int8(node):
@@ -178,7 +177,7 @@ class Lowering(Parts):
         scales = self.plan.weight_scales[node.param("weight")][rows]
         return integers(node.name, weight[:, :, 0], bias, scales, self.grid(node.inputs[0]), self.grid(node.name))
 
-    def depthwise(self, node: Node, x: View, y: View, phases: Node | None, numbers: dict[str, Any]) -> None:
+    def depthwise(self, node: Node, x: View, y: View, phases: Node | None, numbers: dict[str, Number]) -> None:
         """Over time and bands; the history is a ring of frames with their halo."""
         if phases or node.attrs["stride"] != 1 or x.row != x.n_columns:
             raise ValueError(f"{node.name}: the native engine has no such depthwise convolution")
@@ -250,7 +249,7 @@ class Lowering(Parts):
             x2 = self.read(shuffle, 1)
             self.op("gate_shuffle", node, x.n_rows, x=x, x2=x2, gates=gates, y=y, n_out=x.n_columns)
             return
-        numbers: dict[str, Any] = {}
+        numbers: dict[str, Number] = {}
         if int8:
             unit = np.float64(self.grid(node.inputs[0]).scale) * self.grid(node.inputs[1]).scale
             numbers = self.zero_points(node) | {"f0": multiplier(unit, self.grid(node.name))}
@@ -261,7 +260,7 @@ class Lowering(Parts):
         x, x2 = self.read(node), self.read(node, 1)
         int8 = self.plan.is_int8(node)
         y = self.new(node, int8=int8)
-        numbers: dict[str, Any] = self.zero_points(node) | self.rescaled(node) if int8 else {}
+        numbers: dict[str, Number] = self.zero_points(node) | self.rescaled(node) if int8 else {}
         self.op("shuffle_i8" if int8 else "shuffle", node, x.n_rows, x=x, x2=x2, y=y, n_out=x.n_columns, **numbers)
 
     # --- reductions and recurrent layers ------------------------------------------------------------------------

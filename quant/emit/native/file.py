@@ -97,6 +97,11 @@ class View:
         return b.at + (b.halo * b.row + self.start) * b.element_bytes
 
 
+Array = NDArray[Any]
+Number = float | np.float32
+Part = View | Array | Number | None  # of an operation: a value, weights, a number of its record
+
+
 @dataclass
 class Op:
     """One operation before placement: views and arrays instead of offsets. `node`: the graph node it works for."""
@@ -109,8 +114,8 @@ class Op:
     x2: View | None = None
     state: View | None = None
     gates: View | None = None  # of gate_shuffle
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)  # weight, bias, scale, table
-    numbers: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)  # weight, bias, scale, table
+    numbers: dict[str, Number] = field(default_factory=dict)
 
     @property
     def views(self) -> list[View]:
@@ -138,7 +143,7 @@ class NativeFile:
         """Memory of a new value."""
         return View(Buffer(n_rows, n_columns, dtype), n_rows, n_columns, n_columns)
 
-    def op(self, kind: str, node: str, n_rows: int, **parts: Any) -> Op:
+    def op(self, kind: str, node: str, n_rows: int, **parts: Part) -> Op:
         """Add an operation; `parts` are views (x, x2, y, state, gates), arrays by role, and numbers of the record."""
         op = Op(kind, node, n_rows)
         for name, part in parts.items():

@@ -8,14 +8,13 @@ directions at once. Gates of a row lie as (reset, update, new), for a bidirectio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.stft import Float32Array
 from quant.emit.native.arrays import floats, folded_bias, halves, integers
-from quant.emit.native.file import FLOAT_OUT, HALF, View
+from quant.emit.native.file import FLOAT_OUT, HALF, Array, Number, View
 from quant.emit.native.parts import Parts
 from quant.int8.plan import GRU_ROLES
 from quant.int8.qparams import QParams, multiplier, quantize_weight
@@ -48,7 +47,9 @@ def over_time(parts: Parts, node: Node) -> None:
             numbers = {"seg": n_out, "seg_row": shape.channels}
             _product(parts, node, source.columns(g * n_in, (g + 1) * n_in), out, role, [g], **numbers)
     kind = "gru_cell_i8" if precision == "int8" else "gru_cell"
-    arrays = {"scale": _cell_grids(parts, node), "table": _tables(parts, node)} if precision == "int8" else {}
+    arrays: dict[str, Array] = {}
+    if precision == "int8":
+        arrays = {"scale": _cell_grids(parts, node), "table": _tables(parts, node)}
     parts.op(kind, node, shape.bands, x=gates[0], x2=gates[1], state=h, n_out=shape.channels, **arrays)
     parts.values[node.name] = h
 
@@ -88,7 +89,7 @@ def _scales(parts: Parts, node: Node, role: str, groups: list[int]) -> Float32Ar
     return np.concatenate([parts.plan.weight_scales[node.params[role][g]] for g in groups])
 
 
-def _product(parts: Parts, node: Node, x: View, y: View, role: str, groups: list[int], **numbers: Any) -> None:
+def _product(parts: Parts, node: Node, x: View, y: View, role: str, groups: list[int], **numbers: Number) -> None:
     """W x + b of some groups that read the same columns: `role` x (of the input) or h (of the state)."""
     suffix = "ih" if role == "x" else "hh"
     weight, bias = (_params(parts, node, f"{kind}_{suffix}", groups) for kind in ("weight", "bias"))
@@ -103,7 +104,7 @@ def _product(parts: Parts, node: Node, x: View, y: View, role: str, groups: list
     parts.product(node, x, y, arrays, **numbers)
 
 
-def _recurrence(parts: Parts, node: Node, precision: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def _recurrence(parts: Parts, node: Node, precision: str) -> tuple[dict[str, Array], dict[str, Number]]:
     """Arrays and numbers of the operation that runs over the bands."""
     order = group_order(node)
     laid = _by_gate([parts.graph.params[node.params["weight_hh"][g]] for g in order])  # (gate, unit, k)
@@ -126,7 +127,7 @@ def _recurrence(parts: Parts, node: Node, precision: str) -> tuple[dict[str, NDA
     return arrays, {"y_zp": _grid(parts, node, "").zero_point}
 
 
-def _by_gate(groups: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def _by_gate(groups: Sequence[Array]) -> Array:
     """(3 * units, ...) of each group -> (3, units of all groups, ...)."""
     split = [g.reshape(3, -1, *g.shape[1:]) for g in groups]
     return np.ascontiguousarray(np.concatenate(split, 1))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from edge_runtime.stft import Float32Array
-from quant.emit.native.file import NativeFile, Op, View
+from quant.emit.native.file import Array, NativeFile, Number, Op, Part, View
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams, multiplier
 from quant.network.graph import Graph, Node
@@ -23,7 +21,7 @@ class Parts:
         self.values: dict[str, View] = {}
         self.floats: dict[str, View] = {}
 
-    def op(self, kind: str, node: Node, n_rows: int, **parts: Any) -> Op:
+    def op(self, kind: str, node: Node, n_rows: int, **parts: Part) -> Op:
         return self.file.op(kind, node.name, n_rows, **parts)
 
     def new(self, node: Node, *, int8: bool = False) -> View:
@@ -66,26 +64,27 @@ class Parts:
             return None
         return readers[0] if self.is_int8(readers[0].name) == self.is_int8(name) else None
 
-    def elementwise(self, node: Node, kind: str, **numbers: Any) -> None:
+    def elementwise(self, node: Node, kind: str, **numbers: Number) -> None:
         """An operation on one or two values of the same shape."""
         int8 = self.plan.is_int8(node)
         xs = [self.read(node, i) for i in range(len(node.inputs))]
         y = self.new(node, int8=int8)
-        parts: dict[str, Any] = {"x": xs[0], "y": y} | ({"x2": xs[1]} if len(xs) == 2 else {})
-        self.file.op(kind, node.name, **rectangle(*parts.values()), **parts, **numbers)
+        parts = {"x": xs[0], "y": y} | ({"x2": xs[1]} if len(xs) == 2 else {})
+        shape = rectangle(*parts.values())
+        self.file.op(kind, node.name, shape.pop("n_rows"), **shape, **parts, **numbers)
 
-    def product(self, node: Node, x: View, y: View, arrays: dict[str, Any], **numbers: Any) -> None:
+    def product(self, node: Node, x: View, y: View, arrays: dict[str, Array | int], **numbers: Number) -> None:
         """A convolution operation from arrays of `integers` or `floats`."""
         kind = "conv_i8" if x.buffer.dtype == "int8" else "conv"
-        numbers["flags"] = numbers.get("flags", 0) | arrays.pop("flags", 0)
-        self.op(kind, node, y.n_rows, x=x, y=y, **arrays, **numbers)
+        flags = int(numbers.pop("flags", 0)) | int(arrays.pop("flags", 0))
+        self.op(kind, node, y.n_rows, x=x, y=y, flags=flags, **arrays, **numbers)
 
     def zero_points(self, node: Node) -> dict[str, int]:
         """Of both inputs and the result."""
         a, b = (self.grid(name).zero_point for name in node.inputs)
         return {"x_zp": a, "x2_zp": b, "y_zp": self.grid(node.name).zero_point}
 
-    def rescaled(self, node: Node) -> dict[str, Any]:
+    def rescaled(self, node: Node) -> dict[str, Number]:
         """Multipliers that take each input to the grid of the result."""
         target = self.grid(node.name)
         return {f"f{i}": multiplier(self.grid(name).scale, target) for i, name in enumerate(node.inputs)}
