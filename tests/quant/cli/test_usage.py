@@ -43,6 +43,8 @@ NUMBERS = [  # every option that takes one, and what it must not be
     (["eval", "art", "--pairs=p"], "--jobs", ["0", "-2", "nan", "1.5", "9" * 5000], "is not a whole number from 1 to"),
     (["view", "art"], "--port", ["0", "65536", "-1", "http"], "is not a whole number from 1 to 65535"),
     (["deploy", "me@there"], "--port", ["0", "65536", "-1", "ssh"], "is not a whole number from 1 to 65535"),
+    (["deploy", "me@there"], "--number", ["0", "-1", "9" * 10, "new"], "is not a whole number from 1 to 2147483648"),
+    (["bundle", "art", "-o", "b"], "--number", ["0", "-1", "nan"], "is not a whole number from 1 to 2147483648"),
     (TRAIN, "--learning-rate", ["nan", "inf", "-1", "0", "1e9"], "is not a number from 1e-09 to 1"),
     (TRAIN, "--workers", ["-1", "nan", "1e3", "100000"], "is not a whole number from 0 to 256"),
     (TRAIN, "--seed", ["-1", str(2**32), "9" * 40, "inf"], "is not a whole number from 0 to 4294967295"),
