@@ -42,13 +42,13 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *variables: str) -> None:
-    done = subprocess.run(["make", WARN, *variables], cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(["make", WARN, *variables], cwd=folder, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 def self_test(folder: Path, *emulator: str) -> tuple[int, list[str]]:
     """Exit status and lines."""
-    done = subprocess.run([*emulator, "./self_test"], cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*emulator, "./self_test"], cwd=folder, capture_output=True, text=True, timeout=1800)
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
 
