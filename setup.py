@@ -80,7 +80,7 @@ class BuildLibrary(build_ext):
     def build_extensions(self) -> None:
         compiler, linker = (getattr(self.compiler, name, None) for name in ("compiler_so", "linker_so"))
         if compiler and linker:  # as Unix has them
-            flags = hardening(lambda *flags: probe(*flags, compiler, linker))
+            flags = hardening(lambda compiling, linking: probe(compiling, linking, compiler, linker))
             for extension in self.extensions:
                 extension.extra_compile_args += flags[0]
                 extension.extra_link_args += flags[1]

@@ -34,7 +34,7 @@ OUT = [
     ("no artifact", ["verify", "files"], "files: no manifest.json in it"),
     ("state without a search", build("--search-state=j"), "--search-state without a search; give --max-pesq-drop"),
     ("text as state", build("--max-pesq-drop=1", "--search-state=notes.txt"), "notes.txt: is the journal of"),
-    ("folder as state", build("--max-pesq-drop=1", "--search-state=files"), "files: cannot be written"),
+    ("folder as state", build("--max-pesq-drop=1", "--search-state=files"), "files: cannot be read (Is a directory)"),
 ]
 
 
