@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from places import ROOT
@@ -19,6 +20,7 @@ from edge_runtime.quiet import silent
 from quant import cli
 from quant.artifact.folder import replaceable, whole_artifact
 from quant.artifact.stable_bytes import json_bytes
+from quant.build import contents as built_contents
 from quant.build import stages
 from quant.build.stages import Built
 from quant.cli.build import summary, worst
@@ -61,6 +63,15 @@ def test_every_file_is_there_and_as_the_manifest_says(built: Built) -> None:
             assert opened.manifest.files[name].sha256 == sha256
             assert opened.manifest.files[name].bytes == (built.folder / name).stat().st_size
     assert (opened.manifest.board, opened.manifest.recipe) == ("rpi4", "static")
+
+
+@pytest.mark.parametrize(("own_db", "floor_db"), [(40.0, 27.0), (20.0, 21.0), (26.0, 27.0)])
+def test_the_floor_of_onnx_lies_above_what_8_bits_alone_lose(own_db: float, floor_db: float) -> None:
+    """Or a processor that is right would fail where the network hears 8 bits more than usual."""
+    floats = np.random.default_rng(0).normal(size=(9, 257, 2)).astype(np.float32)
+    golden = {"enhanced_fp32": floats, "enhanced_int8_onnx": floats * np.float32(1 + 10 ** (-own_db / 20))}
+    assert built_contents.int8_floor_db("onnx", golden) == pytest.approx(floor_db, abs=0.05)
+    assert built_contents.int8_floor_db("tflite", {}) == built_contents.INT8_FLOORS_DB["tflite"]
 
 
 def test_no_file_tells_when_or_where_it_was_made(built: Built) -> None:
