@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import inf, isfinite
@@ -220,7 +219,8 @@ class Stopped(KeyboardInterrupt):
 @contextmanager
 def _signals_clean_up() -> Iterator[None]:
     """Both end the program as Ctrl-C does, where nobody decided otherwise (nohup); a second one does not disturb."""
-    if threading.current_thread() is not threading.main_thread():
+    threads = sys.modules.get("threading")  # before anybody has asked for threads there is one
+    if threads and threads.current_thread() is not threads.main_thread():
         yield
         return
     own_pid = os.getpid()

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from edge_runtime.errors import Failure
-from edge_runtime.extras import how_to_install, how_to_reinstall, pip_install
-from edge_runtime.hashing import sha256
 
 if TYPE_CHECKING:
     from edge_runtime.manifest import Artifact
@@ -31,6 +29,8 @@ class _Kind(NamedTuple):
 
     def remedy(self) -> str:
         """What brings the engine."""
+        from edge_runtime.extras import how_to_install, how_to_reinstall
+
         if self.extra is None:
             compiler = "install a C compiler (Debian: `apt install gcc libc6-dev`)"
             return f"{compiler} and this package again: {how_to_reinstall()}"
@@ -40,6 +40,8 @@ class _Kind(NamedTuple):
         """What brings it again, where it is here but broken."""
         if self.extra is None:
             return self.remedy()
+        from edge_runtime.extras import pip_install
+
         return pip_install("--force-reinstall", next(filter(find_spec, self.packages), self.packages[0]))
 
 
@@ -183,7 +185,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _key(artifact: Artifact) -> str:
     """Another processor, another model file or another version of an engine is another key."""
-    from edge_runtime.machine import cpu_name  # no `--help` waits for it
+    from edge_runtime.hashing import sha256  # no `--help` waits for them
+    from edge_runtime.machine import cpu_name
 
     manifest = artifact.manifest
     packages = [package for kind in ENGINES.values() for package in kind.packages]
