@@ -13,9 +13,9 @@ static void answer(int number, siginfo_t *info, void *context)
     greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
     const unsigned char *at = (const unsigned char *)r[REG_RIP];
     unsigned leaf = (unsigned)r[REG_RAX], part = (unsigned)r[REG_RCX], a, b, c, d;
-    (void)info;
-    if (at[0] != 0x0f || at[1] != 0xa2) { /* a fault of the program's own: it comes again and ends it */
+    if (info->si_code <= 0 || at[0] != 0x0f || at[1] != 0xa2) { /* the program's own: it comes again and ends it */
         signal(number, SIG_DFL);
+        if (info->si_code <= 0) raise(number); /* sent, not met */
         return;
     }
     syscall(SYS_arch_prctl, ARCH_SET_CPUID, 1);

@@ -1,4 +1,7 @@
-"""Processors other than this one: its own with features hidden (quick), or QEMU's (slow, and without AVX-512)."""
+"""Processors other than this one: its own with features hidden (quick), or QEMU's (slow, and without AVX-512).
+
+As a program: pytest on such a processor. `python tests/fakes/processors.py "AVX2 (Haswell, Zen 3)" tests/quant`
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,3 +97,22 @@ def run(command: list[object], environment: dict[str, str]) -> str:
     )
     assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-2000:]}"
     return done.stdout
+
+
+def main(name: str, *arguments: str) -> int:
+    """Pytest's exit status; 2 where this machine cannot play the processor."""
+    if name not in PROCESSORS:
+        print(f"no processor {name!r}; there are: {', '.join(PROCESSORS)}", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        if missing := hide(PROCESSORS[name], Path(folder)):
+            print(missing, file=sys.stderr)
+            return 2
+        # faulthandler would take the signal that hides; sanitizers want to be loaded first, and need not be.
+        command = [sys.executable, "-m", "pytest", "-p", "no:faulthandler", *arguments]
+        environment = {"LD_PRELOAD": str(Path(folder, SHIM)), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+        return subprocess.run(command, env={**os.environ, **environment}).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
