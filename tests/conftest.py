@@ -3,11 +3,13 @@
 official    the published checkpoint            graph      its streaming graph, every pass done
 mixture     10 s of real speech in real noise   spectra    its frames, (626, 257, 2)
 calibration 8 real clips                        quantized  the default recipe on them; everything in 8 bits
+once        C compilers that make an object once
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +45,20 @@ def in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="pytest-", dir=memory) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """What to put before a C compiler's command, so that workers of one session compile nothing twice."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if hasattr(request.config, "workerinput") else base  # of pytest-xdist: a folder each in one
+    return (
+        sys.executable,
+        "-I",
+        "-S",
+        str(Path(__file__).parent / "fakes" / "compiled_once.py"),
+        str(shared / "objects"),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -56,16 +56,22 @@ def signals(mixture: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the program and the plugin that counts lie, which are the same for all cores of an architecture."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.mark.qemu
 @pytest.mark.parametrize("core", [core for core in count.CORES if core.arch == "aarch64"], ids=lambda core: core.name)
 def test_a_hop_costs_the_same_whatever_it_hears(
-    core: count.Core, quantized: Quantized, graph: Graph, mixture: np.ndarray, tmp_path: Path
+    core: count.Core, quantized: Quantized, graph: Graph, mixture: np.ndarray, compiled: Path, tmp_path: Path
 ) -> None:
     """Instructions of every hop, counted on an emulated core: no signal, denormal or not finite, has a slow path."""
     if shutil.which(f"qemu-{core.arch}") is None or shutil.which(core.compiler) is None:
         pytest.skip("needs Debian's qemu-user 7.2 and gcc-aarch64-linux-gnu")
     blobs = {"int8": emit_native(quantized.graph, quantized.plan).data, "fp32": emit_native(graph).data}
-    plugin, program = count.compile_plugin(tmp_path), count.compile_hops(tmp_path, core)
+    plugin, program = count.compile_plugin(compiled), count.compile_hops(compiled, core)
     for precision, blob in blobs.items():
         weights = tmp_path / precision
         weights.write_bytes(blob)

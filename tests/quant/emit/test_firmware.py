@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from c_programs import SANITIZED, WARNINGS
 from places import ROOT, TESTS
 from toy_build import toy
 
@@ -22,7 +24,7 @@ from edge_runtime.quiet import silent
 from quant.build import stages
 from quant.emit.native import c_project
 
-WARN = "WARN=-Wall -Wextra -Werror -pedantic"
+WARN = f"WARN={' '.join(WARNINGS)}"
 ARMV7 = "-O2 -march=armv7-a -mfpu=vfpv3-d16 -static"
 CORTEX_M = TESTS / "edge_runtime" / "native" / "cortex_m" / "run.sh"
 SIZES = r"text (\d+) bytes \(code, tables and weights\), data (\d+), bss (\d+)"
@@ -41,9 +43,19 @@ def copy(folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder, tmp_path / "c"))
 
 
-def make(folder: Path, *variables: str) -> None:
-    done = subprocess.run(["make", WARN, *variables], cwd=folder, capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stderr[-2000:]
+Make = Callable[..., None]
+
+
+@pytest.fixture
+def make(once: tuple[str, ...]) -> Make:
+    """(folder, *variables): `make` there without a warning."""
+
+    def run(folder: Path, *variables: str, compiler: str = "gcc") -> None:
+        command = ["make", WARN, f"CC={' '.join(once)} {compiler}", *variables]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    return run
 
 
 def self_test(folder: Path, *emulator: str) -> tuple[int, list[str]]:
@@ -107,11 +119,11 @@ def test_no_line_names_this_machine(folder: Path) -> None:
         (("SIMD=1",), None),  # as many as the processor can run
         (("PRECISION=fp32",), 2),
         (("PRECISION=fp32", "SIMD=1"), None),
-        (("SIMD=1", "CFLAGS=-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"), None),
+        (("SIMD=1", f"CFLAGS={' '.join(SANITIZED)}"), None),
         (("CFLAGS=-Os",), 2),
     ],
 )
-def test_make_and_self_test(copy: Path, variables: tuple[str, ...], n_sets: int | None) -> None:
+def test_make_and_self_test(make: Make, copy: Path, variables: tuple[str, ...], n_sets: int | None) -> None:
     make(copy, *variables)
     status, lines = self_test(copy)
     assert status == 0, lines
@@ -120,7 +132,7 @@ def test_make_and_self_test(copy: Path, variables: tuple[str, ...], n_sets: int 
     assert all(f"16 frames and 62 hops {how}" in line and line.endswith(": ok") for line in lines), lines
 
 
-def test_32_bit_x86(copy: Path, tmp_path: Path) -> None:
+def test_32_bit_x86(make: Make, copy: Path, tmp_path: Path) -> None:
     """As on a microcontroller, pointers and size_t have four bytes."""
     if not compiles_32_bit_x86(tmp_path):
         pytest.skip("no 32-bit C library (Debian: libc6-dev-i386 lib32gcc-12-dev)")
@@ -136,9 +148,9 @@ def test_32_bit_x86(copy: Path, tmp_path: Path) -> None:
         ("aarch64", "aarch64-linux-gnu-gcc", "-O2 -static", {"cortex-a53": "neon", "cortex-a76": "dotprod"}),
     ],
 )
-def test_on_emulated_arm(copy: Path, arch: str, compiler: str, flags: str, cpus: dict[str, str]) -> None:
+def test_on_emulated_arm(make: Make, copy: Path, arch: str, compiler: str, flags: str, cpus: dict[str, str]) -> None:
     emulator(arch, "max", compiler)
-    make(copy, "SIMD=1", f"CC={compiler}", f"CFLAGS={flags}")
+    make(copy, "SIMD=1", f"CFLAGS={flags}", compiler=compiler)
     for cpu, fastest in cpus.items():
         status, lines = self_test(copy, *emulator(arch, cpu, compiler))
         assert (status, lines[0].split()[0]) == (0, fastest), lines
@@ -146,13 +158,13 @@ def test_on_emulated_arm(copy: Path, arch: str, compiler: str, flags: str, cpus:
 
 @pytest.mark.slow
 @pytest.mark.qemu
-def test_on_an_emulated_armv6(copy: Path) -> None:
+def test_on_an_emulated_armv6(make: Make, copy: Path) -> None:
     """The first Pi's and Zero's processor: no distribution's C library here is for it, so zig links its own."""
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("needs the extra `wheels`")
     run = emulator("arm", "arm1176", "gcc")
     zig = f"{sys.executable} -m ziglang cc -target arm-linux-musleabihf -mcpu=arm1176jzf_s"
-    make(copy, f"CC={zig}", "CFLAGS=-O2 -static", "SIMD=1")
+    make(copy, "CFLAGS=-O2 -static", "SIMD=1", compiler=zig)
     status, lines = self_test(copy, *run)
     assert (status, [line.split()[0] for line in lines]) == (0, ["scalar", "portable"]), lines
 
@@ -175,7 +187,7 @@ def test_on_an_emulated_microcontroller(folder: Path, core: str) -> None:
     assert len(re.findall(r"\d{7} instructions a hop, \d{4} bytes of stack", said)) == 2
 
 
-def test_the_engine_needs_five_functions_and_no_memory_of_its_own(copy: Path) -> None:
+def test_the_engine_needs_five_functions_and_no_memory_of_its_own(make: Make, copy: Path) -> None:
     make(copy, "CFLAGS=-O2 -fno-pie -no-pie")  # else tables of pointers count as data, for the loader fills them in
     library = next(copy.glob("build-*/libedge_denoise.a"))
     done = subprocess.run(["nm", str(library)], capture_output=True, text=True, check=True)
@@ -192,7 +204,7 @@ def test_the_engine_needs_five_functions_and_no_memory_of_its_own(copy: Path) ->
         ("test_vectors_int8.c", "frame 15"),
     ],
 )
-def test_what_was_changed_is_found(copy: Path, file: str, words: str) -> None:
+def test_what_was_changed_is_found(make: Make, copy: Path, file: str, words: str) -> None:
     """The last word of the first array."""
     text = (copy / file).read_text()
     end = text.index("\n};")
