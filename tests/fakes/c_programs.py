@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,7 +34,8 @@ def compiled(out: Path, source: str, *flags: str, compiler: Sequence[str] = GCC)
 def objects(folder: Path, *flags: str, compiler: Sequence[str] = GCC) -> list[Path]:
     """The engine's, in this folder; compiled without a warning."""
     made, command = [], [*compiler, *ENGINE, *WARNINGS, *flags, *INCLUDES]
-    for source in map(Path, engine_sources()):
+    sources = engine_sources()
+    for source in map(Path, random.sample(sources, len(sources))):  # two workers that wait for each other's share them
         made.append(folder / f"{source.stem}.o")
         subprocess.run([*command, "-c", str(source), "-o", str(made[-1])], check=True, timeout=600)
     return made
