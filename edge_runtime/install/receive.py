@@ -69,7 +69,7 @@ class Site:
 
     def link(self, link: str, name: str | None) -> None:
         """Point `current` or `previous` at a release, or None: one rename, so there is no moment without."""
-        new = self.root / f".{link}.new"
+        new = self.root / f".{link}{SCAFFOLD}"
         new.unlink(missing_ok=True)
         if name is None:
             (self.root / link).unlink(missing_ok=True)
@@ -134,9 +134,9 @@ def install(site: Site, path: Path, wish: Wish = PLAIN) -> None:
         if name is None:
             name = _free_name(site, bundle_id)
             _make(site, taken, site.release(name), wish.extras)
-    _switch(site, name, None if before and before.startswith(bundle_id) else before)
+    with trust.remembered(site.root, bundle_id, number, wish.key):
+        _switch(site, name, None if before and before.startswith(bundle_id) else before)
     with site.doing("tidy"), undisturbed():
-        trust.remember(site.root, bundle_id, number, wish.key)
         path.unlink(missing_ok=True)
         _remove_arrived(site.root / "incoming")
         site.details["tidy"] = {"removed": _remove_others(site)}

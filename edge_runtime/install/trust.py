@@ -9,7 +9,8 @@ Who writes into ROOT may change both. Standard library only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -72,12 +73,20 @@ def check_order(root: Path, current: str, bundle_id: str, number: int) -> None:
     raise Failure(f"an older release: {what}", where=bundle_id, remedy=remedy)
 
 
-def remember(root: Path, bundle_id: str, number: int, key: str) -> None:
-    """It is the newest from now on, even if it was let in as an older one; its key is the one to trust."""
+@contextmanager
+def remembered(root: Path, bundle_id: str, number: int, key: str) -> Iterator[None]:
+    """When the body is done it is the newest, even if it was let in as an older one; its key is the one to trust.
+
+    What there is to write is written before: a disk that is full is met while the release before is still current.
+    """
     past = [(known, min(its, number) if number else its) for known, its in _history(root) if known != bundle_id]
-    _write(root / HISTORY, "".join(f"{known} {its}\n" for known, its in [*past, (bundle_id, number)]))
+    texts = {HISTORY: "".join(f"{known} {its}\n" for known, its in [*past, (bundle_id, number)])}
     if key and not _trusted(root):
-        _write(root / TRUSTED, f"{key}\n")
+        texts[TRUSTED] = f"{key}\n"
+    with ExitStack() as parts:
+        for name, text in texts.items():
+            parts.enter_context(written_whole(root / name, mode=0o644)).write_text(text)
+        yield
 
 
 def _history(root: Path) -> list[tuple[str, int]]:
@@ -95,8 +104,3 @@ def _trusted(root: Path) -> str:
         return (root / TRUSTED).read_text().strip()
     except FileNotFoundError:
         return ""
-
-
-def _write(path: Path, text: str) -> None:
-    with written_whole(path, mode=0o644) as part:
-        part.write_text(text)
