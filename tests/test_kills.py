@@ -61,15 +61,17 @@ class Row:
 
 
 def tree(top: Path) -> Tree:
-    """Files that are not hidden, and links, by what they hold."""
+    """Files and links that are not hidden, by what they hold."""
     found = {}
     for path in top.rglob("*"):
         name = str(path.relative_to(top))
+        if hidden(path):
+            continue
         if path.is_symlink():
             found[name] = os.readlink(path)
         elif path.name == RECEIPT:
             found[name] = str({**json.loads(path.read_bytes()), "folders": []})
-        elif path.is_file() and not hidden(path) and path.name != ARRIVED:
+        elif path.is_file() and path.name != ARRIVED:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
