@@ -9,6 +9,7 @@ once        C compilers that make an object once
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
