@@ -63,10 +63,8 @@ class Row:
 def tree(top: Path) -> Tree:
     """Files and links that are not hidden, by what they hold."""
     found = {}
-    for path in top.rglob("*"):
+    for path in (path for path in top.rglob("*") if not hidden(path)):
         name = str(path.relative_to(top))
-        if hidden(path):
-            continue
         if path.is_symlink():
             found[name] = os.readlink(path)
         elif path.name == RECEIPT:

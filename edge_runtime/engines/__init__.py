@@ -4,7 +4,7 @@ interface  what every engine is and checks
 choice     which there are, and which to take
 apart      what may die, in a process of its own
 native     C of this project, compiled when the package is installed
-onnx_file  whether an ONNX model names other files
+onnx_file  an ONNX model read without its package: files it names, kinds of its weights
 onnx       ONNX Runtime                                             the extra `onnx`
 tflite     ai-edge-litert, tflite-runtime or tensorflow             the extra `litert`
 deviation  why an engine does not reach them on this processor

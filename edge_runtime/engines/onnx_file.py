@@ -1,8 +1,9 @@
-"""Whether an ONNX model names other files for its tensors: the hash of an artifact does not cover those.
+"""What an ONNX model holds, told without a package that reads it: boards have none, and it must be known before.
 
-No model that names one reaches ONNX Runtime: before 1.24, the first that reads none outside the model's own folder and
-that Python 3.10 cannot have, it depends on how a model is opened. The fields are walked as protobuf writes them
-(https://protobuf.dev/programming-guides/encoding); the numbers are those of onnx.proto.
+Whether it names other files for its tensors: the hash of an artifact does not cover those. No model that names one
+reaches ONNX Runtime: before 1.24, the first that reads none outside the model's own folder and that Python 3.10 cannot
+have, it depends on how a model is opened. And whether its weights are int8. The fields are walked as protobuf writes
+them (https://protobuf.dev/programming-guides/encoding); the numbers are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Final
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES: Final = {_FIXED64: 8, _FIXED32: 4}
 _MOST_VARINT_BYTES: Final = 10
+_GRAPH, _INITIALIZER, _DATA_TYPE, _INT8 = 7, 5, 2, 3
+_FEW_BYTES: Final = 100  # a zero point is an int8 tensor, too
 # message -> number of the field -> the message that it holds
 _WITHIN: Final[dict[str, dict[int, str]]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -39,6 +42,19 @@ def names_files(model: bytes) -> bool:
             elif held is not None and kind == _BYTES:
                 waiting.append((held, value))
     return False
+
+
+def has_signed_weights(model: bytes) -> bool:
+    """Whether it holds int8 tensors: products with uint8 are added in pairs, in 16 bits that saturate. ValueError: it
+    is no protobuf."""
+    tensors = (tensor for graph in _values(memoryview(model), _GRAPH) for tensor in _values(graph, _INITIALIZER))
+    kinds = (kind for tensor in tensors if len(tensor) > _FEW_BYTES for kind in _values(tensor, _DATA_TYPE))
+    return any(int.from_bytes(kind, "little") == _INT8 for kind in kinds)
+
+
+def _values(data: memoryview, wanted: int) -> Iterator[memoryview]:
+    """Every value of one field of a message."""
+    return (value for number, _, value in _fields(data) if number == wanted)
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:

@@ -116,15 +116,22 @@ def unpack(source: Path | Snapshot, into: Path, accept: Callable[[Path], object]
     """
     with _taken(source) as taken:
         bundle = check(taken)
-        with whole_folder(into, _refuse) as part:
-            with _opened(taken) as archive:
-                for name in (INDEX, *bundle.files):
-                    target = part / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with archive.open(name) as file, target.open("xb") as written:
-                        shutil.copyfileobj(file, written, _BLOCK_BYTES)
-            accept(part)
+        extract(taken, bundle, into, accept)
     return bundle
+
+
+def extract(
+    taken: Snapshot, bundle: Bundle, into: Path, accept: Callable[[Path], object] = lambda folder: None
+) -> None:
+    """`unpack` where `bundle` is what `check` said of this snapshot, which takes longer than the writing."""
+    with whole_folder(into, _refuse) as part:
+        with _opened(taken) as archive:
+            for name in (INDEX, *bundle.files):
+                target = part / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(name) as file, target.open("xb") as written:
+                    shutil.copyfileobj(file, written, _BLOCK_BYTES)
+        accept(part)
 
 
 def is_unpacked(source: Path | Snapshot, folder: Path) -> bool:

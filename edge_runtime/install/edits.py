@@ -83,9 +83,7 @@ def install(edits: Sequence[Edit], made: Sequence[Done], old: Receipt | None, pl
     except Failure:
         with suppress(Failure):  # else what is to come stays in it, and does no harm
             _apply([Edit(receipt_path, meanwhile, before)])
-        for folder in reversed(folders):
-            with suppress(OSError):
-                os.rmdir(folder)
+        _remove_empty(folders)
         raise
 
 
@@ -93,9 +91,7 @@ def uninstall(edits: Sequence[Edit], receipt: Receipt, place: Place) -> None:
     """Make the edits, remove the receipt and the folders that are empty again."""
     receipt_path = place.root / place.receipt
     _apply([*edits, Edit(receipt_path, _content(receipt_path), None)])
-    for folder in reversed(receipt.folders):
-        with suppress(OSError):  # in use by others, or gone
-            os.rmdir(folder)
+    _remove_empty(receipt.folders)
 
 
 def _by_path(receipt: Receipt | None) -> dict[str, list[Done]]:
@@ -245,6 +241,13 @@ def _missing_folders(paths: Iterable[Path]) -> list[Path]:
     return sorted(missing, key=lambda folder: len(folder.parts))
 
 
+def _remove_empty(folders: Sequence[Path | str]) -> None:
+    """Those that were made, outermost first; what others use stays."""
+    for folder in reversed(folders):
+        with suppress(OSError):  # in use, or gone
+            os.rmdir(folder)
+
+
 def _apply(edits: Sequence[Edit]) -> None:
     """All or none: everything is written before the first file is replaced. A signal waits."""
     made: list[Edit] = []
@@ -258,9 +261,7 @@ def _apply(edits: Sequence[Edit]) -> None:
             for edit in reversed(made):
                 with suppress(OSError, Failure), _edited(Edit(edit.path, edit.after, edit.before), []):
                     pass
-            for folder in reversed(folders):
-                with suppress(OSError):
-                    os.rmdir(folder)
+            _remove_empty(folders)
             who = "; --service needs root" if isinstance(error.__cause__, PermissionError) else ""
             raise Failure(f"{error}{who}; everything is as before") from error
 

@@ -126,15 +126,15 @@ def install(site: Site, path: Path, wish: Wish = PLAIN) -> None:
         if trust.is_asked(site.root, wish):
             with site.doing("signature"):
                 site.details["signature"] = {"key": trust.check_signature(site.root, taken, wish)}
-        number = bundle.check(taken).number
+        found = bundle.check(taken)
         bundle_id, before = taken.sha256[:ID_CHARACTERS], site.linked("current")
         if not wish.allow_older:
-            trust.check_order(site.root, before or "", bundle_id, number)
+            trust.check_order(site.root, before or "", bundle_id, found.number)
         name = _standing(site, taken, bundle_id)
         if name is None:
             name = _free_name(site, bundle_id)
-            _make(site, taken, site.release(name), wish.extras)
-    with trust.remembered(site.root, bundle_id, number, wish.key):
+            _make(site, taken, found, site.release(name), wish.extras)
+    with trust.remembered(site.root, bundle_id, found.number, wish.key):
         _switch(site, name, None if before and before.startswith(bundle_id) else before)
     with site.doing("tidy"), undisturbed():
         path.unlink(missing_ok=True)
@@ -166,11 +166,11 @@ def _free_name(site: Site, bundle_id: str) -> str:
     return name
 
 
-def _make(site: Site, taken: bundle.Snapshot, release: Path, extras: Sequence[str]) -> None:
+def _make(site: Site, taken: bundle.Snapshot, found: bundle.Bundle, release: Path, extras: Sequence[str]) -> None:
     """Unpack, install, prove, sync; nothing is left of a release that fails."""
     try:
         with site.doing("unpack"):
-            bundle.unpack(taken, release)
+            bundle.extract(taken, found, release)
         with site.doing("install"):
             site.details["install"] = install_wheels(release, extras)
         _prove(site, release)

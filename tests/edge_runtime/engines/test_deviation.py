@@ -10,7 +10,8 @@ import pytest
 from onnx import numpy_helper
 from toy_artifact import onnx_model
 
-from edge_runtime.engines.deviation import has_signed_weights, reason
+from edge_runtime.engines.deviation import reason
+from edge_runtime.engines.onnx_file import has_signed_weights
 
 ZEN3, ICE_LAKE, ALDER_LAKE = "flags : avx2", "flags : avx2 avx512f avx512_vnni", "flags : avx2 avx_vnni"
 OLD, PI = "flags : fpu sse4_2", "Features : fp asimd"
