@@ -77,7 +77,3 @@ def remake(directory: Path, taken: Taken) -> Report:
     whole = complete(found, clips)
     renew(opened, pages(whole, clips))
     return whole
-
-
-def _json(report: Report) -> bytes:
-    return json_bytes(msgspec.to_builtins(report))
