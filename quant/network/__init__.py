@@ -1,8 +1,10 @@
-"""GTCRN as a graph of one frame, its exact rewrites, and its execution in float.
+"""Networks as graphs of one frame, their exact rewrites, and their execution in float.
 
 graph        the data structure that every later room reads
 erb          the fixed matrices between 257 bins and 129 bands
-gtcrn        the network, written once
+builder      what networks are built of
+gtcrn        GTCRN, written once
+ulunas       UL-UNAS, written once
 sizes        networks of other sizes: `--set`, and the shapes of a checkpoint
 gru_weights  weights of recurrent layers as emitters want them
 passes       exact rewrites: BatchNorm folded, transposed convolutions made plain ones

@@ -124,6 +124,10 @@ def _features(x: Tensor) -> Tensor:
     return torch.cat([magnitude, x], 1)
 
 
+def _log_magnitude(x: Tensor) -> Tensor:
+    return torch.log10(torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12))
+
+
 def _masked(x: Tensor, m: Tensor) -> Tensor:
     re, im = x[:, :1], x[:, 1:]
     m_re, m_im = m[:, :1], m[:, 1:]
@@ -133,14 +137,18 @@ def _masked(x: Tensor, m: Tensor) -> Tensor:
 # kind -> what a node computes that has neither parameters nor attributes
 PLAIN: Final[Mapping[str, Callable[..., Tensor]]] = {
     "features": _features,
+    "log_magnitude": _log_magnitude,
     "shuffle": lambda x, y: torch.stack([x, y], 2).flatten(1, 2),
     "mean_square": lambda x: (x * x).mean(-1, keepdim=True),
+    "mean_square_channels": lambda x: (x * x).mean(1, keepdim=True),
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "gate": torch.mul,
+    "band_gate": torch.mul,
     "add": torch.add,
     "quantize": lambda x: x,
     "mask": _masked,
+    "real_mask": torch.mul,
 }
 
 
@@ -218,11 +226,27 @@ class _Run:
     def prelu(self, node: Node, x: Tensor) -> Tensor:
         return F.prelu(x, self._param(node, "weight"))
 
+    def affine_prelu(self, node: Node, x: Tensor) -> Tensor:
+        gain, bias = (self._param(node, f"affine_{what}")[:, None] for what in ("weight", "bias"))
+        return gain * x + bias + F.prelu(x, self._param(node, "slope_weight"))
+
+    def affine_relu(self, node: Node, x: Tensor) -> Tensor:
+        weight, bias, rise = (self._param(node, role) for role in ("weight", "bias", "rise"))
+        return weight[:, None] * x + bias[:, None] + rise[:, None, None] * F.relu(x)
+
     def leaky_relu(self, node: Node, x: Tensor) -> Tensor:
         return F.leaky_relu(x, node.attrs["slope"])
 
     def slice(self, node: Node, x: Tensor) -> Tensor:
         return x[:, node.attrs["start"] : node.attrs["stop"]]
+
+    def stack_bands(self, node: Node, x: Tensor) -> Tensor:
+        n, n_steps = self.model.graph.shapes[node.name]
+        b, _, t, f = x.shape
+        return F.pad(x, (0, n * n_steps - f)).reshape(b, t, n_steps, n).permute(0, 3, 1, 2)
+
+    def unstack_bands(self, node: Node, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(2)[:, None, :, : self.model.graph.shapes[node.name].bands]
 
     def layer_norm(self, node: Node, x: Tensor) -> Tensor:
         y = F.layer_norm(

@@ -33,6 +33,7 @@ class State(NamedTuple):
 # kind -> the parameters it reads, by role (order matters only for printing)
 KINDS: dict[str, tuple[str, ...]] = {
     "features": (),  # spectrum (re, im) -> (magnitude, re, im)
+    "log_magnitude": (),  # spectrum (re, im) -> log10 of its magnitude
     "merge_bands": ("weight",),  # 257 bins -> 129 ERB bands: low bins copied, high bins @ weight.T
     "neighbours": (),  # each channel beside its left and right neighbour band (SFE); removed by passes
     "conv": ("weight", "bias"),  # (out, in/groups, time, band)
@@ -41,20 +42,31 @@ KINDS: dict[str, tuple[str, ...]] = {
     "linear": ("weight", "bias"),  # over channels, per band; removed by passes
     "batch_norm": ("weight", "bias", "running_mean", "running_var"),  # removed by passes
     "prelu": ("weight",),  # one slope; removed by passes
+    "affine_prelu": (
+        "affine_weight",
+        "affine_bias",
+        "slope_weight",
+    ),  # (channels, bands) twice, (channels,); removed by passes
+    "affine_relu": ("weight", "bias", "rise"),  # weight x + bias + rise max(x, 0): (channels, bands) twice, (channels,)
     "leaky_relu": (),
     "slice": (),  # channels start:stop
     "shuffle": (),  # two values, channels interleaved
     "mean_square": (),  # over bands
+    "mean_square_channels": (),  # over channels
+    "stack_bands": (),  # each n neighbouring bands of one channel -> n channels of one band; zeros behind the last
+    "unstack_bands": (),  # the other way, cut
     "gru": ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),  # over time, one state a band
     "bigru": ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),  # over bands, both directions, no state
     "sigmoid": (),
     "tanh": (),
     "gate": (),  # value * per-channel gate
+    "band_gate": (),  # value * per-band gate
     "layer_norm": ("weight", "bias"),  # over channels and bands together
     "add": (),
     "interleave": (),  # (groups, 2 phases, channels) -> channels, bands doubled and cut
     "split_bands": ("weight",),  # 129 ERB bands -> 257 bins
     "mask": (),  # complex product with the spectrum
+    "real_mask": (),  # the spectrum times a real number a bin
     "quantize": (),  # float -> int8 at the entrance of an int8 node; identity in float
 }
 

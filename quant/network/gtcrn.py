@@ -10,18 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from edge_runtime.stft import Float32Array
+from quant.network.builder import KERNELS, N_BINS, SPECTRUM, Builder
 from quant.network.erb import merging_matrix
-from quant.network.graph import KINDS, Graph, Node, Shape, State
-
-SPECTRUM = "spectrum"
-N_BINS = 257
-KERNELS = (3, 5)  # bands, of the convolutions with stride 2
-GRU_ROLES = {role: f"{role}_l0" for role in KINDS["gru"]}
+from quant.network.graph import Graph, Shape, State
 
 
 @dataclass(frozen=True)
@@ -71,65 +66,8 @@ class Config:
         return self.n_low_bins + self.n_high_bands
 
 
-class _Builder:
-    """Collects nodes; every method adds one and returns the name of its value."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.shapes: dict[str, Shape] = {SPECTRUM: Shape(2, N_BINS)}
-
-    def add(
-        self,
-        kind: str,
-        name: str,
-        inputs: tuple[str, ...],
-        shape: Shape,
-        *,
-        state: State | None = None,
-        params: Mapping[str, tuple[str, ...]] | None = None,
-        **attrs: Any,
-    ) -> str:
-        self.nodes.append(Node(kind, name, inputs, dict(params or {}), attrs, state))
-        self.shapes[name] = shape
-        return name
-
-    def layer(self, kind: str, name: str, x: str, shape: Shape, *, state: State | None = None, **attrs: Any) -> str:
-        """A node whose parameters are called `<name>.<role>`."""
-        params = {role: (f"{name}.{role}",) for role in KINDS[kind]}
-        return self.add(kind, name, (x,), shape, params=params, state=state, **attrs)
-
-    def erb(self, kind: str, name: str, x: str, shape: Shape, *, weight: str, n_low: int) -> str:
-        """High bins to ERB bands or back; the low ones pass."""
-        return self.add(kind, name, (x,), shape, params={"weight": (weight,)}, n_low=n_low)
-
-    def conv_bn(
-        self,
-        conv: str,
-        bn: str,
-        x: str,
-        shape: Shape,
-        *,
-        deconv: bool,
-        kernel: tuple[int, int] = (1, 1),
-        stride: int = 1,
-        groups: int = 1,
-        dilation: int = 1,
-        state: State | None = None,
-    ) -> str:
-        kind = "conv_transpose" if deconv else "conv"
-        y = self.layer(
-            kind,
-            conv,
-            x,
-            shape,
-            kernel=kernel,
-            stride=stride,
-            groups=groups,
-            pad=kernel[1] // 2,
-            dilation=dilation,
-            state=state,
-        )
-        return self.layer("batch_norm", bn, y, shape)
+class _Gtcrn(Builder):
+    """What GTCRN has beside the layers of every network here."""
 
     def conv_block(
         self, prefix: str, x: str, shape: Shape, *, deconv: bool, kernel: int, groups: int, last: bool = False
@@ -150,21 +88,8 @@ class _Builder:
 
     def tra(self, prefix: str, x: str) -> str:
         """Temporal recurrent attention (section 3.2.3): a GRU over the frame energies gates each channel."""
-        channels, bands = self.shapes[x]
-        hidden = 2 * channels
-        energy = self.add("mean_square", f"{prefix}.energy", (x,), Shape(channels, 1))
-        gru = f"{prefix}.att_gru"
-        h = self.add(
-            "gru",
-            gru,
-            (energy,),
-            Shape(hidden, 1),
-            state=State(f"{gru}.state", 1, 1, hidden),
-            params={role: (f"{gru}.{name}",) for role, name in GRU_ROLES.items()},
-        )
-        fc = self.layer("linear", f"{prefix}.att_fc", h, Shape(channels, 1))
-        gate = self.add("sigmoid", f"{prefix}.att_act", (fc,), Shape(channels, 1))
-        return self.add("gate", f"{prefix}.gated", (x, gate), Shape(channels, bands))
+        gate = self.temporal_attention(prefix, x, energy="energy", gru="att_gru", linear="att_fc", gate="att_act")
+        return self.add("gate", f"{prefix}.gated", (x, gate), self.shapes[x])
 
     def gt_conv_block(self, prefix: str, x: str, dilation: int, *, deconv: bool) -> str:
         """Half of the channels: SFE, pointwise, depthwise over time, pointwise, TRA; then shuffled with the rest."""
@@ -192,27 +117,10 @@ class _Builder:
         y = self.tra(f"{prefix}.tra", y)
         return self.add("shuffle", prefix, (y, x2), wide)
 
-    def path(self, prefix: str, which: str, x: str, groups: int, shape: Shape) -> str:
-        """One half of a DPGRNN: recurrent network, linear, LayerNorm, residual (section 3.2.4)."""
-        rnn, suffixes = f"{prefix}.{which}_rnn", ("", "_reverse") if which == "intra" else ("",)
-        params = {
-            role: tuple(f"{rnn}.rnn{g + 1}.{name}{s}" for g in range(groups) for s in suffixes)
-            for role, name in GRU_ROLES.items()
-        }
-        state = None if which == "intra" else State(f"{rnn}.state", 1, shape.bands, shape.channels)
-        kind = "bigru" if which == "intra" else "gru"
-        y = self.add(kind, rnn, (x,), shape, params=params, state=state, groups=groups)
-        y = self.layer("linear", f"{prefix}.{which}_fc", y, shape)
-        y = self.layer("layer_norm", f"{prefix}.{which}_ln", y, shape, eps=1e-8)
-        return self.add("add", f"{prefix}.{which}_out", (x, y), shape)
-
 
 def gtcrn(params: Mapping[str, Float32Array], config: Config | None = None) -> Graph:
     """The streaming graph with a checkpoint's parameters (name -> array, see `quant.inputs.checkpoint.load`)."""
-    b = _network(config or Config())
-    wanted = param_shapes(config)
-    kept = {k: np.asarray(v, np.float32) for k, v in params.items() if k in wanted}
-    return Graph({SPECTRUM: b.shapes[SPECTRUM]}, tuple(b.nodes), b.shapes, kept, b.nodes[-1].name)
+    return _network(config or Config()).graph(params)
 
 
 def blank(config: Config | None = None) -> Graph:
@@ -225,43 +133,11 @@ def blank(config: Config | None = None) -> Graph:
 
 def param_shapes(config: Config | None = None) -> dict[str, tuple[int, ...]]:
     """Name and shape of every parameter, in the order of the network; what a checkpoint must hold."""
-    b = _network(config or Config())
-    return {name: shape for n in b.nodes for name, shape in _node_param_shapes(n, b.shapes)}
+    return _network(config or Config()).param_shapes()
 
 
-def _node_param_shapes(node: Node, shapes: Mapping[str, Shape]) -> list[tuple[str, tuple[int, ...]]]:
-    source, target = shapes[node.inputs[0]], shapes[node.name]
-    groups = node.attrs.get("groups", 1)
-    n_out = target.channels
-    if node.kind in ("conv", "conv_transpose"):
-        ends = (n_out, source.channels) if node.kind == "conv" else (source.channels, n_out)
-        sizes: dict[str, tuple[int, ...]] = {
-            "weight": (ends[0], ends[1] // groups, *node.attrs["kernel"]),
-            "bias": (n_out,),
-        }
-    elif node.kind == "linear":
-        sizes = {"weight": (n_out, source.channels), "bias": (n_out,)}
-    elif node.kind in ("gru", "bigru"):
-        n_in = source.channels // groups
-        hidden = n_out // groups // (2 if node.kind == "bigru" else 1)
-        sizes = {
-            "weight_ih": (3 * hidden, n_in),
-            "weight_hh": (3 * hidden, hidden),
-            "bias_ih": (3 * hidden,),
-            "bias_hh": (3 * hidden,),
-        }
-    elif node.kind == "layer_norm":
-        sizes = dict.fromkeys(KINDS[node.kind], (target.bands, target.channels))
-    elif node.kind in ("merge_bands", "split_bands"):
-        n_low = node.attrs["n_low"]
-        sizes = {"weight": (target.bands - n_low, source.bands - n_low)}
-    else:
-        sizes = dict.fromkeys(KINDS[node.kind], (1,) if node.kind == "prelu" else (n_out,))
-    return [(name, sizes[role]) for role, names in node.params.items() for name in names]
-
-
-def _network(c: Config) -> _Builder:
-    b = _Builder()
+def _network(c: Config) -> _Gtcrn:
+    b = _Gtcrn()
     x = b.add("features", "features", (SPECTRUM,), Shape(3, N_BINS))
     x = b.erb("merge_bands", "erb.bands", x, Shape(3, c.n_bands), weight="erb.erb_fc.weight", n_low=c.n_low_bins)
     x = b.add("neighbours", "sfe", (x,), Shape(9, c.n_bands))
@@ -276,7 +152,7 @@ def _network(c: Config) -> _Builder:
     return b
 
 
-def _encoder(b: _Builder, c: Config, x: str) -> list[str]:
+def _encoder(b: _Gtcrn, c: Config, x: str) -> list[str]:
     """The output of every block, which the decoder adds in reverse order."""
     skips = []
     for i, groups in enumerate((1, c.groups)):
@@ -289,7 +165,7 @@ def _encoder(b: _Builder, c: Config, x: str) -> list[str]:
     return skips
 
 
-def _decoder(b: _Builder, c: Config, x: str, skips: list[str]) -> str:
+def _decoder(b: _Gtcrn, c: Config, x: str, skips: list[str]) -> str:
     for i, dilation in enumerate(reversed(c.dilations)):
         x = b.add("add", f"decoder.skips.{i}", (x, skips.pop()), b.shapes[x])
         x = b.gt_conv_block(f"decoder.de_convs.{i}", x, dilation, deconv=True)

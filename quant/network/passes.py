@@ -2,6 +2,7 @@
 
 fold_batch_norm    BatchNorm into the convolution before it
 prelu_to_leaky     PReLU with one slope is LeakyReLU
+affine_to_relu     affine PReLU: a slope a band below zero, and what is added to it above zero
 linear_to_conv     a linear layer over channels is a 1x1 convolution
 deconv_to_conv     stride 1: flipped kernel; stride 2: even and odd phases, interleaved
 sort_directions    the units of a bidirectional GRU: all forward ones, then all backward ones
@@ -16,9 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from edge_runtime.stft import Float32Array
+from quant.network.builder import KERNELS
 from quant.network.graph import Graph, Node, Shape
 from quant.network.gru_weights import channel_order
-from quant.network.gtcrn import KERNELS
 
 BATCH_NORM_EPS = 1e-5
 
@@ -69,6 +70,20 @@ def prelu_to_leaky(graph: Graph) -> Graph:
     return graph.rewritten([rewrite(n) if n.kind == "prelu" else n for n in graph.nodes])
 
 
+def affine_to_relu(graph: Graph) -> Graph:
+    """w x + b + (x, or slope x below zero) = (w + slope) x + b + (1 - slope) max(x, 0); the parameters keep their
+    names."""
+    params = dict(graph.params)
+
+    def rewrite(node: Node) -> Node:
+        weight, bias, slope = (node.param(role) for role in ("affine_weight", "affine_bias", "slope_weight"))
+        params[weight] = params[weight] + params[slope][:, None]
+        params[slope] = 1 - params[slope]
+        return replace(node, kind="affine_relu", params={"weight": (weight,), "bias": (bias,), "rise": (slope,)})
+
+    return graph.rewritten([rewrite(n) if n.kind == "affine_prelu" else n for n in graph.nodes], params=params)
+
+
 def linear_to_conv(graph: Graph) -> Graph:
     """weight (out, in) -> (out, in, 1, 1)."""
     params = dict(graph.params)
@@ -101,7 +116,7 @@ def deconv_to_conv(graph: Graph) -> Graph:
             phases = f"{node.name}.phases"
             n_bands = shapes[node.inputs[0]].bands
             shapes[phases] = Shape(2 * shapes[node.name].channels, n_bands)
-            attrs = {**node.attrs, "kernel": (1, weight.shape[3]), "stride": 1, "pad": weight.shape[3] // 2}
+            attrs = {**node.attrs, "kernel": weight.shape[2:], "stride": 1, "pad": weight.shape[3] // 2}
             nodes.append(replace(node, kind="conv", name=phases, attrs=attrs))
             nodes.append(
                 Node(
@@ -129,8 +144,8 @@ def _phases(flipped: Float32Array, bias: Float32Array, groups: int) -> tuple[Flo
             out[2j+1] =             k1 x[j] + k3 x[j+1]            out[2j+1] =           k0 x[j] + k2 x[j+1]
     Output channels come as (group, phase, channel), so that a grouped convolution stays one.
     """
-    if flipped.shape[2] != 1 or flipped.shape[3] not in KERNELS:
-        raise ValueError(f"stride 2 is written for kernels of 1x3 and 1x5, not {flipped.shape[2:]}")
+    if flipped.shape[3] not in KERNELS:
+        raise ValueError(f"stride 2 is written for kernels of 3 and 5 bands, not {flipped.shape[3]}")
     none, one_tap = np.zeros_like(flipped[..., :1]), flipped.shape[3] == 3
     even = np.concatenate([none, flipped[..., 1:2], none], -1) if one_tap else flipped[..., ::2]
     odd = np.concatenate([none, flipped[..., ::2] if one_tap else flipped[..., 1::2]], -1)
@@ -211,6 +226,7 @@ def _edge_taps(taps: Float32Array, pad: int) -> Float32Array | None:
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_batch_norm,
     prelu_to_leaky,
+    affine_to_relu,
     linear_to_conv,
     deconv_to_conv,
     sort_directions,

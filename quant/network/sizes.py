@@ -13,8 +13,9 @@ from dataclasses import asdict, fields
 import msgspec
 
 from edge_runtime.errors import Failure
+from quant.network.builder import N_BINS
 from quant.network.erb import merging_matrix
-from quant.network.gtcrn import N_BINS, Config
+from quant.network.gtcrn import Config
 
 NAMES = {
     "channels": "channels",
