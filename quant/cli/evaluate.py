@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime import command
 from edge_runtime.command import Answer, Command
@@ -14,7 +15,8 @@ from quant.cli.options import n_processes
 from quant.cli.output import say, table
 
 if TYPE_CHECKING:
-    from quant.quality.results import RobustnessRow, Row, SystemPart
+    from quant.quality.kept import Place
+    from quant.quality.results import Difference, RobustnessRow, Row, SystemPart
 
 _ONLY_PAIRS: Final = ("metrics", "against", "by", "rows")
 _ONLY_SUITE: Final = ("speech", "noise")
@@ -38,8 +40,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="compare all with this system, or this artifact's float models; default: int8 with its own float",
     )
     parser.add_argument("--by", metavar="GROUPING", help="show groups too: snr, or a column of the manifest as subset")
+    kept = "keep the result here as JSON; default: in the artifact, where `quant report` finds it"
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=kept)
     parser.add_argument("--rows", type=Path, metavar="FILE.csv", help="write the scores of every clip")
-    parser.add_argument("--force", action="store_true", help="replace the file of --rows if it exists")
+    parser.add_argument("--force", action="store_true", help="replace the files of --out and --rows if they exist")
+    parser.add_argument("--all", action="store_true", help="print every difference, or every bound")
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech for --suite; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise for --suite; default: pulled once")
     parser.add_argument("--jobs", type=n_processes, default=-1, metavar="N", help="processes; default: one a core")
@@ -64,7 +69,7 @@ def _refuse(args: argparse.Namespace, options: Sequence[str], needs: str) -> Non
 
 
 def _quality(args: argparse.Namespace) -> Answer:
-    from quant.quality import evaluate, metrics, pairs, systems
+    from quant.quality import evaluate, kept, metrics, pairs, systems
 
     names = metrics.choose_metrics(args.metrics or ",".join(metrics.DEFAULT_METRICS))
     found = pairs.find_pairs(args.pairs)
@@ -75,7 +80,8 @@ def _quality(args: argparse.Namespace) -> Answer:
     if args.against is not None:
         chosen = systems.compared(chosen, args.against)
     if args.rows is not None:
-        evaluate.check_rows(args.rows, force=args.force)
+        kept.check_file(args.rows, force=args.force)
+    place = _place(args, kept.QUALITY_FILE)
     say(f"{len(found)} clips{pairs.note_on_rate(found)}, {len(chosen)} systems, {','.join(names)}")
     rows: list[Row] = []
     try:
@@ -84,10 +90,23 @@ def _quality(args: argparse.Namespace) -> Answer:
     except KeyboardInterrupt as stop:
         if not rows:
             raise
-        status = command.status_of(stop)
+        status, place = command.status_of(stop), place._replace(artifact=None, why_not="it was interrupted")
         say(f"interrupted: {len({row.clip for row in rows})} of {len(found)} clips are done")
-    told = _told(args, rows, metrics.columns(names), groupings, evaluate.comparisons(chosen))
+    told = _told(args, rows, metrics.columns(names), groupings, evaluate.comparisons(chosen), place)
     return told._replace(status=status)
+
+
+def _place(args: argparse.Namespace, name: str) -> Place:
+    """Where the result goes; said before the work, if it is nowhere."""
+    from quant.quality import kept
+
+    if args.against is not None and args.out is None:
+        place = kept.Place(name, why_not="it compares with another system")
+    else:
+        place = kept.place(name, args.artifacts, args.out, force=args.force)
+    if place.why_not:
+        say(f"note: the result is not kept, for {place.why_not}: name a file with --out")
+    return place
 
 
 def _told(
@@ -96,8 +115,9 @@ def _told(
     columns: Sequence[str],
     groupings: Sequence[str],
     against: Mapping[str, str],
+    place: Place,
 ) -> Answer:
-    """What was measured; --rows is written."""
+    """What was measured; --rows is written, and the result kept once it is printed."""
     from quant.quality import evaluate, summary
 
     if args.rows is not None:
@@ -112,10 +132,24 @@ def _told(
         if n_out := len({row.clip for row in rows}) - n_compared:
             say(f"left out of all means: {n_out} clips that a system failed on; they are over the same {n_compared}")
         evaluate.refuse_if_all_failed(rows)
+        _keep(place, value)
 
-    shown = {"": {"": systems_found}} | ({} if args.by is None else {args.by: groups[args.by]})
-    value = {"systems": systems_found, "groups": groups, "clips": [_clip(row) for row in rows]}
-    return Answer(value, _quality_lines(columns, shown), then=judge)
+    value = {"systems": systems_found, "groups": groups, "clips": [_clip(row) for row in rows], **_facts(args.pairs)}
+    lines = _quality_lines(args, columns, systems_found, {} if args.by is None else {args.by: groups[args.by]})
+    return Answer(value, lines, then=judge)
+
+
+def _facts(data: Path | None) -> dict[str, str]:
+    """When, and on what."""
+    from datetime import date
+
+    return {"date": date.today().isoformat(), **({} if data is None else {"data": data.resolve().name})}
+
+
+def _keep(place: Place, value: Mapping[str, Any]) -> None:
+    if (where := place.keep(value)) is not None:
+        page = "" if place.artifact is None else f"; the page with it: `quant report {shlex.quote(str(where.parent))}`"
+        say(f"kept in {where}{page}")
 
 
 def _clip(row: Row) -> dict[str, str | float | dict[str, str] | None]:
@@ -125,38 +159,106 @@ def _clip(row: Row) -> dict[str, str | float | dict[str, str] | None]:
     return {"clip": row.clip, "system": row.system, **row.scores, **facts}
 
 
-def _quality_lines(columns: Sequence[str], shown: Mapping[str, Mapping[str, Sequence[SystemPart]]]) -> Iterator[str]:
-    for grouping, groups in shown.items():
-        yield from _summary_lines(columns, grouping, groups)
+def _quality_lines(
+    args: argparse.Namespace,
+    columns: Sequence[str],
+    systems_found: Sequence[SystemPart],
+    groups: Mapping[str, Mapping[str, Sequence[SystemPart]]],
+) -> Iterator[str]:
+    """The verdict, if it is of one artifact against its own float model; means; with --all every difference."""
+    from quant.quality.results import QualityPart
+    from quant.report import verdict
+
+    if len(args.artifacts) == 1 and args.against is None:
+        from edge_runtime.manifest import open_artifact
+
+        engine = open_artifact(args.artifacts[0]).manifest.preferred_engine
+        found = verdict.of_quality(QualityPart(systems=tuple(systems_found)), engine)
+        yield f"{found.status}: {found.answer}"
+    for grouping, of_group in {"": {"": systems_found}, **groups}.items():
+        yield from _summary_lines(args, columns, grouping, of_group)
 
 
-def _summary_lines(columns: Sequence[str], grouping: str, groups: Mapping[str, Sequence[SystemPart]]) -> Iterator[str]:
-    """Means, then paired differences, one line each; the group leads where there is a grouping."""
+def _summary_lines(
+    args: argparse.Namespace, columns: Sequence[str], grouping: str, groups: Mapping[str, Sequence[SystemPart]]
+) -> Iterator[str]:
+    """A row a system, with its difference in the first metric; the group leads where there is a grouping."""
+    from quant.quality.results import title
+
     head, rows = ((grouping,) if grouping else ()), [(g, s) for g, summaries in groups.items() for s in summaries]
-    lead = [(group,) if grouping else () for group, _ in rows]
-    means = [(s.system, str(s.n_clips), *(f"{s.means[c]:.3f}" for c in columns)) for _, s in rows]
-    yield from table((*head, "system", "clips", *columns), [(*g, *cells) for g, cells in zip(lead, means, strict=True)])
-    paired = [
-        (*g, s.system, s.against or "", column, f"{d.mean:+.4f}", f"{d.low:+.4f} .. {d.high:+.4f}")
-        for g, (_, s) in zip(lead, rows, strict=True)
-        for column, d in s.differences.items()
+    first = columns[0]
+    cells = [
+        (
+            *((group,) if grouping else ()),
+            s.system,
+            str(s.n_clips),
+            *(f"{s.means[c]:.3f}" for c in columns),
+            *_paired(s.differences.get(first)),
+        )
+        for group, s in rows
     ]
-    if paired:
+    heading = (*head, "system", "clips", *map(title, columns), f"Δ{title(first)}", "95 %")
+    yield from table(heading, cells)
+    if args.all:
+        paired = [
+            (*((group,) if grouping else ()), s.system, s.against or "", title(column), *_paired(d))
+            for group, s in rows
+            for column, d in s.differences.items()
+        ]
         yield from table((*head, "system", "against", "metric", "difference", "95 %"), paired)
 
 
-def _robustness(args: argparse.Namespace) -> Answer:
-    from quant.quality import robustness
+def _paired(d: Difference | None) -> tuple[str, str]:
+    return ("", "") if d is None else (f"{d.mean:+.4f}", f"{d.low:+.4f} .. {d.high:+.4f}")
 
+
+def _robustness(args: argparse.Namespace) -> Answer:
+    from quant.quality import kept, robustness
+
+    place = _place(args, kept.ROBUSTNESS_FILE)
     rows = robustness.study(
         args.artifacts, args.speech, args.noise, n_jobs=args.jobs, scheduler=args.scheduler, progress=say
     )
-    return Answer({"rows": rows}, _bound_lines(rows), then=lambda: robustness.refuse_breaches(rows))
+    value = {"rows": rows, **_facts(None)}
+
+    def judge() -> None:
+        _keep(place, value)
+        robustness.refuse_breaches(rows)
+
+    return Answer(value, _bound_lines(rows, every=args.all), then=judge)
 
 
-def _bound_lines(rows: Sequence[RobustnessRow]) -> Iterator[str]:
+def _bound_lines(rows: Sequence[RobustnessRow], *, every: bool) -> Iterator[str]:
+    """The verdict; breaches first; then every bound, or of each system how near it came to one."""
+    from quant.report import verdict
+
+    found = verdict.of_robustness(rows)
+    yield f"{found.status}: {found.answer}"
     columns = ("system", "input", "quantity", "measured", "bound", "")
-    yield from table(columns, [_bound_cells(row) for row in rows])
+    broken, kept = [row for row in rows if not row.ok], [row for row in rows if row.ok]
+    if every or broken:
+        yield from table(columns, [_bound_cells(row) for row in (broken + kept if every else broken)])
+    if not every:
+        yield from table(("system", "bounds", "broken", "nearest kept", "margin"), list(_by_system(rows)))
+        yield "--all prints every bound"
+
+
+def _by_system(rows: Sequence[RobustnessRow]) -> Iterator[tuple[str, ...]]:
+    for system in dict.fromkeys(row.system for row in rows):
+        own = [row for row in rows if row.system == system]
+        kept = [row for row in own if row.ok and row.value is not None]
+        nearest = min(kept, key=_margin, default=None)
+        near = ("", "") if nearest is None else (f"{nearest.stimulus}, {nearest.quantity}", _margin_text(nearest))
+        yield system, str(len(own)), str(sum(not row.ok for row in own)), *near
+
+
+def _margin(row: RobustnessRow) -> float:
+    """What is left to the bound."""
+    return abs(row.bound - (row.value or 0.0))
+
+
+def _margin_text(row: RobustnessRow) -> str:
+    return f"{_margin(row):.1f} {row.unit}"
 
 
 def _bound_cells(row: RobustnessRow) -> tuple[str, ...]:

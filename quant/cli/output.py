@@ -1,16 +1,26 @@
-"""How `quant` lays out tables for people."""
+"""How `quant` lays out tables for people: figures to the right and never cut, names cut on the left, text wrapped."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime import command
 
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
+
 PROG: Final = "quant"
 WIDTH_CHARACTERS: Final = 160  # of a table that goes to no terminal
+SHORTEST_NAME: Final = 16  # characters that tell one value of the network from another
+GAP: Final = 2  # characters between columns
+
+_FIGURE: Final = re.compile(r"[-+=<>≤≥ ]*(\d[\d.,:]*([eE][-+]?\d+)?)?( ?(%|[a-zA-Zµ/]{1,6}))?|-|=|inf")
+_NAME: Final = re.compile(r"\S*[._/]\S*")  # encoder.en_convs.0.conv, build/rpi4
 
 say = partial(command.say, PROG)
 
@@ -26,12 +36,81 @@ def laid_out(renderable: Any) -> Iterator[str]:
     yield from (line.rstrip() for line in captured.get().splitlines())
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """One line a row."""
-    from rich import box
-    from rich.table import Table
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, less_needed: Sequence[str] = ()) -> Iterator[str]:
+    """One line a row. Where there is no room, `less_needed` columns are left out, first to last, and told."""
+    yield from laid_out(Sheet(columns, rows, less_needed))
 
-    laid = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        laid.add_row(*row)
-    yield from laid_out(laid)
+
+class Sheet:
+    """What rich prints of a table, as wide as the terminal lets it be."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str]], less_needed: Sequence[str] = ()) -> None:
+        self.columns, self.rows, self.less_needed = list(columns), [list(row) for row in rows], less_needed
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, and a line for the columns that it lacks."""
+        from rich.text import Text
+
+        kept, left_out = list(range(len(self.columns))), list[str]()
+        for name in self.less_needed:
+            if self._least(kept) <= options.max_width:
+                break
+            kept.remove(self.columns.index(name))
+            left_out.append(name.replace("\n", " "))
+        yield self._table(kept, options.max_width)
+        if left_out:
+            yield Text(f"no room for {', '.join(left_out)}: widen the terminal or ask for --json", style="dim")
+
+    def _table(self, kept: Sequence[int], width: int) -> Table:
+        from rich import box
+        from rich.table import Table
+
+        laid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+        cut_to = self._cut_to(kept, width)
+        for i in kept:
+            figures = self._are_figures(i)
+            laid.add_column(
+                self.columns[i],
+                justify="right" if figures else "left",
+                no_wrap=figures or i in cut_to,
+                vertical="bottom",
+            )
+        for row in self.rows:
+            laid.add_row(*(_cut(row[i], cut_to.get(i)) for i in kept))
+        return laid
+
+    def _cut_to(self, kept: Sequence[int], width: int) -> dict[int, int]:
+        """Column of names -> how wide it may be: the widest gives first."""
+        widths = {i: self._width(i) for i in kept}
+        names = {i for i in kept if self._are_names(i)}
+        excess = sum(widths.values()) + GAP * (len(kept) - 1) - width
+        while excess > 0 and (widest := max(names, key=widths.__getitem__, default=None)) is not None:
+            if widths[widest] <= SHORTEST_NAME:
+                break
+            widths[widest] -= 1
+            excess -= 1
+        return {i: widths[i] for i in names}
+
+    def _least(self, kept: Sequence[int]) -> int:
+        """Characters that these columns cannot do without."""
+        least = [min(self._width(i), SHORTEST_NAME) if not self._are_figures(i) else self._width(i) for i in kept]
+        return sum(least) + GAP * (len(kept) - 1)
+
+    def _width(self, i: int) -> int:
+        return max(len(line) for cell in (self.columns[i], *self._cells(i)) for line in cell.split("\n"))
+
+    def _cells(self, i: int) -> list[str]:
+        return [row[i] for row in self.rows]
+
+    def _are_figures(self, i: int) -> bool:
+        cells = [cell for cell in self._cells(i) if cell]
+        return bool(cells) and all(_FIGURE.fullmatch(cell) and not cell.isalpha() for cell in cells)
+
+    def _are_names(self, i: int) -> bool:
+        cells = [cell for cell in self._cells(i) if cell]
+        return any(_NAME.fullmatch(cell) for cell in cells) and not self._are_figures(i)
+
+
+def _cut(cell: str, width: int | None) -> str:
+    """A name that is too long loses its beginning: what it ends with tells it from its neighbours."""
+    return cell if width is None or len(cell) <= width else f"…{cell[len(cell) - width + 1 :]}"

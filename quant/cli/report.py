@@ -24,9 +24,11 @@ _DEFAULT_PORT: Final = 8080
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
     directory(parser)
     parser.add_argument("--bench", type=Path, nargs="+", default=[], metavar="F", help="of `edge-denoise bench --json`")
-    rows = "of `quant eval --pairs --json`, or its --rows (.csv)"
+    rows = "of `quant eval --pairs --json`, or its --rows (.csv); default: what `quant eval DIR` kept"
     parser.add_argument("--eval", type=Path, metavar="F", help=rows)
-    parser.add_argument("--robustness", type=Path, metavar="F", help="of `quant eval --suite robustness --json`")
+    parser.add_argument(
+        "--robustness", type=Path, metavar="F", help="of `quant eval --suite robustness --json`; default: the same"
+    )
     clip = "hear this recording too, 8 s at most; with its clean speech where there is one"
     parser.add_argument("--clip", action="append", default=[], metavar="NOISY[:CLEAN]", help=clip)
     against = "an older artifact; exit status 1 when a figure got worse by more than its limit"
@@ -71,7 +73,9 @@ def _report_lines(directory: Path, found: Report) -> Iterator[str]:
 
 def _card_arguments(parser: argparse.ArgumentParser) -> None:
     directory(parser)
-    parser.add_argument("--eval", type=Path, metavar="FILE", help="what `quant eval DIR --json` printed")
+    parser.add_argument(
+        "--eval", type=Path, metavar="FILE", help="what `quant eval DIR --json` printed; default: what it kept"
+    )
     parser.add_argument("--dataset", default="", metavar="NAME", help="what the pairs of --eval are, in words")
     place = "default: DIR/README.md, and the manifest is made to agree"
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=place)
@@ -82,10 +86,11 @@ def _card(args: argparse.Namespace) -> Answer:
     from edge_runtime.whole_file import written_whole
     from quant.report import card, measured, schema
 
-    if args.dataset and args.eval is None:
-        raise Failure("goes with --eval", where="--dataset", remedy="leave it out")
     artifact = open_artifact(args.directory)
-    systems = measured.quality(args.eval).systems if args.eval is not None else ()
+    quality = measured.quality(args.eval) if args.eval is not None else measured.kept(artifact)[0]
+    systems = quality.systems if quality is not None else ()
+    if args.dataset and not systems:
+        raise Failure("nothing was measured", where="--dataset", remedy="`quant eval DIR --pairs DIR` first, or --eval")
     text = card.render(artifact.manifest, schema.read_from(artifact), systems, args.dataset)
     out = args.out or artifact.path(card.FILE)
     if args.out is None:

@@ -9,6 +9,7 @@ systems     what can be evaluated
 results     what an evaluation finds
 evaluate    every system on every clip, through the real runtimes
 summary     means, paired differences, intervals
+kept        where a result goes
 stimuli     hard input
 robustness  int8 against float on it, each row with a bound
 """

@@ -7,7 +7,6 @@ summaries = summarise(rows, comparisons(systems))                     # means, p
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -44,7 +43,7 @@ def evaluate(
     Systems travel to the workers, sound files do not: on a cluster their paths must be the same there. Without one, a
     metric or a system that takes its process with it costs one row: the clip is scored again piece by piece, and what
     dies is named. A system that dies on its first sound has an error in every row. `rows` takes them clip by clip, for
-    a caller who is interrupted. Failure: see `parallel.run`.
+    a caller who is interrupted. Failure: see `parallel.completed`.
     """
     rows = [] if rows is None else rows
     if len({NOISY, *(s.label for s in systems)}) != len(systems) + 1:
@@ -53,17 +52,22 @@ def evaluate(
     deaths = _tried_out(packed) if scheduler is None else {}
     shared = ((NOISY, None), *((label, opener) for label, opener in packed if label not in deaths))
     jobs = [(pair, shared, tuple(metrics)) for pair in pairs]
-    done = parallel.run(
+    done = parallel.completed(
         score_pair,
         jobs,
-        unit="clips",
+        unit="s of sound",
+        sizes=[pair.duration_s() for pair in pairs],
         n_jobs=n_jobs,
         scheduler=scheduler,
         quiet=quiet,
         after_death=_piece_by_piece,
     )
-    for of_pair in done:
-        rows += of_pair + [replace(of_pair[0], system=label, scores={}, error=died) for label, died in deaths.items()]
+    places = {pair.name: place for place, pair in enumerate(pairs)}
+    try:
+        for _, found in done:
+            rows += found + [replace(found[0], system=label, scores={}, error=died) for label, died in deaths.items()]
+    finally:
+        rows.sort(key=lambda row: places[row.clip])
     return rows
 
 
@@ -107,7 +111,7 @@ def _tried_out(systems: Sequence[tuple[str, bytes]]) -> dict[str, str]:
                 deaths[system[0]] = f"died on its first sound: {died}"
         return deaths
 
-    (deaths,) = isolated.each(_try_out, [(systems,)], 1, apart)
+    ((_, deaths),) = isolated.each(_try_out, [(systems,)], 1, apart)
     return deaths
 
 
@@ -170,18 +174,6 @@ def refuse_if_all_failed(rows: Sequence[Row]) -> None:
     broken = {row.clip for row in rows if row.error}
     if broken and broken == {row.clip for row in rows}:
         raise Failure(f"no clip has all its scores, first {failures(rows)[0]}")
-
-
-def check_rows(path: Path, *, force: bool) -> None:
-    """Failure, before the work: `path` cannot be written, or there is something already."""
-    if not path.parent.is_dir():
-        raise Failure("no such folder", where=path.parent, remedy="make it first")
-    if path.is_dir():
-        raise Failure("is a folder", where=path, remedy="name a file")
-    if path.exists() and path.stat().st_size > 0 and not force:
-        raise Failure("exists already", where=path, remedy="pass --force to replace it, or name another file")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise Failure("may not be written", where=path, remedy="name another file")
 
 
 def write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str], groupings: Sequence[str]) -> None:

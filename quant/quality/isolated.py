@@ -9,7 +9,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cache
 from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
@@ -69,8 +69,8 @@ class Worker:
 
 def each(
     task: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], n_jobs: int, after_death: AfterDeath[Result]
-) -> Iterator[Result]:
-    """task(*job) for every job, in order, in `n_jobs` processes (-1: one a core)."""
+) -> Iterator[tuple[int, Result]]:
+    """(its place among the jobs, task(*job)) for every job as it is done, in `n_jobs` processes (-1: one a core)."""
     n_workers = max(1, min((os.cpu_count() or 1) if n_jobs < 0 else n_jobs, len(jobs)))
     workers = [_worker(number) for number in range(n_workers)]
     idle: SimpleQueue[Worker] = SimpleQueue()
@@ -91,7 +91,9 @@ def each(
 
     threads = ThreadPoolExecutor(n_workers)
     try:
-        yield from threads.map(one, jobs)
+        places = {threads.submit(one, job): place for place, job in enumerate(jobs)}
+        for done in as_completed(places):
+            yield places.pop(done), done.result()
     except BaseException:  # interrupted, or nobody wants the rest: nothing may go on behind the user's back
         ends.set()
         threads.shutdown(wait=False, cancel_futures=True)

@@ -52,6 +52,12 @@ class Pair:
             raise Failure(what, where=self.noisy)
         return clean, noisy
 
+    def duration_s(self) -> float:
+        """By the header of the noisy recording; one second where it tells none."""
+        with suppress(Failure), sound_source.SoundSource(self.noisy) as source:
+            return source.n_stated / source.rate_hz if source.n_stated else 1.0
+        return 1.0
+
 
 def _mono(path: Path) -> Float32Array:
     sound = sound_source.read(path)

@@ -1,7 +1,7 @@
 """Many independent jobs, on this machine's cores (`isolated`) or on a Dask cluster (joblib), with progress.
 
-Results come in the order of the jobs, and are the same numbers wherever they were computed. What several jobs share
-goes as bytes (`packed`), which a worker opens once and keeps (`opened`).
+Results come in the order of the jobs (`run`) or as they are done (`completed`), and are the same numbers wherever they
+were computed. What several jobs share goes as bytes (`packed`), which a worker opens once and keeps (`opened`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from edge_runtime.errors import Failure
 from quant.quality import isolated
 from quant.quality.isolated import AfterDeath
 
+BAR: Final = "{percentage:3.0f} % |{bar}| {n:.0f} of {total_fmt} {unit}, {remaining} left"
 LINE_EVERY_S: Final = 15.0  # where stderr is not a terminal
 CONNECT_S: Final = 10
 N_OPEN: Final = 64  # a process keeps at most so many: a few MB each
@@ -33,27 +34,49 @@ def run(
     jobs: Sequence[tuple[Any, ...]],
     *,
     unit: str,
+    n_jobs: int = -1,
+    quiet: bool = False,
+) -> Iterator[Result]:
+    """task(*job) for every job, in order, in `n_jobs` processes (-1: one a core). Failure: a process dies."""
+    waiting: dict[int, Result] = {}
+    following = 0
+    for place, result in completed(task, jobs, unit=unit, n_jobs=n_jobs, quiet=quiet):
+        waiting[place] = result
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
+
+
+def completed(
+    task: Callable[..., Result],
+    jobs: Sequence[tuple[Any, ...]],
+    *,
+    unit: str,
     sizes: Sequence[float] | None = None,
     n_jobs: int = -1,
     scheduler: str | None = None,
     quiet: bool = False,
     after_death: AfterDeath[Result] | None = None,
-) -> Iterator[Result]:
-    """task(*job) for every job, in order. `n_jobs` processes here (-1: one a core), or a scheduler's workers.
+) -> Iterator[tuple[int, Result]]:
+    """(place, task(*job)) for every job as it is done, the largest first, lest it runs alone at the end.
 
-    Progress counts `sizes` in `unit`s: what each job costs, one if not given. A job that takes its process with it gets
-    the result of `after_death`.
+    In `n_jobs` processes here (-1: one a core), or by a scheduler's workers. Progress counts `sizes` in `unit`s: what
+    each job costs, one if not given. A job that takes its process with it gets the result of `after_death`.
     Failure: no scheduler answers, or without `after_death` a process dies.
     """
+    costs = [float(size) for size in sizes] if sizes else [1.0] * len(jobs)
+    order = sorted(range(len(jobs)), key=lambda place: -costs[place])
+    sorted_jobs = [jobs[place] for place in order]
     if scheduler is None:
-        done = isolated.each(task, jobs, n_jobs, after_death or _refuse_death)
-        yield from watched(done, sizes or [1] * len(jobs), unit, quiet)
+        done = isolated.each(task, sorted_jobs, n_jobs, after_death or _refuse_death)
+        found = ((order[place], result) for place, result in done)
+        yield from watched(found, costs, unit, quiet)
         return
     from joblib import Parallel, delayed
 
     with _cluster(scheduler):
-        found = Parallel(return_as="generator")(delayed(task)(*job) for job in jobs)
-        yield from watched(found, sizes or [1] * len(jobs), unit, quiet)
+        results = Parallel(return_as="generator")(delayed(task)(*job) for job in sorted_jobs)
+        yield from watched(zip(order, results, strict=True), costs, unit, quiet)
 
 
 def _refuse_death(call: isolated.Call, job: tuple[Any, ...], of: str) -> Any:
@@ -97,25 +120,29 @@ def _connected(scheduler: str) -> AbstractContextManager[Any]:
     return client
 
 
-def watched(results: Iterable[Result], sizes: Sequence[float], unit: str, quiet: bool = False) -> Iterator[Result]:
+def watched(
+    results: Iterable[tuple[int, Result]], sizes: Sequence[float], unit: str, quiet: bool = False
+) -> Iterator[tuple[int, Result]]:
     """The results; meanwhile a bar with an estimate on a terminal, or now and then a line, on standard error."""
     if quiet:
         yield from results
         return
     from tqdm import tqdm
 
-    is_terminal = sys.stderr.isatty()
-    with tqdm(total=round(sum(sizes)), unit=unit, file=sys.stderr, leave=False, disable=not is_terminal) as bar:
+    is_terminal, total = sys.stderr.isatty(), sum(sizes)
+    with tqdm(
+        total=round(total), unit=unit, bar_format=BAR, file=sys.stderr, leave=False, disable=not is_terminal
+    ) as bar:
         start = last = time.monotonic()
         n_done = 0.0
-        for size, result in zip(sizes, results, strict=True):
-            n_done += size
-            bar.update(size)
+        for place, result in results:
+            n_done += sizes[place]
+            bar.update(sizes[place])
             now = time.monotonic()
-            if not is_terminal and now - last >= LINE_EVERY_S and n_done < sum(sizes):
+            if not is_terminal and now - last >= LINE_EVERY_S and n_done < total:
                 last = now
-                _say(n_done, sum(sizes), unit, now - start)
-            yield result
+                _say(n_done, total, unit, now - start)
+            yield place, result
 
 
 def _say(n_done: float, n_total: float, unit: str, elapsed_s: float) -> None:

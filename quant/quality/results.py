@@ -52,10 +52,15 @@ class SystemPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QualityPart(msgspec.Struct, frozen=True, kw_only=True):
-    """What `quant eval --pairs --json` prints, without its clips: grouping -> group -> systems."""
+    """What `quant eval --pairs --json` prints, without its clips: grouping -> group -> systems.
+
+    `date`: of the measurement, as 2026-11-28; `data`: the folder's name. Both "" where an older run did not tell.
+    """
 
     systems: tuple[SystemPart, ...]
     groups: dict[str, dict[str, tuple[SystemPart, ...]]] = {}
+    date: str = ""
+    data: str = ""
 
 
 class RobustnessRow(msgspec.Struct, frozen=True, kw_only=True):

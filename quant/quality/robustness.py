@@ -139,15 +139,15 @@ def study(
 ) -> list[RobustnessRow]:
     """Every row of every int8 model that has a float one beside it; sounds default to the pulled ones.
 
-    Failure: no such model, sounds that cannot be used, and see `parallel.run`.
+    Failure: no such model, sounds that cannot be used, and see `parallel.completed`.
     """
     compared = float_and_int8(systems_of(artifacts))
     progress("cutting speech and noise")
     material = Material(*open_sounds(speech, noise))
-    inputs = [ten_minutes(material), *stimuli(material)]  # the long one first, lest it runs alone at the end
+    inputs = [*stimuli(material), ten_minutes(material)]
     progress(f"{len(inputs)} inputs through {len(compared)} int8 models and their float ones")
     rows = judge(compared, inputs, n_jobs=n_jobs, scheduler=scheduler)
-    order = {stimulus.name: place for place, stimulus in enumerate([*inputs[1:], inputs[0]])}
+    order = {stimulus.name: place for place, stimulus in enumerate(inputs)}
     return sorted(rows, key=lambda row: (row.system, order[row.stimulus]))
 
 
@@ -179,7 +179,7 @@ def judge(
         if (bounds := [bound for bound in bounds_of(stimulus.name) if is_judged(bound, rough, labels)])
     ]
     lengths_s = [len(stimulus.noisy) / SAMPLE_RATE_HZ for stimulus, *_ in jobs]
-    done = parallel.run(
+    done = parallel.completed(
         judge_one,
         jobs,
         unit="s of sound",
@@ -189,7 +189,8 @@ def judge(
         quiet=quiet,
         after_death=_dead,
     )
-    return [row for rows in done for row in rows]
+    by_place = dict(done)
+    return [row for place in sorted(by_place) for row in by_place[place]]
 
 
 def is_judged(bound: Bound, rough: System, labels: Collection[str]) -> bool:

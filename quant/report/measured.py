@@ -12,7 +12,9 @@ import msgspec
 
 from edge_runtime.bench import BenchPart
 from edge_runtime.errors import Failure
+from edge_runtime.manifest import Artifact
 from quant.artifact import typed_json
+from quant.quality.kept import QUALITY_FILE, ROBUSTNESS_FILE
 from quant.quality.metrics import METRICS
 from quant.quality.results import QualityPart, RobustnessRow, Row
 from quant.quality.summary import summarise, summarise_by
@@ -21,6 +23,8 @@ NOT_METRICS: Final = frozenset({"clip", "system", "error", "snr_db"})
 COLUMNS: Final = frozenset(column for metric in METRICS.values() for column in metric.columns)
 EVALUATION: Final = "an evaluation"
 EVALUATION_REMEDY: Final = "give what `quant eval --pairs DIR --json` printed, or its --rows FILE.csv"
+ROBUSTNESS: Final = "a run of the robustness suite"
+ROBUSTNESS_REMEDY: Final = "give what `quant eval --suite robustness --json` printed"
 
 
 class _Robustness(msgspec.Struct):
@@ -40,10 +44,22 @@ def quality(path: Path) -> QualityPart:
     return typed_json.read(path, QualityPart, EVALUATION, EVALUATION_REMEDY)
 
 
+def kept(artifact: Artifact) -> tuple[QualityPart | None, tuple[RobustnessRow, ...] | None]:
+    """What `quant eval` left in an artifact: quality, robustness. Failure: not what it wrote, or changed since."""
+    held = artifact.manifest.files
+    quality = robustness = None
+    if QUALITY_FILE in held:
+        data, where = artifact.read(QUALITY_FILE), artifact.path(QUALITY_FILE)
+        quality = typed_json.decoded(data, QualityPart, where, EVALUATION, EVALUATION_REMEDY)
+    if ROBUSTNESS_FILE in held:
+        data, where = artifact.read(ROBUSTNESS_FILE), artifact.path(ROBUSTNESS_FILE)
+        robustness = typed_json.decoded(data, _Robustness, where, ROBUSTNESS, ROBUSTNESS_REMEDY).rows
+    return quality, robustness
+
+
 def robustness(path: Path) -> tuple[RobustnessRow, ...]:
     """What `quant eval --suite robustness --json` printed."""
-    remedy = "give what `quant eval --suite robustness --json` printed"
-    return typed_json.read(path, _Robustness, "a run of the robustness suite", remedy).rows
+    return typed_json.read(path, _Robustness, ROBUSTNESS, ROBUSTNESS_REMEDY).rows
 
 
 def _from_csv(path: Path) -> QualityPart:

@@ -2,7 +2,8 @@
 
 complete(report, clips)                          what is concluded from a report: estimates, clips, verdict
 pages(report, clips)                             -> both files
-remake(DIR, Taken(...))                          `quant report`: into DIR, with its manifest, or not at all
+remake(DIR, Taken(...))                          `quant report`: into DIR, with its manifest, or not at all;
+                                                 what `quant eval` kept there is taken in unless another is given
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edge_runtime.manifest import open_artifact
 from quant.artifact.folder import renew
 from quant.artifact.stable_bytes import json_bytes
 from quant.audit import frame_time
+from quant.quality.kept import QUALITY_FILE, ROBUSTNESS_FILE
 from quant.report import measured, regressions, schema, verdict
 from quant.report.clips import Clip, golden_clip, user_clip
 from quant.report.schema import Report
@@ -66,14 +68,21 @@ def remake(directory: Path, taken: Taken) -> Report:
     found = schema.read(directory / schema.FILE)
     benches = [row for file in taken.benches for row in frame_time.read_bench(file)]
     found = replace(found, benches=measured.merged(found.benches, benches))
+    quality, robustness = measured.kept(opened)
     if taken.evaluation is not None:
-        found = replace(found, quality=measured.quality(taken.evaluation))
+        quality = measured.quality(taken.evaluation)
     if taken.robustness is not None:
-        found = replace(found, robustness=measured.robustness(taken.robustness))
+        robustness = measured.robustness(taken.robustness)
+    found = replace(found, quality=quality or found.quality, robustness=robustness or found.robustness)
     if taken.against is not None:
         older = schema.read(taken.against / schema.FILE)
         found = replace(found, history=regressions.compare(older, found, taken.against.resolve().name))
     clips = [golden_clip(load_golden(opened), GOLDEN_SOURCE), *(user_clip(opened, text) for text in taken.clips)]
     whole = complete(found, clips)
-    renew(opened, pages(whole, clips))
+    given = dict[str, bytes]()  # what was kept there is older
+    if taken.evaluation is not None:
+        given[QUALITY_FILE] = json_bytes(whole.quality)
+    if taken.robustness is not None:
+        given[ROBUSTNESS_FILE] = json_bytes({"rows": whole.robustness})
+    renew(opened, {**pages(whole, clips), **given})
     return whole

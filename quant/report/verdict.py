@@ -8,7 +8,7 @@ unknown   nobody measured it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from boards import Board
@@ -16,10 +16,13 @@ from edge_runtime.bench import BenchPart
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 from quant.audit.findings import EstimatePart
 from quant.audit.frame_time import engine_of
+from quant.quality.results import QualityPart, RobustnessRow
 from quant.report.schema import Judgement, Report, Status
 
 HOP_MS: Final = 1e3 * HOP_SAMPLES / SAMPLE_RATE_HZ
 GOOD_PESQ_DROP, BAD_PESQ_DROP = 0.02, 0.05  # 0.02 is what the search is asked to keep; 0.05 is heard side by side
+MEASURE_QUALITY: Final = "quant eval DIR --pairs PAIRS, then quant report DIR"
+MEASURE_ROBUSTNESS: Final = "quant eval DIR --suite robustness, then quant report DIR"
 SHARE_LOST: Final = 0.05  # of the MACs planned in 8 bits that an engine may run in float
 
 ORDER: Final[tuple[Status, ...]] = ("bad", "unknown", "caution", "good")  # what settles the whole, first to last
@@ -71,13 +74,17 @@ def ram_bytes(report: Report) -> int:
 
 
 def _quality(report: Report) -> Answer:
-    measure = "quant eval DIR --pairs PAIRS --json > eval.json, then quant report DIR --eval eval.json"
     if report.quality is None:
-        return Answer("unknown", "speech quality of this artifact was not measured", measure)
-    own = [s for s in report.quality.systems if s.system.endswith("int8") and "pesq" in s.differences]
+        return Answer("unknown", "speech quality of this artifact was not measured", MEASURE_QUALITY)
+    return of_quality(report.quality, report.target.preferred_engine)
+
+
+def of_quality(quality: QualityPart, engine: str) -> Answer:
+    """What 8 bits cost in `engine`, or else in another that was measured."""
+    own = [s for s in quality.systems if s.system.endswith("int8") and "pesq" in s.differences]
     if not own:
-        return Answer("unknown", "the evaluation has no PESQ of an int8 model against float", measure)
-    found = next((s for s in own if report.target.preferred_engine in s.system), own[0])
+        return Answer("unknown", "the evaluation has no PESQ of an int8 model against float", MEASURE_QUALITY)
+    found = next((s for s in own if engine in s.system), own[0])
     d = found.differences["pesq"]
     said = (
         f"{found.system}: PESQ {d.mean:+.3f} against float (95 %: {d.low:+.3f} to {d.high:+.3f}, {found.n_clips} clips)"
@@ -145,10 +152,13 @@ def board_estimate(report: Report) -> EstimatePart | None:
 
 
 def _robust(report: Report) -> Answer:
-    measure = "quant eval DIR --suite robustness --json > hard.json, then quant report DIR --robustness hard.json"
-    rows = report.robustness
-    if not rows:
-        return Answer("unknown", "behaviour on hard input was not measured", measure)
+    if not report.robustness:
+        return Answer("unknown", "behaviour on hard input was not measured", MEASURE_ROBUSTNESS)
+    return of_robustness(report.robustness)
+
+
+def of_robustness(rows: Sequence[RobustnessRow]) -> Answer:
+    """Whether every bound holds."""
     broken = [row for row in rows if not row.ok]
     if not broken:
         return Answer("good", f"all {len(rows)} bounds hold")

@@ -284,9 +284,10 @@ def test_a_scheduler_that_does_not_answer_is_one_line(pairs: Path, artifact: Pat
 
 def test_progress_is_told_where_there_is_no_terminal(monkeypatch, capfd):
     monkeypatch.setattr(parallel, "LINE_EVERY_S", 0.0)
-    assert list(parallel.watched(iter("abc"), [1, 2, 3], "clips")) == ["a", "b", "c"]
+    done = [(2, "c"), (0, "a"), (1, "b")]
+    assert list(parallel.watched(iter(done), [1, 2, 3], "clips")) == done
     lines = capfd.readouterr().err.splitlines()
-    assert [line.split(",")[0] for line in lines] == ["1 of 6 clips", "3 of 6 clips"]
+    assert [line.split(",")[0] for line in lines] == ["3 of 6 clips", "4 of 6 clips"]
     assert "s left" in lines[0]
 
 
@@ -431,13 +432,13 @@ def test_rows_that_cannot_be_written_are_told_before_the_work(
 
 
 def test_what_was_measured_before_an_interruption_is_kept(pairs: Path, artifact: Path, monkeypatch, capfd):
-    whole = parallel.run
+    whole = parallel.completed
 
     def interrupted(*args, **options):
         yield next(whole(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parallel, "run", interrupted)
+    monkeypatch.setattr(parallel, "completed", interrupted)
     argv = [
         "eval",
         str(artifact),
@@ -454,7 +455,8 @@ def test_what_was_measured_before_an_interruption_is_kept(pairs: Path, artifact:
     assert "interrupted: 1 of 2 clips are done" in told.err
     assert {s["n_clips"] for s in json.loads(told.out)["systems"]} == {1}
     with (pairs / "r.csv").open(newline="") as file:
-        assert {row["clip"] for row in csv.DictReader(file)} == {"0.wav"}
+        assert len({row["clip"] for row in csv.DictReader(file)}) == 1
+    assert not (artifact / "quality.json").exists(), "half a measurement is none"
 
 
 def is_alive(group: int) -> bool:
@@ -537,6 +539,58 @@ def test_rows_of_every_system_and_paired_differences(pairs: Path, artifact: Path
     assert main([*argv, "--by", "subset", "--force"]) == 0
     table = capfd.readouterr().out
     assert next(line.split()[:2] for line in table.splitlines() if line.startswith((" a ", " b "))) == ["a", "noisy"]
+
+
+# --- what is kept --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """An artifact that may be changed."""
+    return write_toy_beside(tmp_path / "x", "mine")
+
+
+def test_a_result_is_kept_in_its_artifact_as_it_is_printed(pairs: Path, mine: Path, capfd):
+    """The manifest names it, so that a signature covers it, a bundle takes it, and a build over it removes it."""
+    argv = ["eval", str(mine), "--pairs", str(pairs), "--metrics", "sisdr"]
+    assert main([*argv, "--json"]) == 0
+    told = capfd.readouterr()
+    kept = json.loads(open_artifact(mine).read("quality.json"))
+    assert kept == json.loads(told.out)
+    assert (kept["data"], len(kept["date"])) == (pairs.name, len("2026-11-28"))
+    assert f"kept in {mine / 'quality.json'}; the page with it: `quant report " in told.err
+    open_artifact(mine).check_whole()
+    assert main([*argv, "--metrics", "stoi"]) == 0
+    assert json.loads(open_artifact(mine).read("quality.json"))["systems"][0]["means"].keys() == {"stoi"}
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["--against", "onnx fp32"], "it compares with another system"),
+        (["signed"], "is signed"),
+        (["other"], "it is about several artifacts"),
+    ],
+    ids=["against", "signed", "two"],
+)
+def test_a_result_that_the_artifact_cannot_hold_is_kept_where_told(pairs: Path, mine: Path, capfd, more, why):
+    out, argv = pairs / "found.json", ["eval", str(mine), "--pairs", str(pairs), "--metrics", "sisdr"]
+    if more == ["signed"]:
+        (mine / "manifest.json.sig").write_text("x")
+    elif more == ["other"]:
+        argv.insert(2, str(write_toy_beside(pairs / "y", "other")))
+    else:
+        argv += more
+    before = (mine / "manifest.json").read_bytes()
+    assert main(argv) == 0
+    err = capfd.readouterr().err
+    assert f"note: the result is not kept, for {why}" in err.replace(f"{mine} ", "")
+    assert main([*argv, "--out", str(out)]) == 0
+    assert f"kept in {out}\n" in capfd.readouterr().err
+    assert json.loads(out.read_text())["systems"]
+    assert (mine / "manifest.json").read_bytes() == before
+    assert main([*argv, "--out", str(out)]) == 1
+    assert "exists already; pass --force" in capfd.readouterr().err
 
 
 # --- means and differences ----------------------------------------------------------------------------------------

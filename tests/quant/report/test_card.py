@@ -124,7 +124,7 @@ def test_what_no_card_is_made_of(folder, tmp_path, capfd):
     (tmp_path / "rows.json").write_text('{"systems": [{"system": "a"}]}')
     for argv, message in (
         (["card", str(toy().directory)], "has no report.json; build it again with"),
-        (["card", str(folder), "--dataset", "x"], "--dataset: goes with --eval"),
+        (["card", str(folder), "--dataset", "x"], "--dataset: nothing was measured"),
         (["card", str(folder), "--eval", str(tmp_path / "gone")], "gone: cannot be read"),
         (["card", str(folder), "--eval", str(tmp_path / "rows.json")], "rows.json: is not an evaluation"),
     ):

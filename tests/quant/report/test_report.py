@@ -24,6 +24,7 @@ from edge_runtime.quiet import silent
 from quant import cli
 from quant.artifact import signing
 from quant.artifact.folder import renew
+from quant.artifact.stable_bytes import json_bytes
 from quant.build import stages
 from quant.report import figures, measured, page, regressions, remake, schema, verdict
 from quant.report.schema import Judgement, Report
@@ -206,6 +207,20 @@ def test_measurements_are_kept_and_the_manifest_agrees(mine: Path, tmp_path: Pat
     assert "Raspberry Pi 4 Model B Rev 1.4" in html
     remake.remake(mine, remake.Taken())
     assert (mine / "report.html").read_text() == html, "what was taken in stays, byte for byte"
+
+
+def test_what_quant_eval_kept_is_taken_in_and_what_is_given_replaces_it(mine: Path, tmp_path: Path) -> None:
+    hard = {"rows": [hard_row(True)]}
+    renew(open_artifact(mine), {"quality.json": json_bytes(evaluation(-0.004)), "robustness.json": json_bytes(hard)})
+    found = remake.remake(mine, remake.Taken())
+    assert found.quality is not None and found.quality.systems[-1].differences["pesq"].mean == -0.004
+    assert found.robustness is not None and found.robustness[0].ok
+    given = remake.Taken(evaluation=written(tmp_path / "eval.json", evaluation(-0.03)))
+    assert remake.remake(mine, given) == (again := remake.remake(mine, remake.Taken()))
+    assert again.quality is not None and again.quality.systems[-1].differences["pesq"].mean == -0.03
+    renew(open_artifact(mine), {"quality.json": b"[]"})
+    with pytest.raises(Failure, match=r"quality\.json: is not an evaluation"):
+        remake.remake(mine, remake.Taken())
 
 
 def test_a_new_bench_takes_the_place_of_the_old_one() -> None:

@@ -1,0 +1,70 @@
+"""Where the result of `quant eval` goes: into the artifact that it is about, for `quant report` to find, or a file.
+
+quality.json       what `quant eval DIR --pairs ...` prints as JSON
+robustness.json    what `quant eval DIR --suite robustness` does
+
+The manifest names them, so that whatever replaces the models takes away what was measured on them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from edge_runtime.errors import Failure
+from edge_runtime.manifest import SIGNATURE_FILE, SIGNER_FILE, Artifact, open_artifact
+from edge_runtime.whole_file import written_whole
+from quant.artifact.folder import renew
+from quant.artifact.stable_bytes import json_bytes
+
+QUALITY_FILE: Final = "quality.json"
+ROBUSTNESS_FILE: Final = "robustness.json"
+
+
+class Place(NamedTuple):
+    """A file, or an artifact as it is before the work; neither, for a reason."""
+
+    name: str
+    file: Path | None = None
+    artifact: Artifact | None = None
+    why_not: str = ""
+
+    def keep(self, found: Mapping[str, Any]) -> Path | None:
+        """Put a result there, and say where. Failure: it cannot be written, or the artifact was changed meanwhile."""
+        if self.file is not None:
+            with written_whole(self.file) as part:
+                part.write_bytes(json_bytes(found))
+            return self.file
+        if self.artifact is not None:
+            renew(self.artifact, {self.name: json_bytes(found)})
+            return self.artifact.path(self.name)
+        return None
+
+
+def place(name: str, artifacts: Sequence[Path], out: Path | None, *, force: bool) -> Place:
+    """Where a result about these artifacts goes. Failure: `out` cannot be written, or is there and not `force`."""
+    if out is not None:
+        check_file(out, force=force)
+        return Place(name, file=out)
+    if len(artifacts) != 1:
+        return Place(name, why_not="it is about several artifacts")
+    opened = open_artifact(artifacts[0])
+    if opened.path(SIGNATURE_FILE).exists() or opened.path(SIGNER_FILE).exists():
+        return Place(name, why_not=f"{opened.directory} is signed")
+    if not os.access(opened.directory, os.W_OK):
+        return Place(name, why_not=f"{opened.directory} may not be written")
+    return Place(name, artifact=opened)
+
+
+def check_file(path: Path, *, force: bool) -> None:
+    """Failure, before the work: `path` cannot be written, or there is something already."""
+    if not path.parent.is_dir():
+        raise Failure("no such folder", where=path.parent, remedy="make it first")
+    if path.is_dir():
+        raise Failure("is a folder", where=path, remedy="name a file")
+    if path.exists() and path.stat().st_size > 0 and not force:
+        raise Failure("exists already", where=path, remedy="pass --force to replace it, or name another file")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise Failure("may not be written", where=path, remedy="name another file")
