@@ -90,7 +90,7 @@ def _quality(args: argparse.Namespace) -> Answer:
     except KeyboardInterrupt as stop:
         if not rows:
             raise
-        status, place = command.status_of(stop), place._replace(artifact=None, why_not="it was interrupted")
+        status, place = command.status_of(stop), kept.Place(kept.QUALITY_FILE, why_not="it was interrupted")
         say(f"interrupted: {len({row.clip for row in rows})} of {len(found)} clips are done")
     told = _told(args, rows, metrics.columns(names), groupings, evaluate.comparisons(chosen), place)
     return told._replace(status=status)

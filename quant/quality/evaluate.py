@@ -50,11 +50,10 @@ def evaluate(
         raise ValueError(f"labels are not unique: {[s.label for s in systems]}")
     packed = [(s.label, parallel.packed(s.open)) for s in systems]
     deaths = _tried_out(packed) if scheduler is None else {}
-    shared = ((NOISY, None), *((label, opener) for label, opener in packed if label not in deaths))
-    jobs = [(pair, shared, tuple(metrics)) for pair in pairs]
+    shared = ((NOISY, None), *(each for each in packed if each[0] not in deaths))
     done = parallel.completed(
         score_pair,
-        jobs,
+        [(pair, shared, tuple(metrics)) for pair in pairs],
         unit="s of sound",
         sizes=[pair.duration_s() for pair in pairs],
         n_jobs=n_jobs,
