@@ -17,6 +17,7 @@ from calibration.mixing import Mix
 from calibration.observers import Observer
 from edge_runtime import bounded
 from edge_runtime.errors import Failure
+from edge_runtime.stft import WindowName
 from edge_runtime.whole_file import written_whole
 
 FORMAT = "edge-denoise ranges"
@@ -47,14 +48,15 @@ class TapRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return cls(low, high, seen.n_values, seen.min, seen.max, n_bits, symmetric)
 
 
-class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How ranges came about; the corpora by `Corpus.fingerprint`."""
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How ranges came about; the corpora by `Corpus.fingerprint`. `window`: what the network heard them through."""
 
     observer: str
     mix: Mix
     speech_sha256: str
     noise_sha256: str
     checkpoint_sha256: str
+    window: WindowName = "sqrt_hann"
 
 
 class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,7 +32,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.machine import Machine, conditions, this_machine
 from edge_runtime.manifest import Artifact, open_artifact
 from edge_runtime.quiet import Progress, silent
-from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array, Synthesis
+from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array, Synthesis, WindowName
 
 N_FRAMES = 2000
 N_WARMUP_FRAMES = 100  # caches, branch predictors and the clock of the core settle
@@ -215,12 +215,12 @@ def _time_frames(engine: Engine, spectra: Float32Array, n_frames: int) -> npt.ND
 
 def _time_hops(denoiser: Denoiser, spectra: Float32Array, n_frames: int) -> npt.NDArray[np.float64]:
     hop_out = np.empty(HOP_SAMPLES, np.float32)
-    return _time(lambda hop: denoiser.step(hop, hop_out), _hops(spectra), n_frames)
+    return _time(lambda hop: denoiser.step(hop, hop_out), _hops(spectra, denoiser.engine.window), n_frames)
 
 
-def _hops(spectra: Float32Array) -> list[Float32Array]:
+def _hops(spectra: Float32Array, window: WindowName) -> list[Float32Array]:
     """The samples behind the spectra."""
-    synthesis = Synthesis()
+    synthesis = Synthesis(window)
     hops = np.empty((len(spectra), HOP_SAMPLES), np.float32)
     for spectrum, hop in zip(spectra, hops, strict=True):
         synthesis.push(spectrum, hop)

@@ -70,8 +70,8 @@ class Denoiser:
         self._process = engine.process if isinstance(engine, HopEngine) else self._through_spectra
         self.n_nonfinite = 0
         self.n_limited = 0
-        self._analysis = Analysis()
-        self._synthesis = Synthesis()
+        self._analysis = Analysis(engine.window)
+        self._synthesis = Synthesis(engine.window)
         self._hop = np.zeros(HOP_SAMPLES, np.float32)
         self._spectrum = np.zeros((N_BINS, 2), np.float32)
         self._enhanced = np.zeros((N_BINS, 2), np.float32)

@@ -88,7 +88,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sample_rate_hz: Literal[16000]
     hop_samples: Literal[256]
     window_samples: Literal[512]
-    window: Literal["sqrt_hann"]
+    window: Literal["sqrt_hann", "hann"] = "sqrt_hann"  # `stft.WindowName`, without NumPy
     board: str
     preferred_engine: str
     n_threads: Annotated[int, msgspec.Meta(ge=1)]

@@ -1,13 +1,13 @@
 """Streaming short-time Fourier transform: one hop of samples <-> one spectrum.
 
 Frame k covers hops k-1 and k (hop -1 is silence), which is torch.stft(n_fft=512, hop_length=256,
-window=sqrt(hann), center=True, pad_mode="constant"); the synthesis is the matching istft. The squared windows
-of neighbouring frames add up to one: analysis, then synthesis, returns the input, LATENCY_SAMPLES later.
+window=..., center=True, pad_mode="constant"); the synthesis is the matching istft. Which window is the network's to
+say: it hears the spectra that it was trained on. Analysis, then synthesis, returns the input, LATENCY_SAMPLES later.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,10 @@ INPUT_LIMIT: Final = 8.0
 
 Float32Array = npt.NDArray[np.float32]
 
+WindowName = Literal["sqrt_hann", "hann"]
+SQRT_HANN: Final = "sqrt_hann"  # GTCRN's, and of every artifact that names none
+HANN: Final = "hann"
+
 
 class Repairs(NamedTuple):
     """How many samples were not fit for the network."""
@@ -33,18 +37,28 @@ class Repairs(NamedTuple):
     n_limited: int = 0
 
 
-def sqrt_hann() -> Float32Array:
-    """The periodic sqrt-Hann window, (512,)."""
+class Window(NamedTuple):
+    """What a frame is multiplied by before its transform, and after the inverse one; (512,) each."""
+
+    analysis: Float32Array
+    synthesis: Float32Array
+
+
+def window(name: WindowName) -> Window:
+    """The periodic window. For synthesis it is divided by the sum of the squared windows that lie over a sample, as in
+    istft: w(n)^2 + w(n + 256)^2, which is 1 for the root of Hann, 1/2 to 1 for Hann."""
     phase = 2 * np.pi * np.arange(WINDOW_SAMPLES) / WINDOW_SAMPLES
-    window: Float32Array = np.sqrt(0.5 - 0.5 * np.cos(phase)).astype(np.float32)
-    return window
+    hann = 0.5 - 0.5 * np.cos(phase)
+    w = np.sqrt(hann) if name == SQRT_HANN else hann
+    squares = w**2 + np.roll(w, HOP_SAMPLES) ** 2
+    return Window(w.astype(np.float32), (w / squares).astype(np.float32))
 
 
 class Analysis:
     """Hops in, spectra out. Carries the previous hop."""
 
-    def __init__(self) -> None:
-        self._window = sqrt_hann()
+    def __init__(self, name: WindowName = SQRT_HANN) -> None:
+        self._window = window(name).analysis
         self._recent = np.zeros(WINDOW_SAMPLES, np.float32)
         self._windowed = np.empty(WINDOW_SAMPLES, np.float32)
 
@@ -63,8 +77,8 @@ class Analysis:
 class Synthesis:
     """Spectra in, hops out, LATENCY_SAMPLES behind. Carries the second half of the previous frame."""
 
-    def __init__(self) -> None:
-        self._window = sqrt_hann()
+    def __init__(self, name: WindowName = SQRT_HANN) -> None:
+        self._window = window(name).synthesis
         self._frame = np.empty(WINDOW_SAMPLES, np.float32)
         self._tail = np.zeros(HOP_SAMPLES, np.float32)
 

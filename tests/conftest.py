@@ -104,7 +104,7 @@ def spectra(mixture: Float32Array) -> Float32Array:
     """(626, 257, 2) frames of the mixture; the last hop is padded."""
     from quant.network.spectra import analyse
 
-    return np.ascontiguousarray(analyse(mixture).transpose(1, 2, 0))
+    return np.ascontiguousarray(analyse(mixture, "sqrt_hann").transpose(1, 2, 0))
 
 
 @pytest.fixture(scope="session")

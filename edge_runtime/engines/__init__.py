@@ -22,6 +22,7 @@ from edge_runtime.errors import Failure
 if TYPE_CHECKING:
     from edge_runtime.engines.interface import Engine
     from edge_runtime.manifest import Artifact, ModelEntry
+    from edge_runtime.stft import WindowName
 
 __all__ = ["AUTO", "ENGINES", "available", "choose", "open_engine", "open_model"]
 
@@ -34,17 +35,30 @@ def open_engine(artifact: Artifact, engine: str = AUTO, precision: str = "int8",
     chosen = choose(artifact, engine, precision, n_threads)
     check_usable(chosen.engine)
     entry = artifact.model(chosen.engine, precision)
-    opened = open_model(artifact.read(entry.file), entry, chosen.engine, precision, n_threads)
+    window = artifact.manifest.window
+    opened = open_model(artifact.read(entry.file), entry, chosen.engine, precision, n_threads, window)
     opened.reason = chosen.reason
     return opened
 
 
-def open_model(model: bytes, entry: ModelEntry, engine: str, precision: str, n_threads: int = 1) -> Engine:
-    """Load a model from its bytes. Failure: no package to run it, or it is not what its entry says."""
+def open_model(
+    model: bytes,
+    entry: ModelEntry,
+    engine: str,
+    precision: str,
+    n_threads: int = 1,
+    window: WindowName = "sqrt_hann",
+) -> Engine:
+    """Load a model from its bytes; `window`: what its network hears spectra through.
+
+    Failure: no package to run it, or it is not what its entry says.
+    """
     check_usable(engine)
     try:
         module = import_module(ENGINES[engine].module)
-        return cast("Engine", module.open_model(model, entry, precision, n_threads))
+        opened = cast("Engine", module.open_model(model, entry, precision, n_threads))
     except ImportError as error:
         remedy = f"reinstall it: {ENGINES[engine].repair()}"
         raise Failure(f"the {engine} engine is installed but broken ({error})", remedy=remedy) from error
+    opened.window = window
+    return opened

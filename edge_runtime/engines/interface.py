@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry, StateEntry
-from edge_runtime.stft import N_BINS, Float32Array, Repairs
+from edge_runtime.stft import N_BINS, SQRT_HANN, Float32Array, Repairs, WindowName
 
 SPECTRUM: Final = "spectrum"
 ENHANCED: Final = "enhanced"
@@ -32,6 +32,7 @@ class Engine(Protocol):
     precision: str
     package: str  # name and version of what runs the model
     reason: str  # why it was taken
+    window: WindowName  # of the spectra that its network was trained on
 
     def step(self, spectrum: Float32Array, enhanced: Float32Array) -> None:
         """Enhance one frame, (257, 2) into (257, 2), float32 and C-contiguous, and advance the states."""
@@ -58,6 +59,7 @@ class StatefulModel(ABC):
     """What engines share whose states are arrays by name, as the manifest lists them."""
 
     reason = AS_GIVEN
+    window: WindowName = SQRT_HANN
 
     def __init__(self, entry: ModelEntry, precision: str, package: str) -> None:
         self.precision, self.package = precision, package

@@ -10,7 +10,7 @@ from edge_runtime.engines.interface import AS_GIVEN, StateArray
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.native import Stream
-from edge_runtime.stft import HOP_SAMPLES, N_BINS, Float32Array, Repairs
+from edge_runtime.stft import HOP_SAMPLES, N_BINS, SQRT_HANN, Float32Array, Repairs, WindowName
 
 STREAM: Final = "stream"  # the one state: everything that is carried, as bytes
 
@@ -20,6 +20,7 @@ class NativeEngine:
 
     name = "native"
     reason = AS_GIVEN
+    window: WindowName = SQRT_HANN  # for who asks; a hop goes through the one that the weights name
 
     def __init__(self, stream: Stream, entry: ModelEntry, precision: str) -> None:
         if stream.precision != precision:

@@ -38,7 +38,7 @@ def sqnr_db(reference: Tensor, value: Tensor) -> float:
 def study(graph: Graph, plan: Plan, clips: Float32Array) -> tuple[list[AccuracyRow], list[HistogramPart]]:
     """Every tap on clips (n_clips, samples), worst cumulative SQNR first; and the histograms of the 8-bit values that
     cost the output most when rounded alone."""
-    spectra = torch.from_numpy(analyse(clips))
+    spectra = torch.from_numpy(analyse(clips, graph.window))
     model = FloatModel(graph).eval()
     inside = [f"{n.name}.{role}" for n in graph.nodes if n.kind in ("gru", "bigru") for role in GRU_TAPS]
     taps = [*(node.name for node in graph.nodes), *inside]

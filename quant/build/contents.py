@@ -60,7 +60,7 @@ class Made:
     @property
     def clip(self) -> Clip:
         """The golden vectors as sound."""
-        return golden_clip(self.golden, remake.GOLDEN_SOURCE)
+        return golden_clip(self.golden, self.source.graph.window, remake.GOLDEN_SOURCE)
 
 
 def files(made: Made, report: Report, *, html: bool, progress: Progress) -> dict[str, bytes]:
@@ -97,7 +97,7 @@ def make_manifest(made: Made, files: Mapping[str, FileEntry]) -> Manifest:
         sample_rate_hz=SAMPLE_RATE_HZ,
         hop_samples=HOP_SAMPLES,
         window_samples=WINDOW_SAMPLES,
-        window="sqrt_hann",
+        window=made.source.graph.window,
         board=made.board.name,
         preferred_engine=made.board.preferred_engine,
         n_threads=made.board.n_threads,

@@ -88,7 +88,7 @@ def golden_vectors(graph: Graph, quantized: Quantized, noisy: Float32Array, *, b
 
     A `bare` board has no ONNX, whose 8-bit model is judged by the plan as it computes it: with float GRUs.
     """
-    spectrum = analyse(noisy)
+    spectrum = analyse(noisy, graph.window)
     with torch.no_grad():
         enhanced, _ = FloatModel(graph)(torch.from_numpy(spectrum)[None])
     frames = np.ascontiguousarray(spectrum.transpose(1, 2, 0))

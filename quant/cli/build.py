@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_runtime.command import Answer, Command, number
 from edge_runtime.errors import Failure
-from quant.cli.options import TARGET_HELP, corpora, network, sounds, target
+from quant.cli.options import TARGET_HELP, corpora, network, sounds, target, window_name
 from quant.cli.output import say, table
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def _inputs(args: argparse.Namespace) -> Inputs:
         speech=args.speech,
         noise=args.noise,
         ranges=getattr(args, "ranges", None),
+        window=window_name(args),
     )
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime.command import or_word, whole
 
+if TYPE_CHECKING:
+    from edge_runtime.stft import WindowName
+
 TARGET_HELP: Final = "a board of `quant boards`, or a .toml file"
 _WEIGHTS_HELP: Final = "the trained default, or with --recipe the pulled weights"
+WINDOWS: Final[dict[str, WindowName]] = {"sqrt-hann": "sqrt_hann", "hann": "hann"}
 _MAX_PORT, _MAX_PROCESSES = 65_535, 4096
 
 port = whole(1, _MAX_PORT)
@@ -35,6 +39,18 @@ def network(parser: argparse.ArgumentParser, default: str = _WEIGHTS_HELP) -> No
     parser.add_argument("--checkpoint", type=Path, metavar="F", help=f"default: {default}")
     own = "calibrate by a recipe, or a .toml file; default: static for a checkpoint, its own for a .trained file"
     parser.add_argument("--recipe", metavar="R", help=own)
+    window(parser)
+
+
+def window(parser: argparse._ActionsContainer) -> None:
+    """What weights were trained through."""
+    own = "that the weights were trained through, where the file does not tell; default: the published network's"
+    parser.add_argument("--window", choices=WINDOWS, help=own)
+
+
+def window_name(args: argparse.Namespace) -> WindowName | None:
+    """As the manifest calls it."""
+    return None if args.window is None else WINDOWS[args.window]
 
 
 def sounds(parser: argparse.ArgumentParser) -> None:

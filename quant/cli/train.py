@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_runtime.command import Answer, Command, number, whole
+from quant.cli.options import window, window_name
 from quant.cli.output import say
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _add_checkpoint(parser: argparse._ActionsContainer) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
+    window(parser)
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="the run: result, curves, state")
     add("--speech", type=Path, metavar="DIR", help="clean speech (default: the pulled one, too little)")
@@ -141,6 +143,7 @@ def _job(args: argparse.Namespace) -> Job:
         resume=args.resume,
         keeps_last=args.keep == "last",
         attribution=args.attribution,
+        window=window_name(args),
     )
 
 

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
 
 import numpy as np
 
 from edge_runtime import bounded
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress, silent
-from edge_runtime.stft import WINDOW_SAMPLES, Float32Array
+from edge_runtime.stft import SQRT_HANN, WINDOW_SAMPLES, Float32Array, WindowName
 from quant.inputs import foreign, official_onnx, weight_file
 from quant.inputs.pickled import Thing
 from quant.inputs.stored import Stored
@@ -29,6 +29,7 @@ from quant.network import sizes
 from quant.network.gtcrn import Config, param_shapes
 
 VARIANT_KEY = "variant"  # beside the weights: sizes of a network other than the published one
+WINDOW_KEY = "stft_window"  # beside the weights: the window of the spectra that they were trained on
 REMEDY = "give a GTCRN checkpoint: an official .tar, a state dict, safetensors, or the official streaming .onnx"
 _DAMAGED = "this checkpoint is damaged; get it again"
 _IGNORED: Final = ("num_batches_tracked", "total_ops", "total_params")  # counters, of PyTorch and of those who count
@@ -40,12 +41,21 @@ _MOST_VALUES: Final = 2**26  # 256 MiB of float32
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Parameters by official name, the sizes of their network, and the file they came from."""
+    """Parameters by official name, the sizes of their network, and the file they came from; `window`: None where it
+    does not say."""
 
     name: str
     sha256: str
     params: Mapping[str, Float32Array]
     config: Config = field(default_factory=Config)
+    window: WindowName | None = None
+
+    def window_or(self, asked: WindowName | None) -> WindowName:
+        """Its window, else the one asked for, else that of the published network. Failure: it names another."""
+        if self.window is not None and asked not in (None, self.window):
+            what = f"was trained through the window {self.window}"
+            raise Failure(what, where=self.name, remedy="leave --window out")
+        return self.window or asked or SQRT_HANN
 
 
 def load(path: str | Path, progress: Progress = silent) -> Checkpoint:
@@ -59,23 +69,26 @@ def load(path: str | Path, progress: Progress = silent) -> Checkpoint:
     if not path.exists():
         raise Failure("no such checkpoint", where=path, remedy="run `quant pull`, or name a file with --checkpoint")
     data = bounded.read(path, weight_file.MOST_BYTES, REMEDY)
-    params, config = _read(path, data, progress)
+    params, config, window = _read(path, data, progress)
     _check(path, params, config)
-    return Checkpoint(path.name, hashlib.sha256(data).hexdigest(), params, config)
+    return Checkpoint(path.name, hashlib.sha256(data).hexdigest(), params, config, window)
 
 
-def _read(path: Path, data: bytes, progress: Progress) -> tuple[dict[str, Float32Array], Config]:
+_Read = tuple[dict[str, Float32Array], Config, WindowName | None]
+
+
+def _read(path: Path, data: bytes, progress: Progress) -> _Read:
     foreign.refuse(path, data)
     with bounded.one_line(path, "truncated, or not a PyTorch file", REMEDY):
         weights = weight_file.read(data)
         if weights is not None:
             return _network(path, weights, progress)
     if official_onnx.looks_like(path, data):
-        return official_onnx.read(path, data, REMEDY), sizes.PUBLISHED
+        return official_onnx.read(path, data, REMEDY), sizes.PUBLISHED, None
     raise Failure("not a PyTorch, safetensors or ONNX file", where=path, remedy=REMEDY)
 
 
-def _network(path: Path, weights: Weights, progress: Progress) -> tuple[dict[str, Float32Array], Config]:
+def _network(path: Path, weights: Weights, progress: Progress) -> _Read:
     """The network in a file."""
     if not weights.tensors:
         code = "; it holds code, and it was not executed" if foreign.has_code(weights) else ""
@@ -87,11 +100,19 @@ def _network(path: Path, weights: Weights, progress: Progress) -> tuple[dict[str
     n_values = sum(math.prod(one.shape) for one in found.values())
     if n_values > _MOST_VALUES:
         raise Failure(f"holds {n_values:,} weights, more than are read here", where=path, remedy=REMEDY)
-    stored = weights.root.get(VARIANT_KEY) if isinstance(weights.root, Thing) else None
+    beside = weights.root if isinstance(weights.root, Thing) else Thing()
     shapes = {name: one.shape for name, one in found.items()}
     foreign.refuse_frame(path, shapes, WINDOW_SAMPLES)
-    _check_names(path, shapes, config := _config(path, shapes, stored))
-    return {name: found[name].read() for name in param_shapes(config)}, config
+    _check_names(path, shapes, config := _config(path, shapes, beside.get(VARIANT_KEY)))
+    window = _window(path, beside.get(WINDOW_KEY))
+    return {name: found[name].read() for name in param_shapes(config)}, config, window
+
+
+def _window(path: Path, stored: Any) -> WindowName | None:
+    if stored is None or stored in get_args(WindowName):
+        return cast("WindowName | None", stored)
+    remedy = "update edge-denoise, or train it through another"
+    raise Failure(f"was trained through a window {str(stored)[:_LONGEST_NAME]!r}", where=path, remedy=remedy)
 
 
 def _config(path: Path, shapes: Mapping[str, tuple[int, ...]], stored: Any) -> Config:

@@ -15,7 +15,7 @@ from calibration.corpus import Corpus
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress, silent
-from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, Float32Array
+from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, Float32Array, WindowName
 from quant.inputs import assets, checkpoint, trained
 from quant.int8 import recipe
 from quant.int8.recipe import Recipe
@@ -25,6 +25,7 @@ from quant.network.passes import streaming_graph
 
 DEFAULT_RECIPE = "static"
 WINDOW = f"the root of a Hann window, {WINDOW_SAMPLES} samples, hops of {HOP_SAMPLES}, as the published network's"
+OWN_WINDOW = "leave --window out, or name a checkpoint to calibrate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Inputs:
     speech: Path | None = None
     noise: Path | None = None
     ranges: Path | None = None  # of an earlier build, in place of measuring them
+    window: WindowName | None = None  # that the weights were trained through, where they do not tell
 
     def by_recipe(self) -> Inputs:
         """The same; where neither weights nor a recipe are named the pulled weights, not the trained default."""
@@ -63,7 +65,7 @@ def read(inputs: Inputs, progress: Progress = silent) -> Source:
 
     torch.set_num_threads(1)  # sums in the same order on every machine; for tensors this small it is faster, too
     progress("reading the weights")
-    return open_source(inputs.checkpoint, inputs.recipe, progress)
+    return open_source(inputs.checkpoint, inputs.recipe, progress, inputs.window)
 
 
 def sounds(inputs: Inputs, progress: Progress) -> tuple[Corpus, Corpus]:
@@ -72,18 +74,20 @@ def sounds(inputs: Inputs, progress: Progress) -> tuple[Corpus, Corpus]:
     return open_sounds(inputs.speech, inputs.noise, progress)
 
 
-def open_source(path: Path | None, recipe_name: str | None, progress: Progress = silent) -> Source:
-    """Read what was asked for. Failure: no such file, another network, a recipe that does not fit."""
+def open_source(
+    path: Path | None, recipe_name: str | None, progress: Progress = silent, window: WindowName | None = None
+) -> Source:
+    """Read what was asked for. Failure: no such file, another network, a recipe or a window that does not fit."""
     if path is None and recipe_name is None:
         path = trained.embedded()
     if path is not None and trained.is_one(path):
-        return _trained(path, recipe_name)
+        return _trained(path, recipe_name, window)
     chosen = recipe.load(recipe_name or DEFAULT_RECIPE)
     read = checkpoint.load(path or assets.weights(progress=progress), progress)
-    if path is not None:
-        progress(f"{path}: weights do not tell their window; taken is {WINDOW}")
+    if path is not None and window is None and read.window is None:
+        progress(f"{path}: weights do not tell their window; taken is {WINDOW}; else give --window")
     require_names(chosen, read.config)
-    network = gtcrn(read.params, read.config)
+    network = gtcrn(read.params, read.config, read.window_or(window))
     graph = streaming_graph(network)
     recipe.assign(chosen, graph)
     return Source(read.name, read.sha256, network, graph, chosen)
@@ -106,11 +110,13 @@ def open_sounds(
     return found, Corpus.open(noise or assets.noise(progress=progress), progress)
 
 
-def _trained(path: Path, recipe_name: str | None) -> Source:
+def _trained(path: Path, recipe_name: str | None, window: WindowName | None) -> Source:
     if recipe_name is not None:
         remedy = "leave --recipe out, or name a checkpoint to calibrate"
         raise Failure("was trained for its own recipe", where=path, remedy=remedy)
     found = trained.load(path)
+    if window not in (None, found.graph.window):
+        raise Failure(f"was trained through the window {found.graph.window}", where=path, remedy=OWN_WINDOW)
     header, network = found.header, blank(found.config)
     whose = header.attribution
     return Source(found.name, found.sha256, network, found.graph, header.recipe, header.ranges, found.noisy, whose)

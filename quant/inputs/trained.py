@@ -119,7 +119,7 @@ def load(path: Path) -> Trained:
     config = sizes.from_dict(header.variant, path) if header.variant else Config()
     empty = streaming_graph(blank(config))
     _check(path, arrays, header, excerpt, empty)
-    graph = _filled(empty, arrays, header.slopes)
+    graph = replace(_filled(empty, arrays, header.slopes), window=header.ranges.provenance.window)
     return Trained(path.name, hashlib.sha256(data).hexdigest(), graph, header, excerpt, config)
 
 

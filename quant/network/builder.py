@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.stft import Float32Array
+from edge_runtime.stft import Float32Array, WindowName
 from quant.network.graph import KINDS, Graph, Node, Shape, State
 
 SPECTRUM = "spectrum"
@@ -104,11 +104,12 @@ class Builder:
         """Name and shape of every parameter, in the order of the network; what a checkpoint must hold."""
         return {name: shape for n in self.nodes for name, shape in _node_param_shapes(n, self.shapes)}
 
-    def graph(self, params: Mapping[str, Float32Array]) -> Graph:
-        """The network with these parameters; those of no node are left out."""
+    def graph(self, params: Mapping[str, Float32Array], window: WindowName) -> Graph:
+        """The network with these parameters, trained through `window`; those of no node are left out."""
         wanted = self.param_shapes()
         kept = {k: np.asarray(v, np.float32) for k, v in params.items() if k in wanted}
-        return Graph({SPECTRUM: self.shapes[SPECTRUM]}, tuple(self.nodes), self.shapes, kept, self.nodes[-1].name)
+        inputs, output = {SPECTRUM: self.shapes[SPECTRUM]}, self.nodes[-1].name
+        return Graph(inputs, tuple(self.nodes), self.shapes, kept, output, window)
 
 
 def _node_param_shapes(node: Node, shapes: Mapping[str, Shape]) -> list[tuple[str, tuple[int, ...]]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from edge_runtime.stft import Float32Array
+from edge_runtime.stft import SQRT_HANN, Float32Array, WindowName
 
 
 class Shape(NamedTuple):
@@ -90,13 +90,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in execution order, the shape of every value, and the parameters by name."""
+    """Nodes in execution order, the shape of every value, the parameters by name, and the window of its spectra."""
 
     inputs: Mapping[str, Shape]
     nodes: tuple[Node, ...]
     shapes: Mapping[str, Shape]
     params: Mapping[str, Float32Array]
     output: str
+    window: WindowName = SQRT_HANN
 
     def __post_init__(self) -> None:
         """Every input is made earlier, every kind is known, every parameter is there, no name is used twice."""

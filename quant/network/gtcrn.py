@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.stft import Float32Array
+from edge_runtime.stft import SQRT_HANN, Float32Array, WindowName
 from quant.network.builder import KERNELS, N_BINS, SPECTRUM, Builder
 from quant.network.erb import merging_matrix
 from quant.network.graph import Graph, Shape, State
@@ -118,9 +118,10 @@ class _Gtcrn(Builder):
         return self.add("shuffle", prefix, (y, x2), wide)
 
 
-def gtcrn(params: Mapping[str, Float32Array], config: Config | None = None) -> Graph:
-    """The streaming graph with a checkpoint's parameters (name -> array, see `quant.inputs.checkpoint.load`)."""
-    return _network(config or Config()).graph(params)
+def gtcrn(params: Mapping[str, Float32Array], config: Config | None = None, window: WindowName = SQRT_HANN) -> Graph:
+    """The streaming graph with a checkpoint's parameters (name -> array, see `quant.inputs.checkpoint.load`), that
+    were trained on spectra through `window`."""
+    return _network(config or Config()).graph(params, window)
 
 
 def blank(config: Config | None = None) -> Graph:

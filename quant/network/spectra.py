@@ -6,18 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, Float32Array, sqrt_hann
+from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, Float32Array, WindowName, window
 
 COMPRESSION = 0.3  # magnitude ** 0.3
 
 
-def analyse(samples: Float32Array) -> Float32Array:
-    """(..., n) samples -> (..., 2, frames, 257): what a stream sees from its start, padded to whole hops."""
+def analyse(samples: Float32Array, name: WindowName) -> Float32Array:
+    """(..., n) samples -> (..., 2, frames, 257): what a stream sees from its start, padded to whole hops, through the
+    window `name`."""
     n = samples.shape[-1]
     before, after = WINDOW_SAMPLES - HOP_SAMPLES, -n % HOP_SAMPLES
     padded = np.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(before, after)])
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES, -1)[..., ::HOP_SAMPLES, :]
-    spectrum = np.fft.rfft(frames * sqrt_hann())
+    spectrum = np.fft.rfft(frames * window(name).analysis)
     return np.stack([spectrum.real, spectrum.imag], -3).astype(np.float32)
 
 

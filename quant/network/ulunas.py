@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from edge_runtime.stft import Float32Array
+from edge_runtime.stft import HANN, Float32Array, WindowName
 from quant.network.builder import GRU_ROLES, N_BINS, SPECTRUM, Builder
 from quant.network.erb import merging_matrix
 from quant.network.graph import Graph, Shape, State
@@ -149,9 +149,10 @@ class _Ulunas(Builder):
         return self.shuffled(f"{prefix}.shuffled", y, block.groups)
 
 
-def ulunas(params: Mapping[str, Float32Array], config: Config | None = None) -> Graph:
-    """The streaming graph with a checkpoint's parameters (name -> array, see `quant.inputs.checkpoint.load`)."""
-    return _network(config or Config()).graph(params)
+def ulunas(params: Mapping[str, Float32Array], config: Config | None = None, window: WindowName = HANN) -> Graph:
+    """The streaming graph with a checkpoint's parameters (name -> array, see `quant.inputs.checkpoint.load`), that
+    were trained on spectra through `window`."""
+    return _network(config or Config()).graph(params, window)
 
 
 def blank(config: Config | None = None) -> Graph:

@@ -74,7 +74,7 @@ def _descend(row: Reals, gram: Reals) -> Reals:
 
 def input_grams(graph: Graph, plan: Plan, clips: Float32Array) -> dict[str, Reals]:
     """Weight -> (groups, inputs, inputs) Gram matrices of what it multiplies, everything before it rounded."""
-    spectra, model = torch.from_numpy(analyse(clips)), FloatModel(graph).eval()
+    spectra, model = torch.from_numpy(analyse(clips, graph.window)), FloatModel(graph).eval()
     rounded, wanted = plan_tap(graph, plan), _wanted(graph, plan)
     recurrent = {n.name: (n, list[Tensor]()) for n in graph.nodes if n.kind in RECURRENT}
     sums: dict[str, Reals] = {}

@@ -31,7 +31,7 @@ def correct_biases(graph: Graph, plan: Plan, clips: Float32Array) -> Graph:
     correction is taken off a layer's output as it is made, so one pass over the clips does them all.
     """
     layers = {_tap_of(n): n for n in correctable(graph, plan)}
-    spectra, model = torch.from_numpy(analyse(clips)), FloatModel(graph).eval()
+    spectra, model = torch.from_numpy(analyse(clips, graph.window)), FloatModel(graph).eval()
     exact, errors = dict[str, Tensor](), dict[str, Tensor]()
     rounded = plan_tap(graph, plan)
 

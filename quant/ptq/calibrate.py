@@ -22,7 +22,7 @@ def run_tapped(graph: Graph, clips: Float32Array, warmup_samples: int, tap: Tap)
 
     Every clip starts from a reset state and carries it to its end.
     """
-    model, spectra = FloatModel(graph).eval(), torch.from_numpy(analyse(clips))
+    model, spectra = FloatModel(graph).eval(), torch.from_numpy(analyse(clips, graph.window))
     start = warmup_samples // HOP_SAMPLES
     with torch.no_grad():
         _, states = model(spectra[:, :, :start])

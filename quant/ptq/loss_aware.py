@@ -38,7 +38,7 @@ def candidates(histogram: Histogram, percentile: float) -> list[TapRange]:
 
 def choose(graph: Graph, options: Mapping[str, Sequence[TapRange]], clips: Float32Array) -> dict[str, TapRange]:
     """The best option of each tap, on clips (n_clips, samples)."""
-    spectra, model = torch.from_numpy(analyse(clips)), FloatModel(graph).eval()
+    spectra, model = torch.from_numpy(analyse(clips, graph.window)), FloatModel(graph).eval()
     chosen: dict[str, TapRange] = {}
     with torch.no_grad():
         exact, _ = model(spectra)

@@ -13,7 +13,7 @@ from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from calibration.ranges import Provenance, Ranges
 from edge_runtime.errors import Failure
-from edge_runtime.stft import Float32Array
+from edge_runtime.stft import Float32Array, WindowName
 from quant.int8 import exact_float
 from quant.int8.plan import Plan, int8_taps, make_plan, prepare, uses_once
 from quant.int8.recipe import RECURRENT, Precision, Recipe
@@ -51,9 +51,10 @@ class CalibrationSet:
         """The same, speech in noise first: what golden vectors and the accuracy report are made of."""
         return np.stack([clip.noisy for clip in sorted(self.clips, key=lambda clip: clip.kind != "mixed")])
 
-    def provenance(self, recipe: Recipe, checkpoint_sha256: str) -> Provenance:
+    def provenance(self, recipe: Recipe, checkpoint_sha256: str, window: WindowName) -> Provenance:
         """How ranges measured on this set come about."""
-        return Provenance(recipe.observer, self.mix, self.speech_sha256, self.noise_sha256, checkpoint_sha256)
+        sounds = self.speech_sha256, self.noise_sha256
+        return Provenance(recipe.observer, self.mix, *sounds, checkpoint_sha256, window)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
         )
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
     histograms = calibrate.observe(prepared, int8_taps(prepared, precision), noisy, warmup)
-    ranges = calibrate.choose_ranges(histograms, recipe, calibration.provenance(recipe, checkpoint_sha256), peaks)
+    provenance = calibration.provenance(recipe, checkpoint_sha256, graph.window)
+    ranges = calibrate.choose_ranges(histograms, recipe, provenance, peaks)
     if recipe.observer == "loss_aware":
         options = {tap: loss_aware.candidates(h, recipe.percentile) for tap, h in histograms.items()}
         heard = noisy[: loss_aware.LOSS_CLIPS, : loss_aware.LOSS_SAMPLES]
@@ -100,6 +102,8 @@ def requantize(graph: Graph, recipe: Recipe, ranges: Ranges, checkpoint_sha256: 
     """
     if checkpoint_sha256 is not None and ranges.provenance.checkpoint_sha256 != checkpoint_sha256:
         raise Failure("measured on another checkpoint", remedy=ANEW)
+    if ranges.provenance.window != graph.window:
+        raise Failure(f"measured through another window, {ranges.provenance.window}", remedy=ANEW)
     ranges.require_usable()
     peaks = peaks_of(ranges)
     if odd := [n for n, values in peaks.items() if n not in graph.shapes or len(values) != graph.shapes[n].channels]:

@@ -21,7 +21,7 @@ from edge_runtime.engines import available, open_model
 from edge_runtime.errors import Failure
 from edge_runtime.extras import how_to_install
 from edge_runtime.manifest import MANIFEST_FILE, Artifact, ModelEntry, open_artifact
-from edge_runtime.stft import Float32Array
+from edge_runtime.stft import Float32Array, WindowName
 from quant.emit.emitted import Emitted
 
 NOISY: Final = "noisy"  # the label of the recording itself
@@ -38,22 +38,24 @@ class Model:
     precision: str
     entry: ModelEntry
     data: bytes = field(repr=False)
+    window: WindowName
 
     @classmethod
     def read(cls, artifact: Artifact, engine: str, precision: str) -> Model:
         """Failure: no such model, or its file is not what was built."""
         entry = artifact.model(engine, precision)
-        return cls(engine, precision, entry, artifact.read(entry.file))
+        return cls(engine, precision, entry, artifact.read(entry.file), artifact.manifest.window)
 
     @classmethod
     def of(cls, emitted: Emitted, engine: str, precision: str) -> Model:
         """One that lies in no artifact yet."""
         entry = ModelEntry(file=f"{engine}-{precision}", states=emitted.states, golden_snr_floor_db=0.0)
-        return cls(engine, precision, entry, emitted.data)
+        return cls(engine, precision, entry, emitted.data, emitted.window)
 
     def __call__(self) -> Enhance:
         """Load it. Failure: see `open_model`."""
-        return partial(_streamed, Denoiser(open_model(self.data, self.entry, self.engine, self.precision)))
+        model = open_model(self.data, self.entry, self.engine, self.precision, window=self.window)
+        return partial(_streamed, Denoiser(model))
 
 
 def _streamed(denoiser: Denoiser, noisy: Float32Array) -> Float32Array:

@@ -15,13 +15,14 @@ import msgspec
 import numpy as np
 import soundfile as sf
 
+from edge_runtime import stft
 from edge_runtime.engines import available
 from edge_runtime.engines.golden import snr_db
 from edge_runtime.errors import Failure
 from edge_runtime.extras import how_to_install
 from edge_runtime.files import sound_source
 from edge_runtime.manifest import Artifact
-from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array, Synthesis, sqrt_hann
+from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array, Synthesis, WindowName
 from quant.quality.systems import Model
 
 PLAYED_DBFS: Final = -26.0  # RMS of every player: ITU-T P.56's usual level
@@ -96,10 +97,10 @@ class Clip:
         return np.clip((powers[role] - top + FLOOR_DB) / FLOOR_DB, 0, 1)[::-1].astype(np.float32)
 
 
-def golden_clip(golden: Mapping[str, Float32Array], source: str) -> Clip:
+def golden_clip(golden: Mapping[str, Float32Array], window: WindowName, source: str) -> Clip:
     """The clip behind the golden vectors, by the float model and the integer reference."""
     signals = {
-        role: _synthesis(golden[key])
+        role: _synthesis(golden[key], window)
         for role, key in (("noisy", "spectrum"), ("fp32", "enhanced_fp32"), ("int8", "enhanced_int8"))
     }
     return Clip("golden clip", source, signals | {"difference": signals["int8"] - signals["fp32"]})
@@ -142,9 +143,9 @@ def _read(path: Path) -> Float32Array:
     return mono
 
 
-def _synthesis(frames: Float32Array) -> Float32Array:
+def _synthesis(frames: Float32Array, window: WindowName) -> Float32Array:
     """(frames, 257, 2) -> samples."""
-    synthesis, hop, out = Synthesis(), np.empty(HOP_SAMPLES, np.float32), list[Float32Array]()
+    synthesis, hop, out = Synthesis(window), np.empty(HOP_SAMPLES, np.float32), list[Float32Array]()
     for frame in frames:
         synthesis.push(np.ascontiguousarray(frame), hop)
         out.append(hop.copy())
@@ -155,7 +156,7 @@ def _power_db(signal: Float32Array) -> Float32Array:
     """(257, frames) in dB."""
     padded = np.pad(signal, (0, max(0, WINDOW_SAMPLES - len(signal))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[:: HOP_SAMPLES // 2]
-    power = np.abs(np.fft.rfft(frames * sqrt_hann() ** 2)) ** 2
+    power = np.abs(np.fft.rfft(frames * stft.window(stft.HANN).analysis)) ** 2
     return np.asarray(10 * np.log10(power.T + 1e-9), np.float32)
 
 

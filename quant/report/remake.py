@@ -77,7 +77,8 @@ def remake(directory: Path, taken: Taken) -> Report:
     if taken.against is not None:
         older = schema.read(taken.against / schema.FILE)
         found = replace(found, history=regressions.compare(older, found, taken.against.resolve().name))
-    clips = [golden_clip(load_golden(opened), GOLDEN_SOURCE), *(user_clip(opened, text) for text in taken.clips)]
+    golden = golden_clip(load_golden(opened), opened.manifest.window, GOLDEN_SOURCE)
+    clips = [golden, *(user_clip(opened, text) for text in taken.clips)]
     whole = complete(found, clips)
     given = dict[str, bytes]()  # what was kept there is older
     if taken.evaluation is not None:

@@ -134,21 +134,22 @@ def search(
     """
     title = f"Searched: at most {max_pesq_drop} PESQ below float"
     base = replace(source.recipe, name="searched", title=title)
-    key = journal_key(base, calibration, source.sha256, split)
+    key = journal_key(base, calibration, source, split)
     journal = Journal(state or assets.cache_dir() / "search" / f"{key[:16]}.jsonl", key)
     progress("search: listening to the float model")
     heard = validation.listen(emit_tflite(source.graph), *corpora, split)
     progress("search: observing all values")
-    provenance = calibration.provenance(base, source.sha256)
+    provenance = calibration.provenance(base, source.sha256, source.graph.window)
     seen = tails.observe(source.graph, base, calibration.noisy, calibration.mix.warmup_samples, provenance)
     bench = Bench(source.graph, base, calibration, source.sha256, seen, heard, journal, progress, n_again)
     return _climb(bench, max_pesq_drop)
 
 
-def journal_key(base: Recipe, calibration: CalibrationSet, checkpoint_sha256: str, split: Mix) -> str:
+def journal_key(base: Recipe, calibration: CalibrationSet, source: Source, split: Mix) -> str:
     """What a journal's measurements belong to; neither the budget nor how the search decides changes them."""
     decides = {
-        "checkpoint": checkpoint_sha256,
+        "checkpoint": source.sha256,
+        "window": source.graph.window,
         "speech": calibration.speech_sha256,
         "noise": calibration.noise_sha256,
         "mixes": [dataclasses.asdict(mix) for mix in (calibration.mix, split)],

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from edge_runtime.errors import Failure
+from edge_runtime.stft import SQRT_HANN, WindowName
 from quant.network.spectra import analyse
 
 HELD_OUT_SHARE = 0.1  # of the files of either corpus, for validation
@@ -35,11 +36,12 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Sounds:
-    """Speech and noise, and how they are mixed: `mix.n_clips` a batch."""
+    """Speech and noise, how they are mixed, `mix.n_clips` a batch, and the window that spectra are taken through."""
 
     speech: Corpus
     noise: Corpus
     mix: Mix
+    window: WindowName = SQRT_HANN
 
     def split(self) -> tuple[Sounds, Sounds]:
         """(for training, for validation): by a hash of the file name, so that adding files moves none across.
@@ -58,7 +60,8 @@ class Sounds:
         left_out: list[str] = []
         clips = self.clips(seed, lambda failure: left_out.append(failure.what))
         noisy, clean = (np.stack([getattr(clip, side) for clip in clips]) for side in ("noisy", "clean"))
-        return Batch(torch.from_numpy(analyse(noisy)), torch.from_numpy(analyse(clean)), tuple(left_out))
+        spectra = [torch.from_numpy(analyse(sound, self.window)) for sound in (noisy, clean)]
+        return Batch(spectra[0], spectra[1], tuple(left_out))
 
 
 def _split(corpus: Corpus) -> tuple[Corpus, Corpus]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, sqrt_hann
+from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, WindowName, window
 from quant.network.spectra import compressed
 
 COMPLEX_WEIGHT, MAGNITUDE_WEIGHT = 30.0, 70.0
 
 
-def hybrid(enhanced: Tensor, clean: Tensor) -> Tensor:
-    """Compressed spectral distance plus negative SI-SNR; a scalar."""
-    return spectral(enhanced, clean) + si_snr(samples(enhanced), samples(clean))
+def hybrid(enhanced: Tensor, clean: Tensor, name: WindowName) -> Tensor:
+    """Compressed spectral distance plus negative SI-SNR, of spectra through the window `name`; a scalar."""
+    return spectral(enhanced, clean) + si_snr(samples(enhanced, name), samples(clean, name))
 
 
 def spectral(enhanced: Tensor, clean: Tensor) -> Tensor:
@@ -35,9 +35,9 @@ def si_snr(enhanced: Tensor, clean: Tensor) -> Tensor:
     return -torch.log10((target * target).sum(-1) / noise + 1e-8).mean()
 
 
-def samples(spectrum: Tensor) -> Tensor:
+def samples(spectrum: Tensor, name: WindowName) -> Tensor:
     """(batch, 2, frames, 257) -> (batch, (frames - 1) * hop): overlap-add, without the half window at either end."""
-    window = torch.from_numpy(sqrt_hann()).to(spectrum.device)
-    frames = torch.fft.irfft(torch.complex(spectrum[:, 0], spectrum[:, 1]), WINDOW_SAMPLES) * window
+    w = torch.from_numpy(window(name).synthesis).to(spectrum.device)
+    frames = torch.fft.irfft(torch.complex(spectrum[:, 0], spectrum[:, 1]), WINDOW_SAMPLES) * w
     hops: Tensor = frames[:, :-1, HOP_SAMPLES:] + frames[:, 1:, :HOP_SAMPLES]
     return hops.flatten(1)

@@ -18,7 +18,7 @@ import torch
 from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress
-from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
+from edge_runtime.stft import SAMPLE_RATE_HZ, SQRT_HANN, Float32Array, WindowName
 from quant.inputs import assets, checkpoint, trained
 from quant.inputs.source import open_sounds
 from quant.int8 import recipe
@@ -58,6 +58,7 @@ class Job:
     blend: float = 1.0  # of the way from the start to the trained network, for the result
     attribution: str = ""
     config: Config | None = None  # sizes of a network to train from scratch; None: the checkpoint's, or as published
+    window: WindowName | None = None  # None: the checkpoint's, or as published
 
 
 def qat(job: Job, progress: Progress) -> Path:
@@ -66,10 +67,10 @@ def qat(job: Job, progress: Progress) -> Path:
         raise Failure("a blend is a part of 1", remedy="set --blend to 0 .. 1")
     chosen = recipe.load(job.recipe)
     source = checkpoint.load(job.checkpoint or assets.weights(progress=progress), progress)
-    graph = passes.streaming_graph(gtcrn(source.params, source.config))
+    graph = passes.streaming_graph(gtcrn(source.params, source.config, source.window_or(job.window)))
     recipe.assign(chosen, graph)
     with trainer.process(job.settings.device) as (me, device):
-        sounds = _start(job, me, progress)
+        sounds = _start(job, graph.window, me, progress)
         if me.leads:
             progress("calibrating the start")
         heard, held_out = sounds.split()
@@ -105,9 +106,10 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
     if job.config is not None and source is not None:
         raise Failure("other sizes need other weights", remedy="give --from-scratch with --set")
     config = source.config if source else job.config or Config()
-    graph = gtcrn(source.params if source else initial_params(job.settings.seed, config), config)
+    window = source.window_or(job.window) if source else job.window or SQRT_HANN
+    graph = gtcrn(source.params if source else initial_params(job.settings.seed, config), config, window)
     with trainer.process(job.settings.device) as (me, device):
-        sounds = _start(job, me, progress)
+        sounds = _start(job, window, me, progress)
         model = FloatModel(graph)
         model.learns_statistics = from_scratch
         fix_constants(model)
@@ -117,8 +119,9 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
         if me.leads:
             trained.require_finite(path, model.params())
             weights = {name: torch.tensor(values) for name, values in model.params().items()}
+            beside = {checkpoint.WINDOW_KEY: window, "training": _provenance(job, started, history)}
             other_sizes = {checkpoint.VARIANT_KEY: sizes.to_dict(config)} if config != Config() else {}
-            trainer.save({"model": weights, "training": _provenance(job, started, history), **other_sizes}, path)
+            trainer.save({"model": weights, **beside, **other_sizes}, path)
             draw(history, job.out / CURVES_FILE, source.name if source else "from scratch")
     return path
 
@@ -158,13 +161,13 @@ def fix_constants(model: FloatModel) -> None:
                 model.weight(name).requires_grad_(False)
 
 
-def _start(job: Job, me: Process, progress: Progress) -> Sounds:
+def _start(job: Job, window: WindowName, me: Process, progress: Progress) -> Sounds:
     """The sounds, after everything that can be refused before work begins."""
     torch.manual_seed(job.settings.seed)
     torch.set_num_threads(1 if me.n > 1 else torch.get_num_threads())
     if me.leads and job.out.exists() and any(job.out.iterdir()) and not job.resume:
         raise Failure("is not empty", where=job.out, remedy="give --resume to go on, or another --out")
-    return Sounds(*open_sounds(job.speech, job.noise, progress), job.mix)
+    return Sounds(*open_sounds(job.speech, job.noise, progress), job.mix, window)
 
 
 def _run(
@@ -202,6 +205,7 @@ def _started(
         "--recipe": job.recipe if command == "qat" else "",
         "rules of --recipe": recipe.to_toml(recipe.load(job.recipe)) if command == "qat" else "",
         "--set": sizes.to_dict((source.config if source else job.config) or Config()),
+        **({"--window": sounds.window} if sounds.window != SQRT_HANN else {}),
         SPEECH: sounds.speech.fingerprint(),
         NOISE: sounds.noise.fingerprint(),
         "--batch": mixed.pop("mix.n_clips"),

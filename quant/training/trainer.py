@@ -234,13 +234,14 @@ class Trainer:
     def _loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, float]:
         """The loss, and the SNR of the output to the teacher's, or else to clean speech, in dB."""
         noisy, clean = batch.noisy.to(self.device), batch.clean.to(self.device)
+        window = self.train_sounds.window
         enhanced, _ = model(noisy)
         if self.teacher is None:
-            return losses.hybrid(enhanced, clean), _snr_db(enhanced, clean)
+            return losses.hybrid(enhanced, clean, window), _snr_db(enhanced, clean)
         with torch.no_grad():
             taught, _ = self.teacher(noisy)
         share = self.settings.share_teacher
-        loss = share * losses.hybrid(enhanced, taught) + (1 - share) * losses.hybrid(enhanced, clean)
+        loss = share * losses.hybrid(enhanced, taught, window) + (1 - share) * losses.hybrid(enhanced, clean, window)
         return loss, _snr_db(enhanced, taught)
 
     def _validate(self, train_loss: float | None, progress: Progress, began: float, n_done: int = 0) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -17,10 +18,12 @@ from edge_runtime.manifest import (
     MANIFEST_FILE,
     MOST_FILE_BYTES,
     MOST_INDEX_BYTES,
+    Manifest,
     StateEntry,
     dump,
     open_artifact,
 )
+from edge_runtime.stft import WindowName
 
 
 @pytest.fixture
@@ -73,7 +76,7 @@ def test_a_manifest_that_is_none_is_refused(folder, text, message):
 CHANGED = [
     ("sample rate", {"sample_rate_hz": 8000}, "$.sample_rate_hz"),
     ("hop", {"hop_samples": 128}, "$.hop_samples"),
-    ("window", {"window": "hann"}, "$.window"),
+    ("window", {"window": "hamming"}, "$.window"),
     ("threads", {"n_threads": 0}, "$.n_threads"),
     ("no models", {"models": {}}, "$.models"),
     ("golden elsewhere", {"golden": "../golden.npz"}, "$.golden"),
@@ -91,6 +94,18 @@ def test_a_wrong_field_is_named(folder, change, message):
     (folder / MANIFEST_FILE).write_text(json.dumps(index))
     assert message in refusal(folder)
     assert "build it again with `quant build`" in refusal(folder)
+
+
+def test_a_manifest_without_a_window_is_of_the_root_of_hann(folder):
+    index = json.loads((folder / MANIFEST_FILE).read_text())
+    del index["window"]
+    (folder / MANIFEST_FILE).write_text(json.dumps(index))
+    assert open_artifact(folder).manifest.window == "sqrt_hann"
+
+
+def test_a_manifest_names_every_window_that_there_is():
+    (field,) = (field for field in msgspec.structs.fields(Manifest) if field.name == "window")
+    assert get_args(field.type) == get_args(WindowName)
 
 
 def test_unknown_fields_of_the_same_version_are_left_alone(folder):

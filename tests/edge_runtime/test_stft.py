@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,8 @@ from edge_runtime.stft import (
     WINDOW_SAMPLES,
     Analysis,
     Synthesis,
-    sqrt_hann,
+    WindowName,
+    window,
 )
 
 
@@ -22,9 +25,13 @@ def noise(n_hops: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.3, n_hops * HOP_SAMPLES).astype(np.float32)
 
 
-def analyse(samples: np.ndarray) -> np.ndarray:
+NAMES: tuple[WindowName, ...] = get_args(WindowName)
+each_window = pytest.mark.parametrize("name", NAMES)
+
+
+def analyse(samples: np.ndarray, name: WindowName) -> np.ndarray:
     """(n_frames, 257, 2) of the samples and one hop of silence after them."""
-    analysis = Analysis()
+    analysis = Analysis(name)
     hops = np.append(samples, np.zeros(HOP_SAMPLES, np.float32)).reshape(-1, HOP_SAMPLES)
     spectra = np.empty((len(hops), N_BINS, 2), np.float32)
     for hop, spectrum in zip(hops, spectra, strict=True):
@@ -32,57 +39,64 @@ def analyse(samples: np.ndarray) -> np.ndarray:
     return spectra
 
 
-def synthesise(spectra: np.ndarray) -> np.ndarray:
+def synthesise(spectra: np.ndarray, name: WindowName) -> np.ndarray:
     """The samples of all frames, without the LATENCY_SAMPLES that come before the first."""
-    synthesis = Synthesis()
+    synthesis = Synthesis(name)
     hops = np.empty((len(spectra), HOP_SAMPLES), np.float32)
     for spectrum, hop in zip(spectra, hops, strict=True):
         synthesis.push(spectrum, hop)
     return hops.reshape(-1)[LATENCY_SAMPLES:]
 
 
-def torch_window(torch):
-    return torch.hann_window(WINDOW_SAMPLES).pow(0.5)
+def torch_window(torch, name: WindowName):
+    return torch.hann_window(WINDOW_SAMPLES).pow(0.5 if name == "sqrt_hann" else 1)
 
 
-def test_analysis_is_torch_stft():
+@each_window
+def test_analysis_is_torch_stft(name):
     torch = pytest.importorskip("torch")
     samples = noise(40)
     wanted = torch.stft(
         torch.from_numpy(samples),
         WINDOW_SAMPLES,
         HOP_SAMPLES,
-        window=torch_window(torch),
+        window=torch_window(torch, name),
         center=True,
         pad_mode="constant",
         return_complex=True,
     )
     wanted = torch.view_as_real(wanted).transpose(0, 1).numpy()
-    found = analyse(samples)
+    found = analyse(samples, name)
     assert found.shape == wanted.shape
     assert np.abs(found - wanted).max() <= 1e-5
 
 
-def test_synthesis_is_torch_istft():
+@each_window
+def test_synthesis_is_torch_istft(name):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(1)
     spectra = rng.normal(0, 1, (30, N_BINS, 2)).astype(np.float32)  # not the spectrum of any signal
     complex_spectra = torch.view_as_complex(torch.from_numpy(spectra).transpose(0, 1).contiguous())
-    wanted = torch.istft(complex_spectra, WINDOW_SAMPLES, HOP_SAMPLES, window=torch_window(torch))
-    found = synthesise(spectra)
+    wanted = torch.istft(complex_spectra, WINDOW_SAMPLES, HOP_SAMPLES, window=torch_window(torch, name))
+    found = synthesise(spectra, name)
     assert found.shape == wanted.shape
     assert np.abs(found - wanted.numpy()).max() <= 1e-5
 
 
-@given(n_hops=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
-def test_law_synthesis_of_analysis_is_the_input(n_hops, seed):
+@given(n_hops=st.integers(1, 40), seed=st.integers(0, 2**32 - 1), name=st.sampled_from(NAMES))
+def test_law_synthesis_of_analysis_is_the_input(n_hops, seed, name):
     samples = noise(n_hops, seed)
-    assert np.abs(synthesise(analyse(samples)) - samples).max() <= 1e-6
+    assert np.abs(synthesise(analyse(samples, name), name) - samples).max() <= 1e-6
 
 
-def test_squared_windows_add_up_to_one():
-    squared = sqrt_hann().astype(np.float64) ** 2
-    assert np.abs(squared[:HOP_SAMPLES] + squared[HOP_SAMPLES:] - 1).max() <= 1e-7
+@each_window
+def test_both_windows_of_a_sample_add_up_to_one(name):
+    products = np.prod([part.astype(np.float64) for part in window(name)], 0)
+    assert np.abs(products[:HOP_SAMPLES] + products[HOP_SAMPLES:] - 1).max() <= 1e-7
+
+
+def test_the_root_of_hann_is_the_same_both_ways_to_the_last_bit():
+    np.testing.assert_array_equal(*window("sqrt_hann"))
 
 
 def test_reset_forgets():

@@ -4,6 +4,7 @@
 #include "edge_denoise.h"
 #include "ed_check.h"
 #include "ed_program.h"
+#include "ed_tables.h"
 
 /* Called after each step of a hop but the last: a count of instructions names a function (tests/counting). */
 #ifdef ED_AFTER_STEP
@@ -172,6 +173,7 @@ uint32_t ed_process(void *state, const float in[ED_HOP_SAMPLES], float out[ED_HO
 {
     const ed_state *s = state;
     ed_audio *audio = audio_of(s);
+    const ed_window *window = &ed_windows[s->header->window];
     ed_args a;
     uint32_t repairs;
     memset(&a, 0, sizeof a);
@@ -179,11 +181,13 @@ uint32_t ed_process(void *state, const float in[ED_HOP_SAMPLES], float out[ED_HO
     repairs = repair(in, audio->recent + ED_HOP_SAMPLES);
     a.x = audio->recent;
     a.y = s->memory + s->header->spectrum;
+    a.weight = window->analysis;
     kernel_of(s, ED_ANALYSIS)(&a);
     ED_AFTER_STEP();
     run(s);
     a.x = s->memory + s->header->enhanced;
     a.y = out;
+    a.weight = window->synthesis;
     a.state = audio->tail;
     kernel_of(s, ED_SYNTHESIS)(&a);
     return repairs;

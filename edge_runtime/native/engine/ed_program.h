@@ -73,10 +73,13 @@ typedef struct {
     uint32_t n_arena_bytes, n_state_bytes; /* the arena's with ED_SLACK at its end */
     uint32_t spectrum, enhanced; /* in the arena: re[ED_PLANE], im[ED_PLANE] */
     uint32_t period;             /* frames after which every history is at its first slot again */
-    uint32_t reserved[4];
+    uint32_t window;             /* ed_window_name: what the network hears spectra through */
+    uint32_t reserved[3];
 } ed_header;
 
 #define ED_HASHED_FROM (4 * sizeof(uint32_t)) /* offset of the first hashed byte */
+
+enum ed_window_name { ED_SQRT_HANN, ED_HANN, ED_N_WINDOWS };
 
 #define ED_PLANE 272 /* floats of a plane of 257 bins: whole vectors, and one more */
 

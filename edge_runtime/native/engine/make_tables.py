@@ -14,22 +14,29 @@ HEAD = """/* Constants of the Fourier transform, written by make_tables.py. */
 
 """
 
+WINDOWS = """const ed_window ed_windows[ED_N_WINDOWS] = {{sqrt_hann, sqrt_hann}, {hann, hann_synthesis}};
+"""
 
-def array(name: str, values: NDArray[np.float64]) -> str:
+
+def array(name: str, values: NDArray[np.float64], storage: str = "const float") -> str:
     """A C array of floats, eight a line, exact when read back."""
     texts = [f"{float(v)!r}f" for v in values.astype(np.float32)]
     lines = [f"    {', '.join(texts[i : i + 8])}," for i in range(0, len(texts), 8)]
-    return "\n".join([f"const float {name}[{len(texts)}] = {{", *lines, "};", ""])
+    return "\n".join([f"{storage} {name}[{len(texts)}] = {{", *lines, "};", ""])
 
 
 def tables() -> str:
     """The file."""
-    window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW))
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+    hann_synthesis = hann / (hann**2 + np.roll(hann, HALF) ** 2)
     twiddles = np.exp(-2j * np.pi * np.outer(np.arange(SIDE), np.arange(SIDE)) / HALF).ravel()
     unpack = np.exp(-2j * np.pi * np.arange(272) / WINDOW)  # 257 and padding to whole vectors
     return HEAD + "\n".join(
         [
-            array("ed_window", window),
+            array("sqrt_hann", np.sqrt(hann), "static const float"),  # its squares add up to 1
+            array("hann", hann, "static const float"),
+            array("hann_synthesis", hann_synthesis, "static const float"),
+            WINDOWS,
             array("ed_twiddle_re", twiddles.real),
             array("ed_twiddle_im", twiddles.imag),
             array("ed_unpack_re", unpack.real),

@@ -70,17 +70,17 @@ ED_SELDOM static void fft256(float *re, float *im)
     }
 }
 
-/* Of one frame. x: 512 samples, half of them of the frame before -> y: re[ED_PLANE], im[ED_PLANE], bins 0..256 of the
- * transform of x times a square-rooted Hann window. Bin k of even and odd samples is (Z[k] + conj Z[256 - k]) / 2 and
+/* Of one frame. x: 512 samples, half of them of the frame before, weight: the window -> y: re[ED_PLANE], im[ED_PLANE],
+ * bins 0..256 of the transform of x times the window. Bin k of even and odd samples is (Z[k] + conj Z[256 - k]) / 2 and
  * (Z[k] - conj Z[256 - k]) / 2i; ed_unpack turns the odd ones by half a sample, e^(-2 pi i k / 512). */
 KERNEL(ANALYSIS)
 {
-    const float *x = a->x;
+    const float *x = a->x, *window = a->weight;
     float zr[257], zi[257], *re = a->y, *im = re + ED_PLANE;
     int k;
     for (k = 0; k < 256; k++) {
-        zr[k] = x[2 * k] * ed_window[2 * k];
-        zi[k] = x[2 * k + 1] * ed_window[2 * k + 1];
+        zr[k] = x[2 * k] * window[2 * k];
+        zi[k] = x[2 * k + 1] * window[2 * k + 1];
     }
     fft256(zr, zi);
     zr[256] = zr[0], zi[256] = zi[0];
@@ -93,11 +93,11 @@ KERNEL(ANALYSIS)
     }
 }
 
-/* The inverse. x: re[ED_PLANE], im[ED_PLANE], state: the tail of the last frame, 256 samples -> y: 256 samples, the sum
- * of both windowed halves; the window's square adds up to 1, so what is not changed comes out as it went in. */
+/* The inverse. x: re[ED_PLANE], im[ED_PLANE], weight: the window of synthesis, state: the tail of the last frame, 256
+ * samples -> y: 256 samples, the sum of both windowed halves. */
 KERNEL(SYNTHESIS)
 {
-    const float *re = a->x, *im = re + ED_PLANE;
+    const float *re = a->x, *im = re + ED_PLANE, *window = a->weight;
     float xi[257], zr[256], zi[256], *y = a->y, *tail = a->state;
     int k;
     memcpy(xi, im, sizeof xi);
@@ -115,10 +115,10 @@ KERNEL(SYNTHESIS)
         zi[k] *= 1.0f / 256.0f;
     }
     for (k = 0; k < 128; k++) {
-        y[2 * k] = tail[2 * k] + zr[k] * ed_window[2 * k];
-        y[2 * k + 1] = tail[2 * k + 1] + zi[k] * ed_window[2 * k + 1];
-        tail[2 * k] = zr[k + 128] * ed_window[2 * k + 256];
-        tail[2 * k + 1] = zi[k + 128] * ed_window[2 * k + 257];
+        y[2 * k] = tail[2 * k] + zr[k] * window[2 * k];
+        y[2 * k + 1] = tail[2 * k + 1] + zi[k] * window[2 * k + 1];
+        tail[2 * k] = zr[k + 128] * window[2 * k + 256];
+        tail[2 * k + 1] = zi[k + 128] * window[2 * k + 257];
     }
 }
 

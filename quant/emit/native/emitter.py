@@ -46,8 +46,9 @@ class Lowering(Parts):
         for node in self.graph.nodes:
             if node.name not in self.values:
                 getattr(self, node.kind)(node)
-        data = self.file.to_bytes(self.spectrum, self.values[self.graph.output], math.lcm(*self.periods))
-        return Emitted(data, (), self.file.constant_bytes, tuple(op.node for op in self.file.ops))
+        period, window = math.lcm(*self.periods), self.graph.window
+        data = self.file.to_bytes(self.spectrum, self.values[self.graph.output], period, window)
+        return Emitted(data, (), self.file.constant_bytes, tuple(op.node for op in self.file.ops), window)
 
     # --- spectrum and bands -------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.stft import HANN, SQRT_HANN, WindowName
+
 MAGIC, FORMAT = 0x574E4445, 1
 HASHED_FROM = 16  # bytes: magic, format, size and the hash itself come first
 ALIGN, SLACK = 16, 64
@@ -27,6 +29,7 @@ KINDS = (
     "bigru", "bigru_mixed", "bigru_i8",
 )  # fmt: skip
 LEAKY_AFTER, HALF, FLOAT_OUT, ADD_AFTER = 1, 2, 4, 8
+WINDOWS = (SQRT_HANN, HANN)  # ed_window_name
 
 # ed_op and ed_header, field by field.
 OP = np.dtype(
@@ -38,7 +41,7 @@ OP = np.dtype(
 )
 HEADER_FIELDS = (
     "magic", "format", "n_bytes", "crc32", "precision", "n_ops", "ops", "n_arena_bytes", "n_state_bytes", "spectrum",
-    "enhanced", "period", "r0", "r1", "r2", "r3",
+    "enhanced", "period", "window", "r1", "r2", "r3",
 )  # fmt: skip
 HEADER = np.dtype([(name, "<u4") for name in HEADER_FIELDS])
 
@@ -156,8 +159,8 @@ class NativeFile:
         self.ops.append(op)
         return op
 
-    def to_bytes(self, spectrum: View, enhanced: View, period: int) -> bytes:
-        """The file. `spectrum` and `enhanced` are the planes that go in and out."""
+    def to_bytes(self, spectrum: View, enhanced: View, period: int, window: WindowName = SQRT_HANN) -> bytes:
+        """The file. `spectrum` and `enhanced` are the planes that go in and out, of frames through `window`."""
         n_arena, n_state = self._place([spectrum.buffer, enhanced.buffer])
         body, at = self._arrays()
         ops = np.zeros(len(self.ops), OP)
@@ -168,6 +171,7 @@ class NativeFile:
         header["precision"], header["n_ops"], header["ops"] = int(self.precision == "int8"), len(ops), HEADER.itemsize
         header["n_arena_bytes"], header["n_state_bytes"], header["period"] = n_arena, n_state, period
         header["spectrum"], header["enhanced"] = spectrum.at, enhanced.at
+        header["window"] = WINDOWS.index(window)
         body[: ops.nbytes] = ops.tobytes()
         hashed = header.tobytes()[HASHED_FROM:] + bytes(body)
         header["crc32"] = zlib.crc32(hashed)

@@ -31,7 +31,7 @@ def emit_onnx(graph: Graph, plan: Plan | None = None) -> Emitted:
     outputs: `enhanced` and `<state>_out`."""
     file = OnnxFile()
     write(graph, plan, file)
-    return Emitted(file.to_bytes("GTCRN, one frame"), tuple(file.states), file.constant_bytes)
+    return Emitted(file.to_bytes("GTCRN, one frame"), tuple(file.states), file.constant_bytes, window=graph.window)
 
 
 def write(graph: Graph, plan: Plan | None, file: OnnxFile) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from onnx import TensorProto
 
-from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, WindowName
 from quant.emit.emitted import Emitted
 from quant.emit.onnx.emitter import write
 from quant.emit.onnx.file import OnnxFile
@@ -28,6 +28,7 @@ from quant.int8.qparams import QParams
 from quant.network.graph import Graph, Node
 
 RENAMED: Final = {"spectrum": "mix", "enhanced": "enh"}
+WINDOW_TYPES: Final[dict[WindowName, str]] = {"sqrt_hann": "hann_sqrt", "hann": "hann"}  # as sherpa-onnx calls them
 CACHES: Final = ("conv_cache", "tra_cache", "inter_cache")
 
 
@@ -71,10 +72,11 @@ def emit_official(graph: Graph, plan: Plan | None = None) -> Emitted:
     file = _OfficialFile(found)
     write(graph, plan, file)
     file.write_caches()
-    return Emitted(file.to_bytes("GTCRN, one frame, official signature", metadata(found)), (), file.constant_bytes)
+    data = file.to_bytes("GTCRN, one frame, official signature", metadata(found, graph.window))
+    return Emitted(data, (), file.constant_bytes, window=graph.window)
 
 
-def metadata(found: Caches) -> dict[str, str]:
+def metadata(found: Caches, window: WindowName) -> dict[str, str]:
     """What sherpa-onnx reads of a GTCRN model."""
     return {
         "model_type": "gtcrn",
@@ -83,7 +85,7 @@ def metadata(found: Caches) -> dict[str, str]:
         "n_fft": str(WINDOW_SAMPLES),
         "hop_length": str(HOP_SAMPLES),
         "window_length": str(WINDOW_SAMPLES),
-        "window_type": "hann_sqrt",
+        "window_type": WINDOW_TYPES[window],
         **{f"{cache}_shape": ",".join(map(str, shape)) for cache, shape in found.shapes.items()},
         "maintainer": "edge-denoise",
     }

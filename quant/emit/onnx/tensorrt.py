@@ -30,7 +30,7 @@ def emit_tensorrt(graph: Graph, plan: Plan) -> Emitted:
     """The streaming model with the signature of `emit_onnx`; every state float32."""
     file = OnnxFile()
     _TensorRtEmitter(*with_float_grus(graph, plan), file).run()
-    return Emitted(file.to_bytes(DESCRIPTION), tuple(file.states), file.constant_bytes)
+    return Emitted(file.to_bytes(DESCRIPTION), tuple(file.states), file.constant_bytes, window=graph.window)
 
 
 def symmetric(q: QParams) -> QParams:

@@ -31,7 +31,8 @@ def emit_tflite(graph: Graph, plan: Plan | None = None) -> Emitted:
     emitter = _Emitter(graph, plan)
     file = emitter.run()
     constant_bytes = sum(len(buffer) for buffer in file.buffers)
-    return Emitted(file.to_bytes("GTCRN, one frame"), tuple(emitter.states), constant_bytes, tuple(emitter.op_nodes))
+    states, op_nodes = tuple(emitter.states), tuple(emitter.op_nodes)
+    return Emitted(file.to_bytes("GTCRN, one frame"), states, constant_bytes, op_nodes, graph.window)
 
 
 class _Emitter:

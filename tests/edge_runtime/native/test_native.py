@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from edge_runtime.engines.interface import StateArray
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.native import Stream, isas
-from edge_runtime.stft import HOP_SAMPLES, N_BINS, Analysis, Float32Array, Synthesis
+from edge_runtime.stft import HOP_SAMPLES, N_BINS, Analysis, Float32Array, Synthesis, WindowName
 from quant.emit.native.emitter import emit_native
+from quant.emit.native.file import HEADER_FIELDS
 from quant.int8.reference import Reference
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
@@ -41,6 +43,11 @@ def int8(quantized: Quantized) -> bytes:
 @pytest.fixture(scope="module")
 def fp32(graph: Graph) -> bytes:
     return emit_native(graph).data
+
+
+@pytest.fixture(scope="module")
+def through_hann(graph: Graph) -> bytes:
+    return emit_native(replace(graph, window="hann")).data
 
 
 def streamed(engine, frames: Float32Array) -> Float32Array:
@@ -154,10 +161,18 @@ def test_float_is_the_float_model(fp32: bytes, graph: Graph, spectra: Float32Arr
 # --- the hop ------------------------------------------------------------------------------------------------------
 
 
+WINDOWS: dict[WindowName, str] = {"sqrt_hann": "fp32", "hann": "through_hann"}  # the weights that name it
+
+
 @pytest.mark.parametrize("isa", ISAS)
-def test_a_hop_is_analysis_step_synthesis(fp32: bytes, mixture: Float32Array, isa: str) -> None:
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_hop_is_analysis_step_synthesis(
+    window: WindowName, mixture: Float32Array, isa: str, request: pytest.FixtureRequest
+) -> None:
     """The transforms in C against NumPy's, around the same network."""
-    whole, inner, analysis, synthesis = opened(fp32, "fp32", isa), opened(fp32, "fp32", isa), Analysis(), Synthesis()
+    weights = request.getfixturevalue(WINDOWS[window])
+    whole, inner = opened(weights, "fp32", isa), opened(weights, "fp32", isa)
+    analysis, synthesis = Analysis(window), Synthesis(window)
     spectrum, enhanced = (np.zeros((N_BINS, 2), np.float32) for _ in range(2))
     found, wanted = (np.zeros((200, HOP_SAMPLES), np.float32) for _ in range(2))
     for i, hop in enumerate(mixture[: found.size].reshape(found.shape)):
@@ -166,6 +181,23 @@ def test_a_hop_is_analysis_step_synthesis(fp32: bytes, mixture: Float32Array, is
         inner.step(spectrum, enhanced)
         synthesis.push(enhanced, wanted[i])
     assert 10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()) > 100
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_every_kernel_set_makes_the_same_hops(quantized: Quantized, mixture: Float32Array, window: WindowName) -> None:
+    data = emit_native(replace(quantized.graph, window=window), quantized.plan).data
+    made = {isa: np.zeros((40, HOP_SAMPLES), np.float32) for isa in ISAS}
+    for isa, out in made.items():
+        engine = opened(data, isa=isa)
+        for hop, hop_out in zip(mixture[: out.size].reshape(out.shape), out, strict=True):
+            engine.process(hop, hop_out)
+    for isa, out in made.items():
+        np.testing.assert_array_equal(out, made["portable"], err_msg=isa)
+
+
+def test_weights_differ_in_the_byte_of_their_window_alone(fp32: bytes, through_hann: bytes) -> None:
+    differing = np.flatnonzero(np.frombuffer(fp32, "<u4") != np.frombuffer(through_hann, "<u4"))
+    assert {HEADER_FIELDS[i] for i in differing} == {"crc32", "window"}
 
 
 GARBAGE = {"nan": np.nan, "infinity": np.inf, "minus infinity": -np.inf, "huge": 1e30, "beyond the limit": -9.0}

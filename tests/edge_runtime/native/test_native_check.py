@@ -229,6 +229,7 @@ HEADERS: dict[str, dict[str, int]] = {
     "no arena": {"n_arena_bytes": 0},
     "states of odd size": {"n_state_bytes": STATE_BYTES + 4},
     "a reserved word": {"r2": 1},
+    "a window that is none": {"window": 2},
 }
 
 

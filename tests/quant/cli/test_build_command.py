@@ -39,6 +39,8 @@ TYPED: list[tuple[list[str], Any]] = [
         ["build", "--target", "rpi4", "--max-pesq-drop", "0.05", "--search-state", "j"],
         Settings(target="rpi4", search=Search(max_pesq_drop=0.05, state=Path("j"))),
     ),
+    (["build", "--target", "rpi4", "--window", "hann"], Settings(target="rpi4", inputs=Inputs(window="hann"))),
+    (["plan", "--window", "sqrt-hann"], Settings(target="host", inputs=Inputs(window="sqrt_hann"))),
     (["plan"], Settings(target="host")),
     (["plan", "--target", "rpi4", "--ranges", "r.json"], Settings(target="rpi4", inputs=RANGES)),
     (["ablate"], Inputs()),

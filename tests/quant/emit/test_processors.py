@@ -64,7 +64,7 @@ class Question(NamedTuple):
 
 @pytest.fixture(scope="module")
 def question(quantized: Quantized, spectra: Float32Array, calibration: CalibrationSet) -> Question:
-    sound = analyse(calibration.clips[0].noisy[:SOUND_SAMPLES]).transpose(1, 2, 0)
+    sound = analyse(calibration.clips[0].noisy[:SOUND_SAMPLES], "sqrt_hann").transpose(1, 2, 0)
 
     def referred(graph: Graph, plan: Plan) -> Float32Array:
         reference = Reference(graph, plan)

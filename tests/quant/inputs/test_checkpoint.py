@@ -234,7 +234,8 @@ def in_the_later_layout() -> bytes:
 def test_the_later_layout_of_the_official_export_is_the_same_network(tmp_path: Path, official: Checkpoint) -> None:
     path = tmp_path / "later.onnx"
     path.write_bytes(in_the_later_layout())
-    noisy = torch.from_numpy(analyse(np.random.default_rng(0).standard_normal((1, 16_000)).astype(np.float32) / 10))
+    samples = np.random.default_rng(0).standard_normal((1, 16_000)).astype(np.float32) / 10
+    noisy = torch.from_numpy(analyse(samples, "sqrt_hann"))
     with torch.no_grad():
         enhanced = [FloatModel(gtcrn(found.params))(noisy)[0] for found in (load(path), official)]
     torch.testing.assert_close(*enhanced, rtol=0, atol=1e-5)

@@ -62,7 +62,7 @@ def sums(graph: Graph, q: Quantized, clips: Float32Array, *, rounded: bool) -> d
         return plan(name, value) if rounded else value
 
     with torch.no_grad():
-        FloatModel(graph)(torch.from_numpy(analyse(clips)), tap=tap)
+        FloatModel(graph)(torch.from_numpy(analyse(clips, graph.window)), tap=tap)
     return seen
 
 

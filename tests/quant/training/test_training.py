@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from calibration.corpus import Corpus
 from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import silent
+from edge_runtime.stft import WindowName
 from quant import cli
 from quant.inputs import assets, checkpoint, trained
 from quant.network.gtcrn import param_shapes
@@ -336,14 +337,16 @@ def test_one_recording_cannot_be_parted(sounds: Sounds) -> None:
 # --- losses -------------------------------------------------------------------------------------------------------
 
 
-def test_samples_are_what_the_spectra_came_from() -> None:
+@pytest.mark.parametrize("window", get_args(WindowName))
+def test_samples_are_what_the_spectra_came_from(window: WindowName) -> None:
     samples = np.random.default_rng(0).standard_normal((2, 2560)).astype(np.float32)
-    back = losses.samples(torch.from_numpy(analyse(samples)))
+    back = losses.samples(torch.from_numpy(analyse(samples, window)), window)
     np.testing.assert_allclose(back, samples[:, : back.shape[1]], atol=1e-5)
 
 
 def test_no_difference_costs_nothing() -> None:
-    spectrum = torch.from_numpy(analyse(np.random.default_rng(1).standard_normal((1, 2560)).astype(np.float32)))
+    samples = np.random.default_rng(1).standard_normal((1, 2560)).astype(np.float32)
+    spectrum = torch.from_numpy(analyse(samples, "sqrt_hann"))
     assert float(losses.spectral(spectrum, spectrum)) == 0
 
 
