@@ -156,7 +156,7 @@ def _power_db(signal: Float32Array) -> Float32Array:
     """(257, frames) in dB."""
     padded = np.pad(signal, (0, max(0, WINDOW_SAMPLES - len(signal))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[:: HOP_SAMPLES // 2]
-    power = np.abs(np.fft.rfft(frames * stft.window(stft.HANN).analysis)) ** 2
+    power = np.abs(np.fft.rfft(frames * stft.window(stft.SQRT_HANN).analysis ** 2)) ** 2
     return np.asarray(10 * np.log10(power.T + 1e-9), np.float32)
 
 
