@@ -1,7 +1,7 @@
 """The code on the board: an artifact, one engine and NumPy turn noisy speech into clean speech.
 
-artifact = open_artifact("build/rpi4")
-denoiser = Denoiser.open(artifact)             # mono, 16 kHz, float32
+denoiser = Denoiser.open()                     # mono, 16 kHz, float32; the model that is built in
+denoiser = Denoiser.open("build/rpi4")         # or one's own
 clean = denoiser.feed(noisy)                   # any number of samples
 tail = denoiser.flush()
 
@@ -18,6 +18,7 @@ Rooms in the order of imports, a folder or a file each: each imports only those 
     machine       which machine this is, and what holds it back
     bounded       files from outside, within a budget
     stft          samples <-> spectra
+    builtin       the models that come with the runtime
     manifest      the artifact folder and its index
     native        the C engine
     engines       one frame in, one frame out: which there are, which to take

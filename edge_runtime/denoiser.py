@@ -79,9 +79,16 @@ class Denoiser:
 
     @classmethod
     def open(
-        cls, artifact: Artifact | str | Path, engine: str = AUTO, precision: str = "int8", n_threads: int = 1
+        cls,
+        artifact: Artifact | str | Path | None = None,
+        engine: str = AUTO,
+        precision: str = "int8",
+        n_threads: int = 1,
     ) -> Denoiser:
-        """A denoiser from an artifact or its folder. Failure: see `open_artifact` and `open_engine`."""
+        """A denoiser from an artifact or its folder; without one, from the model that is built in.
+
+        Failure: see `open_artifact` and `open_engine`.
+        """
         if not isinstance(artifact, Artifact):
             artifact = open_artifact(artifact)
         return cls(open_engine(artifact, engine, precision, n_threads))

@@ -16,11 +16,21 @@ from typing import Final
 from edge_runtime.errors import Failure
 
 NAME: Final = "edge-denoise"
+PACKAGED: Final = "debian-package"  # a file beside this one, where Debian's package put it: the package and its version
 # module -> the extra that brings it, where that is not `build`; engines name their own
 _EXTRAS: Final = {
     **dict.fromkeys(("cloudpickle", "joblib", "pesq", "pystoi", "speechmos"), "eval"),
     **dict.fromkeys(("dask", "distributed"), "cluster"),
 }
+
+
+def debian_package() -> str | None:
+    """The Debian package that this very copy came in, "edge-denoise 0.2.0"; None where pip or a clone has brought it.
+    There pip can add nothing to it: what is missing is a package of apt's, or a virtual environment of one's own."""
+    try:
+        return Path(__file__).with_name(PACKAGED).read_text("utf-8").strip()
+    except OSError:
+        return None
 
 
 def require(*modules: str) -> None:
@@ -42,6 +52,8 @@ def how_to_install(extra: str) -> str:
 
 def how_to_reinstall() -> str:
     """A command that builds and installs this package again, and nothing else."""
+    if debian_package():
+        return f"`sudo apt install --reinstall {NAME}`, or of the file: `sudo apt install --reinstall ./{NAME}_*.deb`"
     return pip_install("--force-reinstall", "--no-deps", *_with("") or [NAME])
 
 

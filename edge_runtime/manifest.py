@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from edge_runtime import builtin
 from edge_runtime.errors import Failure
 from edge_runtime.hashing import sha256
 
@@ -28,7 +29,6 @@ SIGNATURE_FILE: Final = "manifest.json.sig"
 SIGNER_FILE: Final = "manifest.json.pub"
 SEALS: Final = (DIGEST_FILE, SIGNATURE_FILE, SIGNER_FILE)
 
-_REBUILD = "build it again with `quant build`"
 # Far beyond what is built: the largest file has 1 MB, the index 0.1. A folder comes from anywhere.
 MOST_FILE_BYTES: Final = 64 * 2**20
 MOST_INDEX_BYTES: Final = 8 * 2**20
@@ -116,6 +116,12 @@ class Artifact:
     directory: Path
     manifest: Manifest
 
+    @property
+    def name(self) -> str:
+        """What people call it: "gtcrn, built in", or its folder."""
+        built_in = builtin.name_of(self.directory)
+        return f"{built_in}, built in" if built_in else str(self.directory)
+
     def path(self, name: str) -> Path:
         """Where the file `name` lies."""
         return self.directory / name
@@ -136,7 +142,7 @@ class Artifact:
         with path.open("rb") as file:
             data = file.read(entry.bytes + 1)  # it may grow since
         if sha256(data).hexdigest() != entry.sha256:
-            raise Failure("changed since the build (SHA-256 differs)", where=path, remedy=_REBUILD)
+            raise Failure("changed since the build (SHA-256 differs)", where=path, remedy=_remedy(path.parent))
         return data
 
     def check(self, name: str) -> None:
@@ -151,7 +157,7 @@ class Artifact:
     def check_whole(self) -> None:
         """`check_all`, and Failure unless the manifest has its digest and the folder holds nothing else."""
         if not self.path(DIGEST_FILE).is_file():
-            raise Failure("missing from the artifact", where=self.path(DIGEST_FILE), remedy=_REBUILD)
+            raise Failure("missing from the artifact", where=self.path(DIGEST_FILE), remedy=_remedy(self.directory))
         if unnamed := self.unnamed_files():
             remedy = f"take them out: {', '.join(unnamed)}"
             raise Failure(f"{len(unnamed)} files that the manifest does not name", where=self.directory, remedy=remedy)
@@ -163,13 +169,14 @@ class Artifact:
         return sorted(path.name for path in self.directory.iterdir() if path.name not in known)
 
 
-def open_artifact(directory: str | Path) -> Artifact:
-    """Read the manifest in `directory` and check the size of every file it names.
+def open_artifact(directory: str | Path | None = None) -> Artifact:
+    """Read the manifest in `directory` and check the size of every file it names. None is the model that comes with the
+    runtime; others that do go by their names.
 
     Failure: not an artifact folder, another format or version, a manifest that is not what its digest says, a file
     missing or of another size.
     """
-    folder = Path(directory)
+    folder = builtin.folder_of(directory)
     path = folder / MANIFEST_FILE
     text = _read_manifest(folder, path)
     manifest = _decode(text, path)
@@ -187,6 +194,15 @@ def dump(manifest: Manifest) -> bytes:
 def digest_line(manifest: bytes) -> bytes:
     """What DIGEST_FILE holds for these bytes of a manifest; `sha256sum --check` reads it."""
     return f"{sha256(manifest).hexdigest()}  {MANIFEST_FILE}\n".encode()
+
+
+def _remedy(folder: Path) -> str:
+    """What brings the files of an artifact again."""
+    if builtin.name_of(folder) is None:
+        return "build it again with `quant build`"
+    from edge_runtime.extras import how_to_reinstall
+
+    return f"install this again: {how_to_reinstall()}"
 
 
 class _Header(msgspec.Struct):
@@ -207,9 +223,11 @@ def _read_manifest(folder: Path, path: Path) -> bytes:
         with path.open("rb") as file:
             text = file.read(MOST_INDEX_BYTES + 1)
     except OSError as error:
-        raise Failure(f"cannot be read ({error.strerror})", where=path, remedy=_REBUILD) from error
+        raise Failure(f"cannot be read ({error.strerror})", where=path, remedy=_remedy(path.parent)) from error
     if len(text) > MOST_INDEX_BYTES:
-        raise Failure(f"is larger than {MOST_INDEX_BYTES} bytes, which no manifest is", where=path, remedy=_REBUILD)
+        raise Failure(
+            f"is larger than {MOST_INDEX_BYTES} bytes, which no manifest is", where=path, remedy=_remedy(path.parent)
+        )
     return text
 
 
@@ -218,14 +236,14 @@ def _decode(text: bytes, path: Path) -> Manifest:
         _check_header(msgspec.json.decode(text, type=_Header), path)
         return msgspec.json.decode(text, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Failure(f"not a valid manifest ({error})", where=path, remedy=_REBUILD) from error
+        raise Failure(f"not a valid manifest ({error})", where=path, remedy=_remedy(path.parent)) from error
 
 
 def _check_header(header: _Header, path: Path) -> None:
     if header.format != FORMAT:
-        raise Failure(f"not an {FORMAT} manifest but {header.format!r}", where=path, remedy=_REBUILD)
+        raise Failure(f"not an {FORMAT} manifest but {header.format!r}", where=path, remedy=_remedy(path.parent))
     if header.version != VERSION:
-        remedy = "update edge-denoise" if header.version > VERSION else _REBUILD
+        remedy = "update edge-denoise" if header.version > VERSION else _remedy(path.parent)
         versions = f"this artifact has version {header.version}, this runtime reads {VERSION}"
         raise Failure(versions, where=path, remedy=remedy)
 
@@ -239,15 +257,19 @@ def _check_digest(manifest: bytes, folder: Path) -> None:
     except FileNotFoundError:
         return
     if stated != digest_line(manifest):
-        raise Failure(f"{MANIFEST_FILE} or this changed since the build (SHA-256 differs)", where=path, remedy=_REBUILD)
+        raise Failure(
+            f"{MANIFEST_FILE} or this changed since the build (SHA-256 differs)",
+            where=path,
+            remedy=_remedy(path.parent),
+        )
 
 
 def _check_size(path: Path, entry: FileEntry) -> None:
     if not path.is_file():
-        raise Failure("missing from the artifact", where=path, remedy=_REBUILD)
+        raise Failure("missing from the artifact", where=path, remedy=_remedy(path.parent))
     if entry.bytes > MOST_FILE_BYTES:
         what = f"has {entry.bytes} bytes by the manifest; no file of an artifact has over {MOST_FILE_BYTES}"
-        raise Failure(what, where=path, remedy=_REBUILD)
+        raise Failure(what, where=path, remedy=_remedy(path.parent))
     n_bytes = path.stat().st_size
     if n_bytes != entry.bytes:
-        raise Failure(f"has {n_bytes} bytes, the manifest says {entry.bytes}", where=path, remedy=_REBUILD)
+        raise Failure(f"has {n_bytes} bytes, the manifest says {entry.bytes}", where=path, remedy=_remedy(path.parent))

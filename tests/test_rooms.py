@@ -42,7 +42,7 @@ OTHERS = {
 ROOMS = {
     "edge_runtime": (
         "errors", "quoting", "extras", "quiet", "hashing", "whole_file", "whole_folder", "command", "machine",
-        "bounded", "stft",
+        "bounded", "stft", "builtin",
         "manifest", "native", "engines", "denoiser", "bench", "files", "alsa", "live", "doctor", "install", "cli",
     ),
     "quant": (

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime.cli import options
 from edge_runtime.command import Answer, Command
 from edge_runtime.engines import AUTO, ENGINES
+
+if TYPE_CHECKING:
+    from edge_runtime.manifest import Artifact
 
 ALL: Final = "all"
 
@@ -30,9 +33,15 @@ def _bench(args: argparse.Namespace) -> Answer:
     if args.engine == ALL:
         precisions = ("int8", "fp32") if args.precision is None else (args.precision,)
         compared = bench_all(artifact, precisions, args.threads, options.say)
-        return Answer(compared, lines_of_all(compared))
+        return _benched(artifact, compared, lines_of_all(compared))
     figures = bench(artifact, args.engine, args.precision or "int8", args.threads)
-    return Answer(figures, lines_of_one(figures))
+    return _benched(artifact, figures, lines_of_one(figures))
+
+
+def _benched(artifact: Artifact, figures: object, lines: Sequence[str]) -> Answer:
+    import msgspec
+
+    return Answer({**msgspec.to_builtins(figures), "model": artifact.name}, [*lines, options.model_line(artifact)])
 
 
 def _verify(args: argparse.Namespace) -> Answer:
@@ -44,6 +53,7 @@ def _verify(args: argparse.Namespace) -> Answer:
     rows: list[golden.GoldenRow] = []
 
     def lines() -> Iterator[str]:  # said as they come: an engine may take long, or die
+        yield options.model_line(artifact)
         row_of = "{:<8} {:<9} {:>8} {:>8}  {}"
         yield row_of.format("engine", "precision", "SNR dB", "floor dB", "").rstrip()
         for row in golden.golden_rows(artifact):
@@ -52,7 +62,11 @@ def _verify(args: argparse.Namespace) -> Answer:
 
     def value() -> dict[str, Any]:
         rows.extend(golden.golden_rows(artifact))
-        return {"directory": str(args.model), "golden": [golden.to_dict(row) for row in rows]}
+        return {
+            "directory": str(artifact.directory),
+            "model": artifact.name,
+            "golden": [golden.to_dict(row) for row in rows],
+        }
 
     return Answer(value, lines(), then=lambda: golden.judge(artifact, rows))
 

@@ -29,7 +29,8 @@ def _devices(args: argparse.Namespace) -> Answer:
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, metavar="DIR", help="check this model through every engine here")
+    checked = "check this model through every engine here; default: the one that is built in"
+    parser.add_argument("--model", type=Path, metavar="DIR", help=checked)
     parser.add_argument("--capture", metavar="DEVICE", help="check this device, and listen to it for two seconds")
     parser.add_argument("--playback", metavar="DEVICE", help="check this device for playing")
 
@@ -78,8 +79,7 @@ def _checks(host: Host, args: argparse.Namespace) -> Iterator[tuple[str, Check]]
     if args.playback is not None:
         yield "playback", lambda: sound.device(args.playback, PLAYBACK)
     yield "engines", model.engines
-    if args.model is not None:
-        yield "model", lambda: model.model(args.model)
+    yield "model", lambda: model.model(args.model)
 
 
 def _latency_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,16 +24,17 @@ def _file(args: argparse.Namespace) -> Answer:
     from edge_runtime.files.denoise_file import denoise_file
     from edge_runtime.manifest import open_artifact
 
+    artifact = open_artifact(args.model)
     done = denoise_file(
         args.input,
         args.output,
-        open_artifact(args.model),
+        artifact,
         engine=args.engine,
         precision=args.precision,
         n_threads=args.threads,
         force=args.force,
     )._asdict()
-    return Answer(done, _file_lines(done))
+    return Answer({**done, "model": artifact.name}, [*_file_lines(done), options.model_line(artifact)])
 
 
 def _file_lines(done: dict[str, Any]) -> Iterator[str]:
@@ -53,10 +54,12 @@ def _file_lines(done: dict[str, Any]) -> Iterator[str]:
 def _pipe(args: argparse.Namespace) -> Answer:
     from edge_runtime.denoiser import Denoiser
     from edge_runtime.files.denoise_pipe import denoise_pipe
+    from edge_runtime.manifest import open_artifact
 
-    denoiser = Denoiser.open(args.model, args.engine, args.precision, args.threads)
+    artifact = open_artifact(args.model)
+    denoiser = Denoiser.open(artifact, args.engine, args.precision, args.threads)
     done = denoise_pipe(_STDIN, _STDOUT, denoiser)
-    return Answer(done._asdict(), (), one_line=True, aside=True)
+    return Answer({**done._asdict(), "model": artifact.name}, (), one_line=True, aside=True)
 
 
 FILE: Final = Command("file", "denoise a sound file", _file_arguments, _file)

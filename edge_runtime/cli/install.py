@@ -15,6 +15,7 @@ from edge_runtime.errors import Failure
 if TYPE_CHECKING:
     from edge_runtime.install.edits import Edit
     from edge_runtime.install.receipt import Place
+    from edge_runtime.manifest import Artifact
 
 _ONLY_FOR: Final = {
     "source": "virtual_mic",
@@ -27,7 +28,7 @@ _ONLY_FOR: Final = {
 
 def _install_arguments(parser: argparse.ArgumentParser) -> None:
     _add_what(parser)
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
+    options.model(parser)
     parser.add_argument("--source", metavar="NODE", help="PipeWire node to denoise; default: the default microphone")
     parser.add_argument("--alsa-source", metavar="PCM", help="ALSA device to denoise; default: default")
     strength = "of the virtual microphone, 0 (as it is) to 1 (wholly denoised); default: 1"
@@ -78,11 +79,12 @@ def _install(args: argparse.Namespace) -> Answer:
             1.0 if args.strength is None else args.strength,
         )
     else:
-        changes = service.changes(place.root, args.model, args.capture or "default", args.playback or "default")
+        own = None if args.model is None else artifact.directory
+        changes = service.changes(place.root, own, args.capture or "default", args.playback or "default")
     old = load_receipt(place)
     edits, made = plan_install(place, changes, old, force=args.force)
     next_step = virtual_mic.NEXT_STEP if args.virtual_mic else service.NEXT_STEP
-    return _asked(args, edits, next_step, lambda: install(edits, made, old, place))
+    return _asked(args, edits, next_step, lambda: install(edits, made, old, place), artifact)
 
 
 def _uninstall(args: argparse.Namespace) -> Answer:
@@ -109,7 +111,13 @@ def _place(args: argparse.Namespace) -> Place:
     return Place(root, what.RECEIPT, what.FILES)
 
 
-def _asked(args: argparse.Namespace, edits: Sequence[Edit], next_step: str, make: Callable[[], object]) -> Answer:
+def _asked(
+    args: argparse.Namespace,
+    edits: Sequence[Edit],
+    next_step: str,
+    make: Callable[[], object],
+    artifact: Artifact | None = None,
+) -> Answer:
     """The edits; once they were shown they are made, if that is wanted."""
     from edge_runtime.install.edits import edit_lines, edit_record
 
@@ -119,6 +127,9 @@ def _asked(args: argparse.Namespace, edits: Sequence[Edit], next_step: str, make
 
     value = {"dry_run": args.dry_run, "edits": [edit_record(edit) for edit in edits], "next": next_step}
     lines = [*(line for edit in edits for line in edit_lines(edit)), f"next: {next_step}"]
+    if artifact is not None:
+        value["model"] = artifact.name
+        lines.insert(0, options.model_line(artifact))
     return Answer(value, lines, then=then)
 
 

@@ -68,10 +68,11 @@ def _live(args: argparse.Namespace) -> Answer:
 
     options.note_numbers(args, "capture", "playback")
     keeper = Keeper(service_file(), _settings(args))
-    status = Status(keeper.first)
+    artifact = open_artifact(args.model)
+    status = Status(keeper.first, artifact.name)
     last = run_live(
         _plan(args),
-        denoisers_of(open_artifact(args.model), args.engine, args.precision, args.threads),
+        denoisers_of(artifact, args.engine, args.precision, args.threads),
         status,
         keeper,
         socket_path=_socket_path(args.socket),

@@ -5,21 +5,30 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime import command
 from edge_runtime.command import whole
 from edge_runtime.engines import AUTO, ENGINES
 
+if TYPE_CHECKING:
+    from edge_runtime.manifest import Artifact
+
 PROG: Final = "edge-denoise"
+MODEL: Final = "made by `quant build`; default: the model that is built in"
 _MAX_THREADS: Final = 64
 
 say = partial(command.say, PROG)
 
 
 def model(parser: argparse.ArgumentParser) -> None:
-    """The artifact."""
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="made by `quant build`")
+    """The artifact; None is the one that is built in."""
+    parser.add_argument("--model", type=Path, metavar="DIR", help=MODEL)
+
+
+def model_line(artifact: Artifact) -> str:
+    """Which one spoke."""
+    return f"model: {artifact.name}"
 
 
 def engine(parser: argparse.ArgumentParser) -> None:

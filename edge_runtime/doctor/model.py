@@ -53,12 +53,14 @@ def isas() -> bytes:
     return " ".join(native.isas()).encode()
 
 
-def model(folder: Path) -> Iterator[Row]:
-    """Every file is as built, and every engine here reaches its golden vectors. Failure: it does not load."""
+def model(folder: Path | None) -> Iterator[Row]:
+    """Of an artifact, or of the one that is built in: every file is as built, and every engine here reaches its golden
+    vectors. Failure: it does not load."""
     artifact = open_artifact(folder)
     artifact.check_all()
     n_files = len(artifact.manifest.files)
-    yield ok("model files", f"{n_files} as built for {artifact.manifest.board} ({artifact.manifest.recipe})")
+    built = f"as built for {artifact.manifest.board} ({artifact.manifest.recipe})" if folder else "as shipped"
+    yield ok("model files", f"{artifact.name}: {n_files} {built}")
     yield from map(_golden_row, golden_rows(artifact))
 
 

@@ -94,14 +94,16 @@ ProtectHome=read-only
 """
 
 
-def changes(root: Path, model: Path, capture: str, playback: str) -> list[Change]:
-    """The machine's unit. Failure: a name that a unit cannot hold."""
-    model = model.resolve()
-    seen = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).resolve().parents[1], model]
+def changes(root: Path, model: Path | None, capture: str, playback: str) -> list[Change]:
+    """The machine's unit; without a model that of the runtime, whichever version is installed then.
+
+    Failure: a name that a unit cannot hold."""
+    own = [] if model is None else [model.resolve()]
+    seen = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).resolve().parents[1], *own]
     unit = _UNIT.format(
         written="Written by `edge-denoise install --service`; `edge-denoise uninstall --service` removes it.",
         after="sound.target",
-        command=" ".join([*_program(), *_live(systemd_word(str(model)), capture, playback)]),
+        command=" ".join([*_program(), *_live(capture, playback, *(systemd_word(str(path)) for path in own))]),
         rights=_OF_THE_MACHINE.format(binds=_binds(seen)),
         wanted_by="multi-user.target",
     )
@@ -113,16 +115,16 @@ def users_unit(program: str, model: str, capture: str, playback: str) -> str:
     return _UNIT.format(
         written="Written by `quant deploy --service`.",
         after="sound.target pipewire.service",
-        command=" ".join([program, *_live(model, capture, playback)]),
+        command=" ".join([program, *_live(capture, playback, model)]),
         rights=_OF_A_USER,
         wanted_by="default.target",
     )
 
 
-def _live(model: str, capture: str, playback: str) -> Sequence[str]:
+def _live(capture: str, playback: str, *model: str) -> Sequence[str]:
     """A microphone that comes late is waited for."""
     devices = ("--capture", systemd_word(capture), "--playback", systemd_word(playback))
-    return ["live", "--wait", *devices, "--model", model]
+    return ["live", "--wait", *devices, *(("--model", *model) if model else ())]
 
 
 def _program() -> list[str]:

@@ -15,7 +15,7 @@ STARTING, RUNNING, OVERLOADED, WAITING, STOPPED = "starting", "running", "overlo
 class Status:
     """Written by the audio thread alone, but for `settings` and `wants_reset`, which are replaced whole by others."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, model: str = "") -> None:
         self.settings = settings or Settings()
         self.wants_reset = False
         self.state = STARTING
@@ -23,6 +23,7 @@ class Status:
         self.stopped_by = 0  # the number of the signal that ended the stream
         self.capture = ""
         self.playback = ""
+        self.model = model
         self.engine = ""
         self.budget_ms = 16.0
         self.n_hops = 0
@@ -78,6 +79,7 @@ class Status:
             "waiting_for": self.waiting_for or None,
             "capture": self.capture,
             "playback": self.playback,
+            "model": self.model,
             "engine": self.engine,
             "seconds": round(self.n_hops * self.budget_ms / 1000, 3),
             "settings": plain(self.settings),
