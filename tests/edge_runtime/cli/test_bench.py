@@ -79,6 +79,7 @@ def test_bench_measures(desk, capfd, engine):
         "load_ms",
         "rss_bytes",
         "machine",
+        "model",
     }
     assert (figures["engine"], figures["precision"], figures["n_threads"]) == (engine, "int8", 1)
     for spread in (figures["frame_us"], figures["hop_us"]):

@@ -46,7 +46,8 @@ def test_as_many_samples_out_as_in_and_the_same_as_the_library(n_samples: int) -
     done = run([*PIPE, "--model", str(toy().directory), "--json"], data)
     assert done.returncode == 0
     assert done.stdout == denoised(data)
-    assert json.loads(done.stderr) == {"n_samples": n_samples, "n_clipped": 0}
+    said = json.loads(done.stderr)
+    assert said == {"n_samples": n_samples, "n_clipped": 0, "model": str(toy().directory)}
 
 
 def test_every_hop_comes_out_when_it_is_whole() -> None:
