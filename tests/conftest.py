@@ -3,6 +3,7 @@
 official    the published checkpoint            graph      its streaming graph, every pass done
 mixture     10 s of real speech in real noise   spectra    its frames, (626, 257, 2)
 calibration 8 real clips                        quantized  the default recipe on them; everything in 8 bits
+ulunas_quantized  the second network, random weights, its recipe
 once        C compilers that make an object once
 """
 
@@ -139,3 +140,16 @@ def everything(official: Checkpoint, graph: Graph, calibration: CalibrationSet) 
 
     few = quantize.CalibrationSet(calibration.clips[:2], calibration.mix, "0" * 64, "0" * 64)
     return quantize.quantize(graph, Recipe("everything", (Rule("*", "int8", "all of it"),)), few, official.sha256)
+
+
+@pytest.fixture(scope="session")
+def ulunas_quantized(calibration: CalibrationSet) -> Quantized:
+    """UL-UNAS with random weights and its recipe, on two calibration clips."""
+    from random_networks import random_network
+
+    from quant.int8 import recipe
+    from quant.network.passes import streaming_graph
+    from quant.ptq import quantize
+
+    few = quantize.CalibrationSet(calibration.clips[:2], calibration.mix, "0" * 64, "0" * 64)
+    return quantize.quantize(streaming_graph(random_network("ul-unas")), recipe.load("ul-unas"), few, "0" * 64)

@@ -32,12 +32,47 @@ TANH_P = np.array(
 TANH_Q = np.array([1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03], np.float32)
 HALF = np.float32(0.5)
 
+# log(1 + x) = x - x^2 / 2 + x^3 P(x) on [sqrt(1/2) - 1, sqrt(2) - 1]; highest power first. Source: Cephes, logf.c.
+LOG_P = np.array(
+    [
+        7.0376836292e-2,
+        -1.1514610310e-1,
+        1.1676998740e-1,
+        -1.2420140846e-1,
+        1.4249322787e-1,
+        -1.6668057665e-1,
+        2.0000714765e-1,
+        -2.4999993993e-1,
+        3.3333331174e-1,
+    ],
+    np.float32,
+)
+LOG10_E, LOG10_2 = np.float32(np.log10(np.e)), np.float32(np.log10(2))
+SQRT_HALF_BITS = np.int32(0x3F3504F3)  # of the float32 next to sqrt(1/2)
+LEAST_POWER, MOST_POWER = np.float32(1e-24), np.finfo(np.float32).max
+
 
 def tanh(x: Float32Array) -> Float32Array:
     """Hyperbolic tangent; Horner's rule, then one division."""
     x = np.minimum(np.maximum(x, -TANH_LIMIT), TANH_LIMIT)
     s = x * x
     return x * _horner(TANH_P, s) / _horner(TANH_Q, s)
+
+
+def log_magnitude(x: Float32Array) -> Float32Array:
+    """(2, bins) real and imaginary parts -> (1, bins): log10 of max(|x|, 1e-12), from the power re re + im im.
+
+    The power is 2^e (1 + x) with 1 + x in [sqrt(1/2), sqrt(2)), taken from its bits; log10 of the power is
+    log10(e) log(1 + x) + log10(2) e, and half of it is the result.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        power = x[:1] * x[:1] + x[1:] * x[1:]
+    bits = np.minimum(np.maximum(power, LEAST_POWER), MOST_POWER).view(np.int32)
+    exponent = (bits - SQRT_HALF_BITS) >> 23
+    f = (bits - (exponent << 23)).view(np.float32) - np.float32(1)
+    s = f * f
+    log = f - HALF * s + f * s * _horner(LOG_P, f)
+    return HALF * (log * LOG10_E + exponent.astype(np.float32) * LOG10_2)
 
 
 def sigmoid(x: Float32Array) -> Float32Array:
@@ -131,6 +166,19 @@ def mean_square(x: Float32Array) -> Float32Array:
     for band in range(1, x.shape[1]):
         total = total + x[:, band : band + 1] * x[:, band : band + 1]
     return total / np.float32(x.shape[1])
+
+
+def band_energy(x: Float32Array, weight: Float32Array) -> Float32Array:
+    """(channels, bands) by (channels,) -> (1, bands): weight (x x), over channels in order."""
+    total = weight[0] * (x[:1] * x[:1])
+    for c in range(1, len(x)):
+        total = total + weight[c] * (x[c : c + 1] * x[c : c + 1])
+    return total
+
+
+def affine_relu(x: Float32Array, weight: Float32Array, bias: Float32Array, rise: Float32Array) -> Float32Array:
+    """(channels, bands): (bias + weight x) + rise max(x, 0)."""
+    return (bias + weight * x) + rise[:, None] * np.maximum(x, np.float32(0))
 
 
 def to_half(values: Float32Array) -> Float32Array:

@@ -54,15 +54,16 @@ def plan_tap(graph: Graph, plan: Plan) -> Tap:
 
 
 def bias_units(node: Node, plan: Plan) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Bias -> one step of the accumulator it is added to, input scale x weight scale, by output channel."""
-    if node.kind not in ("conv", "gru", "bigru") or not plan.reads_int8(node):
+    """Bias -> one step of the accumulator it is added to, input scale x weight scale, by output channel (axis 0)."""
+    if node.kind not in ("conv", "affine_relu", "gru", "bigru") or not plan.reads_int8(node):
         return
     source = plan.grids[node.inputs[0]]
     pairs = (
         [("weight", "bias", source)]
-        if node.kind == "conv"
+        if node.kind in ("conv", "affine_relu")
         else [("weight_ih", "bias_ih", source), ("weight_hh", "bias_hh", plan.grids[f"{node.name}.state"])]
     )
     for weight, bias, grid in pairs:
         for w, b in zip(node.params[weight], node.params[bias], strict=True):
-            yield b, np.float64(grid.scale) * plan.weight_scales[w].astype(np.float64)
+            units = np.float64(grid.scale) * plan.weight_scales[w].astype(np.float64)
+            yield b, units[:, None] if node.kind == "affine_relu" else units

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, UnsetType
 
 from calibration.ranges import Ranges
@@ -19,10 +20,13 @@ from quant.int8.qparams import SIGMOID, UNIT, QParams, choose_qparams, choose_we
 from quant.int8.recipe import FOLLOWERS, RECURRENT, Precision, Recipe, assign
 from quant.network.graph import Graph, Node
 
-SAME_GRID = frozenset({"slice", "interleave"})  # moves values, so cannot change their grid
+SAME_GRID = frozenset(
+    {"slice", "interleave", "stack_bands", "unstack_bands"}
+)  # moves values, so cannot change their grid
 GRU_FIXED = {"state": UNIT, "reset_update": SIGMOID, "new": UNIT}
 MIXED_RANGED = ("gates_x", "gates_h")
 GRU_RANGED = ("gates_x", "gates_h", "reset_update_sum", "reset_h", "new_sum", "difference", "update")
+AFFINE_BIAS_LIMIT = 2**15 - 2  # in steps of the sum: engines keep it in 16 bits, and a scale may be rounded down
 ENTRANCE = ".q8"  # what `prepare` calls the 8-bit form of a float value
 GRU_ROLES = (*GRU_RANGED, *GRU_FIXED)  # every value inside a GRU
 
@@ -120,12 +124,25 @@ def make_plan(graph: Graph, precision: Mapping[str, Precision], ranges: Ranges) 
             grids[node.name] = _grid(ranges, node.name)
         if node.kind == "conv":
             scales[node.param("weight")] = choose_weight_scales(graph.params[node.param("weight")])
+        elif node.kind == "affine_relu":
+            weight, rise = (node.param(role) for role in ("weight", "rise"))
+            scales[weight] = scales[rise] = _affine_scales(graph.arrays(node), grids[node.inputs[0]].scale)
+        elif node.kind == "band_energy":
+            weight = node.param("weight")
+            scales[weight] = choose_weight_scales(graph.params[weight][None])
     return Plan(dict(precision), grids, scales)
 
 
 def _grid(ranges: Ranges, tap: str) -> QParams:
     r = ranges.values[tap]
     return choose_qparams(r.low, r.high)
+
+
+def _affine_scales(arrays: Mapping[str, Float32Array], input_scale: float) -> Float32Array:
+    """One scale a channel for the weights of all bands and the rise: 8 bits hold them, 16 bits hold the bias."""
+    weights = choose_weight_scales(np.concatenate([arrays["weight"], arrays["rise"][:, None]], 1))
+    bias = np.abs(arrays["bias"]).max(1) / (np.float64(input_scale) * AFFINE_BIAS_LIMIT)
+    return np.maximum(weights, bias).astype(np.float32)
 
 
 def _gru_grids(node: Node, ranges: Ranges, *, mixed: bool) -> dict[str, QParams]:
@@ -147,7 +164,7 @@ def _gru_scales(graph: Graph, node: Node) -> dict[str, Float32Array]:
 def uses_once(graph: Graph, node: Node) -> bool:
     """Whether a frame uses each parameter once, so that reading it costs as much as multiplying by it."""
     over_one_band = node.kind == "conv" and graph.shapes[node.name].bands == 1
-    return over_one_band or node.kind in RECURRENT | {"layer_norm"}
+    return over_one_band or node.kind in RECURRENT | {"layer_norm", "affine_relu"}
 
 
 class PlanRow(msgspec.Struct, frozen=True, kw_only=True):

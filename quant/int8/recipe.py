@@ -16,9 +16,13 @@ from quant.network.graph import Graph, Node
 
 # mixed: a GRU whose matrix products are int8 and whose gates and state stay float
 Precision = Literal["int8", "mixed", "float"]
-FOLLOWERS = frozenset({"leaky_relu", "slice", "interleave", "quantize"})  # as precise as what they read
+FOLLOWERS = frozenset(
+    {"leaky_relu", "slice", "interleave", "stack_bands", "unstack_bands", "quantize"}
+)  # as precise as what they read
 RECURRENT = frozenset({"gru", "bigru"})
-QUANTIZABLE = frozenset({"conv", "gru", "bigru", "add", "gate", "shuffle"})
+QUANTIZABLE = frozenset(
+    {"conv", "gru", "bigru", "add", "gate", "band_gate", "shuffle", "affine_relu", "mean_square", "band_energy"}
+)
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,6 +32,14 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: Precision
     why: str
     kinds: tuple[str, ...] = tuple(sorted(QUANTIZABLE))
+
+
+class Floor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The range of a value of the prepared graph starts no lower than `low`, because of `why`."""
+
+    tap: str
+    low: float
+    why: str
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,6 +53,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     migration_percentile: Annotated[float, msgspec.Meta(ge=90, le=100)] = 99.9  # of a channel's values below its peak
     bias_correction: bool = False
     adaptive_rounding: bool = False
+    clip_saturated: bool = False  # ranges end where the sigmoid or tanh behind them has nothing more to tell
+    floors: tuple[Floor, ...] = ()
     name: str = ""
 
     def precision(self, node: Node) -> Precision:
@@ -49,6 +63,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if node.kind in rule.kinds and fnmatchcase(node.name, rule.nodes):
                 return rule.precision
         return "float"
+
+
+TABLES = {"rules": Rule, "floors": Floor}  # field of a recipe -> what its rows are
 
 
 def names() -> list[str]:
@@ -79,10 +96,11 @@ def load(name: str) -> Recipe:
 
 def to_toml(recipe: Recipe) -> str:
     """The file that `load` reads back as the same recipe, but for its name."""
-    data = {name: getattr(recipe, name) for name in Recipe.__struct_fields__ if name not in ("rules", "name")}
+    data = {name: getattr(recipe, name) for name in Recipe.__struct_fields__ if name not in TABLES and name != "name"}
     lines = [f"{name} = {_toml(value)}" for name, value in data.items()]
-    for rule in recipe.rules:
-        lines += ["", "[[rules]]", *(f"{name} = {_toml(getattr(rule, name))}" for name in Rule.__struct_fields__)]
+    for table, kind in TABLES.items():
+        for row in getattr(recipe, table):
+            lines += ["", f"[[{table}]]", *(f"{name} = {_toml(getattr(row, name))}" for name in kind.__struct_fields__)]
     return "\n".join(lines) + "\n"
 
 

@@ -29,6 +29,7 @@ from quant.network.gru_weights import GruWeights, merged, merged_scales
 
 Values = NDArray[Any]  # float32 or, on a grid, int8
 Tap = Callable[[str, Values], None]
+WEIGHTED = frozenset({"conv", "affine_relu", "band_energy"})  # kinds with one weight in integers
 
 
 class Reference:
@@ -39,7 +40,7 @@ class Reference:
         self._weights = {
             n.name: quantize_weight(graph.params[n.param("weight")], plan.weight_scales[n.param("weight")])
             for n in graph.nodes
-            if n.kind == "conv" and plan.is_int8(n)
+            if n.kind in WEIGHTED and plan.is_int8(n)
         }
         self._layers = {n.name: _gru_layer(graph, plan, n) for n in graph.nodes if n.kind in ("gru", "bigru")}
         self.states: dict[str, Values] = {}
@@ -111,6 +112,26 @@ class Reference:
     def _leaky_relu(self, node: Node, x: Values) -> Values:
         return np.where(x < 0, np.float32(node.attrs["slope"]) * x, x)
 
+    def _affine_relu(self, node: Node, x: Values) -> Values:
+        return exact_float.affine_relu(x, *(self._param(node, role) for role in ("weight", "bias", "rise")))
+
+    def _band_energy(self, node: Node, x: Values) -> Values:
+        return exact_float.band_energy(x, self._param(node, "weight"))
+
+    def _stack_bands(self, node: Node, x: Values, zero: int = 0) -> Values:
+        """Each n neighbouring bands of the one channel are n channels of one band; behind the last, real zeros."""
+        n, n_steps = self.graph.shapes[node.name]
+        padded = np.pad(x[0], (0, n * n_steps - x.shape[1]), constant_values=zero)
+        return padded.reshape(n_steps, n).T
+
+    def _stack_bands_int8(self, node: Node, x: Values) -> Values:
+        return self._stack_bands(node, x, self._grid(node.name).zero_point)
+
+    def _unstack_bands(self, node: Node, x: Values) -> Values:
+        return x.T.reshape(1, -1)[:, : self.graph.shapes[node.name].bands]
+
+    _unstack_bands_int8 = _unstack_bands
+
     def _slice(self, node: Node, x: Values) -> Values:
         return x[node.attrs["start"] : node.attrs["stop"]]
 
@@ -164,6 +185,30 @@ class Reference:
         down = requantize(_steps(x, source), np.float64(np.float32(node.attrs["slope"])) * unit, target)
         return np.where(x < source.zero_point, down, requantize(_steps(x, source), unit, target))
 
+    def _affine_relu_int8(self, node: Node, x: Values) -> Values:
+        """w x + r max(x, 0) + b in integers, x in steps from real zero: w a channel and band, r a channel, on one
+        scale a channel; b in units of input scale times that. Then requantized, one multiplier a channel."""
+        source, scales = self._grid(node.inputs[0]), self.plan.weight_scales[node.param("weight")][:, None]
+        steps = _steps(x, source)
+        rise = quantize_weight(self._param(node, "rise")[:, None], scales).astype(np.int32)
+        total = self._weights[node.name].astype(np.int32) * steps + rise * np.maximum(steps, 0)
+        total = total + quantize_bias(self._param(node, "bias"), source.scale, scales)
+        return requantize(total, np.float64(source.scale) * scales, self._grid(node.name))
+
+    def _mean_square_int8(self, node: Node, x: Values) -> Values:
+        """The exact sum of squares over bands, in steps; requantized from input scale squared / bands."""
+        source = self._grid(node.inputs[0])
+        total = (_steps(x, source) ** 2).sum(1, keepdims=True)
+        return requantize(total, np.float64(source.scale) ** 2 / x.shape[1], self._grid(node.name))
+
+    def _band_energy_int8(self, node: Node, x: Values) -> Values:
+        """The exact sum of w x x over channels, w in 8 bits on one scale; requantized from input scale squared times
+        that."""
+        source, (scale,) = self._grid(node.inputs[0]), self.plan.weight_scales[node.param("weight")]
+        squares = _steps(x, source).astype(np.int64) ** 2
+        total = (self._weights[node.name].astype(np.int64)[:, None] * squares).sum(0, keepdims=True)
+        return requantize(total, np.float64(source.scale) ** 2 * np.float64(scale), self._grid(node.name))
+
     def _add_int8(self, node: Node, x: Values, y: Values) -> Values:
         a, b = (self._grid(name) for name in node.inputs)
         return requantize_sum(_steps(x, a), a.scale, _steps(y, b), b.scale, self._grid(node.name))
@@ -171,6 +216,8 @@ class Reference:
     def _gate_int8(self, node: Node, x: Values, gate: Values) -> Values:
         a, b = (self._grid(name) for name in node.inputs)
         return _product(_steps(x, a), a, _steps(gate, b), b, self._grid(node.name))
+
+    _band_gate_int8 = _gate_int8
 
     def _shuffle_int8(self, node: Node, x: Values, y: Values) -> Values:
         grids = (self._grid(name) for name in node.inputs)
@@ -197,13 +244,16 @@ def _masked(x: Values, m: Values) -> Values:
 # kind -> what a float node computes that has neither parameters nor attributes
 FLOAT: Final[Mapping[str, Callable[..., Values]]] = {
     "features": _features,
+    "log_magnitude": exact_float.log_magnitude,
     "shuffle": _shuffled,
     "mean_square": exact_float.mean_square,
     "sigmoid": exact_float.sigmoid,
     "tanh": exact_float.tanh,
     "gate": np.multiply,
+    "band_gate": np.multiply,
     "add": np.add,
     "mask": _masked,
+    "real_mask": np.multiply,
 }
 
 

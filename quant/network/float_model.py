@@ -240,6 +240,9 @@ class _Run:
     def slice(self, node: Node, x: Tensor) -> Tensor:
         return x[:, node.attrs["start"] : node.attrs["stop"]]
 
+    def band_energy(self, node: Node, x: Tensor) -> Tensor:
+        return (self._param(node, "weight")[:, None, None] * x * x).sum(1, keepdim=True)
+
     def stack_bands(self, node: Node, x: Tensor) -> Tensor:
         n, n_steps = self.model.graph.shapes[node.name]
         b, _, t, f = x.shape

@@ -52,7 +52,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "slice": (),  # channels start:stop
     "shuffle": (),  # two values, channels interleaved
     "mean_square": (),  # over bands
-    "mean_square_channels": (),  # over channels
+    "mean_square_channels": (),  # over channels; rewritten by passes
+    "band_energy": ("weight",),  # squares, weighted sum over channels: (channels,)
     "stack_bands": (),  # each n neighbouring bands of one channel -> n channels of one band; zeros behind the last
     "unstack_bands": (),  # the other way, cut
     "gru": ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),  # over time, one state a band

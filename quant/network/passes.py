@@ -3,6 +3,7 @@
 fold_batch_norm    BatchNorm into the convolution before it
 prelu_to_leaky     PReLU with one slope is LeakyReLU
 affine_to_relu     affine PReLU: a slope a band below zero, and what is added to it above zero
+weigh_channels     a mean over channels is a weighted sum, so that channels may be rescaled
 linear_to_conv     a linear layer over channels is a 1x1 convolution
 deconv_to_conv     stride 1: flipped kernel; stride 2: even and odd phases, interleaved
 sort_directions    the units of a bidirectional GRU: all forward ones, then all backward ones
@@ -82,6 +83,18 @@ def affine_to_relu(graph: Graph) -> Graph:
         return replace(node, kind="affine_relu", params={"weight": (weight,), "bias": (bias,), "rise": (slope,)})
 
     return graph.rewritten([rewrite(n) if n.kind == "affine_prelu" else n for n in graph.nodes], params=params)
+
+
+def weigh_channels(graph: Graph) -> Graph:
+    """The mean of squares over n channels: every weight is 1 / n."""
+    params = dict(graph.params)
+
+    def rewrite(node: Node) -> Node:
+        name, n = f"{node.name}.weight", graph.shapes[node.inputs[0]].channels
+        params[name] = np.full(n, 1 / n, np.float32)
+        return replace(node, kind="band_energy", params={"weight": (name,)})
+
+    return graph.rewritten([rewrite(n) if n.kind == "mean_square_channels" else n for n in graph.nodes], params=params)
 
 
 def linear_to_conv(graph: Graph) -> Graph:
@@ -227,6 +240,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_batch_norm,
     prelu_to_leaky,
     affine_to_relu,
+    weigh_channels,
     linear_to_conv,
     deconv_to_conv,
     sort_directions,

@@ -57,7 +57,7 @@ def correct_biases(graph: Graph, plan: Plan, clips: Float32Array) -> Graph:
 
 def correctable(graph: Graph, plan: Plan) -> list[Node]:
     """The layers with 8-bit products, in execution order, but for the one that makes the mask."""
-    mask = next(n for n in graph.nodes if n.kind == "tanh")
+    mask = graph.node(graph.node(graph.output).inputs[-1])
     while mask.kind != "conv":
         mask = graph.node(mask.inputs[0])
     return [n for n in graph.nodes if n.kind in ("conv", *RECURRENT) and plan.reads_int8(n) and n.name != mask.name]

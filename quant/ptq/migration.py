@@ -1,7 +1,8 @@
 """Scale migration: give every channel of an 8-bit tensor the same range, at no cost and with no error in float.
 
 A positive factor on a channel passes through LeakyReLU, slices, shuffles, gates and sums unchanged. A convolution can
-make it (its rows and bias times the factor) and a convolution or GRU can take it away (its columns divided by it). So
+make it (its rows and bias times the factor) and a convolution or GRU can take it away (its columns divided by it); an
+affine ReLU does both, the energy of the bands takes it away. So
 channels fall into classes that must share one factor; each class gets the factor that brings its largest 8-bit peak
 to one. The idea is cross-layer equalization (Nagel et al., "Data-Free Quantization Through Weight Equalization and
 Bias Correction", 2019, section 4.1), extended over the sums and shuffles of this network.
@@ -17,8 +18,8 @@ import numpy as np
 from edge_runtime.stft import Float32Array
 from quant.network.graph import Graph, Node
 
-FREE_OUTPUT = frozenset({"conv", "layer_norm"})
-ABSORBS_INPUT = frozenset({"conv", "gru", "bigru"})
+FREE_OUTPUT = frozenset({"conv", "affine_relu", "layer_norm"})
+ABSORBS_INPUT = frozenset({"conv", "affine_relu", "band_energy", "gru", "bigru"})
 LARGEST = 2.0**12  # a silent channel is not blown up without end
 
 Channel = tuple[str, int]
@@ -93,7 +94,7 @@ def _constraints(graph: Graph, node: Node) -> list[tuple[Channel, Channel | None
     ins: list[list[Channel]] = [[(i, c) for c in range(graph.shapes[i].channels)] for i in node.inputs]
     if node.kind in ("leaky_relu", "quantize"):
         return list(zip(out, ins[0], strict=True))
-    if node.kind == "gate":
+    if node.kind in ("gate", "band_gate"):
         return [*zip(out, ins[0], strict=True), *((c, None) for c in ins[1])]
     if node.kind == "add":
         return [*zip(out, ins[0], strict=True), *zip(out, ins[1], strict=True)]
@@ -128,6 +129,12 @@ def _absorb(node: Node, params: dict[str, Float32Array], factors: Mapping[str, F
         rows = weight.reshape(groups, -1, *weight.shape[1:]) / taken[:, None, :, None, None]
         params[name] = (rows.reshape(weight.shape) * made[:, None, None, None]).astype(np.float32)
         params[node.param("bias")] = params[node.param("bias")] * made
+    elif node.kind == "affine_relu":
+        gain = made / factors[node.inputs[0]]
+        for role, factor in (("weight", gain[:, None]), ("rise", gain), ("bias", made[:, None])):
+            params[node.param(role)] = (params[node.param(role)] * factor).astype(np.float32)
+    elif node.kind == "band_energy":
+        params[node.param("weight")] = (params[node.param("weight")] / factors[node.inputs[0]] ** 2).astype(np.float32)
     elif node.kind == "edge_bands":
         name = node.param("weight")
         params[name] = (params[name] * made[:, None] / factors[node.inputs[1]]).astype(np.float32)

@@ -18,7 +18,7 @@ from quant.int8 import exact_float
 from quant.int8.plan import Plan, int8_taps, make_plan, prepare, uses_once
 from quant.int8.recipe import RECURRENT, Precision, Recipe
 from quant.network.graph import Graph
-from quant.ptq import adaptive_rounding, bias_correction, calibrate, loss_aware
+from quant.ptq import adaptive_rounding, bias_correction, calibrate, loss_aware, saturation
 from quant.ptq.migration import migrate_scales
 
 ANEW = "leave --ranges out to calibrate anew"
@@ -82,6 +82,7 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
         options = {tap: loss_aware.candidates(h, recipe.percentile) for tap, h in histograms.items()}
         heard = noisy[: loss_aware.LOSS_CLIPS, : loss_aware.LOSS_SAMPLES]
         ranges = msgspec.structs.replace(ranges, values=loss_aware.choose(prepared, options, heard))
+    ranges = saturation.limited(prepared, precision, ranges, recipe)
     return refine(_planned(prepared, precision, ranges), recipe, calibration)
 
 
@@ -150,4 +151,6 @@ def migrated_values(graph: Graph, recipe: Recipe) -> list[str]:
     prepared, precision = prepare(graph, recipe)
     stored = [n for n in prepared.nodes if precision[n.name] == "int8"]
     names = [n.inputs[0] if n.kind == "quantize" else n.name for n in stored]
-    return [name for name in dict.fromkeys(names) if graph.node(name).kind not in RECURRENT | {"mean_square"}]
+    return [
+        name for name in dict.fromkeys(names) if graph.node(name).kind not in RECURRENT | {"mean_square", "band_energy"}
+    ]

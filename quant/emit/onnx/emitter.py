@@ -238,9 +238,12 @@ class OnnxEmitter:
         )
 
     def mean_square(self, node: Node) -> None:
-        """The sum of squares: the GRU that reads it has its weights divided by the number of bands."""
+        """In float the sum of squares: the GRU that reads it has its weights divided by the number of bands."""
         (x,) = self.operands(node, "maps")
-        self.write(node, self.file.op("ReduceSumSquare", [x], axes=[2, 3], keepdims=0, bears=node.name), "rows")
+        y = self.file.op("ReduceSumSquare", [x], axes=[2, 3], keepdims=0, bears=node.name)
+        if self.is_int8(node):
+            y = self.file.op("Mul", [y, self.file.const(1 / self.graph.shapes[node.inputs[0]].bands)])
+        self.write(node, y, "rows")
 
     def sigmoid(self, node: Node) -> None:
         layout = self.layout(node.inputs[0])
@@ -293,7 +296,7 @@ class OnnxEmitter:
         (x,) = self.operands(node, "rows")
         s, w = node.state, merged(self.graph, node)
         source = self.by_name[node.inputs[0]]
-        if source.kind == "mean_square":
+        if source.kind == "mean_square" and not self.is_int8(source):
             w = w._replace(w_ih=w.w_ih / np.float32(self.graph.shapes[source.inputs[0]].bands))
         shape = (1, s.bands, s.channels)
         h, out = self.file.state_in(s.name, shape, None), self.file.state_out(s.name, shape, None)

@@ -85,6 +85,11 @@ class _Emitter:
     def output(self, node: Node, tensor: Tensor) -> None:
         self.made[node.name, self.is_int8(node)] = tensor
 
+    def rounded(self, node: Node, value: Tensor) -> None:
+        """Keep a value computed in float, on the node's grid if it has one."""
+        q = self.tap_grid(node)
+        self.output(node, self.ops.convert(value, q) if q else value)
+
     # --- node kinds ---------------------------------------------------------------------------------------------
 
     def features(self, node: Node) -> None:
@@ -195,8 +200,9 @@ class _Emitter:
         self.output(node, self.ops.slice_axis(x, BANDS, 0, node.attrs["n_bands"]))
 
     def mean_square(self, node: Node) -> None:
-        (x,) = self.inputs(node)
-        self.output(node, self.ops.mean(self.ops.binary("MUL", x, x), (BANDS,)))
+        """In float: 8-bit squares would be rounded before they are summed."""
+        x = self.read(node.inputs[0], False)
+        self.rounded(node, self.ops.mean(self.ops.binary("MUL", x, x), (BANDS,)))
 
     def sigmoid(self, node: Node) -> None:
         self.output(node, self.ops.unary("LOGISTIC", self.inputs(node)[0]))

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from random_networks import random_network
 
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
@@ -28,9 +29,10 @@ from quant.int8.plan import (
     with_float_grus,
 )
 from quant.int8.qparams import UNIT
-from quant.int8.recipe import FOLLOWERS, QUANTIZABLE, RECURRENT, Recipe, Rule, assign, load
+from quant.int8.recipe import FOLLOWERS, QUANTIZABLE, RECURRENT, Recipe, Rule, assign, load, to_toml
 from quant.network.float_model import GRU_TAPS
 from quant.network.graph import Graph
+from quant.network.passes import streaming_graph
 from quant.ptq.quantize import Quantized, requantize
 
 EVERYTHING = Recipe("all", (Rule("*", "int8", "all of it"),))
@@ -52,11 +54,21 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("name", recipe.names())
-def test_a_recipe_of_the_project_loads_and_fits(name: str, graph: Graph) -> None:
+def test_a_recipe_of_the_project_loads_and_fits(name: str) -> None:
     loaded = load(name)
     assert loaded.name == name
-    assert all(rule.why for rule in loaded.rules), "a rule says why"
+    assert all(row.why for row in (*loaded.rules, *loaded.floors)), "a row says why"
+    graph = streaming_graph(random_network("ul-unas" if name == "ul-unas" else "gtcrn"))
+    prepared, precision = prepare(graph, loaded)
+    assert {floor.tap for floor in loaded.floors} <= set(int8_taps(prepared, precision))
     assert set(assign(loaded, graph)) == {node.name for node in graph.nodes}
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_a_recipe_is_written_as_it_is_read(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.toml"
+    path.write_text(to_toml(load(name)), encoding="utf-8")
+    assert load(str(path)) == load(name)
 
 
 def test_the_last_rule_that_matches_wins(graph: Graph) -> None:
@@ -204,7 +216,12 @@ def test_every_8_bit_value_has_a_grid_and_no_other(quantized: Quantized) -> None
 def test_every_8_bit_weight_has_a_scale_a_row_and_no_other(quantized: Quantized) -> None:
     wanted = {}
     for node in quantized.graph.nodes:
-        roles = {"conv": ("weight",), "gru": ("weight_ih", "weight_hh"), "bigru": ("weight_ih", "weight_hh")}
+        roles = {
+            "conv": ("weight",),
+            "gru": ("weight_ih", "weight_hh"),
+            "bigru": ("weight_ih", "weight_hh"),
+            "affine_relu": ("weight", "rise"),
+        }
         if quantized.plan.reads_int8(node):
             names = [name for role in roles.get(node.kind, ()) for name in node.params[role]]
             wanted |= {name: len(quantized.graph.params[name]) for name in names}

@@ -4,66 +4,26 @@ network."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
+from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_networks import NETWORKS, PUBLISHED, random_network
 
-from edge_runtime.stft import Float32Array
 from quant.inputs.checkpoint import Checkpoint
-from quant.network import gtcrn as gtcrn_module
-from quant.network import ulunas as ulunas_module
 from quant.network.float_model import FloatModel
 from quant.network.graph import KINDS, Graph, Node, Shape
 from quant.network.gtcrn import gtcrn
 from quant.network.passes import PASSES, fold_batch_norm, streaming_graph
-from quant.network.ulunas import Block, ulunas
 
 # The ladder's bound for a pass, of the largest value; 1e-6 was measured over 360 random networks.
 BOUND = 1e-5
 PASS_NAMES = [p.__name__ for p in PASSES]
-REMOVED = {"conv_transpose", "linear", "batch_norm", "prelu", "affine_prelu", "neighbours"}
-SMALL_ULUNAS = (
-    Block("conv", 8, (2, 5), 2, 1),
-    Block("mb", 8, (3, 3), 2, 1),
-    Block("dws", 4, (3, 3)),
-    Block("mb", 4, (1, 3)),
-)
-Params = Mapping[str, Float32Array]
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network of some sizes: its graph with parameters, and their shapes."""
-
-    graph: Callable[[Params], Graph]
-    shapes: dict[str, tuple[int, ...]]
-
-
-def of_gtcrn(**sizes: Any) -> Network:
-    config = gtcrn_module.Config(**sizes)
-    return Network(partial(gtcrn, config=config), gtcrn_module.param_shapes(config))
-
-
-def of_ulunas(**sizes: Any) -> Network:
-    config = ulunas_module.Config(**sizes)
-    return Network(partial(ulunas, config=config), ulunas_module.param_shapes(config))
-
-
-NETWORKS = {
-    "gtcrn": of_gtcrn(),
-    "gtcrn, one block": of_gtcrn(channels=8, dilations=(3,), n_dpgrnn=1),
-    "gtcrn, wide": of_gtcrn(channels=32, dilations=(1, 2), n_low_bins=33),
-    "ul-unas": of_ulunas(),
-    "ul-unas, small": of_ulunas(blocks=SMALL_ULUNAS, n_low_bins=33, n_dpgrnn=1, groups=1),
-}
-PUBLISHED = ("gtcrn", "ul-unas")
+REMOVED = {"conv_transpose", "linear", "batch_norm", "prelu", "affine_prelu", "mean_square_channels", "neighbours"}
 LAWS = settings(max_examples=8, deadline=None)
 
 
@@ -71,27 +31,6 @@ LAWS = settings(max_examples=8, deadline=None)
 def _no_grad() -> Iterator[None]:
     with torch.no_grad():
         yield
-
-
-def random_params(seed: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Float32Array]:
-    """Normal weights at half the gain that keeps unit scale, positive variances, slopes of either sign.
-
-    At the full gain a few networks in a hundred amplify float32's own rounding above the bound.
-    """
-    rng = np.random.default_rng(seed)
-    params = {}
-    for name, shape in shapes.items():
-        fan_in = max(int(np.prod(shape[1:])), 1)
-        values = 0.5 * rng.standard_normal(shape) / np.sqrt(fan_in)
-        if name.endswith("running_var"):
-            values = rng.uniform(0.25, 4, shape)
-        params[name] = values.astype(np.float32)
-    return params
-
-
-def of_random(name: str, seed: int = 0) -> Graph:
-    network = NETWORKS[name]
-    return network.graph(random_params(seed, network.shapes))
 
 
 @cache
@@ -126,7 +65,7 @@ def test_a_pass_keeps_the_official_network(index: int, official: Checkpoint) -> 
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(NETWORKS)))
 @LAWS
 def test_every_pass_keeps_any_network(seed: int, name: str) -> None:
-    graphs = steps(of_random(name, seed))
+    graphs = steps(random_network(name, seed))
     for rewrite, before, after in zip(PASS_NAMES, graphs[:-1], graphs[1:], strict=True):
         assert error(before, after) <= BOUND, rewrite
 
@@ -137,13 +76,13 @@ def test_all_passes_together_keep_the_official_network(official: Checkpoint, gra
 
 @pytest.mark.parametrize("index", range(len(PASSES)), ids=PASS_NAMES)
 def test_every_pass_does_something_to_some_network(index: int) -> None:
-    graphs = [steps(of_random(name)) for name in PUBLISHED]
+    graphs = [steps(random_network(name)) for name in PUBLISHED]
     assert any(one[index].nodes != one[index + 1].nodes for one in graphs)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_streaming_graph_has_few_kinds_and_the_same_states(name: str) -> None:
-    network = of_random(name)
+    network = random_network(name)
     graph = streaming_graph(network)
     kinds = Counter(node.kind for node in graph.nodes)
     assert not REMOVED & set(kinds)
@@ -152,13 +91,13 @@ def test_the_streaming_graph_has_few_kinds_and_the_same_states(name: str) -> Non
 
 
 def test_every_kind_is_made_by_some_network() -> None:
-    kinds = {node.kind for name in PUBLISHED for graph in steps(of_random(name)) for node in graph.nodes}
+    kinds = {node.kind for name in PUBLISHED for graph in steps(random_network(name)) for node in graph.nodes}
     assert kinds | {"quantize"} == set(KINDS)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_value_has_its_declared_shape(name: str) -> None:
-    graph = streaming_graph(of_random(name))
+    graph = streaming_graph(random_network(name))
     seen: dict[str, Shape] = {}
 
     def tap(name: str, value: torch.Tensor) -> torch.Tensor:
@@ -173,7 +112,7 @@ def test_every_value_has_its_declared_shape(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_parameter_is_left_over(name: str) -> None:
-    graph = streaming_graph(of_random(name))
+    graph = streaming_graph(random_network(name))
     read = {name for node in graph.nodes for names in node.params.values() for name in names}
     assert set(graph.params) == read
 
