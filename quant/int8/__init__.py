@@ -5,5 +5,6 @@ recipe         which nodes are computed in 8 bits (recipes/*.toml)
 plan           what is stored in 8 bits and on which grid
 fake_quantize  the plan as a tap of the float model
 exact_float    float arithmetic in a stated order, for C to follow bit for bit
+recurrent      recurrent cells in float, with 8-bit products, all in 8 bits
 reference      the integer reference in NumPy: it judges every emitter
 """

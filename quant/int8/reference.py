@@ -8,10 +8,9 @@ ties to even, from a float32 (`qparams.requantize`). Float nodes compute in floa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quant.int8 import exact_float
 from quant.int8.plan import Plan
@@ -24,10 +23,9 @@ from quant.int8.qparams import (
     requantize,
     requantize_sum,
 )
+from quant.int8.recurrent import Values, gru_layer, product, steps
 from quant.network.graph import Graph, Node
-from quant.network.gru_weights import GruWeights, merged, merged_scales
 
-Values = NDArray[Any]  # float32 or, on a grid, int8
 Tap = Callable[[str, Values], None]
 WEIGHTED = frozenset({"conv", "affine_relu", "band_energy"})  # kinds with one weight in integers
 
@@ -42,7 +40,7 @@ class Reference:
             for n in graph.nodes
             if n.kind in WEIGHTED and plan.is_int8(n)
         }
-        self._layers = {n.name: _gru_layer(graph, plan, n) for n in graph.nodes if n.kind in ("gru", "bigru")}
+        self._layers = {n.name: gru_layer(graph, plan, n) for n in graph.nodes if n.kind in ("gru", "bigru")}
         self.states: dict[str, Values] = {}
         self.reset()
 
@@ -182,46 +180,46 @@ class Reference:
     def _leaky_relu_int8(self, node: Node, x: Values) -> Values:
         source, target = self._grid(node.inputs[0]), self._grid(node.name)
         unit = np.float64(source.scale)
-        down = requantize(_steps(x, source), np.float64(np.float32(node.attrs["slope"])) * unit, target)
-        return np.where(x < source.zero_point, down, requantize(_steps(x, source), unit, target))
+        down = requantize(steps(x, source), np.float64(np.float32(node.attrs["slope"])) * unit, target)
+        return np.where(x < source.zero_point, down, requantize(steps(x, source), unit, target))
 
     def _affine_relu_int8(self, node: Node, x: Values) -> Values:
         """w x + r max(x, 0) + b in integers, x in steps from real zero: w a channel and band, r a channel, on one
         scale a channel; b in units of input scale times that. Then requantized, one multiplier a channel."""
         source, scales = self._grid(node.inputs[0]), self.plan.weight_scales[node.param("weight")][:, None]
-        steps = _steps(x, source)
+        x = steps(x, source)
         rise = quantize_weight(self._param(node, "rise")[:, None], scales).astype(np.int32)
-        total = self._weights[node.name].astype(np.int32) * steps + rise * np.maximum(steps, 0)
+        total = self._weights[node.name].astype(np.int32) * x + rise * np.maximum(x, 0)
         total = total + quantize_bias(self._param(node, "bias"), source.scale, scales)
         return requantize(total, np.float64(source.scale) * scales, self._grid(node.name))
 
     def _mean_square_int8(self, node: Node, x: Values) -> Values:
         """The exact sum of squares over bands, in steps; requantized from input scale squared / bands."""
         source = self._grid(node.inputs[0])
-        total = (_steps(x, source) ** 2).sum(1, keepdims=True)
+        total = (steps(x, source) ** 2).sum(1, keepdims=True)
         return requantize(total, np.float64(source.scale) ** 2 / x.shape[1], self._grid(node.name))
 
     def _band_energy_int8(self, node: Node, x: Values) -> Values:
         """The exact sum of w x x over channels, w in 8 bits on one scale; requantized from input scale squared times
         that."""
         source, (scale,) = self._grid(node.inputs[0]), self.plan.weight_scales[node.param("weight")]
-        squares = _steps(x, source).astype(np.int64) ** 2
+        squares = steps(x, source).astype(np.int64) ** 2
         total = (self._weights[node.name].astype(np.int64)[:, None] * squares).sum(0, keepdims=True)
         return requantize(total, np.float64(source.scale) ** 2 * np.float64(scale), self._grid(node.name))
 
     def _add_int8(self, node: Node, x: Values, y: Values) -> Values:
         a, b = (self._grid(name) for name in node.inputs)
-        return requantize_sum(_steps(x, a), a.scale, _steps(y, b), b.scale, self._grid(node.name))
+        return requantize_sum(steps(x, a), a.scale, steps(y, b), b.scale, self._grid(node.name))
 
     def _gate_int8(self, node: Node, x: Values, gate: Values) -> Values:
         a, b = (self._grid(name) for name in node.inputs)
-        return _product(_steps(x, a), a, _steps(gate, b), b, self._grid(node.name))
+        return product(steps(x, a), a, steps(gate, b), b, self._grid(node.name))
 
     _band_gate_int8 = _gate_int8
 
     def _shuffle_int8(self, node: Node, x: Values, y: Values) -> Values:
         grids = (self._grid(name) for name in node.inputs)
-        moved = [requantize(_steps(v, q), q.scale, self._grid(node.name)) for v, q in zip((x, y), grids, strict=True)]
+        moved = [requantize(steps(v, q), q.scale, self._grid(node.name)) for v, q in zip((x, y), grids, strict=True)]
         return _shuffled(*moved)
 
     def _grid(self, name: str) -> QParams:
@@ -268,132 +266,3 @@ def _convolve(x: Values, weight: Values, node: Node) -> Values:
     grouped = windows.reshape(kt, groups, per_group, *windows.shape[2:])
     filters = weight.reshape(groups, n_out // groups, per_group, kt, kf)
     return np.einsum("tgcbk,goctk->gob", grouped, filters, dtype=np.int64).reshape(n_out, -1)
-
-
-def _steps(values: Values, q: QParams) -> Values:
-    """Distance from real zero, in steps of the grid."""
-    return values.astype(np.int32) - q.zero_point
-
-
-def _product(a: Values, a_grid: QParams, b: Values, b_grid: QParams, q: QParams) -> Values:
-    """a * b on a grid, from steps."""
-    return requantize(a * b, np.float64(a_grid.scale) * b_grid.scale, q)
-
-
-def _curve(function: Callable[[Values], Values], source: QParams, target: QParams) -> Values:
-    """An 8-bit function as a table of 256 entries, from -128 on."""
-    grid = np.arange(-128, 128)
-    return quantize(function((grid - source.zero_point) * np.float64(source.scale)), target)
-
-
-def sigmoid_table(source: QParams, target: QParams) -> Values:
-    """sigmoid from grid to grid."""
-    return _curve(lambda x: 1 / (1 + np.exp(-x)), source, target)
-
-
-def tanh_table(source: QParams, target: QParams) -> Values:
-    """tanh from grid to grid."""
-    return _curve(np.tanh, source, target)
-
-
-def _look_up(table: Values, values: Values) -> Values:
-    return table[values.astype(np.int32) + 128]
-
-
-def _gru_layer(graph: Graph, plan: Plan, node: Node) -> _GruFloat | _GruInt8:
-    weights = merged(graph, node)
-    if not plan.reads_int8(node):
-        return _GruFloat(weights)
-    return (_GruInt8 if plan.is_int8(node) else _GruMixed)(weights, plan, node)
-
-
-class _GruFloat:
-    """A GRU cell in float32; `h` is (bands, hidden)."""
-
-    def __init__(self, w: GruWeights) -> None:
-        self.w = w
-
-    def start(self) -> Values:
-        return np.zeros((1, self.w.hidden), np.float32)
-
-    def gates_x(self, x: Values) -> Values:
-        return exact_float.linear(x, self.w.w_ih, self.w.b_ih)
-
-    def step(self, gates_x: Values, h: Values) -> Values:
-        return _float_step(gates_x, exact_float.linear(h, self.w.w_hh, self.w.b_hh), h)
-
-
-def _float_step(gates_x: Values, gates_h: Values, h: Values) -> Values:
-    n_rz = 2 * h.shape[1]
-    r, z = np.split(exact_float.sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
-    n = exact_float.tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
-    return n + z * (h - n)
-
-
-class _GruInt8:
-    """The same cell with every intermediate value on its own 8-bit grid; `h` is int8."""
-
-    def __init__(self, w: GruWeights, plan: Plan, node: Node) -> None:
-        self.w, self.plan, self.node = w, plan, node
-        self.scales = merged_scales(node, plan.weight_scales)
-        self.integers = {
-            "weight_ih": quantize_weight(w.w_ih, self.scales["weight_ih"]),
-            "weight_hh": quantize_weight(w.w_hh, self.scales["weight_hh"]),
-        }
-        self._make_tables()
-
-    def _make_tables(self) -> None:
-        self.sigmoid = sigmoid_table(self._grid("reset_update_sum"), self._grid("reset_update"))
-        self.tanh = tanh_table(self._grid("new_sum"), self._grid("new"))
-
-    def _grid(self, role: str) -> QParams:
-        return self.plan.grids[f"{self.node.name}.{role}" if role else self.node.name]
-
-    def start(self) -> Values:
-        return np.full((1, self.w.hidden), self._grid("").zero_point, np.int8)
-
-    def _gates(self, x: Values, source: QParams, role: str, bias: Values, target: str) -> Values:
-        scales = self.scales[role]
-        total = (x.astype(np.int32) - source.zero_point) @ self.integers[role].astype(np.int32).T
-        total = total + quantize_bias(bias, source.scale, scales)
-        return requantize(total, np.float64(source.scale) * scales, self._grid(target))
-
-    def gates_x(self, x: Values) -> Values:
-        return self._gates(x, self.plan.grids[self.node.inputs[0]], "weight_ih", self.w.b_ih, "gates_x")
-
-    def step(self, gates_x: Values, h: Values) -> Values:
-        n_rz, grid = 2 * self.w.hidden, self._grid
-        gates_h = self._gates(h, grid(""), "weight_hh", self.w.b_hh, "gates_h")
-        x, hh = _steps(gates_x, grid("gates_x")), _steps(gates_h, grid("gates_h"))
-        total = self._sum(x[:, :n_rz], "gates_x", hh[:, :n_rz], "gates_h", "reset_update_sum")
-        r, z = np.split(_steps(_look_up(self.sigmoid, total), grid("reset_update")), 2, axis=1)
-        reset_h = self._times(r, "reset_update", hh[:, n_rz:], "gates_h", "reset_h")
-        new_sum = self._sum(x[:, n_rz:], "gates_x", _steps(reset_h, grid("reset_h")), "reset_h", "new_sum")
-        n = _steps(_look_up(self.tanh, new_sum), grid("new"))
-        difference = self._sum(_steps(h, grid("")), "", -n, "new", "difference")
-        update = self._times(z, "reset_update", _steps(difference, grid("difference")), "difference", "update")
-        return self._sum(n, "new", _steps(update, grid("update")), "update", "")
-
-    def _sum(self, a: Values, a_role: str, b: Values, b_role: str, role: str) -> Values:
-        return requantize_sum(a, self._grid(a_role).scale, b, self._grid(b_role).scale, self._grid(role))
-
-    def _times(self, a: Values, a_role: str, b: Values, b_role: str, role: str) -> Values:
-        return _product(a, self._grid(a_role), b, self._grid(b_role), self._grid(role))
-
-
-class _GruMixed(_GruInt8):
-    """Products in integers, gates and state in float32."""
-
-    def _make_tables(self) -> None:
-        """Its curves are float."""
-
-    def start(self) -> Values:
-        return np.zeros((1, self.w.hidden), np.float32)
-
-    def gates_x(self, x: Values) -> Values:
-        return dequantize(super().gates_x(x), self._grid("gates_x"))
-
-    def step(self, gates_x: Values, h: Values) -> Values:
-        state = quantize(h, self._grid("state"))
-        total = self._gates(state, self._grid("state"), "weight_hh", self.w.b_hh, "gates_h")
-        return _float_step(gates_x, dequantize(total, self._grid("gates_h")), h)

@@ -18,7 +18,7 @@ from quant.emit.native.file import FLOAT_OUT, HALF, Array, Number, View
 from quant.emit.native.parts import Parts
 from quant.int8.plan import GRU_ROLES
 from quant.int8.qparams import QParams, multiplier, quantize_weight
-from quant.int8.reference import sigmoid_table, tanh_table
+from quant.int8.recurrent import sigmoid_table, tanh_table
 from quant.network.graph import Node
 from quant.network.gru_weights import group_order, merged_scales
 
