@@ -54,6 +54,16 @@ class Command(NamedTuple):
     run: Callable[[argparse.Namespace], Answer]
 
 
+def after(step: Callable[[], None], command: Command) -> Command:
+    """The command, with `step` before it: where that fails, so does the command."""
+
+    def run(args: argparse.Namespace) -> Answer:
+        step()
+        return command.run(args)
+
+    return command._replace(run=run)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose usage errors are one line and name what is near; options are never abbreviated."""
 

@@ -15,14 +15,17 @@ from typing import Final
 
 from edge_runtime import command
 from edge_runtime.cli import bench, board, file, install, live
-from edge_runtime.cli.options import PROG
+from edge_runtime.cli.options import PROG, try_packages
 
 DESCRIPTION: Final = "Remove noise from speech, with a model of `quant build`."
-COMMANDS: Final = (
-    *(file.FILE, live.LIVE, live.CTL, file.PIPE),
-    *(install.INSTALL, install.UNINSTALL),
-    *(bench.VERIFY, bench.BENCH),
-    *(board.DEVICES, board.DOCTOR, board.LATENCY),
+COMMANDS: Final = tuple(
+    command.after(partial(try_packages, "numpy", "msgspec"), each)  # the others are tried where they are used
+    for each in (
+        *(file.FILE, live.LIVE, live.CTL, file.PIPE),
+        *(install.INSTALL, install.UNINSTALL),
+        *(bench.VERIFY, bench.BENCH),
+        *(board.DEVICES, board.DOCTOR, board.LATENCY),
+    )
 )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from edge_runtime import command
 from edge_runtime.cli import options
 from edge_runtime.command import Answer, Command
 
@@ -22,9 +24,8 @@ def _file_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _file(args: argparse.Namespace) -> Answer:
     from edge_runtime.files.denoise_file import denoise_file
-    from edge_runtime.manifest import open_artifact
 
-    artifact = open_artifact(args.model)
+    artifact = options.opened(args)
     done = denoise_file(
         args.input,
         args.output,
@@ -54,15 +55,16 @@ def _file_lines(done: dict[str, Any]) -> Iterator[str]:
 def _pipe(args: argparse.Namespace) -> Answer:
     from edge_runtime.denoiser import Denoiser
     from edge_runtime.files.denoise_pipe import denoise_pipe
-    from edge_runtime.manifest import open_artifact
 
-    artifact = open_artifact(args.model)
+    artifact = options.opened(args)
     denoiser = Denoiser.open(artifact, args.engine, args.precision, args.threads)
     done = denoise_pipe(_STDIN, _STDOUT, denoiser)
     return Answer({**done._asdict(), "model": artifact.name}, (), one_line=True, aside=True)
 
 
-FILE: Final = Command("file", "denoise a sound file", _file_arguments, _file)
+FILE: Final = command.after(
+    partial(options.try_packages, "soundfile", "soxr"), Command("file", "denoise a sound file", _file_arguments, _file)
+)
 PIPE: Final = Command(
     "pipe", "denoise raw s16le 16 kHz mono from standard input to standard output", options.engine, _pipe
 )

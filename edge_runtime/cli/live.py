@@ -64,11 +64,10 @@ def _live(args: argparse.Namespace) -> Answer:
     from edge_runtime.live.session import denoisers_of, run_live
     from edge_runtime.live.status import Status
     from edge_runtime.live.view import plain_line
-    from edge_runtime.manifest import open_artifact
 
     options.note_numbers(args, "capture", "playback")
     keeper = Keeper(service_file(), _settings(args))
-    artifact = open_artifact(args.model)
+    artifact = options.opened(args)
     status = Status(keeper.first, artifact.name)
     last = run_live(
         _plan(args),

@@ -51,3 +51,20 @@ def note_numbers(args: argparse.Namespace, *names: str) -> None:
     for name in names:
         if note := number_note(f"--{name.replace('_', '-')}", getattr(args, name) or ""):
             say(f"note: {note}")
+
+
+def try_packages(*names: str) -> None:
+    """Failure: one of these packages dies here."""
+    from edge_runtime.engines import trial
+
+    trial.packages(*names)
+
+
+def opened(args: argparse.Namespace) -> Artifact:
+    """The artifact, once the engine that was asked for has shown that it does not die here."""
+    from edge_runtime.engines import trial
+    from edge_runtime.manifest import open_artifact
+
+    artifact = open_artifact(args.model)
+    trial.engine(artifact, args.engine, args.precision, args.threads)
+    return artifact

@@ -3,6 +3,7 @@
 interface  what every engine is and checks
 choice     which there are, and which to take
 apart      what may die, in a process of its own
+trial      wheels of others, before they are used
 native     C of this project, compiled when the package is installed
 onnx_file  an ONNX model read without its package: files it names, kinds of its weights
 onnx       ONNX Runtime                                             the extra `onnx`

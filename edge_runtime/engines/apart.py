@@ -98,12 +98,16 @@ def death(number: int, said: Sequence[str] = ()) -> str:
 
 def _package(engine: str) -> str:
     """The package that runs the engine, and its version as installed; nothing of it is imported."""
-    from importlib import metadata
-
     if ENGINES[engine].extra is None:
         return f"the {engine} engine"
-    package = next((name for name in ENGINES[engine].packages if find_spec(name)), ENGINES[engine].packages[0])
+    return version(next((name for name in ENGINES[engine].packages if find_spec(name)), ENGINES[engine].packages[0]))
+
+
+def version(module: str) -> str:
+    """Name and version of the package that a module comes from, as installed; the name alone where nothing tells."""
+    from importlib import metadata
+
     try:
-        return f"{package} {metadata.version(package.replace('_', '-'))}"
+        return f"{module} {metadata.version(module.replace('_', '-'))}"
     except metadata.PackageNotFoundError:
-        return package
+        return module

@@ -190,11 +190,11 @@ def _key(artifact: Artifact) -> str:
 
     manifest = artifact.manifest
     packages = [package for kind in ENGINES.values() for package in kind.packages]
-    parts = [cpu_name(), *(manifest.files[name].sha256 for name in manifest.model_files()), *map(_stamp, packages)]
+    parts = [cpu_name(), *(manifest.files[name].sha256 for name in manifest.model_files()), *map(stamp, packages)]
     return sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _stamp(package: str) -> str:
+def stamp(package: str) -> str:
     """Changes when the package is installed anew; reading versions would take longer than to start."""
     try:
         spec = find_spec(package)

@@ -26,25 +26,42 @@ from quant.cli.output import PROG
 
 DESCRIPTION: Final = "Compile a GTCRN checkpoint into an int8 denoiser for a board."
 
-COMMANDS: Final = (
-    inputs.PULL,
-    inputs.BOARDS,
-    build.PLAN,
-    build.BUILD,
-    release.VERIFY,
-    train.QAT,
-    train.TRAIN,
-    evaluate.EVAL,
-    build.ABLATE,
-    report.REPORT,
-    budget.BUDGET,
-    release.KEYGEN,
-    release.SIGN,
-    release.BUNDLE,
-    release.UNPACK,
-    deploy.DEPLOY,
-    report.CARD,
-    report.VIEW,
+
+def _try_packages(*names: str) -> None:
+    from edge_runtime.engines import trial
+
+    trial.packages(*names)
+
+
+_TRIED: Final = ("numpy", "msgspec")
+_SOUND: Final = ("soundfile", "soxr")
+_TRIED_TOO: Final = {  # what a command imports itself; engines and metrics have processes of their own
+    "eval": _SOUND,
+    "plan": ("torch",),
+    **dict.fromkeys(("build", "qat", "train", "ablate"), (*_SOUND, "torch")),
+}
+COMMANDS: Final = tuple(
+    command.after(partial(_try_packages, *_TRIED, *_TRIED_TOO.get(each.name, ())), each)
+    for each in (
+        inputs.PULL,
+        inputs.BOARDS,
+        build.PLAN,
+        build.BUILD,
+        release.VERIFY,
+        train.QAT,
+        train.TRAIN,
+        evaluate.EVAL,
+        build.ABLATE,
+        report.REPORT,
+        budget.BUDGET,
+        release.KEYGEN,
+        release.SIGN,
+        release.BUNDLE,
+        release.UNPACK,
+        deploy.DEPLOY,
+        report.CARD,
+        report.VIEW,
+    )
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr  # noqa: F401  what is imported is not tried out in a process of its own
 from toy_artifact import toy
 
 from edge_runtime.cli import main

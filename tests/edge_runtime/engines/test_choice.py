@@ -123,7 +123,7 @@ def other_model() -> object:
 
 CHANGES = {
     "another processor": ("edge_runtime.machine.cpu_name", lambda: "another"),
-    "another version of an engine": ("edge_runtime.engines.choice._stamp", lambda package: f"{package} newer"),
+    "another version of an engine": ("edge_runtime.engines.choice.stamp", lambda package: f"{package} newer"),
 }
 
 
