@@ -102,7 +102,7 @@ def test_doctor_goes_on_and_names_the_wheel_that_dies(killing):
 def test_verify_passes_what_auto_takes_and_tells_of_the_engine_that_dies(killing):
     done = command(killing, "verify", *MODEL)  # the toy's board prefers tflite
     assert done.returncode == 0, done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [
+    assert [line.split()[:2] for line in done.stdout.splitlines()[2:]] == [
         ["onnx", "fp32"], ["onnx", "int8"], ["tflite", "fp32"], ["tflite", "int8"],
     ]  # fmt: skip
     assert done.stdout.count(KILLED) == 2
