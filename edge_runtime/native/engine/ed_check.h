@@ -5,6 +5,11 @@
 #include "edge_denoise.h"
 #include "ed_program.h"
 
+/* Runs once: on a microcontroller flash is dearer than its time. */
+#if defined(ED_NO_VECTORS) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os")
+#endif
+
 /* Magic, version, size, hash, and the bounds of every operation. */
 ed_status ed_check(const void *weights, size_t n_bytes);
 

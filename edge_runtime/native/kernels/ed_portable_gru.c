@@ -1,21 +1,16 @@
 /* tanh and sigmoid, and the recurrent layers that use them. */
+#include "ed_curve.h"
 #include "ed_portable.h"
 
-/* Eigen's rational fit, at most 4e-7 off, 1 where it is clamped. So every
- * engine has the same curve, which a library's tanhf is not, and vectors can compute it. */
+/* So every engine has the same curve, which a library's tanhf is not, and vectors can compute it. */
 static float tanh_exact(float x)
 {
-    static const float p[] = {-2.76076847742355e-16f, 2.00018790482477e-13f, -8.60467152213735e-11f,
-                              5.12229709037114e-08f,  1.48572235717979e-05f, 6.37261928875436e-04f,
-                              4.89352455891786e-03f};
-    static const float q[] = {1.19825839466702e-06f, 1.18534705686654e-04f, 2.26843463243900e-03f,
-                              4.89352518554385e-03f};
-    float s, num = p[0], den = q[0];
+    float s, num = ed_tanh_p[0], den = ed_tanh_q[0];
     int i;
-    x = clamp(x, -7.90531110763549805f, 7.90531110763549805f);
+    x = clamp(x, -ED_TANH_END, ED_TANH_END);
     s = x * x;
-    for (i = 1; i < 7; i++) num = num * s + p[i];
-    for (i = 1; i < 4; i++) den = den * s + q[i];
+    for (i = 1; i < 7; i++) num = num * s + ed_tanh_p[i];
+    for (i = 1; i < 4; i++) den = den * s + ed_tanh_q[i];
     return x * num / den;
 }
 

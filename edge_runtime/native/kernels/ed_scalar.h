@@ -7,12 +7,14 @@
 #if defined(__GNUC__)
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
+#define APART __attribute__((noinline)) /* has the registers to itself */
 #else
 #define INLINE inline
+#define APART
 #define UNROLL
 #endif
 
-/* --- 8-bit products: four at a time ------------------------------------------------------------------------------- */
+/* --- 8-bit products: two at a time --------------------------------------------------------------------------------- */
 
 #if defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__)
 #define ARM_PAIRS 1
@@ -36,24 +38,87 @@ static INLINE int32_t dot(int32_t sum, four x, four w)
     __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(x.odd), "r"(w.odd));
     return sum;
 }
+
+typedef uint32_t two; /* two 16-bit numbers */
+
+static INLINE two two_of(int32_t low, int32_t high)
+{
+    two t;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(t) : "r"(low), "r"(high));
+    return t;
+}
+
+static INLINE int32_t dot_two(int32_t sum, two x, two w)
+{
+    __asm__("smlad %0, %1, %2, %3" : "=r"(sum) : "r"(x), "r"(w), "r"(sum));
+    return sum;
+}
+
+static INLINE int32_t add_low(int32_t sum, int32_t x, two w)
+{
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(sum) : "r"(x), "r"(w), "r"(sum));
+    return sum;
+}
+
+static INLINE int32_t add_high(int32_t sum, int32_t x, two w)
+{
+    __asm__("smlabt %0, %1, %2, %3" : "=r"(sum) : "r"(x), "r"(w), "r"(sum));
+    return sum;
+}
 #else
-typedef const int8_t *four;
+typedef struct {
+    int16_t of[4];
+} four;
 
 static INLINE four four_of(const int8_t *p)
 {
-    return p;
+    four f;
+    int i;
+    UNROLL for (i = 0; i < 4; i++) f.of[i] = p[i];
+    return f;
 }
 
 static INLINE int32_t dot(int32_t sum, four x, four w)
 {
-    return sum + x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
+    return sum + x.of[0] * w.of[0] + x.of[1] * w.of[1] + x.of[2] * w.of[2] + x.of[3] * w.of[3];
 }
+
+typedef struct {
+    int32_t low, high;
+} two;
+
+static INLINE two two_of(int32_t low, int32_t high)
+{
+    two t;
+    t.low = low, t.high = high;
+    return t;
+}
+
+static INLINE int32_t dot_two(int32_t sum, two x, two w)
+{
+    return sum + x.low * w.low + x.high * w.high;
+}
+
+static INLINE int32_t add_low(int32_t sum, int32_t x, two w)
+{
+    return sum + x * w.low;
+}
+
+static INLINE int32_t add_high(int32_t sum, int32_t x, two w)
+{
+    return sum + x * w.high;
+}
+#endif
+
+/* No compiler says so: floating point of Armv8-M, which rounds and compares without leaving its registers. */
+#if defined(__GNUC__) && defined(__ARM_FP) && (defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__))
+#define ARM_FP5 1
 #endif
 
 /* --- rounding ----------------------------------------------------------------------------------------------------- */
 
-/* Steps from a grid's zero point, rounded to even and saturated. */
-static INLINE int32_t steps_of(float v, int32_t zp)
+/* The byte of a grid: rounded to even, saturated. */
+static INLINE int32_t byte_of(float v, int32_t zp)
 {
 #if defined(ARM_PAIRS) && defined(__ARM_FP)
     int32_t n, q;
@@ -61,11 +126,61 @@ static INLINE int32_t steps_of(float v, int32_t zp)
     memcpy(&n, &v, 4);
     __asm__("qadd %0, %1, %2" : "=r"(q) : "r"(n), "r"(zp));
     __asm__("ssat %0, #8, %1" : "=r"(q) : "r"(q));
-    return q - zp;
+    return q;
 #else
     float low = (float)(-128 - zp), high = (float)(127 - zp);
     v = v > low ? v < high ? v : high : low;
-    return (int32_t)((v + 12582912.0f) - 12582912.0f);
+    return (int32_t)((v + 12582912.0f) - 12582912.0f) + zp;
+#endif
+}
+
+/* A grid as floats see it: its ends, in steps from its zero point. */
+typedef struct {
+    float low, high;
+    int32_t zp;
+} grid;
+
+static INLINE grid grid_of(int32_t zp)
+{
+    grid g;
+    g.low = (float)(-128 - zp), g.high = (float)(127 - zp), g.zp = zp;
+    return g;
+}
+
+/* The greater and the lesser of two numbers; b where a is no number. */
+static INLINE float greater(float a, float b)
+{
+#if defined(ARM_FP5)
+    __asm__("vmaxnm.f32 %0, %0, %1" : "+t"(a) : "t"(b));
+    return a;
+#else
+    return a > b ? a : b;
+#endif
+}
+
+static INLINE float lesser(float a, float b)
+{
+#if defined(ARM_FP5)
+    __asm__("vminnm.f32 %0, %0, %1" : "+t"(a) : "t"(b));
+    return a;
+#else
+    return a < b ? a : b;
+#endif
+}
+
+static INLINE float between(float v, float low, float high)
+{
+    return lesser(greater(v, low), high);
+}
+
+/* Steps that stay float. */
+static INLINE float on_grid(float v, const grid *g)
+{
+#if defined(ARM_FP5)
+    __asm__("vrintn.f32 %0, %0" : "+t"(v));
+    return between(v, g->low, g->high);
+#else
+    return (float)(byte_of(v, g->zp) - g->zp);
 #endif
 }
 
@@ -88,11 +203,13 @@ static INLINE float weight_at(const void *weights, ptrdiff_t i, const int half)
     return half ? half_to_float(((const uint16_t *)weights)[i]) : ((const float *)weights)[i];
 }
 
-/* --- ed_scalar_conv.c --------------------------------------------------------------------------------------------- */
+/* --- ed_scalar_conv.c, ed_scalar_conv_i8.c, ed_scalar_gru.c ------------------------------------------------------ */
 
 void ed_scalar_CONV(const ed_args *a);
-void ed_scalar_CONV_I8(const ed_args *a);
 void ed_scalar_DEPTH(const ed_args *a);
+void ed_scalar_CONV_I8(const ed_args *a);
 void ed_scalar_DEPTH_I8(const ed_args *a);
+void ed_scalar_GRU_CELL(const ed_args *a);
+void ed_scalar_BIGRU_I8(const ed_args *a);
 
 #endif
