@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,8 +21,8 @@ from edge_runtime.errors import Failure
 from quant.audit import counts
 from quant.audit.counts import MMAC, PUBLISHED_FRAMES
 from quant.audit.findings import BudgetLine, BudgetPart, Layer, LayerCount, Published, PublishedCount, Totals
+from quant.network import registry
 from quant.network.graph import Graph
-from quant.network.gtcrn import Config, blank
 from quant.network.passes import streaming_graph
 
 CONVENTION = "ptflops 0.7"
@@ -31,10 +32,11 @@ def for_target(
     target: str | None,
     checkpoint: str | Path | None = None,
     recipe: str | None = None,
-    config: Config | None = None,
+    config: Any = None,
+    network: str | None = None,
 ) -> BudgetPart:
-    """Count a checkpoint, or a network of the sizes `config`, the published ones by default, for a board by id or
-    for none, as a recipe plans it, else in float.
+    """Count a checkpoint, or a network of the sizes `config`, by default those that were published of `network`, for a
+    board by id or for none, as a recipe plans it, else in float.
 
     Raises Failure for an unknown board or recipe and for a file that is no checkpoint of this network.
     """
@@ -46,19 +48,20 @@ def for_target(
     if checkpoint is not None and config is not None:
         raise Failure("a checkpoint has its own sizes", where=checkpoint, remedy="give --set or --checkpoint, not both")
     if checkpoint is None:
-        network = blank(config)
-        streaming = streaming_graph(network)
+        config = config or registry.load(network).published
+        counted = registry.of_config(config).blank(config)
+        streaming = streaming_graph(counted)
         chosen = None if recipe is None else load_recipe(recipe)
         if chosen is not None:
-            require_names(chosen, config or Config())
+            require_names(chosen, config)
     else:
-        source = open_source(Path(checkpoint), recipe)
-        network, streaming = source.network, source.graph
+        source = open_source(Path(checkpoint), recipe, network=network)
+        counted, streaming = source.network, source.graph
         chosen = source.recipe if recipe is not None or source.ranges is not None else None
     if chosen is None:
-        return report(board, network)
+        return report(board, counted)
     prepared, precision = prepare(streaming, chosen)
-    return report(board, network, precision, streaming=prepared)
+    return report(board, counted, precision, streaming=prepared)
 
 
 def report(
@@ -66,7 +69,7 @@ def report(
 ) -> BudgetPart:
     """Count a network for a board.
 
-    `graph` is the network before any pass: `gtcrn(params)` or `blank()`. `streaming` is what runs, by default the
+    `graph` is the network before any pass. `streaming` is what runs, by default the
     float streaming graph; `precision` belongs to it, so pass both as `quant.int8.plan.prepare` does.
     """
     streaming = streaming_graph(graph) if streaming is None else streaming

@@ -1,6 +1,6 @@
 """Two networks side by side: `quant budget --compare A B` says what changed, by layer and in total.
 
-A side is an artifact folder, a checkpoint or trained file, or sizes: `default`, `channels=12,dpgrnn=1`.
+A side is an artifact folder, a checkpoint or trained file, or sizes: `default`, `ul-unas`, `channels=12,dpgrnn=1`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge_runtime.manifest import open_artifact
 from quant.artifact import typed_json
 from quant.audit import budget
 from quant.audit.findings import BudgetPart, Layer
-from quant.network import sizes
+from quant.network import registry, sizes
 
 REPORT_FILE: Final = "report.json"
 REPORT_REMEDY: Final = "build it again with `quant build`"
@@ -96,8 +96,9 @@ class _Counted(msgspec.Struct):
     budget: BudgetPart
 
 
-def open_side(text: str, target: str | None = None, recipe: str | None = None) -> Side:
-    """Count what `text` names. A recipe plans sizes and checkpoints; an artifact and a trained file have their own.
+def open_side(text: str, target: str | None = None, recipe: str | None = None, network: str | None = None) -> Side:
+    """Count what `text` names; sizes are of `network` where they name none. A recipe plans sizes and checkpoints; an
+    artifact and a trained file have their own.
 
     Raises Failure for what is neither.
     """
@@ -107,10 +108,10 @@ def open_side(text: str, target: str | None = None, recipe: str | None = None) -
     if path.suffix in FILES or path.is_file():
         planned = None if path.suffix == ".trained" else recipe
         return Side(text, budget.for_target(target, path, planned), {})
-    if text != sizes.DEFAULT and "=" not in text:
-        remedy = "name an artifact folder, a checkpoint, `default`, or sizes such as channels=12,dpgrnn=1"
+    if not sizes.is_line(text):
+        remedy = "name an artifact folder, a checkpoint, a network, `default`, or sizes such as channels=12,dpgrnn=1"
         raise Failure(f"no network {text!r}", remedy=remedy)
-    config = sizes.parse_line(text)
+    config = sizes.parse_line(text, registry.load(network))
     return Side(sizes.describe(config), budget.for_target(target, None, recipe, config), {})
 
 

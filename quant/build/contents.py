@@ -93,7 +93,7 @@ def entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
 def make_manifest(made: Made, files: Mapping[str, FileEntry]) -> Manifest:
     """The index of the folder."""
     return Manifest(
-        network="gtcrn",
+        network=made.source.family.name,
         sample_rate_hz=SAMPLE_RATE_HZ,
         hop_samples=HOP_SAMPLES,
         window_samples=WINDOW_SAMPLES,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
 from quant.audit import gates
+from quant.cli.options import network_name
 from quant.cli.output import laid_out, table
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, metavar="F", help="default: the published network, without weights")
     plan = "plan by a recipe, or a .toml file; default: float, or a .trained file's own"
     parser.add_argument("--recipe", metavar="R", help=plan)
-    sizes = "another network: channels, low_bins, erb_bands, kernel, dilations, dpgrnn, groups; more than once"
+    network_name(parser)
+    sizes = "another of the family: channels, low_bins, erb_bands, dpgrnn ...; a wrong one lists them; more than once"
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="sizes", help=sizes)
-    sides = "artifact folders, checkpoints, or sizes: default, channels=12,dpgrnn=1; limits and board are B's"
+    sides = "artifact folders, checkpoints, networks or sizes: ul-unas, channels=12,dpgrnn=1; limits and board are B's"
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help=sides)
     for gate in gates.GATES:
         option = f"--{gate.name.replace('_', '-')}"
@@ -61,12 +63,13 @@ def _count(args: argparse.Namespace, limits: dict[str, float]) -> Answer:
     from msgspec import to_builtins
 
     from quant.audit import budget
-    from quant.network import sizes
+    from quant.network import registry, sizes
 
-    config = sizes.parse(args.sizes) if args.sizes else None
-    counted = gates.gated(budget.for_target(args.target, args.checkpoint, args.recipe, config), limits)
+    config = sizes.parse(args.sizes, registry.load(args.network)) if args.sizes else None
+    found = budget.for_target(args.target, args.checkpoint, args.recipe, config, args.network)
+    counted = gates.gated(found, limits)
     times = _frame_times(args, counted)
-    name = args.target or (sizes.describe(config) if config else str(args.checkpoint or sizes.DEFAULT))
+    name = args.target or (sizes.describe(config) if config else str(args.checkpoint or args.network or sizes.DEFAULT))
     lines = _verdict(args, counted, name) if args.format else _count_lines(counted, times)
     place = f"board {args.target}" if args.target else name
     value = {**to_builtins(counted), "frame_time": times}
@@ -102,7 +105,7 @@ def _compare(args: argparse.Namespace, limits: dict[str, float]) -> Answer:
 
     if args.checkpoint or args.sizes:
         raise Failure("--compare names both networks itself", remedy="leave --checkpoint and --set out")
-    a, b = (compare.open_side(text, args.target, args.recipe) for text in args.compare)
+    a, b = (compare.open_side(text, args.target, args.recipe, args.network) for text in args.compare)
     comparison = compare.compare(a, b)
     counted = gates.gated(b.report, limits)
     lines = _verdict(args, counted, b.name) if args.format else _compare_lines(comparison, counted)

@@ -135,6 +135,7 @@ def _inputs(args: argparse.Namespace) -> Inputs:
         noise=args.noise,
         ranges=getattr(args, "ranges", None),
         window=window_name(args),
+        network=args.network,
     )
 
 

@@ -34,10 +34,17 @@ def target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, metavar="BOARD", help=TARGET_HELP)
 
 
+def network_name(parser: argparse._ActionsContainer) -> None:
+    """Which network, where no weights tell."""
+    own = "of `quant networks`; default: what --checkpoint is of, else gtcrn"
+    parser.add_argument("--network", metavar="NAME", help=own)
+
+
 def network(parser: argparse.ArgumentParser, default: str = _WEIGHTS_HELP) -> None:
     """Weights, and how they are quantized."""
+    network_name(parser)
     parser.add_argument("--checkpoint", type=Path, metavar="F", help=f"default: {default}")
-    own = "calibrate by a recipe, or a .toml file; default: static for a checkpoint, its own for a .trained file"
+    own = "calibrate by a recipe, or a .toml file; default: the network's own for a checkpoint, a .trained file's own"
     parser.add_argument("--recipe", metavar="R", help=own)
     window(parser)
 

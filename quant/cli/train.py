@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_runtime.command import Answer, Command, number, whole
-from quant.cli.options import window, window_name
+from quant.cli.options import network_name, window, window_name
 from quant.cli.output import say
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _qat_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the result, how far it goes from the calibrated start to the trained network; with --resume, a run "
         "that is done is blended anew (default: 1)",
     )
-    parser.add_argument("--recipe", default="static", metavar="R", help="id or .toml file (default: static)")
+    parser.add_argument("--recipe", metavar="R", help="id or .toml file (default: the network's own)")
     _add_checkpoint(parser)
     _add_common(parser)
 
@@ -59,7 +59,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         dest="sizes",
-        help="another network, from scratch: channels=12, dpgrnn=1, dilations=1,2,5 ...",
+        help="another network of the family, from scratch: channels=12, dpgrnn=1, dilations=1,2,5 ...",
     )
     parser.set_defaults(share_teacher=0.0)  # the float network would be its own teacher
     _add_common(parser)
@@ -70,6 +70,7 @@ def _add_checkpoint(parser: argparse._ActionsContainer) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
+    network_name(parser)
     window(parser)
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="the run: result, curves, state")
@@ -107,12 +108,12 @@ def _train(args: argparse.Namespace) -> Answer:
     """Train the float network, and say where the checkpoint is."""
     from dataclasses import replace
 
-    from quant.network import sizes
+    from quant.network import registry, sizes
     from quant.training.runs import train
 
     job = _job(args)
     if args.sizes:
-        job = replace(job, config=sizes.parse(args.sizes))
+        job = replace(job, config=sizes.parse(args.sizes, registry.load(args.network)))
     return _done(train(job, say, from_scratch=args.from_scratch))
 
 
@@ -144,6 +145,7 @@ def _job(args: argparse.Namespace) -> Job:
         keeps_last=args.keep == "last",
         attribution=args.attribution,
         window=window_name(args),
+        network=args.network,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +31,6 @@ _KINDS: Final = (
     (0, b"<html", "is a web page, not the file itself", "download the file behind it"),
 )
 _RUN_STATE: Final = frozenset({"model", "optimizer", "step", "history", "best"})
-_UL_UNAS: Final = "is UL-UNAS, GTCRN's successor, which this version does not compile"
 _FRAME_REMEDY: Final = "train with n_fft=512 and a hop of 256 at 16 kHz, or take the weights of such a network"
 _HARMLESS: Final = ("argparse", "collections", "datetime", "numpy", "torch")
 _MOST_PLAIN: Final = 1000
@@ -61,29 +59,20 @@ def refuse_weights(path: Path, weights: Weights) -> None:
         remedy = f"name the result, {path.parent / 'model.tar'} or the .trained file there; go on with --resume"
         raise Failure("is the state of a run of `quant train` or `quant qat`", where=path, remedy=remedy)
     paths = [place.path for place in weights.tensors]
-    if any(name.endswith("encoder.en_convs.0.ops.4.ta_gru.weight_ih_l0") for name in paths):
-        raise Failure(_UL_UNAS, where=path, remedy="give a GTCRN checkpoint")
     if any(".depth_conv.ConvTranspose2d." in name for name in paths):
         remedy = "name the checkpoint it was converted from, or its ONNX export"
         raise Failure("is a state dict of the streaming model, which keeps weights reversed", where=path, remedy=remedy)
 
 
-def refuse_onnx(path: Path, producer: str, inputs: set[str]) -> None:
-    """Failure: an ONNX model with these inputs is of another network that is known, or was made here."""
+def refuse_onnx(path: Path, producer: str) -> None:
+    """Failure: the ONNX model was made here."""
     if producer == PRODUCER:
         raise Failure("was built by this program", where=path, remedy=_NAME_IT)
-    if "tfa_cache" in inputs:
-        raise Failure(_UL_UNAS, where=path, remedy="give a GTCRN checkpoint")
 
 
-def refuse_frame(path: Path, shapes: Mapping[str, tuple[int, ...]], window_samples: int) -> None:
-    """Failure: what the DPGRNN and the ERB filters share out are the bins of another window than `window_samples`."""
-    bands, erb = shapes.get("dpgrnn1.intra_ln.weight", ()), shapes.get("erb.erb_fc.weight", ())
-    if len(bands) != 2 or len(erb) != 2:
-        return
-    n_low = 4 * bands[0] - 3 - erb[0]  # halved twice, and doubled again, come out as they went in
-    n_fft = 2 * (n_low + erb[1] - 1)
-    if n_low > 0 and n_fft != window_samples:
+def refuse_frame(path: Path, n_fft: int | None, window_samples: int) -> None:
+    """Failure: the network shares out the bins of another window than `window_samples`."""
+    if n_fft not in (None, window_samples):
         what = f"was trained on windows of {n_fft} samples (n_fft), and {window_samples} are compiled here"
         raise Failure(what, where=path, remedy=_FRAME_REMEDY)
 

@@ -1,8 +1,8 @@
 """What a build starts from: a checkpoint to calibrate, or a trained file to compile as it was trained; and sounds.
 
-nothing named            the trained default that comes with the project
+nothing named            the trained default of the network that comes with the project
 --recipe R               the pulled official weights, calibrated
---checkpoint F           calibrated with recipe static, or R
+--checkpoint F           calibrated with the recipe of its network, or R
 --checkpoint F.trained   as it was trained, with its own recipe and ranges
 """
 
@@ -10,21 +10,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from calibration.corpus import Corpus
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress, silent
-from edge_runtime.stft import HOP_SAMPLES, WINDOW_SAMPLES, Float32Array, WindowName
+from edge_runtime.stft import HANN, HOP_SAMPLES, SQRT_HANN, WINDOW_SAMPLES, Float32Array, WindowName
 from quant.inputs import assets, checkpoint, trained
+from quant.inputs.checkpoint import Checkpoint
 from quant.int8 import recipe
 from quant.int8.recipe import Recipe
+from quant.network import registry
+from quant.network.family import Network
 from quant.network.graph import Graph
-from quant.network.gtcrn import Config, blank, gtcrn
 from quant.network.passes import streaming_graph
 
-DEFAULT_RECIPE = "static"
-WINDOW = f"the root of a Hann window, {WINDOW_SAMPLES} samples, hops of {HOP_SAMPLES}, as the published network's"
 OWN_WINDOW = "leave --window out, or name a checkpoint to calibrate"
 
 
@@ -38,10 +39,13 @@ class Inputs:
     noise: Path | None = None
     ranges: Path | None = None  # of an earlier build, in place of measuring them
     window: WindowName | None = None  # that the weights were trained through, where they do not tell
+    network: str | None = None  # a name of `network.registry`; weights that are named tell theirs
 
     def by_recipe(self) -> Inputs:
         """The same; where neither weights nor a recipe are named the pulled weights, not the trained default."""
-        return replace(self, recipe=self.recipe or DEFAULT_RECIPE)
+        if self.recipe is not None or self.checkpoint is not None:
+            return self
+        return replace(self, recipe=registry.load(self.network).recipe)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Source:
 
     name: str
     sha256: str
+    family: Network
     network: Graph
     graph: Graph
     recipe: Recipe
@@ -65,7 +70,7 @@ def read(inputs: Inputs, progress: Progress = silent) -> Source:
 
     torch.set_num_threads(1)  # sums in the same order on every machine; for tensors this small it is faster, too
     progress("reading the weights")
-    return open_source(inputs.checkpoint, inputs.recipe, progress, inputs.window)
+    return open_source(inputs.checkpoint, inputs.recipe, progress, inputs.window, inputs.network)
 
 
 def sounds(inputs: Inputs, progress: Progress) -> tuple[Corpus, Corpus]:
@@ -75,31 +80,61 @@ def sounds(inputs: Inputs, progress: Progress) -> tuple[Corpus, Corpus]:
 
 
 def open_source(
-    path: Path | None, recipe_name: str | None, progress: Progress = silent, window: WindowName | None = None
+    path: Path | None,
+    recipe_name: str | None,
+    progress: Progress = silent,
+    window: WindowName | None = None,
+    network: str | None = None,
 ) -> Source:
     """Read what was asked for. Failure: no such file, another network, a recipe or a window that does not fit."""
     if path is None and recipe_name is None:
-        path = trained.embedded()
+        path = trained.embedded(registry.load(network))
     if path is not None and trained.is_one(path):
-        return _trained(path, recipe_name, window)
-    chosen = recipe.load(recipe_name or DEFAULT_RECIPE)
-    read = checkpoint.load(path or assets.weights(progress=progress), progress)
+        return _trained(path, recipe_name, window, network)
+    read = open_checkpoint(path, network, progress)
     if path is not None and window is None and read.window is None:
-        progress(f"{path}: weights do not tell their window; taken is {WINDOW}; else give --window")
+        progress(f"{path}: weights do not tell their window; taken is {_told(read)}; else give --window")
+    chosen = recipe.load(recipe_name or read.network.recipe)
     require_names(chosen, read.config)
-    network = gtcrn(read.params, read.config, read.window_or(window))
-    graph = streaming_graph(network)
+    before = read.graph(window)
+    graph = streaming_graph(before)
     recipe.assign(chosen, graph)
-    return Source(read.name, read.sha256, network, graph, chosen)
+    return Source(read.name, read.sha256, read.network, before, graph, chosen)
 
 
-def require_names(chosen: Recipe, config: Config) -> None:
-    """The recipes that come with the project name the layers of as many GT-conv blocks as the paper has: with more,
-    the convolution that makes the mask would be another one than they mean."""
-    n, published = len(config.dilations), len(Config().dilations)
+def open_checkpoint(path: Path | None, network: str | None, progress: Progress) -> Checkpoint:
+    """The file, or the pulled weights of a network. Failure: of another network, or none are pulled."""
+    family = registry.load(network)
+    if path is None and not family.pulled:
+        remedy = f"name a checkpoint with --checkpoint: {family.weights_at}"
+        raise Failure(f"no weights of {family.title} are pulled", remedy=remedy)
+    read = checkpoint.load(path or assets.weights(progress=progress), progress)
+    require_network(read.network, network, path)
+    return read
+
+
+def require_network(found: Network, asked: str | None, where: Path | None) -> None:
+    """Failure: it is not the one that was asked for."""
+    if found is not registry.load(asked or found.name):
+        raise Failure(f"is {found.title}, not {asked}", where=where, remedy="leave --network out")
+
+
+def _told(read: Checkpoint) -> str:
+    """The window of a network in words."""
+    words = {SQRT_HANN: "the root of a Hann window", HANN: "a Hann window"}[read.network.window]
+    return f"{words}, {WINDOW_SAMPLES} samples, hops of {HOP_SAMPLES}, as the published {read.network.title}'s"
+
+
+def require_names(chosen: Recipe, config: Any) -> None:
+    """The recipes that come with the project name layers as the paper has them: in a network of other layers the same
+    name may be of another one than they mean."""
+    network = registry.of_config(config)
+    n, published = (network.n_named_blocks(sizes) for sizes in (config, network.published))
     if n != published and chosen.name in recipe.names():
         remedy = "copy it to a .toml file, rename its layers, and name that with --recipe"
-        raise Failure(f"names the layers of {published} GT-conv blocks, this has {n}", where=chosen.name, remedy=remedy)
+        raise Failure(
+            f"names the layers of {published} {network.blocks}, this has {n}", where=chosen.name, remedy=remedy
+        )
 
 
 def open_sounds(
@@ -110,13 +145,14 @@ def open_sounds(
     return found, Corpus.open(noise or assets.noise(progress=progress), progress)
 
 
-def _trained(path: Path, recipe_name: str | None, window: WindowName | None) -> Source:
+def _trained(path: Path, recipe_name: str | None, window: WindowName | None, network: str | None) -> Source:
     if recipe_name is not None:
         remedy = "leave --recipe out, or name a checkpoint to calibrate"
         raise Failure("was trained for its own recipe", where=path, remedy=remedy)
     found = trained.load(path)
     if window not in (None, found.graph.window):
         raise Failure(f"was trained through the window {found.graph.window}", where=path, remedy=OWN_WINDOW)
-    header, network = found.header, blank(found.config)
-    whose = header.attribution
-    return Source(found.name, found.sha256, network, found.graph, header.recipe, header.ranges, found.noisy, whose)
+    header, family = found.header, found.network
+    require_network(family, network, path)
+    before, own = replace(family.blank(found.config), window=found.graph.window), (header.recipe, header.ranges)
+    return Source(found.name, found.sha256, family, before, found.graph, *own, found.noisy, header.attribution)

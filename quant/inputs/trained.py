@@ -29,15 +29,14 @@ from edge_runtime.whole_file import written_whole
 from quant.artifact.stable_bytes import npy_bytes, zip_bytes
 from quant.inputs import foreign, weight_file
 from quant.int8.recipe import Recipe
-from quant.network import sizes
+from quant.network import registry, sizes
+from quant.network.family import Network
 from quant.network.graph import Graph
-from quant.network.gtcrn import Config, blank
 from quant.network.passes import streaming_graph
 
 VERSION = 1
 SUFFIX = ".trained"
 HEADER, EXCERPT = foreign.TRAINED_HEADER, "excerpt"
-EMBEDDED = "default.trained"  # beside this file
 REMEDY = "train it again with `quant qat`, or update edge-denoise"
 LOWER_RATE = "train again with a lower --learning-rate"
 MOST_BYTES = 64 * bounded.MIB  # of the file, and of what it unpacks to: the embedded one has 0.9 MB
@@ -56,6 +55,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     slopes: dict[str, float]
     training: dict[str, Any]
     attribution: str = ""
+    network: str = registry.DEFAULT.name
     variant: dict[str, Any] | None = None  # sizes of a network other than the published one
 
 
@@ -68,7 +68,8 @@ class Trained:
     graph: Graph
     header: Header
     excerpt: NDArray[np.int16]
-    config: Config
+    network: Network
+    config: Any  # an instance of `network.config`
 
     @property
     def noisy(self) -> Float32Array:
@@ -92,9 +93,13 @@ def save(path: Path, graph: Graph, header: Header, excerpt: Float32Array) -> Non
         part.write_bytes(zip_bytes(members))
 
 
-def embedded() -> Path:
-    """The trained default that comes with the project."""
-    return Path(str(files(__package__).joinpath(EMBEDDED)))
+def embedded(network: Network = registry.DEFAULT) -> Path:
+    """The trained default of a network that comes with the project. Failure: none does."""
+    path = Path(str(files(__package__).joinpath(network.embedded)))  # beside this file
+    if not path.is_file():
+        remedy = f"name its weights with --checkpoint: {network.weights_at}"
+        raise Failure(f"no trained {network.title} comes with this version", remedy=remedy)
+    return path
 
 
 def is_one(path: Path) -> bool:
@@ -116,11 +121,14 @@ def load(path: Path) -> Trained:
         excerpt = arrays.pop(EXCERPT)
     if header.version != VERSION:
         raise Failure(f"has version {header.version}, this program reads {VERSION}", where=path, remedy=REMEDY)
-    config = sizes.from_dict(header.variant, path) if header.variant else Config()
-    empty = streaming_graph(blank(config))
+    if header.network not in registry.NETWORKS:
+        raise Failure(f"is of a network {header.network[:80]!r}", where=path, remedy="update edge-denoise")
+    network = registry.load(header.network)
+    config = sizes.from_dict(header.variant, path, network) if header.variant else network.published
+    empty = streaming_graph(network.blank(config))
     _check(path, arrays, header, excerpt, empty)
     graph = replace(_filled(empty, arrays, header.slopes), window=header.ranges.provenance.window)
-    return Trained(path.name, hashlib.sha256(data).hexdigest(), graph, header, excerpt, config)
+    return Trained(path.name, hashlib.sha256(data).hexdigest(), graph, header, excerpt, network, config)
 
 
 def _filled(graph: Graph, params: Mapping[str, Float32Array], slopes: Mapping[str, float]) -> Graph:

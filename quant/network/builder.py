@@ -17,7 +17,9 @@ GRU_ROLES = {role: f"{role}_l0" for role in KINDS["gru"]}
 
 
 class Builder:
-    """Collects nodes; every method adds some and returns the name of the last value."""
+    """Collects nodes; every method adds some and returns the name of the last value. `network`: its name."""
+
+    network = ""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -109,7 +111,7 @@ class Builder:
         wanted = self.param_shapes()
         kept = {k: np.asarray(v, np.float32) for k, v in params.items() if k in wanted}
         inputs, output = {SPECTRUM: self.shapes[SPECTRUM]}, self.nodes[-1].name
-        return Graph(inputs, tuple(self.nodes), self.shapes, kept, output, window)
+        return Graph(inputs, tuple(self.nodes), self.shapes, kept, output, window, self.network)
 
 
 def _node_param_shapes(node: Node, shapes: Mapping[str, Shape]) -> list[tuple[str, tuple[int, ...]]]:

@@ -91,7 +91,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in execution order, the shape of every value, the parameters by name, and the window of its spectra."""
+    """Nodes in execution order, the shape of every value, the parameters by name, and what `network.registry` knows:
+    the window of its spectra, and which network it is."""
 
     inputs: Mapping[str, Shape]
     nodes: tuple[Node, ...]
@@ -99,6 +100,7 @@ class Graph:
     params: Mapping[str, Float32Array]
     output: str
     window: WindowName = SQRT_HANN
+    network: str = ""
 
     def __post_init__(self) -> None:
         """Every input is made earlier, every kind is known, every parameter is there, no name is used twice."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from operator import attrgetter
 
 from edge_runtime.stft import SQRT_HANN, Float32Array, WindowName
 from quant.network.builder import KERNELS, N_BINS, SPECTRUM, Builder
-from quant.network.erb import merging_matrix
-from quant.network.graph import Graph, Shape, State
+from quant.network.family import Cache, Network, Paper, Setting, Shapes, with_state
+from quant.network.graph import Graph, Node, Shape, State
+
+NAME = "gtcrn"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Config:
 
 class _Gtcrn(Builder):
     """What GTCRN has beside the layers of every network here."""
+
+    network = NAME
 
     def conv_block(
         self, prefix: str, x: str, shape: Shape, *, deconv: bool, kernel: int, groups: int, last: bool = False
@@ -125,11 +128,8 @@ def gtcrn(params: Mapping[str, Float32Array], config: Config | None = None, wind
 
 
 def blank(config: Config | None = None) -> Graph:
-    """The network without a checkpoint, every parameter one but the ERB matrices: enough to count."""
-    config = config or Config()
-    params = {name: np.ones(shape, np.float32) for name, shape in param_shapes(config).items()}
-    merging = merging_matrix(config.n_low_bins, config.n_high_bands)
-    return gtcrn(params | {"erb.erb_fc.weight": merging, "erb.ierb_fc.weight": merging.T}, config)
+    """The network without a checkpoint: enough to count."""
+    return NETWORK.blank(config)
 
 
 def param_shapes(config: Config | None = None) -> dict[str, tuple[int, ...]]:
@@ -175,3 +175,102 @@ def _decoder(b: _Gtcrn, c: Config, x: str, skips: list[str]) -> str:
         prefix, shape = f"decoder.de_convs.{i}", Shape(channels, 2 * b.shapes[x].bands - 1)
         x = b.conv_block(prefix, x, shape, deconv=True, kernel=c.kernel, groups=groups, last=channels == 2)
     return x
+
+
+# --- what the rooms above know of it ------------------------------------------------------------------------------
+
+FIELDS = {
+    "channels": "channels",
+    "low_bins": "n_low_bins",
+    "erb_bands": "n_high_bands",
+    "kernel": "kernel",
+    "dilations": "dilations",
+    "dpgrnn": "n_dpgrnn",
+    "groups": "groups",
+}  # as typed -> the field of Config
+
+
+def of_shapes(shapes: Shapes) -> Config | None:
+    """The network of parameters with official names and these shapes; None where they are of no GTCRN, or where another
+    number of GT-conv blocks than three leaves the dilations unknown."""
+    try:
+        first = shapes["encoder.en_convs.0.conv.weight"]
+        second = shapes["encoder.en_convs.1.conv.weight"]
+        n_high_bands, n_high_bins = shapes["erb.erb_fc.weight"]
+        if _count(shapes, "encoder.en_convs.", ".depth_conv.weight", 2) != len(Config().dilations):
+            return None
+        return Config(
+            channels=first[0],
+            n_low_bins=N_BINS - n_high_bins,
+            n_high_bands=n_high_bands,
+            kernel=first[3],
+            n_dpgrnn=_count(shapes, "dpgrnn", ".intra_fc.weight", 1),
+            groups=second[0] // second[1],
+        )
+    except (KeyError, ValueError, IndexError, ZeroDivisionError):
+        return None
+
+
+def _count(names: Shapes, before: str, after: str, first: int) -> int:
+    n = 0
+    while f"{before}{first + n}{after}" in names:
+        n += 1
+    return n
+
+
+def n_fft(shapes: Shapes) -> int | None:
+    """The samples of the window whose bins the DPGRNN and the ERB filters share out."""
+    bands, erb = shapes.get("dpgrnn1.intra_ln.weight", ()), shapes.get("erb.erb_fc.weight", ())
+    if len(bands) != 2 or len(erb) != 2:
+        return None
+    n_low = 4 * bands[0] - 3 - erb[0]  # halved twice, and doubled again, come out as they went in
+    return 2 * (n_low + erb[1] - 1) if n_low > 0 else None
+
+
+def _conv_sides(graph: Graph) -> tuple[tuple[Node, ...], ...]:
+    """Of the encoder, of the decoder: by rising dilation index."""
+    return with_state(graph, "conv", "encoder."), with_state(graph, "conv", "decoder.")[::-1]
+
+
+NETWORK = Network(
+    name=NAME,
+    title="GTCRN",
+    config=Config,
+    build=gtcrn,
+    param_shapes=param_shapes,
+    of_shapes=of_shapes,
+    n_fft=n_fft,
+    n_named_blocks=lambda config: len(config.dilations),
+    blocks="GT-conv blocks",
+    settings={
+        name: Setting("numbers" if name == "dilations" else "number", attrgetter(field))
+        for name, field in FIELDS.items()
+    },
+    sized=lambda values: Config(**{FIELDS[name]: value for name, value in values.items()}),
+    window=SQRT_HANN,
+    recipe="static",
+    embedded="default.trained",
+    trained_on=(
+        "Weights: GTCRN trained on the DNS Challenge 3 corpus by its authors, then trained further here under 8-bit"
+        " rounding. Sounds of that training: LibriSpeech (Panayotov et al. 2015, CC BY 4.0), CSTR VCTK (Yamagishi et"
+        " al., CC BY 4.0), Picovoice's speech-to-intent benchmark (Apache-2.0), ESC-10 (Piczak 2015, CC BY 3.0)."
+    ),
+    pulled=True,
+    weights_at="https://github.com/Xiaobin-Rong/gtcrn",
+    caches=(
+        Cache("conv_cache", _conv_sides, "convolutions"),
+        Cache("tra_cache", lambda graph: (with_state(graph, "gru", ".att_gru"),), "recurrent"),
+        Cache("inter_cache", lambda graph: (with_state(graph, "gru", ".inter_rnn"),), "recurrent"),
+    ),
+    paper=Paper(
+        citation=(
+            'Rong et al., "GTCRN: A Speech Enhancement Network Requiring Ultralow Computational Resources", ICASSP 2024'
+        ),
+        url="https://ieeexplore.ieee.org/document/10448310",
+        n_parameters=23_700,
+        mmacs_per_s=33.0,
+    ),
+    copyright="Copyright (c) 2024 Rong Xiaobin",
+    licence="MIT",
+    advice="the smallest: for microcontrollers, little memory and slow boards",
+)

@@ -1,139 +1,136 @@
-"""A network other than the published one: read from `--set NAME=VALUE`, or from a checkpoint's shapes.
+"""A network other than the published one: read from `--set NAME=VALUE`, or from a checkpoint.
 
-    channels=16  low_bins=65  erb_bands=64  kernel=5  dilations=1,2,5  dpgrnn=2  groups=2        the published network
+    gtcrn     channels=16  low_bins=65  erb_bands=64  kernel=5  dilations=1,2,5  dpgrnn=2  groups=2
+    ul-unas   blocks=conv,mb,dws,mb,dws  channels=12,24,24,32,16  kernels=3x3,2x3,2x3,1x5,1x5  strides=2,2,1,1,1
+              groups=1,2,2,2,2  low_bins=65  erb_bands=64  dpgrnn=2  dpgrnn_groups=2
 
-Shapes tell everything but the values of the dilations; `quant train` stores those beside the weights.
+are the published ones. What shapes do not tell (the values of dilations) `quant train` stores beside the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
 import msgspec
 
 from edge_runtime.errors import Failure
-from quant.network.builder import N_BINS
+from quant.network import registry
 from quant.network.erb import merging_matrix
-from quant.network.gtcrn import Config
+from quant.network.family import Network, Setting
 
-NAMES = {
-    "channels": "channels",
-    "low_bins": "n_low_bins",
-    "erb_bands": "n_high_bands",
-    "kernel": "kernel",
-    "dilations": "dilations",
-    "dpgrnn": "n_dpgrnn",
-    "groups": "groups",
-}  # as typed -> the field of Config
 DEFAULT = "default"
-PUBLISHED = Config()
+PUBLISHED = registry.DEFAULT.published
 LARGEST = 1024  # of any size, and of the number of blocks: a network of more would take minutes to lay out
+NUMBERS = {"number": "no whole number", "numbers": "lists no whole numbers", "kernels": "lists no kernels"}
 
 
-def parse(settings: Sequence[str]) -> Config:
+def parse(settings: Sequence[str], network: Network = registry.DEFAULT) -> Any:
     """`NAME=VALUE` settings over the published network. Failure: unknown, not a number, or an impossible network."""
-    chosen: dict[str, int | tuple[int, ...]] = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        if name not in NAMES:
-            raise Failure(f"no setting {name!r} of the network", remedy=f"choose one of: {', '.join(NAMES)}")
-        chosen[NAMES[name]] = _dilations(setting, value) if name == "dilations" else _number(setting, value)
-    return make(chosen)
+    chosen = {name: setting.of(network.published) for name, setting in network.settings.items()}
+    for text in settings:
+        name, _, value = text.partition("=")
+        if name not in network.settings:
+            raise Failure(f"no setting {name!r} of the network", remedy=f"choose one of: {', '.join(network.settings)}")
+        chosen[name] = _value(text, value, name, network)
+    try:
+        return _possible(network.sized(chosen))
+    except ValueError as error:
+        raise Failure(f"no such network: {error}") from None
 
 
-def parse_line(text: str) -> Config:
-    """`default`, or settings separated by commas: `channels=12,dilations=1,2,dpgrnn=1`."""
+def parse_line(text: str, network: Network = registry.DEFAULT) -> Any:
+    """`default`, or settings separated by commas: `channels=12,dilations=1,2,dpgrnn=1`; of another network than
+    `network` where its name stands before them: `ul-unas`, `ul-unas:dpgrnn=1`."""
+    name, _, rest = text.partition(":")
+    if name in registry.NETWORKS:
+        network, text = registry.NETWORKS[name], rest or DEFAULT
     if text == DEFAULT:
-        return PUBLISHED
+        return network.published
     settings: list[str] = []
     for part in text.split(","):
         if "=" in part or not settings:
             settings.append(part)
         else:
             settings[-1] += f",{part}"
-    return parse(settings)
+    return parse(settings, network)
 
 
-def make(sizes: object, where: object = None) -> Config:
-    """The network of these fields of Config. Failure: no such network."""
-    try:
-        config = msgspec.convert(sizes, Config)
-        if large := next((name for name, size in asdict(config).items() if _peak(size) > LARGEST), None):
-            raise ValueError(f"{large} is above {LARGEST}")
-        merging_matrix(config.n_low_bins, config.n_high_bands)
-    except ValueError as error:  # msgspec's errors are ValueErrors
-        raise Failure(f"no such network: {error}", where=where) from None
+def is_line(text: str) -> bool:
+    """Whether it is meant as one."""
+    return text == DEFAULT or "=" in text or text.partition(":")[0] in registry.NETWORKS
+
+
+def _possible(config: Any) -> Any:
+    if large := next((name for name, size in to_dict(config).items() if _peak(size) > LARGEST), None):
+        raise ValueError(f"{large} is above {LARGEST}")
+    merging_matrix(config.n_low_bins, config.n_high_bands)
     return config
 
 
-def _peak(value: int | tuple[int, ...]) -> int:
-    return max(len(value), *value, 0) if isinstance(value, tuple) else value
+def _peak(value: Any) -> int:
+    """The largest number in it, or the longest list."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max([len(parts), *map(_peak, parts)]) if parts else value if isinstance(value, int) else 0
 
 
-def describe(config: Config) -> str:
+def describe(config: Any) -> str:
     """What `parse_line` reads back: `default`, or the settings that differ from it."""
+    network = registry.of_config(config)
+    published = network.published
     differing = [
-        f"{name}={_text(getattr(config, field))}"
-        for name, field in NAMES.items()
-        if getattr(config, field) != getattr(PUBLISHED, field)
+        f"{name}={_text(setting, setting.of(config))}"
+        for name, setting in network.settings.items()
+        if setting.of(config) != setting.of(published)
     ]
-    return ",".join(differing) or DEFAULT
+    prefix = "" if network is registry.DEFAULT else network.name
+    return ":".join(part for part in (prefix, ",".join(differing)) if part) or DEFAULT
 
 
-def to_dict(config: Config) -> dict[str, int | list[int]]:
+def to_dict(config: Any) -> dict[str, Any]:
     """The sizes as JSON types."""
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
+    return dict(msgspec.to_builtins(config))
 
 
-def from_dict(stored: object, where: object) -> Config:
+def from_dict(stored: object, where: object, network: Network = registry.DEFAULT) -> Any:
     """What `to_dict` made. Failure: anything else."""
-    if not isinstance(stored, Mapping) or set(stored) != {field.name for field in fields(Config)}:
+    if not isinstance(stored, Mapping) or set(stored) != {field.name for field in fields(network.config)}:
         raise Failure("names no sizes of a network that this version knows", where=where, remedy="train it again")
-    return make(stored, where)
-
-
-def of_shapes(shapes: Mapping[str, tuple[int, ...]]) -> Config | None:
-    """The network of parameters with official names and these shapes; None where they are of no GTCRN, or where another
-    number of GT-conv blocks than three leaves the dilations unknown."""
     try:
-        first = shapes["encoder.en_convs.0.conv.weight"]
-        second = shapes["encoder.en_convs.1.conv.weight"]
-        n_high_bands, n_high_bins = shapes["erb.erb_fc.weight"]
-        found: dict[str, int] = {
-            "channels": first[0],
-            "n_low_bins": N_BINS - n_high_bins,
-            "n_high_bands": n_high_bands,
-            "kernel": first[3],
-            "n_dpgrnn": _count(shapes, "dpgrnn", ".intra_fc.weight", 1),
-            "groups": second[0] // second[1],
-        }
-        if _count(shapes, "encoder.en_convs.", ".depth_conv.weight", 2) != len(PUBLISHED.dilations):
-            return None
-        return msgspec.convert(found, Config)
-    except (KeyError, ValueError, IndexError, ZeroDivisionError):
-        return None
+        return _possible(msgspec.convert(stored, network.config))
+    except ValueError as error:  # msgspec's errors are ValueErrors
+        raise Failure(f"no such network: {error}", where=where) from None
 
 
-def _count(names: Collection[str], before: str, after: str, first: int) -> int:
-    n = 0
-    while f"{before}{first + n}{after}" in names:
-        n += 1
-    return n
-
-
-def _number(setting: str, value: str) -> int:
-    if not value.isascii() or not value.isdigit():
-        raise Failure(f"{setting!r} is no whole number", remedy="write it as channels=12")
-    return int(value)
-
-
-def _dilations(setting: str, value: str) -> tuple[int, ...]:
+def _value(text: str, value: str, name: str, network: Network) -> Any:
+    setting = network.settings[name]
     parts = value.split(",")
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise Failure(f"{setting!r} lists no whole numbers", remedy="write them as dilations=1,2,5")
-    return tuple(map(int, parts))
+    if setting.kind == "words":
+        return tuple(parts)
+    numbers = [part.split("x") if setting.kind == "kernels" else [part] for part in parts]
+    whole = all(number.isascii() and number.isdigit() for part in numbers for number in part)
+    if not whole or any(len(part) != len(numbers[0]) for part in numbers) or not _fits(setting, numbers):
+        remedy = f"write it as {name}={_text(setting, setting.of(network.published))}"
+        raise Failure(f"{text!r} {_is(setting)}", remedy=remedy)
+    if setting.kind == "kernels":
+        return tuple((int(part[0]), int(part[1])) for part in numbers)
+    return tuple(int(part[0]) for part in numbers) if setting.kind == "numbers" else int(value)
 
 
-def _text(value: int | tuple[int, ...]) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _is(setting: Setting) -> str:
+    return f"is {NUMBERS['number']}" if setting.kind == "number" else NUMBERS[setting.kind]
+
+
+def _fits(setting: Setting, numbers: Sequence[Sequence[str]]) -> bool:
+    return (
+        all(len(part) == 2 for part in numbers)
+        if setting.kind == "kernels"
+        else setting.kind != "number" or len(numbers) == 1
+    )
+
+
+def _text(setting: Setting, value: Any) -> str:
+    if setting.kind == "number":
+        return str(value)
+    return ",".join("x".join(map(str, part)) if setting.kind == "kernels" else str(part) for part in value)

@@ -8,17 +8,18 @@ mobile block.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
+from operator import attrgetter
+from typing import Any, Literal
 
 from edge_runtime.stft import HANN, Float32Array, WindowName
-from quant.network.builder import GRU_ROLES, N_BINS, SPECTRUM, Builder
-from quant.network.erb import merging_matrix
+from quant.network.builder import GRU_ROLES, KERNELS, N_BINS, SPECTRUM, Builder
+from quant.network.family import Cache, Network, Paper, Setting, Shapes, with_state
 from quant.network.graph import Graph, Shape, State
 
+NAME = "ul-unas"
+KINDS = ("conv", "dws", "mb")
 BANDS_A_STEP = 4  # bands that are one step of the recurrent network over bands
 
 
@@ -31,6 +32,19 @@ class Block:
     kernel: tuple[int, int]  # frames, bands
     stride: int = 1  # over bands
     groups: int = 2
+
+    def problems(self, n_in: int, bands: int) -> Iterator[str]:
+        """Why it cannot follow `n_in` channels over so many bands."""
+        if self.kind not in KINDS:
+            yield f"no kind {self.kind!r}: it is one of {', '.join(KINDS)}"
+        if self.groups not in (1, 2) or self.channels < 1:
+            yield f"{self.channels} channels in {self.groups} groups: it takes 1 or more, in 1 or 2"
+        elif n_in % self.groups or self.channels % self.groups:
+            yield f"{n_in} channels to {self.channels} do not split into {self.groups} groups"
+        if self.stride not in (1, 2) or (self.stride == 2 and (bands % 2 == 0 or self.kernel[1] not in KERNELS)):
+            yield f"a stride of {self.stride} over {bands} bands: it is 1, or 2 over an odd number with {KERNELS} bands"
+        if min(self.kernel) < 1 or self.kernel[1] % 2 == 0:
+            yield f"a kernel of {self.kernel[0]}x{self.kernel[1]}: it has frames x bands, an odd number of these"
 
 
 PUBLISHED = (
@@ -52,6 +66,23 @@ class Config:
     n_dpgrnn: int = 2
     groups: int = 2
 
+    def __post_init__(self) -> None:
+        """An impossible network dies here, in one sentence."""
+        if problem := next(self._problems(), None):
+            raise ValueError(problem)
+
+    def _problems(self) -> Iterator[str]:
+        if self.groups < 1 or self.n_dpgrnn < 1 or not self.blocks:
+            yield f"blocks, groups ({self.groups}) and DPGRNNs ({self.n_dpgrnn}) must be at least 1"
+        if self.n_low_bins < 1 or self.n_high_bands < 2 or N_BINS - self.n_low_bins < self.n_high_bands:
+            yield f"{self.n_low_bins} low bins and {self.n_high_bands} ERB bands do not fit into {N_BINS} bins"
+        channels, bands = 1, self.n_bands
+        for i, block in enumerate(self.blocks):
+            yield from (f"block {i}: {problem}" for problem in block.problems(channels, bands))
+            channels, bands = block.channels, (bands - 1) // max(block.stride, 1) + 1
+        if channels % (2 * max(self.groups, 1)):
+            yield f"{channels} channels of the last block do not split into {self.groups} groups of two directions"
+
     @property
     def n_bands(self) -> int:
         """ERB bands: low bins copied, high bins merged."""
@@ -60,6 +91,8 @@ class Config:
 
 class _Ulunas(Builder):
     """What UL-UNAS has beside the layers of every network here."""
+
+    network = NAME
 
     def kernel_conv(
         self, conv: str, bn: str, x: str, shape: Shape, block: Block, *, deconv: bool, depthwise: bool
@@ -156,11 +189,8 @@ def ulunas(params: Mapping[str, Float32Array], config: Config | None = None, win
 
 
 def blank(config: Config | None = None) -> Graph:
-    """The network without a checkpoint, every parameter one but the ERB matrices: enough to count."""
-    config = config or Config()
-    params = {name: np.ones(shape, np.float32) for name, shape in param_shapes(config).items()}
-    merging = merging_matrix(config.n_low_bins, config.n_high_bands)
-    return ulunas(params | {"erb.erb_fc.weight": merging, "erb.ierb_fc.weight": merging.T}, config)
+    """The network without a checkpoint: enough to count."""
+    return NETWORK.blank(config)
 
 
 def param_shapes(config: Config | None = None) -> dict[str, tuple[int, ...]]:
@@ -190,3 +220,111 @@ def _network(c: Config) -> _Ulunas:
     x = b.erb("split_bands", "erb.mask", x, Shape(1, N_BINS), weight="erb.ierb_fc.weight", n_low=c.n_low_bins)
     b.add("real_mask", "enhanced", (SPECTRUM, x), Shape(2, N_BINS))
     return b
+
+
+# --- what the rooms above know of it ------------------------------------------------------------------------------
+
+WEIGHTS = {"conv": "ops.1", "dws": "dconv.1", "mb": "dconv.1"}  # of each kind: the convolution over frames and bands
+ACTIVATIONS = {"conv": "ops.3", "dws": "dconv.3", "mb": "dconv.3"}  # what follows that
+ENTRIES = {"conv": "ops.1", "dws": "pconv.0", "mb": "pconv1.0"}  # the convolution that the block begins with
+
+
+def sized(values: Mapping[str, Any]) -> Config:
+    """The sizes of these settings. ValueError: lists of different lengths, or an impossible network."""
+    columns = [values[name] for name in ("blocks", "channels", "kernels", "strides", "groups")]
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError("blocks, channels, kernels, strides and groups list as many as there are blocks")
+    return Config(
+        blocks=tuple(Block(*row) for row in zip(*columns, strict=True)),
+        n_low_bins=values["low_bins"],
+        n_high_bands=values["erb_bands"],
+        n_dpgrnn=values["dpgrnn"],
+        groups=values["dpgrnn_groups"],
+    )
+
+
+def of_shapes(shapes: Shapes) -> Config | None:
+    """The network of parameters with official names and these shapes; None where they are of no UL-UNAS."""
+    try:
+        n_high_bands, n_high_bins = shapes["erb.erb_fc.weight"]
+        n_low = N_BINS - n_high_bins
+        blocks, channels, bands = list[Block](), 1, n_low + n_high_bands
+        while kind := _kind(shapes, prefix := f"encoder.en_convs.{len(blocks)}"):
+            weight = shapes[f"{prefix}.{WEIGHTS[kind]}.weight"]
+            entry = shapes[f"{prefix}.{ENTRIES[kind]}.weight"]
+            after = shapes[f"{prefix}.{ACTIVATIONS[kind]}.affine_weight"][1]
+            n_out = weight[0] if kind == "conv" else shapes[f"{prefix}.{LASTS[kind]}.weight"][0]
+            stride = 1 if after == bands else 2
+            blocks.append(Block(kind, n_out, (weight[2], weight[3]), stride, channels // entry[1]))
+            channels, bands = n_out, after
+        first = shapes["dpgrnn.0.inter_rnn.rnn1.weight_ih_l0"]
+        n_dpgrnn = next(n for n in range(len(shapes)) if f"dpgrnn.{n}.intra_fc.weight" not in shapes)
+        return Config(tuple(blocks), n_low, n_high_bands, n_dpgrnn, channels // first[1])
+    except (KeyError, ValueError, IndexError, ZeroDivisionError):
+        return None
+
+
+LASTS = {"dws": "pconv.0", "mb": "pconv2.0"}  # the convolution that makes the channels of the block
+
+
+def _kind(shapes: Shapes, prefix: str) -> Literal["conv", "dws", "mb"] | None:
+    found: tuple[Literal["conv", "dws", "mb"], ...] = ("conv", "dws", "mb")
+    return next((kind for kind in found if f"{prefix}.{ENTRIES[kind]}.weight" in shapes), None)
+
+
+def n_fft(shapes: Shapes) -> int | None:
+    """The samples of the window whose bins the first block, which halves them, and the ERB filters share out."""
+    erb = shapes.get("erb.erb_fc.weight", ())
+    after = shapes.get("encoder.en_convs.0.ops.3.affine_weight", ())
+    if len(erb) != 2 or len(after) != 2:
+        return None
+    n_low = 2 * after[1] - 1 - erb[0]
+    return 2 * (n_low + erb[1] - 1) if n_low > 0 else None
+
+
+NETWORK = Network(
+    name=NAME,
+    title="UL-UNAS",
+    config=Config,
+    build=ulunas,
+    param_shapes=param_shapes,
+    of_shapes=of_shapes,
+    n_fft=n_fft,
+    n_named_blocks=lambda config: len(config.blocks),
+    blocks="blocks",
+    settings={
+        "blocks": Setting("words", lambda c: tuple(block.kind for block in c.blocks)),
+        "channels": Setting("numbers", lambda c: tuple(block.channels for block in c.blocks)),
+        "kernels": Setting("kernels", lambda c: tuple(block.kernel for block in c.blocks)),
+        "strides": Setting("numbers", lambda c: tuple(block.stride for block in c.blocks)),
+        "groups": Setting("numbers", lambda c: tuple(block.groups for block in c.blocks)),
+        "low_bins": Setting("number", attrgetter("n_low_bins")),
+        "erb_bands": Setting("number", attrgetter("n_high_bands")),
+        "dpgrnn": Setting("number", attrgetter("n_dpgrnn")),
+        "dpgrnn_groups": Setting("number", attrgetter("groups")),
+    },
+    sized=sized,
+    window=HANN,
+    recipe="static",
+    embedded="ul-unas.trained",
+    trained_on="",
+    pulled=False,
+    weights_at="https://github.com/Xiaobin-Rong/ul-unas",
+    caches=(
+        Cache("conv_cache", lambda graph: (with_state(graph, "conv"),), "flat"),
+        Cache("tfa_cache", lambda graph: (with_state(graph, "gru", ".ta_gru"),), "flat"),
+        Cache("inter_cache", lambda graph: (with_state(graph, "gru", ".inter_rnn"),), "flat"),
+    ),
+    paper=Paper(
+        citation=(
+            'Rong et al., "UL-UNAS: Ultra-Lightweight U-Nets for Real-Time Speech Enhancement via Network Architecture'
+            ' Search", IEEE TASLP 34 (2026)'
+        ),
+        url="https://arxiv.org/abs/2503.00340",
+        n_parameters=171_000,
+        mmacs_per_s=34.0,
+    ),
+    copyright="Copyright (c) 2026 Xiaobin Rong",
+    licence="MIT",
+    advice="better speech at about the same cost, with more memory: for Linux boards",
+)

@@ -7,30 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from edge_runtime.errors import Failure
 from edge_runtime.manifest import Artifact, Manifest
 from edge_runtime.quoting import markdown, markdown_code
 from quant.artifact.folder import renew
 from quant.inputs import assets, trained
+from quant.network import registry
+from quant.network.family import Network
 from quant.quality.results import TITLES, SystemPart, in_order, title, uneven
 from quant.report.schema import Report
 
 FILE: Final = "README.md"
-PAPER: Final = "https://ieeexplore.ieee.org/document/10448310"
-TAGS: Final = ("speech-enhancement", "noise-suppression", "denoising", "gtcrn", "streaming", "int8", "onnx", "tflite")
+TAGS: Final = ("speech-enhancement", "noise-suppression", "denoising"), ("streaming", "int8", "onnx", "tflite")
 # What `quant eval` calls a figure -> what the hub calls it.
 METRICS: Final = {name: name.replace("_", "-") for name in TITLES} | {"sisdr": "si-sdr"}
 _WORST: Final = 5
-_AUTHOR: Final = "Copyright (c) 2024 Rong Xiaobin"
 _US: Final = "Copyright (c) 2026 The edge-denoise authors"
-_DEFAULT_DATA: Final = (
-    "Weights: GTCRN trained on the DNS Challenge 3 corpus by its authors, then trained further here under 8-bit"
-    " rounding. Sounds of that training: LibriSpeech (Panayotov et al. 2015, CC BY 4.0), CSTR VCTK (Yamagishi et al.,"
-    " CC BY 4.0), Picovoice's speech-to-intent benchmark (Apache-2.0), ESC-10 (Piczak 2015, CC BY 3.0)."
-)
 
 _USE: Final = """\
 ## Use
@@ -68,9 +65,11 @@ class Origin:
 
 def origin_of(manifest: Manifest) -> Origin:
     """By the hash of what was compiled; unknown weights are their owner's to state."""
-    sha256 = manifest.checkpoint.sha256
-    if sha256 == hashlib.sha256(trained.embedded().read_bytes()).hexdigest():
-        return Origin("mit", f"{_AUTHOR} (weights, MIT); {_US} (MIT)", _DEFAULT_DATA)
+    sha256, network = manifest.checkpoint.sha256, registry.load(manifest.network)
+    if sha256 in _embedded_sha256(network):
+        whose = f"{network.copyright} (weights, {network.licence}); {_US} (MIT)"
+        data = network.trained_on or trained.load(trained.embedded(network)).header.attribution
+        return Origin(network.licence.lower(), whose, data)
     for asset in assets.pinned():
         if sha256 in (member.sha256 for member in asset.members):
             return Origin(asset.licence.lower(), asset.attribution, f"Weights: {asset.source}.")
@@ -78,14 +77,21 @@ def origin_of(manifest: Manifest) -> Origin:
     return Origin("other", unknown, unknown)
 
 
+def _embedded_sha256(network: Network) -> Iterator[str]:
+    """Of its trained default, where one comes with this version."""
+    with suppress(Failure):
+        yield hashlib.sha256(trained.embedded(network).read_bytes()).hexdigest()
+
+
 def render(manifest: Manifest, report: Report, systems: Sequence[SystemPart] = (), dataset: str = "") -> str:
     """The card as Markdown. `systems` were measured on `dataset`."""
-    origin = origin_of(manifest)
-    heading = f"GTCRN for {manifest.board}, int8"
+    origin, network = origin_of(manifest), registry.load(manifest.network)
+    heading = f"{network.title} for {manifest.board}, int8"
     body = [
         f"# {heading}",
         "A streaming speech denoiser: 16 kHz mono, one hop of 256 samples (16 ms) at a time."
-        f" [GTCRN]({PAPER}) compiled by edge-denoise for `{manifest.board}`, recipe {markdown_code(manifest.recipe)}.",
+        f" [{network.title}]({network.paper.url}) compiled by edge-denoise for `{manifest.board}`,"
+        f" recipe {markdown_code(manifest.recipe)}.",
         _USE,
         _files(manifest, report),
         _cost(report),
@@ -111,7 +117,7 @@ def _front(manifest: Manifest, origin: Origin, name: str, systems: Sequence[Syst
         "license": origin.licence,
         "library_name": "edge-denoise",
         "pipeline_tag": "audio-to-audio",
-        "tags": [*TAGS, manifest.board],
+        "tags": [*TAGS[0], manifest.network, *TAGS[1], manifest.board],
     }
     if systems:
         task = {"type": "audio-to-audio", "name": "Speech enhancement"}

@@ -34,10 +34,12 @@ def provenance(
     """The report's part. `given`: weights, speech, noise -> whether the user named them."""
     made = ranges.provenance
     trained = source.ranges is not None
-    recipe = "" if trained else f" --recipe {source.recipe.name}"
+    options = "" if trained else f" --recipe {source.recipe.name}"
+    if not trained and source.graph.window != source.family.window:
+        options += f" --window {source.graph.window.replace('_', '-')}"
     return Provenance(
         built_with=dict(built_with),
-        command=f"quant build --target {target} --checkpoint {source.name}{recipe} --ranges ranges.json",
+        command=f"quant build --target {target} --checkpoint {source.name}{options} --ranges ranges.json",
         inputs={
             "weights SHA-256": source.sha256,
             "weights before training SHA-256" if trained else "ranges measured on SHA-256": made.checkpoint_sha256,

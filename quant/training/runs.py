@@ -19,13 +19,12 @@ from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress
 from edge_runtime.stft import SAMPLE_RATE_HZ, SQRT_HANN, Float32Array, WindowName
-from quant.inputs import assets, checkpoint, trained
-from quant.inputs.source import open_sounds
+from quant.inputs import checkpoint, trained
+from quant.inputs.source import open_checkpoint, open_sounds
 from quant.int8 import recipe
-from quant.network import passes, sizes
-from quant.network.erb import merging_matrix
+from quant.network import passes, registry, sizes
 from quant.network.float_model import FloatModel
-from quant.network.gtcrn import Config, gtcrn, param_shapes
+from quant.network.graph import Graph
 from quant.ptq import quantize
 from quant.training import trainer
 from quant.training.curves import draw
@@ -49,7 +48,7 @@ class Job:
     checkpoint: Path | None = None
     speech: Path | None = None
     noise: Path | None = None
-    recipe: str = "static"
+    recipe: str | None = None  # None: the network's own
     mix: Mix = TRAINING_MIX
     calibration: Mix = quantize.CALIBRATION_MIX  # of qat's start
     settings: Settings = field(default_factory=Settings)
@@ -57,7 +56,8 @@ class Job:
     keeps_last: bool = False  # not the weights of the best validation, but of the last step
     blend: float = 1.0  # of the way from the start to the trained network, for the result
     attribution: str = ""
-    config: Config | None = None  # sizes of a network to train from scratch; None: the checkpoint's, or as published
+    network: str | None = None  # None: the checkpoint's, or the first of the registry
+    config: Any = None  # sizes of a network to train from scratch; None: the checkpoint's, or as published
     window: WindowName | None = None  # None: the checkpoint's, or as published
 
 
@@ -65,9 +65,9 @@ def qat(job: Job, progress: Progress) -> Path:
     """Train under the plan's rounding; returns the trained file. Failure: see `checkpoint.load`, `Trainer.resume`."""
     if not 0 <= job.blend <= 1:
         raise Failure("a blend is a part of 1", remedy="set --blend to 0 .. 1")
-    chosen = recipe.load(job.recipe)
-    source = checkpoint.load(job.checkpoint or assets.weights(progress=progress), progress)
-    graph = passes.streaming_graph(gtcrn(source.params, source.config, source.window_or(job.window)))
+    source = open_checkpoint(job.checkpoint, job.network, progress)
+    chosen = recipe.load(job.recipe or source.network.recipe)
+    graph = passes.streaming_graph(source.graph(job.window))
     recipe.assign(chosen, graph)
     with trainer.process(job.settings.device) as (me, device):
         sounds = _start(job, graph.window, me, progress)
@@ -77,7 +77,7 @@ def qat(job: Job, progress: Progress) -> Path:
         left_out = _told(progress, me)
         calibration = quantize.CalibrationSet.make(heard.speech, heard.noise, job.calibration, left_out)
         model = Prepared(quantize.quantize(graph, chosen, calibration, source.sha256))
-        started = _started("qat", job, source, sounds, me)
+        started = _started("qat", replace(job, recipe=job.recipe or source.network.recipe), source, sounds, me)
         history = _run(job, model, FloatModel(graph), sounds, me, device, started, progress)
         path = job.out / f"{Path(source.name).stem}{trained.SUFFIX}"
         if me.leads:
@@ -91,7 +91,8 @@ def qat(job: Job, progress: Progress) -> Path:
                 slopes=trained.slopes_of(converted.graph),
                 training=_provenance(job, started, history),
                 attribution=job.attribution,
-                variant=sizes.to_dict(source.config) if source.config != Config() else None,
+                network=source.network.name,
+                variant=_variant(source.config),
             )
             trained.save(path, converted.graph, header, _excerpt(held_out, left_out))
             draw(history, job.out / CURVES_FILE, f"{source.name}, recipe {chosen.name}")
@@ -102,14 +103,13 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
     """Train the float network towards clean speech; without a teacher, for it would equal its own start."""
     if from_scratch and job.checkpoint is not None:
         raise Failure("a checkpoint is no start from scratch", where=job.checkpoint, remedy="leave one of both out")
-    source = None if from_scratch else checkpoint.load(job.checkpoint or assets.weights(progress=progress), progress)
+    source = None if from_scratch else open_checkpoint(job.checkpoint, job.network, progress)
     if job.config is not None and source is not None:
         raise Failure("other sizes need other weights", remedy="give --from-scratch with --set")
-    config = source.config if source else job.config or Config()
-    window = source.window_or(job.window) if source else job.window or SQRT_HANN
-    graph = gtcrn(source.params if source else initial_params(job.settings.seed, config), config, window)
+    config = source.config if source else job.config or registry.load(job.network).published
+    graph = source.graph(job.window) if source else _from_scratch(job, config)
     with trainer.process(job.settings.device) as (me, device):
-        sounds = _start(job, window, me, progress)
+        sounds = _start(job, graph.window, me, progress)
         model = FloatModel(graph)
         model.learns_statistics = from_scratch
         fix_constants(model)
@@ -119,20 +119,29 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
         if me.leads:
             trained.require_finite(path, model.params())
             weights = {name: torch.tensor(values) for name, values in model.params().items()}
-            beside = {checkpoint.WINDOW_KEY: window, "training": _provenance(job, started, history)}
-            other_sizes = {checkpoint.VARIANT_KEY: sizes.to_dict(config)} if config != Config() else {}
-            trainer.save({"model": weights, **beside, **other_sizes}, path)
+            beside = {checkpoint.WINDOW_KEY: graph.window, "training": _provenance(job, started, history)}
+            if variant := _variant(config):
+                beside[checkpoint.VARIANT_KEY] = variant
+            trainer.save({"model": weights, **beside}, path)
             draw(history, job.out / CURVES_FILE, source.name if source else "from scratch")
     return path
 
 
-def initial_params(seed: int, config: Config | None = None) -> dict[str, Float32Array]:
+def _from_scratch(job: Job, config: Any) -> Graph:
+    network = registry.of_config(config)
+    return network.build(initial_params(job.settings.seed, config), config, job.window or network.window)
+
+
+def _variant(config: Any) -> dict[str, Any] | None:
+    """Sizes other than the published ones, which a file must name."""
+    return sizes.to_dict(config) if config != registry.of_config(config).published else None
+
+
+def initial_params(seed: int, config: Any = None) -> dict[str, Float32Array]:
     """Weights to start from: PyTorch's own defaults (uniform within 1 / sqrt(fan-in)), and the ERB matrices."""
-    config = config or Config()
-    rng = np.random.default_rng(seed)
-    merging = merging_matrix(config.n_low_bins, config.n_high_bands)
-    fixed = {"erb.erb_fc.weight": merging, "erb.ierb_fc.weight": np.ascontiguousarray(merging.T)}
-    shapes = param_shapes(config)
+    config = config or registry.DEFAULT.published
+    network = registry.of_config(config)
+    rng, fixed, shapes = np.random.default_rng(seed), network.fixed(config), network.param_shapes(config)
     return {name: fixed.get(name, _initial(name, shape, shapes, rng)) for name, shape in shapes.items()}
 
 
@@ -203,8 +212,8 @@ def _started(
         "--checkpoint": source.name if source else "random weights",
         "weights of --checkpoint": source.sha256 if source else "",
         "--recipe": job.recipe if command == "qat" else "",
-        "rules of --recipe": recipe.to_toml(recipe.load(job.recipe)) if command == "qat" else "",
-        "--set": sizes.to_dict((source.config if source else job.config) or Config()),
+        "rules of --recipe": recipe.to_toml(recipe.load(job.recipe)) if command == "qat" and job.recipe else "",
+        "--set": sizes.to_dict(source.config if source else job.config),
         **({"--window": sounds.window} if sounds.window != SQRT_HANN else {}),
         SPEECH: sounds.speech.fingerprint(),
         NOISE: sounds.noise.fingerprint(),

@@ -20,6 +20,7 @@ from quant.emit.emitted import UINT8_SHIFT, Emitted
 from quant.emit.onnx.file import OnnxFile
 from quant.int8.plan import Plan, with_float_grus
 from quant.int8.qparams import QParams, quantize_bias, quantize_weight
+from quant.network import registry
 from quant.network.graph import Graph, Node
 from quant.network.gru_weights import GruWeights, directions, merged
 
@@ -31,7 +32,8 @@ def emit_onnx(graph: Graph, plan: Plan | None = None) -> Emitted:
     outputs: `enhanced` and `<state>_out`."""
     file = OnnxFile()
     write(graph, plan, file)
-    return Emitted(file.to_bytes("GTCRN, one frame"), tuple(file.states), file.constant_bytes, window=graph.window)
+    data = file.to_bytes(registry.title(graph), "one frame")
+    return Emitted(data, tuple(file.states), file.constant_bytes, window=graph.window)
 
 
 def write(graph: Graph, plan: Plan | None, file: OnnxFile) -> None:

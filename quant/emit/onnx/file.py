@@ -32,15 +32,16 @@ class OnnxFile:
         """Weights, biases, scales and shapes."""
         return sum(len(constant.raw_data) for constant in self.constants.values())
 
-    def to_bytes(self, description: str, metadata: Mapping[str, str] | None = None) -> bytes:
-        """The checked, serialized model."""
-        graph = helper.make_graph(self.nodes, "gtcrn", self.inputs, self.outputs, list(self.constants.values()))
+    def to_bytes(self, title: str, description: str, metadata: Mapping[str, str] | None = None) -> bytes:
+        """The checked, serialized model. `title`: of the network."""
+        constants = list(self.constants.values())
+        graph = helper.make_graph(self.nodes, title.lower(), self.inputs, self.outputs, constants)
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="edge-denoise",
-            doc_string=description,
+            doc_string=f"{title}, {description}",
         )
         helper.set_model_props(model, dict(metadata or {}))
         onnx.checker.check_model(model, full_check=True)

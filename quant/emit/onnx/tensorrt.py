@@ -20,17 +20,19 @@ from quant.emit.onnx.emitter import Layout, OnnxEmitter
 from quant.emit.onnx.file import OnnxFile
 from quant.int8.plan import Plan, with_float_grus
 from quant.int8.qparams import QParams, quantize_weight
+from quant.network import registry
 from quant.network.graph import Graph, Node
 
 LIMIT: Final = 127  # steps to either side
-DESCRIPTION: Final = "GTCRN, one frame, explicit symmetric QDQ"
+DESCRIPTION: Final = "one frame, explicit symmetric QDQ"
 
 
 def emit_tensorrt(graph: Graph, plan: Plan) -> Emitted:
     """The streaming model with the signature of `emit_onnx`; every state float32."""
     file = OnnxFile()
     _TensorRtEmitter(*with_float_grus(graph, plan), file).run()
-    return Emitted(file.to_bytes(DESCRIPTION), tuple(file.states), file.constant_bytes, window=graph.window)
+    data = file.to_bytes(registry.title(graph), DESCRIPTION)
+    return Emitted(data, tuple(file.states), file.constant_bytes, window=graph.window)
 
 
 def symmetric(q: QParams) -> QParams:

@@ -18,6 +18,7 @@ from quant.emit.tflite.gru import GruCell
 from quant.emit.tflite.ops import BANDS, CHANNELS, TfliteOps, as_grid, as_qparams
 from quant.int8.plan import GRU_ROLES, Plan
 from quant.int8.qparams import QParams
+from quant.network import registry
 from quant.network.erb import band_blocks
 from quant.network.graph import Graph, Node, State
 from quant.network.gru_weights import merged, merged_scales
@@ -32,7 +33,8 @@ def emit_tflite(graph: Graph, plan: Plan | None = None) -> Emitted:
     file = emitter.run()
     constant_bytes = sum(len(buffer) for buffer in file.buffers)
     states, op_nodes = tuple(emitter.states), tuple(emitter.op_nodes)
-    return Emitted(file.to_bytes("GTCRN, one frame"), states, constant_bytes, op_nodes, graph.window)
+    data = file.to_bytes(f"{registry.title(graph)}, one frame")
+    return Emitted(data, states, constant_bytes, op_nodes, graph.window)
 
 
 class _Emitter:
