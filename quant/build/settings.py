@@ -9,6 +9,7 @@ from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.stft import SAMPLE_RATE_HZ
 from quant.inputs.source import Inputs
+from quant.network import registry
 from quant.ptq.quantize import CALIBRATION_MIX
 from quant.search import climb, validation
 
@@ -72,4 +73,11 @@ class Settings:
     @property
     def folder(self) -> Path:
         """Where the artifact goes."""
-        return self.outputs.folder if self.outputs.folder is not None else Path("build") / Path(self.target).stem
+        folder = self.outputs.folder
+        return folder if folder is not None else built_folder(self.target, self.inputs.network)
+
+
+def built_folder(target: str, network: str | None) -> Path:
+    """Where an artifact goes unless the user says: build/BOARD, of another network than the first BOARD-NETWORK."""
+    named = [] if network is None or network == registry.DEFAULT.name else [network]
+    return Path("build") / "-".join((Path(target).stem, *named))

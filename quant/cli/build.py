@@ -57,7 +57,7 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     target(parser)
     network(parser)
     corpora(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: build/BOARD")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: build/BOARD, build/BOARD-NETWORK")
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
     parser.add_argument(
         "--max-pesq-drop",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edge_runtime.command import Answer, Command, whole
 from edge_runtime.errors import Failure
 from edge_runtime.install import DEFAULT_ROOT
-from quant.cli.options import port
+from quant.cli.options import network_name, port
 from quant.cli.output import say, table
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ EXTRAS: Final = ("onnx", "litert", "tflite")
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", metavar="USER@BOARD", help="as for ssh")
     parser.add_argument("--target", metavar="BOARD", help="a board of `quant boards`, or a .toml file")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="default: build/BOARD, built if it is not there")
+    network_name(parser)
+    parser.add_argument("--model", type=Path, metavar="DIR", help="default: where `build` puts it, built if not there")
     wheels = "where the runtime's wheels are; default: dist, where `make wheels` leaves them"
     parser.add_argument("--wheels", type=Path, default=Path("dist"), metavar="DIR|FILE", help=wheels)
     needed = "download what the runtime needs there, NumPy and others, and bring it along: the board asks no network"
@@ -68,19 +69,22 @@ def _run(args: argparse.Namespace) -> Answer:
     if args.model is None and args.bundle is None and not settings.artifact.exists():
         from quant.build import settings as build_settings
         from quant.build import stages
+        from quant.inputs.source import Inputs
 
         say(f"{settings.artifact}: not there yet, building it")
-        stages.build(build_settings.Settings(target=args.target), say)
+        inputs = Inputs(network=args.network)
+        stages.build(build_settings.Settings(target=args.target, inputs=inputs), say)
     return _told(args, release.deploy(settings, say))
 
 
 def _settings(args: argparse.Namespace) -> Settings:
+    from quant.build.settings import built_folder
     from quant.deploy.release import Settings
     from quant.deploy.ssh import Address
 
     address = Address(args.destination, args.port, args.identity, tuple(args.ssh_option))
     target = args.target or ""
-    artifact = args.model if args.model is not None else Path("build") / Path(target).stem
+    artifact = args.model if args.model is not None else built_folder(target, args.network)
     return Settings(
         address=address,
         target=target,

@@ -49,8 +49,8 @@ class Checkpoint:
     name: str
     sha256: str
     params: Mapping[str, Float32Array]
-    network: Network
-    config: Any  # an instance of `network.config`
+    network: Network = registry.DEFAULT
+    config: Any = registry.DEFAULT.published  # an instance of `network.config`
     window: WindowName | None = None
 
     def window_or(self, asked: WindowName | None) -> WindowName:

@@ -91,10 +91,11 @@ def open_source(
         path = trained.embedded(registry.load(network))
     if path is not None and trained.is_one(path):
         return _trained(path, recipe_name, window, network)
+    named = None if recipe_name is None else recipe.load(recipe_name)
     read = open_checkpoint(path, network, progress)
+    chosen = named or recipe.load(read.network.recipe)
     if path is not None and window is None and read.window is None:
         progress(f"{path}: weights do not tell their window; taken is {_told(read)}; else give --window")
-    chosen = recipe.load(recipe_name or read.network.recipe)
     require_names(chosen, read.config)
     before = read.graph(window)
     graph = streaming_graph(before)

@@ -305,7 +305,7 @@ NETWORK = Network(
     },
     sized=sized,
     window=HANN,
-    recipe="static",
+    recipe="ul-unas",
     embedded="ul-unas.trained",
     trained_on="",
     pulled=False,

@@ -65,8 +65,9 @@ def qat(job: Job, progress: Progress) -> Path:
     """Train under the plan's rounding; returns the trained file. Failure: see `checkpoint.load`, `Trainer.resume`."""
     if not 0 <= job.blend <= 1:
         raise Failure("a blend is a part of 1", remedy="set --blend to 0 .. 1")
+    named = None if job.recipe is None else recipe.load(job.recipe)
     source = open_checkpoint(job.checkpoint, job.network, progress)
-    chosen = recipe.load(job.recipe or source.network.recipe)
+    chosen = named or recipe.load(source.network.recipe)
     graph = passes.streaming_graph(source.graph(job.window))
     recipe.assign(chosen, graph)
     with trainer.process(job.settings.device) as (me, device):

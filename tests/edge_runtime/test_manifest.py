@@ -111,7 +111,7 @@ def test_a_manifest_names_every_window_that_there_is():
 def test_unknown_fields_of_the_same_version_are_left_alone(folder):
     index = json.loads((folder / MANIFEST_FILE).read_text()) | {"later": [1, 2]}
     (folder / MANIFEST_FILE).write_text(json.dumps(index))
-    assert open_artifact(folder).manifest.network == "toy"
+    assert open_artifact(folder).manifest.recipe == "toy"
 
 
 def test_not_an_artifact(tmp_path):

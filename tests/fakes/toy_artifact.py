@@ -75,7 +75,7 @@ def manifest(folder: Path) -> Manifest:
         entry = ModelEntry(file=name, states=(past(precision),), golden_snr_floor_db=60.0)
         models.setdefault(engine, {})[precision] = entry
     return Manifest(
-        network="toy",
+        network="gtcrn",
         sample_rate_hz=16000,
         hop_samples=256,
         window_samples=512,

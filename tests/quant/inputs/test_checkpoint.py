@@ -419,7 +419,7 @@ BAD: dict[str, tuple[Callable[[StateDict, Path], bytes], str]] = {
     "my.trained": (lambda d, bomb: trained.embedded().read_bytes(), "the result of `quant qat`, not a checkpoint"),
     "ulunas.pt": (
         lambda d, bomb: saved({"model": {"encoder.en_convs.0.ops.4.ta_gru.weight_ih_l0": torch.ones(1)}}),
-        "is UL-UNAS, GTCRN's successor",
+        "not a UL-UNAS checkpoint",
     ),
     "streaming.pt": (
         lambda d, bomb: saved({k.replace("depth_conv.", "depth_conv.ConvTranspose2d."): v for k, v in d.items()}),
