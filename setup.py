@@ -17,7 +17,7 @@ NATIVE = Path("edge_runtime", "native")
 # No fused multiply-add, no reordered sums: the 8-bit programs are exact. No errno: square roots are one instruction.
 FLAGS = [
     "-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables",
-    "-Wall", "-Wextra", "-Iedge_runtime/native/engine", "-Iedge_runtime/native/kernels",
+    "-Wall", "-Wextra", "-Iedge_runtime/native/engine", "-Iedge_runtime/native/kernels", "-Iedge_runtime/native/band",
 ]  # fmt: skip
 # Stripped, and without holes in the file; pages of 16 KB, as the Pi 5's kernel has them.
 LINK_FLAGS = ["-s", "-Wl,-z,max-page-size=16384", "-Wl,-z,noseparate-code"]
@@ -44,7 +44,7 @@ void probe(const char *text, unsigned long n)
 
 def sources() -> list[str]:
     """The C files, sorted: the same inputs give the same library."""
-    return [path.as_posix() for path in sorted([*NATIVE.glob("engine/*.c"), *NATIVE.glob("kernels/*.c")])]
+    return [path.as_posix() for room in ("band", "engine", "kernels") for path in sorted(NATIVE.glob(f"{room}/*.c"))]
 
 
 def plugin_sources() -> list[str]:

@@ -23,6 +23,7 @@ Rooms in the order of imports, a folder or a file each: each imports only those 
     native        the C engine
     engines       one frame in, one frame out: which there are, which to take
     denoiser      samples in, samples out
+    band          what lies above the 8 kHz that the network hears
     bench         how long a hop takes here
     files         sound files and pipes, any rate, any channels
     alsa          libasound by ctypes

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from edge_runtime import command
 from edge_runtime.cli import options
-from edge_runtime.command import Answer, Command
+from edge_runtime.command import Answer, Command, whole
 
 _STDIN, _STDOUT = 0, 1  # the numbers: a closed one is an error here, not a place where sound is dropped
 
@@ -19,6 +19,7 @@ def _file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, metavar="IN", help="a sound file, any rate and channel count")
     parser.add_argument("output", type=Path, metavar="OUT", help="its suffix is its format: .wav, .flac, ...")
     options.engine(parser)
+    options.band(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
 
 
@@ -33,6 +34,7 @@ def _file(args: argparse.Namespace) -> Answer:
         engine=args.engine,
         precision=args.precision,
         n_threads=args.threads,
+        band=args.band,
         force=args.force,
     )._asdict()
     return Answer({**done, "model": artifact.name}, [*_file_lines(done), options.model_line(artifact)])
@@ -40,7 +42,9 @@ def _file(args: argparse.Namespace) -> Answer:
 
 def _file_lines(done: dict[str, Any]) -> Iterator[str]:
     speed = done["duration_s"] / done["elapsed_s"]
-    yield "{output}: {duration_s:.2f} s, {n_channels} x {sample_rate_hz} Hz, {container} {subtype}".format(**done)
+    band = ", full band" if done["band"] == "full" else ""
+    line = "{output}: {duration_s:.2f} s, {n_channels} x {sample_rate_hz} Hz{band}, {container} {subtype}"
+    yield line.format_map(done | {"band": band})
     how_it_went = "{engine} {precision} ({engine_reason}): {elapsed_s:.2f} s, {speed:.1f} times faster than it plays"
     yield how_it_went.format(**done, speed=speed)
     for key, what in (
@@ -52,13 +56,20 @@ def _file_lines(done: dict[str, Any]) -> Iterator[str]:
             yield f"{done[key]} {what}"
 
 
+def _pipe_arguments(parser: argparse.ArgumentParser) -> None:
+    options.engine(parser)
+    options.band(parser)
+    parser.add_argument("--rate", type=whole(8000, 192_000, "Hz"), default=16_000, metavar="HZ", help="default: 16000")
+
+
 def _pipe(args: argparse.Namespace) -> Answer:
     from edge_runtime.denoiser import Denoiser
+    from edge_runtime.files.any_rate import one_channel
     from edge_runtime.files.denoise_pipe import denoise_pipe
 
     artifact = options.opened(args)
     denoiser = Denoiser.open(artifact, args.engine, args.precision, args.threads)
-    done = denoise_pipe(_STDIN, _STDOUT, denoiser)
+    done = denoise_pipe(_STDIN, _STDOUT, one_channel(denoiser, args.rate, args.band))
     return Answer({**done._asdict(), "model": artifact.name}, (), one_line=True, aside=True)
 
 
@@ -66,5 +77,5 @@ FILE: Final = command.after(
     partial(options.try_packages, "soundfile", "soxr"), Command("file", "denoise a sound file", _file_arguments, _file)
 )
 PIPE: Final = Command(
-    "pipe", "denoise raw s16le 16 kHz mono from standard input to standard output", options.engine, _pipe
+    "pipe", "denoise raw s16le mono, 16 kHz or --rate, from standard input to standard output", _pipe_arguments, _pipe
 )

@@ -26,7 +26,13 @@ def _live_arguments(parser: argparse.ArgumentParser) -> None:
     named = "ALSA device by name, as plughw:CARD=Device (see `edge-denoise devices`); default: default"
     add("--capture", default="default", metavar="DEV", help=named)
     add("--playback", default="default", metavar="DEV", help=named)
-    add("--rate", type=whole(4000, 192_000, "Hz"), metavar="HZ", help="of both devices; default: 16000")
+    add(
+        "--rate",
+        type=whole(4000, 192_000, "Hz"),
+        metavar="HZ",
+        help="of both devices; default: 16000, 48000 with --band full",
+    )
+    options.band(parser)
     add("--format", choices=_FORMATS, help="of both devices; default: the finest they have")
     opened = "to open; default: the fewest, two of a mixer"
     add("--capture-channels", type=whole(1, 64, "channels"), metavar="N", help=opened)
@@ -92,13 +98,15 @@ def _plan(args: argparse.Namespace) -> LivePlan:
 
     n_opened = args.capture_channels or (count_of(args.capture) if args.channels == "all" else None)
     channels = Channels.parse(args.channels, n_opened)
-    sound = Wish(args.rate, args.format, period_ms=args.period_ms, n_periods=args.periods)
+    rate_hz = args.rate or (48_000 if args.band == "full" else None)
+    sound = Wish(rate_hz, args.format, period_ms=args.period_ms, n_periods=args.periods)
     return LivePlan(
         capture=args.capture,
         playback=args.playback,
         channels=channels,
         capture_wish=replace(sound, n_channels=args.capture_channels, n_channels_near=channels.n_near(args.capture)),
         playback_wish=sound,
+        band=args.band,
         margin_ms=args.margin_ms,
         settle_ms=args.settle_ms,
         waits=args.wait,

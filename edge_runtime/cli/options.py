@@ -39,6 +39,12 @@ def engine(parser: argparse.ArgumentParser) -> None:
     threads(parser)
 
 
+def band(parser: argparse.ArgumentParser) -> None:
+    """How far up sound goes."""
+    text = "full keeps what lies above 8 kHz, speech ends there; default: full, where sound is sampled above 16 kHz"
+    parser.add_argument("--band", choices=("full", "speech"), help=text)
+
+
 def threads(parser: argparse.ArgumentParser) -> None:
     """How many one stream may use."""
     parser.add_argument("--threads", type=whole(1, _MAX_THREADS), default=1, metavar="N", help="default: 1")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from edge_runtime.band import chosen
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.engines import AUTO
 from edge_runtime.files.any_rate import AnyRateDenoiser
@@ -42,6 +43,7 @@ class FileSummary(NamedTuple):
     engine: str
     engine_reason: str
     precision: str
+    band: str
     n_nonfinite: int
     n_limited: int
     n_clipped: int
@@ -55,11 +57,13 @@ def denoise_file(
     precision: str = "int8",
     n_threads: int = 1,
     *,
+    band: str | None = None,
     force: bool = False,
     progress: bool | None = None,
 ) -> FileSummary:
     """Denoise `in_path` into `out_path`: same rate, channels, length and alignment; same subtype if possible.
 
+    `band` None keeps what lies above 8 kHz where that is possible, SPEECH ends there; see `band.chosen`.
     `progress` None shows a bar for long files on a terminal. Failure: a path, the sound, the model or the
     disk is not fit; what was at `out_path` is then untouched.
     """
@@ -68,22 +72,23 @@ def denoise_file(
     container = check_target(target_path, source_path, force=force)
     began_s = time.perf_counter()
     with SoundSource(source_path) as source, written_whole(target_path) as part:
+        taken = chosen(band, source.rate_hz, source_path)
         n_samples = count(source_path)[0] if source.n_stated is None else source.n_stated
         subtype = kept_subtype(container, source.subtype)
         form = Form(container, subtype, source.rate_hz, source.n_channels, n_samples, source.tags)
         with create(part, target_path, form) as sink:
             denoisers = [Denoiser.open(artifact, engine, precision, n_threads) for _ in range(source.n_channels)]
-            stream = AnyRateDenoiser(denoisers, source.rate_hz)
+            stream = AnyRateDenoiser(denoisers, source.rate_hz, taken)
             blocks = _clean_blocks(source.blocks(source.rate_hz), stream)
             shown = _watched(blocks, source.rate_hz, n_samples / source.rate_hz, progress)
             n_clipped = sum(write_block(sink, target_path, block) for block in shown)
         check_written(part, target_path, n_samples)
     elapsed_s = time.perf_counter() - began_s
-    return _summary(target_path, form, denoisers[0], elapsed_s, stream.repairs, n_clipped)
+    return _summary(target_path, form, denoisers[0], elapsed_s, taken, stream.repairs, n_clipped)
 
 
 def _summary(
-    path: Path, form: Form, denoiser: Denoiser, elapsed_s: float, repairs: Repairs, n_clipped: int
+    path: Path, form: Form, denoiser: Denoiser, elapsed_s: float, band: str, repairs: Repairs, n_clipped: int
 ) -> FileSummary:
     return FileSummary(
         output=str(path),
@@ -97,6 +102,7 @@ def _summary(
         engine=denoiser.engine.name,
         engine_reason=denoiser.engine_reason,
         precision=denoiser.engine.precision,
+        band=band,
         n_nonfinite=repairs.n_nonfinite,
         n_limited=repairs.n_limited,
         n_clipped=n_clipped,

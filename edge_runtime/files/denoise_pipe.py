@@ -1,7 +1,8 @@
 """`edge-denoise pipe`: raw samples in, raw samples out, for programs that take a microphone as a command.
 
-Signed 16-bit little-endian, 16 kHz, mono. Every hop is written the moment it is whole: sample i comes out when sample
-i + LATENCY_SAMPLES and the rest of its hop are in, 16 to 32 ms behind. As many samples out as in.
+Signed 16-bit little-endian, mono, 16 kHz unless told. Every hop is written the moment it is whole: sample i comes out
+when sample i + LATENCY_SAMPLES and the rest of its hop are in, 16 to 32 ms behind; at other rates filters add 7 ms.
+As many samples out as in.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from edge_runtime.denoiser import Denoiser
 from edge_runtime.errors import Failure
+from edge_runtime.files.any_rate import OneChannel
 from edge_runtime.stft import Float32Array
 
 _READ_BYTES: Final = 1 << 16  # at most; a live source gives what it has
@@ -43,7 +44,7 @@ class PipeSummary(NamedTuple):
     n_clipped: int
 
 
-def denoise_pipe(source_fd: int, sink_fd: int, denoiser: Denoiser) -> PipeSummary:
+def denoise_pipe(source_fd: int, sink_fd: int, denoiser: OneChannel) -> PipeSummary:
     """Until the source ends. Failure: it is a sound file, it ends within a sample, or the sink is a terminal."""
     if os.isatty(sink_fd):
         raise Failure("standard output is a terminal, not for samples", remedy="pipe it into a program or a file")

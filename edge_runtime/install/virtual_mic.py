@@ -32,7 +32,7 @@ context.modules = [
             filter.graph = {{
                 nodes = [
                     {{ type = ladspa name = denoiser plugin = {plugin} label = edge_denoise
-                        control = {{ "Strength" = {strength} "Limit (dB)" = 100.0 "Bypass" = 0.0 }} }}
+                        control = {{ "Strength" = {strength} "Limit (dB)" = 100.0 "Bypass" = 0.0 "Full band" = 1.0 }} }}
                 ]
             }}
             audio.position = [ MONO ]
@@ -46,7 +46,8 @@ context.modules = [
 # `filename`, because a `path` ends at a space or a colon. 16 kHz, so that programs may ask for any rate.
 _ALSA = """\
 # Written by `edge-denoise install --virtual-mic`; `edge-denoise uninstall --virtual-mic` removes it.
-# arecord -D {node} ...: the controls are strength 0 to 1, limit in dB (100 is off), bypass 0 or 1.
+# arecord -D {node} ...: the controls are strength 0 to 1, limit in dB (100 is off), bypass 0 or 1, full band 0 or 1
+# (of which 16 kHz has none: for it, make the rate below 48000).
 pcm.{node} {{
     type plug
     slave {{
@@ -54,7 +55,7 @@ pcm.{node} {{
             type ladspa
             slave.pcm {{ type plug slave.pcm {source} }}
             path "/usr/lib/ladspa"
-            plugins [ {{ label edge_denoise filename {plugin} input {{ controls [ {strength} 100.0 0.0 ] }} }} ]
+            plugins [ {{ label edge_denoise filename {plugin} input {{ controls [ {strength} 100.0 0.0 1.0 ] }} }} ]
         }}
         rate 16000
     }}

@@ -9,6 +9,7 @@ overload   when the board cannot keep up
 realtime   priority and locked memory
 status     what it is doing, in numbers
 margin     the sound that playback keeps in reserve
+bridge     between the devices' rates and hops, with or without a full band
 chain      everything between capture and playback
 loop       the thread
 float_wav  a file that is whole at every second, beyond 4 GiB too

@@ -1,8 +1,8 @@
 """Sound of one device to sound of another, a block at a time, in fixed memory: everything between capture and playback.
 
-device samples -> float32 -> choose or mix channels -> repair -> 16 kHz
+device samples -> float32 -> choose or mix channels -> repair -> hops at 16 kHz (`bridge`)
   -> denoise and mix, a hop at a time, each stream its own
-  -> drift of the clocks -> the other device's rate -> device samples
+  -> drift of the clocks, the other device's rate (`bridge`) -> device samples
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from edge_runtime.alsa.pcm import Block, PcmConfig
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.denoiser import Denoiser, repair
+from edge_runtime.live.bridge import Lines, bridge
 from edge_runtime.live.channels import Channels, Chooser
 from edge_runtime.live.control.controls import LOWEST_DBFS, OFFSET_DBFS, Meter, Mixer
 from edge_runtime.live.fifo import Fifo
 from edge_runtime.live.overload import Overload
-from edge_runtime.live.rate import DriftConverter, RateConverter
 from edge_runtime.live.status import OVERLOADED, RUNNING, Status
-from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, SAMPLE_RATE_HZ, Float32Array
+from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array
 
 HOP_NS: Final = 1_000_000_000 * HOP_SAMPLES // SAMPLE_RATE_HZ
 GOOD_PART_NS: Final = HOP_NS // 2  # of computing; where it takes less, a rest would give too little time back
@@ -39,7 +39,7 @@ class Sink(Protocol):
 
 
 class _Capture:
-    """Blocks of the capture device to its streams at 16 kHz, which wait in `noisy`."""
+    """Blocks of the capture device to its streams, at its rate."""
 
     def __init__(self, config: PcmConfig, channels: Channels, n_streams: int) -> None:
         self.n_most = 2 * ceil(HOP_SAMPLES * config.rate_hz / SAMPLE_RATE_HZ)
@@ -48,54 +48,40 @@ class _Capture:
         self._streams = np.zeros((n_streams, self.n_most), np.float32)
         indices = channels.indices(config.n_channels, config.device)
         self.chooser = Chooser(channels, indices, config.n_channels, config.rate_hz, self.n_most)
-        self._down = _converter(config.rate_hz, SAMPLE_RATE_HZ, n_streams, self.n_most)
-        self.delay_s = self._down.delay_s if self._down else 0.0
-        self.noisy = Fifo(n_streams, 4 * HOP_SAMPLES)
+        self._n_repaired = 0
 
-    @property
-    def n_wanted(self) -> int:
-        """pcm_frames that complete the next hop."""
-        n = HOP_SAMPLES - self.noisy.n
-        return self._down.n_needed(n) if self._down else n
-
-    def push(self, block: Block) -> int:
-        """Take (n, n_channels); returns how many samples had to be repaired."""
+    def streams(self, block: Block) -> Float32Array:
+        """(n_streams, n) of (n, n_channels)."""
         n = len(block)
         self._decode(block, self._captured[:, :n])
         streams = self._streams[:, :n]
         if n:
             self.chooser.push(self._captured[:, :n], streams)
-        n_repaired = sum(repair(streams))
-        if self._down:
-            self._down.push(streams, self.noisy)
-        else:
-            self.noisy.push(streams)
-        return n_repaired
+        self._n_repaired += sum(repair(streams))
+        return streams
+
+    def take_repaired(self) -> int:
+        """How many samples had to be repaired since it was asked last."""
+        n, self._n_repaired = self._n_repaired, 0
+        return n
 
 
 class _Playback:
-    """Streams at 16 kHz, pushed into `clean`, to blocks of the playback device."""
+    """Streams at the playback device's rate to its blocks."""
 
     def __init__(self, config: PcmConfig, n_streams: int) -> None:
-        self.clean = Fifo(n_streams, 4 * HOP_SAMPLES)
-        self._up = _converter(SAMPLE_RATE_HZ, config.rate_hz, n_streams, 2 * HOP_SAMPLES + 64)
-        self.delay_s = self._up.delay_s if self._up else 0.0
         n_most = ceil(3 * HOP_SAMPLES * config.rate_hz / SAMPLE_RATE_HZ)
-        self._ready = Fifo(n_streams, 2 * n_most) if self._up else self.clean
         self._n_streams = n_streams
         self._channels = np.zeros((config.n_channels, n_most), np.float32)
         self._encode = SampleConverter(config.sample_format, config.n_channels, n_most).encode
 
-    def pop(self, block: Block) -> int:
-        """Write what is ready into (n, n_channels); returns its pcm_frames."""
-        if self._up:
-            self._up.push(self.clean.view(self.clean.n), self._ready)
-            self.clean.drop(self.clean.n)
-        n = min(self._ready.n, len(block))
+    def write(self, ready: Fifo, block: Block) -> int:
+        """What is ready into (n, n_channels); returns its pcm_frames."""
+        n = min(ready.n, len(block))
         # one stream goes to every channel; several to the first channels, and the others are silent
         heard = self._channels if self._n_streams == 1 else self._channels[: self._n_streams]
-        heard[:, :n] = self._ready.view(n)
-        self._ready.drop(n)
+        heard[:, :n] = ready.view(n)
+        ready.drop(n)
         self._encode(self._channels[:, :n], block[:n])
         return n
 
@@ -111,23 +97,27 @@ class Chain:
         channels: Channels,
         status: Status,
         tee: Sink | None = None,
+        band: str | None = None,
         now_ns: Callable[[], int] = time.perf_counter_ns,
         cpu_ns: Callable[[], int] | None = None,
     ) -> None:
-        """`cpu_ns` is the time this process has computed; None: whatever passes is computation.
+        """`band` is as in `band.chosen`; `cpu_ns` is the time this process has computed, None: whatever passes is
+        computation.
 
-        Failure: capture has not the channels.
+        Failure: capture has not the channels, or a full band cannot be kept.
         """
         n = len(denoisers)
         self._capture, self._playback = _Capture(capture, channels, n), _Playback(playback, n)
         self.n_most = self._capture.n_most  # pcm_frames of one push
+        self._bridge = bridge(band, capture.rate_hz, playback.rate_hz, n, self.n_most)
+        status.band = self._bridge.band
         self._now_ns, self._cpu_ns = now_ns, cpu_ns or now_ns
         self._status, self._tee = status, tee
         status.levels_in_dbfs, status.levels_out_dbfs = [LOWEST_DBFS] * n, [LOWEST_DBFS] * n
         self._meters_in, self._meters_out = [Meter() for _ in denoisers], [Meter() for _ in denoisers]
         self._denoisers, self._mixers = denoisers, [Mixer() for _ in denoisers]
         self._hop, self._clean, self._mixed = (np.zeros((n, HOP_SAMPLES), np.float32) for _ in range(3))
-        self._drift = DriftConverter(n, HOP_SAMPLES)
+        self._lines = [Lines((1.0, 1.0), (1.0, 1.0))] * n
         self.overload = Overload()
         self._computed_ns = 0  # for the last hop
         self._was_missed = False
@@ -137,39 +127,40 @@ class Chain:
     @property
     def delay_s(self) -> float:
         """Of the chain itself: the STFT's window, the drift converter, rate converters."""
-        at_16k_s = (LATENCY_SAMPLES + self._drift.delay_samples) / SAMPLE_RATE_HZ
-        return at_16k_s + (self._capture.delay_s + self._playback.delay_s)
+        return self._bridge.delay_s
 
     @property
     def n_wanted(self) -> int:
         """pcm_frames that complete the next hop: the first time more, because converters lag."""
-        return self._capture.n_wanted
+        return self._bridge.n_wanted
 
     @property
     def ratio(self) -> float:
         """Above 1 playback hurries; see `drift`."""
-        return self._drift.ratio
+        return self._bridge.drift.ratio
 
     @ratio.setter
     def ratio(self, value: float) -> None:
-        self._drift.ratio = value
+        self._bridge.drift.ratio = value
 
     def push(self, block: Block, played: Block) -> int:
         """Take (n, n_channels) and write what is ready into `played`; returns its pcm_frames."""
-        self._status.n_repaired += self._capture.push(block)
-        while self._capture.noisy.n >= HOP_SAMPLES:
+        self._bridge.push(self._capture.streams(block))
+        self._status.n_repaired += self._capture.take_repaired()
+        while self._bridge.pop(self._hop):
             self._denoise_hop()
-        return self._playback.pop(played)
+        return self._playback.write(self._bridge.ready, played)
 
     def _denoise_hop(self) -> None:
-        self._capture.noisy.pop(self._hop)
         for hop, mixer in zip(self._hop, self._mixers, strict=True):
             mixer.delay(hop)
         wet = self._step()
-        for mixer, clean, mixed in zip(self._mixers, self._clean, self._mixed, strict=True):
+        for k, (mixer, clean, mixed) in enumerate(zip(self._mixers, self._clean, self._mixed, strict=True)):
+            before = mixer.wet, mixer.gate
             mixer.mix(clean, wet, self._gate_dbfs, mixed)
+            self._lines[k] = Lines((before[0], mixer.wet), (before[1], mixer.gate))
         self._measure()
-        self._drift.push(self._mixed, self._playback.clean)
+        self._bridge.join(self._clean, self._mixed, self._lines)
         if self._tee is not None:
             self._tee.push(self._hop, self._mixed)
 
@@ -258,7 +249,3 @@ class Chain:
         elif self._status.wants_reset:
             self._status.wants_reset = False
             self._restarts = True
-
-
-def _converter(from_hz: int, to_hz: int, n_rows: int, n_block: int) -> RateConverter | None:
-    return RateConverter(from_hz, to_hz, n_rows, n_block) if from_hz != to_hz else None

@@ -50,6 +50,7 @@ class LivePlan:
     channels: Channels = field(default_factory=Channels)
     capture_wish: Wish = field(default_factory=Wish)
     playback_wish: Wish = field(default_factory=Wish)
+    band: str | None = None  # see `band.chosen`
     margin_ms: float = 12.0
     settle_ms: float = 300.0  # a sound server takes some cycles to link a stream that begins
     waits: bool = False  # for devices that are not there at the start
@@ -135,7 +136,8 @@ class LiveLoop:
     def _make_chain(self) -> None:
         capture, playback, status = self._capture.config, self._playback.config, self._status
         chooses = self._plan.channels
-        self._chain = Chain(capture, playback, self._denoisers, chooses, status, self._tee, *self._clocks)
+        band = self._plan.band
+        self._chain = Chain(capture, playback, self._denoisers, chooses, status, self._tee, band, *self._clocks)
         self._in = self._capture.new_block(self._chain.n_most)
         self._n_in = round(HOP_S * capture.rate_hz)
         self._n_out = round(HOP_S * playback.rate_hz)

@@ -25,6 +25,7 @@ class Status:
         self.playback = ""
         self.model = model
         self.engine = ""
+        self.band = ""  # "full" or "speech"
         self.budget_ms = 16.0
         self.n_hops = 0
         self.n_overruns = 0
@@ -81,6 +82,7 @@ class Status:
             "playback": self.playback,
             "model": self.model,
             "engine": self.engine,
+            "band": self.band or None,
             "seconds": round(self.n_hops * self.budget_ms / 1000, 3),
             "settings": plain(self.settings),
             "level_in_dbfs": round(level_in_dbfs, 1),

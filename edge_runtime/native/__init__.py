@@ -68,11 +68,11 @@ class Stream:
         Failure: the library refuses the weights. ImportError: it is not here, or cannot be loaded.
         """
         library = load_library()
-        self._weights = _Block(len(model))
+        self._weights = Block(len(model))
         ctypes.memmove(self._weights.address, model, len(model))
         n_bytes = ctypes.c_size_t()
         status = library.ed_size(self._weights.address, len(model), ctypes.byref(n_bytes))
-        self._state = _Block(n_bytes.value)
+        self._state = Block(n_bytes.value)
         state = self._state.address
         if status == 0:
             name = None if isa is None else isa.encode()
@@ -85,7 +85,7 @@ class Stream:
         self.version: str = library.ed_version().decode()
         self.n_stream_bytes, self.n_scratch_bytes = described.n_stream_bytes, described.n_scratch_bytes
         self.carried = (ctypes.c_ubyte * self.n_stream_bytes).from_address(library.ed_stream(state))
-        samples = _Block(4 * N_SPECTRUM), _Block(4 * N_SPECTRUM)
+        samples = Block(4 * N_SPECTRUM), Block(4 * N_SPECTRUM)
         self.samples_in, self.samples_out = (Samples.from_buffer(block.memory, block.start) for block in samples)
         # Pointers made once: a call hands them over and makes no object.
         self._arguments = tuple(ctypes.c_void_p(block.address) for block in (self._state, *samples))
@@ -105,7 +105,7 @@ class Stream:
         self._reset(self._arguments[0])
 
 
-class _Block:
+class Block:
     """Zeroed memory at an aligned address."""
 
     def __init__(self, n_bytes: int) -> None:
@@ -132,6 +132,18 @@ def load_library() -> ctypes.CDLL:
         "ed_stream": (memory, memory),
         "ed_version": (ctypes.c_char_p,),
         "ed_status_text": (ctypes.c_char_p, status),
+        "ed_rate_size": (size, ctypes.c_ulong),
+        "ed_rate_init": (None, memory, ctypes.c_ulong),
+        "ed_band_latency": (status, memory),
+        "ed_band_most": (status, memory),
+        "ed_band_size": (size, memory),
+        "ed_band_init": (None, memory, memory),
+        "ed_band_reset": (None, memory),
+        "ed_band_wanted": (status, memory),
+        "ed_band_push": (status, memory, memory, status),
+        "ed_band_hop": (memory, memory),
+        "ed_band_is_whole": (status, memory),
+        "ed_band_join": (status, memory, memory, memory, memory),
         "ed_isa_name": (ctypes.c_char_p, ctypes.c_uint, ctypes.POINTER(status)),
     }
     for name, (result, *arguments) in prototypes.items():

@@ -106,6 +106,19 @@ def count_hops(plugin: Path, program: Path, core: Core, weights: Path, samples: 
     return (spent - cost).reshape(len(samples) // 256, -1, 5)
 
 
+def print_full_band(artifact: Path, plugin: Path, folder: Path, rate_hz: int) -> None:
+    """Whole hops in and out at `rate_hz`, with the full band."""
+    n_up = rate_hz / 16_000
+    samples = np.interp(np.arange(int(N_HOPS * 256 * n_up)) / n_up, np.arange(N_HOPS * 256), speech(artifact))
+    (folder / "samples").write_bytes(samples.astype("<f4").tobytes())
+    for core in CORES:
+        program = compile_hops(folder, core)
+        for precision, name in FILES.items():
+            command = (program, artifact / name, core.isa, folder / "samples", rate_hz)
+            spent = np.diff(np.array(emulate(plugin, core, *command))[:, 0])
+            print(f"{core.name} {precision} at {rate_hz} Hz: {round(float((spent[1:-1] - spent[0]).mean())):,}")
+
+
 def speech(artifact: Path) -> np.ndarray:
     """Samples of the golden spectra."""
     from edge_runtime.stft import Synthesis
@@ -211,8 +224,13 @@ def main() -> None:
     parser.add_argument("--artifact", type=Path, default=PROJECT / "build" / "rpi4", help="default: build/rpi4")
     parser.add_argument("--root", type=Path, help="a Debian arm64 root, to count the other engines too")
     parser.add_argument("--firmware", type=Path, help="a generic-c folder, to count on a Cortex-M7")
+    parser.add_argument("--rate", type=int, metavar="HZ", help="print the full band's hops at this rate instead")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
+    if args.rate:
+        with tempfile.TemporaryDirectory() as folder:
+            print_full_band(args.artifact, compile_plugin(Path(folder)), Path(folder), args.rate)
+        return
     manifest = json.loads((args.artifact / "manifest.json").read_text())
     kept = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
     with tempfile.TemporaryDirectory() as folder:

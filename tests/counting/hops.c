@@ -1,14 +1,14 @@
 /* Hops of the native engine with a mark after each, for icount.c to count.
  *
- *     hops WEIGHTS ISA SAMPLES
+ *     hops WEIGHTS ISA SAMPLES [RATE_HZ]
  *
- * SAMPLES: float32, whole hops. A mark costs instructions of its own: two in a row, at the very start, tell how many.
+ * SAMPLES: float32, whole hops; at RATE_HZ above 16 kHz, in and out with the full band. A mark costs instructions of its own: two in a row, at the very start, tell how many.
  * Compiled with -DED_AFTER_STEP=count_mark, the engine sets one after each of its steps, too: analysis, operations.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "edge_denoise.h"
+#include "ed_band.h"
 
 __attribute__((noinline)) void count_mark(void)
 {
@@ -28,19 +28,48 @@ static void *whole_file(const char *path, size_t *n_bytes)
     return data;
 }
 
+/* Hops at a host's rate, the filters there and back with them. */
+static double through_band(void *state, const float *samples, size_t n_samples, unsigned long rate_hz)
+{
+    void *rate = malloc(ed_rate_size(rate_hz)), *band;
+    float out[ED_HOP_SAMPLES], *joined;
+    const ed_band_lines lines = {1, 1, 1, 1, 1, 1};
+    double sum = 0;
+    ed_rate_init(rate, rate_hz);
+    band = malloc(ed_band_size(rate));
+    joined = malloc(sizeof *joined * (size_t)ed_band_most(rate));
+    ed_band_init(band, rate);
+    count_mark();
+    count_mark();
+    while ((size_t)ed_band_wanted(band) <= n_samples) {
+        const int n = ed_band_push(band, samples, ed_band_wanted(band));
+        samples += n;
+        n_samples -= (size_t)n;
+        ed_process(state, ed_band_hop(band), out);
+        ed_band_join(band, out, &lines, joined);
+        count_mark();
+        sum += joined[0];
+    }
+    return sum;
+}
+
 int main(int argc, char **argv)
 {
     size_t n_weights, n_sample_bytes, n_state, n_hops, k;
     void *weights, *state;
     const float *samples;
     float out[ED_HOP_SAMPLES], sum = 0;
-    if (argc != 4) return fputs("usage: hops WEIGHTS ISA SAMPLES\n", stderr), 2;
+    if (argc != 4 && argc != 5) return fputs("usage: hops WEIGHTS ISA SAMPLES [RATE_HZ]\n", stderr), 2;
     weights = whole_file(argv[1], &n_weights);
     samples = whole_file(argv[3], &n_sample_bytes);
     if (weights == NULL || samples == NULL) return fputs("hops: a file cannot be read\n", stderr), 1;
     if (ed_size(weights, n_weights, &n_state) != ED_OK) return fputs("hops: not weights\n", stderr), 1;
     state = aligned_alloc(64, (n_state + 63) / 64 * 64);
     if (ed_init_isa(state, n_state, weights, n_weights, argv[2]) != ED_OK) return fputs("hops: no such isa\n", stderr), 1;
+    if (argc == 5) {
+        printf("%g\n", through_band(state, samples, n_sample_bytes / sizeof *samples, strtoul(argv[4], NULL, 10)));
+        return 0;
+    }
     n_hops = n_sample_bytes / sizeof *samples / ED_HOP_SAMPLES;
     count_mark();
     count_mark();

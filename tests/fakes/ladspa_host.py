@@ -11,7 +11,8 @@ import numpy as np
 
 from edge_runtime.stft import Float32Array
 
-STRENGTH, LIMIT_DB, BYPASS, LATENCY = range(4)
+STRENGTH, LIMIT_DB, BYPASS, LATENCY, FULL_BAND = range(5)
+N_CONTROLS = 5
 OFF_DB = 100.0
 
 _handle, _count = ctypes.c_void_p, ctypes.c_ulong
@@ -56,14 +57,14 @@ def descriptors(library: Path) -> list[Descriptor]:
 class Plugin:
     """One instance, activated. ValueError: it refuses the rate or has no weights."""
 
-    def __init__(self, library: Path, rate_hz: int, label: str = "edge_denoise") -> None:
+    def __init__(self, library: Path, rate_hz: int, label: str = "edge_denoise", *, full_band: bool = True) -> None:
         (self._type,) = (each for each in descriptors(library) if each.label == label.encode())
-        self.n_channels = (int(self._type.n_ports) - 4) // 2
-        self.controls = np.array([1, OFF_DB, 0, -1], np.float32)
+        self.n_channels = (int(self._type.n_ports) - N_CONTROLS) // 2
+        self.controls = np.array([1, OFF_DB, 0, -1, float(full_band)], np.float32)
         self._instance: Any = self._type.instantiate(ctypes.addressof(self._type), rate_hz)
         if not self._instance:
             raise ValueError(f"no instance at {rate_hz} Hz")
-        for index in range(4):
+        for index in range(N_CONTROLS):
             self._connect(2 * self.n_channels + index, self.controls[index:])
         self.activate()
 

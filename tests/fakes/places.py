@@ -8,9 +8,9 @@ from typing import Final
 TESTS: Final = Path(__file__).parents[1]
 ROOT: Final = TESTS.parent
 NATIVE: Final = ROOT / "edge_runtime" / "native"
-INCLUDES: Final = tuple(f"-I{NATIVE / folder}" for folder in ("engine", "kernels", "ladspa"))
+INCLUDES: Final = tuple(f"-I{NATIVE / folder}" for folder in ("engine", "kernels", "band", "ladspa"))
 
 
 def engine_sources() -> list[str]:
     """The C files of the engine, as setup.py compiles them."""
-    return [str(path) for path in sorted([*NATIVE.glob("engine/*.c"), *NATIVE.glob("kernels/*.c")])]
+    return [str(path) for room in ("band", "engine", "kernels") for path in sorted(NATIVE.glob(f"{room}/*.c"))]

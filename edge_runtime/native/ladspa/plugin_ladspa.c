@@ -15,14 +15,14 @@
 #define MAX_WEIGHT_BYTES (16L << 20)
 #define LIMIT_OFF_DB 100.0f
 
-enum { STRENGTH, LIMIT_DB, BYPASS, LATENCY, N_CONTROLS }; /* after the audio inputs and the audio outputs */
+enum { STRENGTH, LIMIT_DB, BYPASS, LATENCY, FULL_BAND, N_CONTROLS }; /* after the audio inputs and the audio outputs */
 
 typedef struct {
     plugin_model model;
     int n_channels;
     plugin_stream streams[MAX_CHANNELS];
     float *ports[2 * MAX_CHANNELS + N_CONTROLS];
-    float wet, target, step;
+    float wet, target, step, full;
     int n_ramp_left;
     int is_new; /* the first controls are taken without a ramp */
 } instance;
@@ -139,11 +139,14 @@ static float wet_of(const instance *p)
 static void take_controls(instance *p)
 {
     float target = wet_of(p);
+    int c;
+    p->full = control(p, FULL_BAND, 1, 1) > 0 ? 1.0f : 0.0f;
     if (p->ports[2 * p->n_channels + LATENCY] != NULL)
         *p->ports[2 * p->n_channels + LATENCY] = (float)p->model.n_latency;
     if (p->is_new) {
         p->wet = p->target = target;
         p->n_ramp_left = p->is_new = 0;
+        for (c = 0; c < p->n_channels; c++) p->streams[c].full = p->full;
     } else if (target != p->target) {
         p->target = target;
         p->n_ramp_left = p->model.n_ramp;
@@ -170,7 +173,7 @@ static void run(ladspa_handle handle, unsigned long n_samples)
         advance_ramp(p);
         for (c = 0; c < p->n_channels; c++) in[c] = p->ports[c][i];
         for (c = 0; c < p->n_channels; c++)
-            p->ports[p->n_channels + c][i] = plugin_stream_run(&p->streams[c], in[c], p->wet);
+            p->ports[p->n_channels + c][i] = plugin_stream_run(&p->streams[c], in[c], p->wet, p->full);
     }
 }
 
@@ -178,11 +181,12 @@ static void run(ladspa_handle handle, unsigned long n_samples)
 #define AUDIO_OUT (LADSPA_OUTPUT | LADSPA_AUDIO)
 #define CONTROL_IN (LADSPA_INPUT | LADSPA_CONTROL)
 #define BOUNDED (LADSPA_BOUNDED_BELOW | LADSPA_BOUNDED_ABOVE)
-#define CONTROL_KINDS CONTROL_IN, CONTROL_IN, CONTROL_IN, LADSPA_OUTPUT | LADSPA_CONTROL
-#define CONTROL_NAMES "Strength", "Limit (dB)", "Bypass", "latency"
+#define CONTROL_KINDS CONTROL_IN, CONTROL_IN, CONTROL_IN, LADSPA_OUTPUT | LADSPA_CONTROL, CONTROL_IN
+#define CONTROL_NAMES "Strength", "Limit (dB)", "Bypass", "latency", "Full band"
 #define CONTROL_RANGES                                                                                                 \
     {BOUNDED | LADSPA_DEFAULT_1, 0, 1}, {BOUNDED | LADSPA_DEFAULT_MAXIMUM, 0, LIMIT_OFF_DB},                           \
-        {LADSPA_TOGGLED | LADSPA_DEFAULT_0, 0, 0}, {LADSPA_INTEGER | LADSPA_DEFAULT_0, 0, 0}
+        {LADSPA_TOGGLED | LADSPA_DEFAULT_0, 0, 0}, {LADSPA_INTEGER | LADSPA_DEFAULT_0, 0, 0},                          \
+        {LADSPA_TOGGLED | LADSPA_DEFAULT_1, 0, 0}
 #define AUDIO_RANGE {0, 0, 0}
 
 static const int mono_kinds[] = {AUDIO_IN, AUDIO_OUT, CONTROL_KINDS};

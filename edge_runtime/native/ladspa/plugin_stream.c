@@ -7,49 +7,66 @@
 
 #define N_16K_LATENCY (ED_HOP_SAMPLES + ED_LATENCY_SAMPLES) /* a hop is collected, and comes out a hop late */
 
+static int set_rate(plugin_model *m, unsigned long rate_hz)
+{
+    const size_t n_bytes = ed_rate_size(rate_hz);
+    m->rate = NULL;
+    m->n_latency = N_16K_LATENCY;
+    m->n_ready = 0;
+    m->n_ramp = ED_HOP_SAMPLES;
+    if (rate_hz == ED_SAMPLE_RATE_HZ) return 1;
+    if (n_bytes == 0 || (m->rate = malloc(n_bytes)) == NULL) return 0;
+    ed_rate_init(m->rate, rate_hz);
+    m->n_latency = ed_band_even_latency(m->rate);
+    m->n_ready = m->n_latency - ed_band_latency(m->rate);
+    m->n_ramp = (int)((ED_HOP_SAMPLES * rate_hz + ED_SAMPLE_RATE_HZ / 2) / ED_SAMPLE_RATE_HZ);
+    return 1;
+}
+
 int plugin_model_make(plugin_model *m, void *weights, size_t n_weight_bytes, unsigned long rate_hz, const char **why)
 {
     ed_status status = ed_size(weights, n_weight_bytes, &m->n_state_bytes);
-    int n_steps;
     m->weights = weights;
     m->n_weight_bytes = n_weight_bytes;
     *why = ed_status_text(status);
     if (status != ED_OK) return 0;
     *why = "no memory, or a sample rate other than 16, 22.05, 24, 32, 44.1, 48, 88.2, 96, 176.4 or 192 kHz";
-    if (!plugin_filter_make(&m->filter, rate_hz)) return 0;
-    n_steps = (N_16K_LATENCY + (m->filter.n_down > 1 ? PLUGIN_TAPS : 0)) * m->filter.n_down;
-    m->n_latency = (n_steps + m->filter.n_up - 1) / m->filter.n_up;
-    m->n_late = m->n_latency * m->filter.n_up - n_steps;
-    m->n_ramp = (ED_HOP_SAMPLES * m->filter.n_down + m->filter.n_up / 2) / m->filter.n_up;
-    return 1;
+    return set_rate(m, rate_hz);
 }
 
 void plugin_model_free(plugin_model *m)
 {
-    plugin_filter_free(&m->filter);
+    free(m->rate);
     free(m->weights);
-    m->weights = NULL;
+    m->rate = m->weights = NULL;
 }
 
-/* One more than the taps, to look one sample back. */
-static size_t n_memory(const plugin_stream *s)
+/* The queue holds what is not due, and a hop. */
+static size_t n_queue(const plugin_model *m)
 {
-    return (size_t)s->model->n_latency + 2 * (size_t)(s->host.n + s->clean.n);
+    return m->rate == NULL ? 0 : (size_t)(m->n_ready + ed_band_most(m->rate));
+}
+
+static int make_band(plugin_stream *s)
+{
+    const plugin_model *m = s->model;
+    if (m->rate == NULL) return 1;
+    s->band = malloc(ed_band_size(m->rate));
+    if (s->band == NULL) return 0;
+    ed_band_init(s->band, m->rate);
+    return 1;
 }
 
 int plugin_stream_make(plugin_stream *s, const plugin_model *model)
 {
     memset(s, 0, sizeof *s);
     s->model = model;
-    s->host.n = model->filter.n_host_taps;
-    s->clean.n = PLUGIN_TAPS + 1;
-    s->memory = malloc(sizeof(float) * n_memory(s));
+    s->memory = malloc(sizeof(float) * ((size_t)model->n_latency + n_queue(model)));
     if (posix_memalign(&s->state, 64, model->n_state_bytes) != 0) s->state = NULL;
-    if (s->memory != NULL && s->state != NULL &&
+    if (s->memory != NULL && s->state != NULL && make_band(s) &&
         ed_init(s->state, model->n_state_bytes, model->weights, model->n_weight_bytes) == ED_OK) {
         s->dry = s->memory;
-        s->host.memory = s->dry + model->n_latency;
-        s->clean.memory = s->host.memory + 2 * s->host.n;
+        s->ready = s->dry + model->n_latency;
         plugin_stream_reset(s);
         return 1;
     }
@@ -61,6 +78,7 @@ void plugin_stream_free(plugin_stream *s)
 {
     free(s->memory);
     free(s->state);
+    free(s->band);
     memset(s, 0, sizeof *s);
 }
 
@@ -68,17 +86,12 @@ void plugin_stream_reset(plugin_stream *s)
 {
     const plugin_model *m = s->model;
     ed_reset(s->state);
-    memset(s->memory, 0, sizeof(float) * n_memory(s));
+    if (s->band != NULL) ed_band_reset(s->band);
+    memset(s->memory, 0, sizeof(float) * ((size_t)m->n_latency + n_queue(m)));
     memset(s->in, 0, sizeof s->in);
     memset(s->out, 0, sizeof s->out);
-    s->dry_at = s->hop_at = s->host.at = s->clean.at = 0;
-    s->ahead = -m->filter.n_up; /* each host sample first moves on by n_up */
-    s->behind = -m->n_late - m->filter.n_up;
-    s->unused = -1; /* the first clean sample is in use as soon as it is there */
-    if (s->behind + m->filter.n_up < 0) {
-        s->behind += m->filter.n_down;
-        s->unused++;
-    }
+    s->dry_at = s->hop_at = s->ready_at = 0;
+    s->n_ready = m->n_ready;
 }
 
 /* As the engine does, and before a filter would smear it: what is not finite becomes 0, the rest is limited. */
@@ -101,32 +114,32 @@ static float denoised(plugin_stream *s, float sample)
     return clean;
 }
 
-/* The same at the host's rate, through both filters. */
-static float resampled(plugin_stream *s, float sample)
+/* The queue is a line that is moved back to its start when a hop comes: once in 16 ms. */
+static void denoise_hop(plugin_stream *s, float full)
 {
-    const plugin_filter *f = &s->model->filter;
-    plugin_push(&s->host, sample);
-    s->ahead += f->n_up;
-    if (s->ahead >= 0) {
-        const float *taps = f->to_16k + s->ahead * f->n_host_taps;
-        plugin_push(&s->clean, denoised(s, plugin_convolve(&s->host, taps, f->n_host_taps, 0)));
-        s->ahead -= f->n_down;
-        s->unused++;
-    }
-    s->behind += f->n_up;
-    if (s->behind >= f->n_down) {
-        s->behind -= f->n_down;
-        s->unused--;
-    }
-    return plugin_convolve(&s->clean, f->to_host + s->behind * PLUGIN_TAPS, PLUGIN_TAPS, s->unused);
+    ed_band_lines lines = {0, 0, 1, 1, 1, 1};
+    lines.full_from = s->full;
+    lines.full_to = s->full = full;
+    ed_process(s->state, ed_band_hop(s->band), s->out);
+    memmove(s->ready, s->ready + s->ready_at, sizeof(float) * (size_t)s->n_ready);
+    s->ready_at = 0;
+    s->n_ready += ed_band_join(s->band, s->out, &lines, s->ready + s->n_ready);
 }
 
-float plugin_stream_run(plugin_stream *s, float sample, float wet)
+/* The same at the host's rate. */
+static float resampled(plugin_stream *s, float sample, float full)
+{
+    ed_band_push(s->band, &sample, 1);
+    if (ed_band_is_whole(s->band)) denoise_hop(s, full);
+    s->n_ready--;
+    return s->ready[s->ready_at++];
+}
+
+float plugin_stream_run(plugin_stream *s, float sample, float wet, float full)
 {
     float x = limited(sample), dry = s->dry[s->dry_at], clean;
-    float audible = x < ED_INPUT_FLOOR && x > -ED_INPUT_FLOOR ? 0 : x; /* filters must not grow denormal */
     s->dry[s->dry_at] = x;
     if (++s->dry_at == s->model->n_latency) s->dry_at = 0;
-    clean = s->model->filter.n_down == 1 ? denoised(s, audible) : resampled(s, audible);
+    clean = s->band == NULL ? denoised(s, x) : resampled(s, x, full);
     return (1 - wet) * dry + wet * clean;
 }

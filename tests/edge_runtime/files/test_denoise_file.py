@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_artifact import NOW, PAST, toy
 
+from edge_runtime.band import chosen
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.errors import Failure
 from edge_runtime.files.any_rate import AnyRateDenoiser
@@ -63,10 +64,41 @@ def delay_samples(reference: np.ndarray, found: np.ndarray) -> int:
     n_block=st.integers(1, 3000),
 )
 def test_law_as_many_samples_out_as_in(rate_hz, n_samples, n_channels, n_block):
-    stream = AnyRateDenoiser([Denoiser.open(toy(), "tflite", "fp32") for _ in range(n_channels)], rate_hz)
+    denoisers = [Denoiser.open(toy(), "tflite", "fp32") for _ in range(n_channels)]
+    stream = AnyRateDenoiser(denoisers, rate_hz, chosen(None, rate_hz))
     samples = noise(n_samples, n_channels)
     out = [stream.feed(samples[start : start + n_block]) for start in range(0, n_samples, n_block)]
     assert np.concatenate([*out, stream.flush()]).shape == samples.shape
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "asked", "taken"),
+    [
+        (48_000, None, "full"),
+        (48_000, "full", "full"),
+        (48_000, "speech", "speech"),
+        (16_000, None, "speech"),
+        (47_999, None, "speech"),
+    ],
+)
+def test_a_file_keeps_its_band_unless_told(tmp_path, rate_hz, asked, taken):
+    """What lies above 8 kHz is there or not; speech alone is what it was before there was a choice."""
+    source = make(tmp_path / "in.wav", noise(rate_hz), rate_hz, "FLOAT")
+    assert run(source, tmp_path / "out.wav", band=asked).band == taken
+    out = read(tmp_path / "out.wav")
+    power = np.abs(np.fft.rfft(out[:, 0])) ** 2
+    above = power[int(9000 * len(out) / rate_hz) :]
+    assert (above.sum() > 0.1 * power.sum()) == (taken == "full")
+    if taken == "speech":
+        stream = AnyRateDenoiser([Denoiser.open(toy(), "tflite", "fp32")], rate_hz)
+        np.testing.assert_array_equal(out, np.concatenate([stream.feed(read(source)), stream.flush()]))
+
+
+def test_a_full_band_that_cannot_be_kept_leaves_nothing(tmp_path):
+    source = make(tmp_path / "in.wav", noise(1000), 47_999, "FLOAT")
+    with pytest.raises(Failure, match="no full band: 47999 Hz and 16000 Hz have no common grid; --band speech"):
+        run(source, tmp_path / "out.wav", band="full")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.wav"]
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)

@@ -18,6 +18,7 @@ from places import ROOT
 from toy_artifact import toy
 
 from edge_runtime import Denoiser
+from edge_runtime.files.any_rate import AnyRateDenoiser
 from edge_runtime.files.denoise_pipe import file_kind
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -48,6 +49,19 @@ def test_as_many_samples_out_as_in_and_the_same_as_the_library(n_samples: int) -
     assert done.stdout == denoised(data)
     said = json.loads(done.stderr)
     assert said == {"n_samples": n_samples, "n_clipped": 0, "model": str(toy().directory)}
+
+
+@pytest.mark.parametrize(("rate_hz", "band"), [(48_000, "full"), (48_000, "speech"), (8_000, "speech")])
+def test_another_rate_is_what_a_file_of_it_becomes(rate_hz: int, band: str) -> None:
+    data = pcm(30_001)
+    options = ["--rate", str(rate_hz), *(["--band", band] if rate_hz > 16_000 else [])]
+    done = run([*PIPE, "--model", str(toy().directory), *options], data)
+    samples = np.frombuffer(data, "<i2").astype(np.float32)[:, None] / 32768
+    stream = AnyRateDenoiser([Denoiser.open(toy(), "tflite")], rate_hz, band)
+    clean = np.concatenate([stream.feed(samples), stream.flush()])[:, 0]
+    got = np.frombuffer(done.stdout, "<i2") - np.clip(np.rint(clean * 32768), -32768, 32767)
+    assert (done.returncode, done.stderr, got.size) == (0, b"", 30_001)
+    assert np.abs(got).max() <= 1  # soxr's blocks are others
 
 
 def test_every_hop_comes_out_when_it_is_whole() -> None:

@@ -182,7 +182,7 @@ def test_an_edited_unit_is_kept_too(home: Path, model: Path) -> None:
 def test_the_strength_is_in_both_configurations(home: Path, model: Path) -> None:
     assert install(home, model, "--strength", "0.75") == 0
     assert '"Strength" = 0.75' in (home / FILES[1]).read_text()
-    assert "controls [ 0.75 100.0 0.0 ]" in (home / FILES[0]).read_text()
+    assert "controls [ 0.75 100.0 0.0 1.0 ]" in (home / FILES[0]).read_text()
 
 
 def test_lines_around_the_block_are_the_users(home: Path, model: Path) -> None:

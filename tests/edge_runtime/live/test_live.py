@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edge_runtime.alsa.pcm import FORMATS, Unfit
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.errors import Failure
+from edge_runtime.files.any_rate import AnyRateDenoiser
 from edge_runtime.live.channels import Channels
 from edge_runtime.live.control.controls import Settings
 from edge_runtime.live.status import Status
@@ -78,19 +79,42 @@ def test_one_clock_loses_and_changes_no_sample(name):
 RATES = [(16, 16), (48, 48), (44.1, 44.1), (48, 16), (16, 48), (8, 16), (96, 48), (44.1, 48), (32, 32)]
 
 
+@pytest.mark.parametrize("band", ["speech", "full"])
 @pytest.mark.parametrize(("capture_khz", "playback_khz"), RATES)
-def test_latency_is_what_is_computed_at_every_rate(capture_khz, playback_khz):
+def test_latency_is_what_is_computed_at_every_rate(capture_khz, playback_khz, band):
     world = World()
     capture_hz, playback_hz = round(1000 * capture_khz), round(1000 * playback_khz)
     capture = FakeDevice(world, capture_hz, sound=noise(rate_hz=capture_hz))
     playback = FakeDevice(world, playback_hz)
-    status = run(world, capture, playback, 4.0)
+    status = run(world, capture, playback, 4.0, band=band)
+    assert status.band == (band if min(capture_hz, playback_hz) > 16_000 else "speech")
     assert (status.n_overruns, status.n_underruns, status.n_resyncs) == (0, 0, 0)
     assert not status.drift_is_corrected
     true_ms = true_latency_ms(capture, playback)
     assert status.latency_ms == pytest.approx(true_ms, abs=1.0)
     converters_ms = 2.0 * (capture_hz != 16_000) * max(1, 16_000 / capture_hz) + 2.0 * (playback_hz != 16_000)
+    if status.band == "full":
+        converters_ms = 6.5 + 2.0 * (capture_hz != playback_hz)  # its filters, less what its drift converter saves
     assert true_ms <= 45.5 + converters_ms  # a hop, the window's other half, 1 ms of drift converter, 12 ms of margin
+
+
+@pytest.mark.parametrize("rate_hz", [44_100, 48_000])
+def test_the_full_band_is_the_same_live_as_in_a_file(rate_hz):
+    """Sample for sample, several channels, each its own."""
+    world, rows = World(), noise(2, rate_hz=rate_hz)
+    capture = FakeDevice(world, rate_hz, n_channels=2, sound=rows)
+    playback = FakeDevice(world, rate_hz, n_channels=2)
+    channels = Channels((1, 2))
+    status = run(world, capture, playback, 3.0, [FakeDenoiser(world, gain=g) for g in (0.5, 0.1)], channels=channels)
+    assert status.band == "full"
+    out = heard(playback)
+    start = first_sound(out[0])
+    began = place_of(out[0, start : start + 4000], rows(0, 4 * rate_hz)[0])
+    file = AnyRateDenoiser([FakeDenoiser(world, gain=g) for g in (0.5, 0.1)], rate_hz, "full")
+    given = rows(began, 3 * rate_hz)
+    wanted = np.concatenate([file.feed(given.T), file.flush()]).T
+    n = rate_hz
+    np.testing.assert_allclose(out[:, start + 2000 : start + n], wanted[:, 2000:n], atol=1e-6)
 
 
 @pytest.mark.parametrize("period", [64, 160, 512, 1024])

@@ -9,7 +9,8 @@
 #include <string.h>
 
 #include "plugin_ladspa.h"
-#include "plugin_resample.h"
+#include "ed_band.h"
+#include "ed_rate.h"
 
 const ladspa_plugin *ladspa_descriptor(unsigned long index);
 
@@ -79,11 +80,11 @@ static int run_block(const ladspa_plugin *plugin, ladspa_handle handle, int n_ch
 
 static int run_instance(const ladspa_plugin *plugin, unsigned long rate_hz)
 {
-    int n_channels = ((int)plugin->n_ports - 4) / 2, block, finite = 1, k;
-    float controls[4] = {1, 100, 0, 0};
+    int n_channels = ((int)plugin->n_ports - 5) / 2, block, finite = 1, k;
+    float controls[5] = {1, 100, 0, 0, 1};
     ladspa_handle handle = plugin->instantiate(plugin, rate_hz);
     if (handle == NULL) return 0;
-    for (k = 0; k < 4; k++)
+    for (k = 0; k < 5; k++)
         if (rand() % 8) plugin->connect_port(handle, (unsigned long)(2 * n_channels + k), &controls[k]);
     plugin->connect_port(handle, 1000, NULL);
     for (block = 0; block < 12; block++) {
@@ -91,6 +92,7 @@ static int run_instance(const ladspa_plugin *plugin, unsigned long rate_hz)
         controls[0] = random_sample();
         controls[1] = 10 * random_sample();
         controls[2] = (float)(rand() % 2);
+        controls[4] = (float)(rand() % 2);
         finite = run_block(plugin, handle, n_channels) && finite;
     }
     plugin->cleanup(handle);
@@ -99,13 +101,15 @@ static int run_instance(const ladspa_plugin *plugin, unsigned long rate_hz)
 
 static int print_taps(unsigned long rate_hz)
 {
-    plugin_filter f;
+    ed_rate *f = ed_rate_size(rate_hz) == 0 ? NULL : malloc(ed_rate_size(rate_hz));
     int i;
-    if (!plugin_filter_make(&f, rate_hz)) return 1;
-    printf("%d\n", f.n_host_taps);
-    for (i = 0; i < f.n_up * f.n_host_taps; i++) printf("%.9g\n", f.to_16k[i]);
-    for (i = 0; i < f.n_down * PLUGIN_TAPS; i++) printf("%.9g\n", f.to_host[i]);
-    plugin_filter_free(&f);
+    if (f == NULL) return 1;
+    ed_rate_init(f, rate_hz);
+    printf("%d\n", f->n_host_taps);
+    for (i = 0; i < f->n_up * f->n_host_taps; i++) printf("%.9g\n", f->to_16k[i]);
+    for (i = 0; i < f->n_down * ED_RATE_TAPS; i++) printf("%.9g\n", f->to_host[i]);
+    for (i = 0; i < f->n_down * ED_RATE_TAPS; i++) printf("%.9g\n", f->to_host_below[i]);
+    free(f);
     return 0;
 }
 

@@ -13,9 +13,10 @@ import soxr
 from c_programs import FLAGS, HERE, SANITIZED, output
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ladspa_host import BYPASS, LIMIT_DB, OFF_DB, STRENGTH, Plugin, descriptors, processed
+from ladspa_host import BYPASS, FULL_BAND, LIMIT_DB, OFF_DB, STRENGTH, Plugin, descriptors, processed
 from places import NATIVE
 
+from edge_runtime.band import FULL, SPEECH
 from edge_runtime.denoiser import Denoiser
 from edge_runtime.engines import native
 from edge_runtime.files.any_rate import AnyRateDenoiser
@@ -56,9 +57,9 @@ def denoiser(weights: bytes) -> Denoiser:
     return Denoiser(native.open_model(weights, MODEL, "int8", 1))
 
 
-def file_path(weights: bytes, samples: Float32Array, rate_hz: int) -> Float32Array:
+def file_path(weights: bytes, samples: Float32Array, rate_hz: int, band: str = SPEECH) -> Float32Array:
     """What `edge-denoise file` writes."""
-    stream = AnyRateDenoiser([denoiser(weights)], rate_hz)
+    stream = AnyRateDenoiser([denoiser(weights)], rate_hz, band)
     return np.concatenate([stream.feed(samples[:, None]), stream.flush()])[:, 0]
 
 
@@ -75,15 +76,16 @@ def snr_db(wanted: Float32Array, got: Float32Array) -> float:
 
 def test_hosts_see_two_plugins(library: Path) -> None:
     seen = [(each.id, each.label, each.n_ports, each.properties) for each in descriptors(library)]
-    assert seen == [(17732, b"edge_denoise", 6, 4), (17733, b"edge_denoise_stereo", 8, 4)]
+    assert seen == [(17732, b"edge_denoise", 7, 4), (17733, b"edge_denoise_stereo", 9, 4)]
     mono = descriptors(library)[0]
-    assert [mono.port_names[i].decode() for i in range(6)] == [
+    assert [mono.port_names[i].decode() for i in range(7)] == [
         "Input",
         "Output",
         "Strength",
         "Limit (dB)",
         "Bypass",
         "latency",
+        "Full band",
     ]
 
 
@@ -130,11 +132,11 @@ def test_at_16_khz_it_is_the_file_path(library: Path, weights: bytes, speech: Fl
 
 
 @pytest.mark.parametrize(("rate_hz", "latency_samples"), RATES[1:])
-def test_at_other_rates_it_is_near_the_file_path(
+def test_at_other_rates_without_the_full_band_it_is_near_the_file_path(
     library: Path, weights: bytes, speech: Float32Array, rate_hz: int, latency_samples: int
 ) -> None:
     """Two good resamplers leave the 8-bit network other roundings: 25 dB. No shift fits better than the latency."""
-    plugin, noisy = Plugin(library, rate_hz), at_rate(speech, rate_hz)
+    plugin, noisy = Plugin(library, rate_hz, full_band=False), at_rate(speech, rate_hz)
     out, wanted = processed(plugin, noisy, [1024]), file_path(weights, noisy, rate_hz)
     plugin.close()
     assert plugin.latency_samples == latency_samples
@@ -142,6 +144,36 @@ def test_at_other_rates_it_is_near_the_file_path(
     fits = {off: snr_db(wanted[3:n], out[latency_samples + off :][3:n]) for off in range(-3, 4)}
     assert max(fits, key=fits.__getitem__) == 0
     assert fits[0] > 25
+
+
+@pytest.mark.parametrize(("rate_hz", "latency_samples"), RATES[1:])
+def test_with_the_full_band_it_is_the_file_path(
+    library: Path, weights: bytes, speech: Float32Array, rate_hz: int, latency_samples: int
+) -> None:
+    """Sample for sample, with something above 8 kHz to keep."""
+    hiss = np.random.default_rng(1).normal(0, 0.02, at_rate(speech, rate_hz).size)
+    plugin, noisy = Plugin(library, rate_hz), at_rate(speech, rate_hz) + hiss.astype(np.float32)
+    out, wanted = processed(plugin, noisy, [480]), file_path(weights, noisy, rate_hz, FULL)
+    plugin.close()
+    np.testing.assert_array_equal(out[latency_samples:], wanted[:-latency_samples])
+
+
+def test_the_full_band_comes_and_goes_along_a_line(library: Path, speech: Float32Array) -> None:
+    """Switched while it runs, what comes out is between the two that it goes from and to, and in a hop it is there."""
+    rate_hz, n_before = 48_000, 30_000
+    noisy = at_rate(speech, rate_hz) + np.random.default_rng(1).normal(0, 0.05, 144_000).astype(np.float32)
+    plugins = [Plugin(library, rate_hz, full_band=full) for full in (True, False, True)]
+    full, speech_only, switched = (plugin.run(noisy[:n_before]) for plugin in plugins)
+    np.testing.assert_array_equal(switched, full)
+    plugins[2].controls[FULL_BAND] = 0
+    full, speech_only, switched = (plugin.run(noisy[n_before:60_000]) for plugin in plugins)
+    both = np.stack([full, speech_only])
+    assert (switched >= both.min(0) - 1e-6).all()
+    assert (switched <= both.max(0) + 1e-6).all()
+    np.testing.assert_array_equal(switched[3 * 768 :], speech_only[3 * 768 :])
+    assert snr_db(full, speech_only) < 40, "they differ, or nothing was shown"
+    for plugin in plugins:
+        plugin.close()
 
 
 @pytest.mark.parametrize(("rate_hz", "latency_samples"), RATES)
@@ -257,9 +289,10 @@ needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compile
 
 
 def compiled_host(folder: Path, weights: bytes, *flags: str) -> Path:
-    """plugin_host.c with the plugin in it, its weights beside it, the engine from its library: that has
+    """plugin_host.c with plugin and full band in it, the weights beside it, the engine from its library: that has
     sanitizer runs of its own, and imports no allocator."""
-    sources = [HERE / "plugin_host.c", *sorted(NATIVE.glob("ladspa/*.c")), NATIVE / "libedge_denoise.so"]
+    rooms = [*sorted(NATIVE.glob("ladspa/*.c")), *sorted(NATIVE.glob("band/*.c"))]
+    sources = [HERE / "plugin_host.c", *rooms, NATIVE / "libedge_denoise.so"]
     libraries = [f"-Wl,-rpath,{NATIVE}", "-lm", "-ldl"]
     command = ["gcc", *FLAGS, "-Wall", "-Wextra", "-Werror", *flags, *map(str, sources), "-o", str(folder / "host")]
     subprocess.run([*command, *libraries], check=True, timeout=300)
@@ -288,22 +321,25 @@ def test_run_allocates_nothing(watched_host: Path) -> None:
 
 @needs_gcc
 @pytest.mark.parametrize(("rate_hz", "n_up", "n_down"), [(48000, 1, 3), (44100, 160, 441), (96000, 1, 6)])
-def test_the_filter_is_flat_to_7600_hz_and_80_db_down_from_8400_hz(
+def test_the_filters_are_flat_and_80_db_down_where_they_say(
     watched_host: Path, rate_hz: int, n_up: int, n_down: int
 ) -> None:
-    """Read back from both polyphase tables: they hold the same filter."""
+    """Read back from the polyphase tables: to 7.6 kHz and from 8.4 kHz on, the same both ways; below a full band up to
+    6.8 kHz and from 7.6 kHz on."""
     printed = np.array([float(line) for line in output(watched_host, "taps", rate_hz).split()])
-    n_host_taps, to_16k, to_host = int(printed[0]), *np.split(printed[1:], [n_up * int(printed[0])])
-    rows = to_host.reshape(n_down, 112)[:, ::-1]
-    taps = rows.T.ravel()  # tap row + j * n_down
-    np.testing.assert_allclose(taps[1:], taps[:0:-1], atol=1e-7)  # linear phase
+    n_host_taps, n_taps = int(printed[0]), 112 * n_down
+    to_16k, to_host, to_host_below = np.split(printed[1:], [n_up * n_host_taps, n_up * n_host_taps + n_taps])
+    taps, below = (part.reshape(n_down, 112)[:, ::-1].T.ravel() for part in (to_host, to_host_below))
+    for each in (taps, below):
+        np.testing.assert_allclose(each[1:], each[:0:-1], atol=1e-7)  # linear phase
     down = to_16k.reshape(n_up, n_host_taps)[:, ::-1] * n_down / n_up
     where = np.arange(n_host_taps)[None, :] * n_up - np.arange(n_up)[:, None]
     inside = (where >= 0) & (where < taps.size)
     np.testing.assert_allclose(down[inside], taps[where[inside]], atol=1e-6)
     np.testing.assert_array_equal(down[~inside], 0)
     n_fft = 1 << 22
-    response_db = 20 * np.log10(np.abs(np.fft.rfft(taps / n_down, n_fft)) + 1e-12)
     frequency_hz = np.fft.rfftfreq(n_fft, 1 / (16000 * n_down))
-    assert np.abs(response_db[frequency_hz <= 7600]).max() < 0.01
-    assert response_db[frequency_hz >= 8400].max() < -80
+    for each, flat_hz, away_hz in ((taps, 7600, 8400), (below, 6800, 7600)):
+        response_db = 20 * np.log10(np.abs(np.fft.rfft(each / n_down, n_fft)) + 1e-12)
+        assert np.abs(response_db[frequency_hz <= flat_hz]).max() < 0.01
+        assert response_db[frequency_hz >= away_hz].max() < -80

@@ -72,7 +72,7 @@ def ladspa_path(home: Path) -> dict[str, str]:
 def test_sox(home: Path, files: Path, options: list[str], latency: int) -> None:
     """`-l` reads the latency port and takes the delay off again."""
     command = ["sox", files / "in.wav", "-b", "32", "-e", "float", files / "out.wav", "ladspa", *options]
-    subprocess.run([*command, "edge_denoise", "edge_denoise", "1", "100", "0"], check=True, env=ladspa_path(home))
+    subprocess.run([*command, "edge_denoise", "edge_denoise", "1", "100", "0", "1"], check=True, env=ladspa_path(home))
     out, wanted = read(files / "out.wav"), read(files / "ref.wav")
     n = wanted.size - LATENCY_16K
     np.testing.assert_allclose(out[latency : latency + n], wanted[:n], atol=2**-24)  # sox computes in 32 bits
@@ -83,7 +83,7 @@ def test_applyplugin(home: Path, files: Path) -> None:
     soundfile.write(files / "in16.wav", read(files / "in.wav"), 16000, subtype="PCM_16")
     file = ["file", str(files / "in16.wav"), str(files / "ref16.wav"), "--model", str(files / "model"), "--force"]
     assert main(file) == 0
-    plugin = ["edge_denoise.so", "edge_denoise", "1", "100", "0"]
+    plugin = ["edge_denoise.so", "edge_denoise", "1", "100", "0", "1"]
     command = ["applyplugin", files / "in16.wav", files / "out.wav", *plugin]
     subprocess.run(command, check=True, env=ladspa_path(home), stdout=subprocess.DEVNULL)
     out, wanted = read(files / "out.wav"), read(files / "ref16.wav")
