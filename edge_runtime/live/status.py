@@ -99,6 +99,15 @@ class Status:
             "chain_ms": round(self.chain_ms, 2),
             "drift_ppm": round(self.drift_ppm, 1),
             "drift_is_corrected": self.drift_is_corrected,
+            **self._counts(),
+            "margin_ms": round(self.margin_ms, 2),
+            "notes": [note for note in self.notes.values() if note],
+            "tee": self.tee or None,
+        }
+
+    def _counts(self) -> dict[str, Any]:
+        """What went wrong, and how often."""
+        return {
             "xruns": {"capture": self.n_overruns, "playback": self.n_underruns},
             "suspends": self.n_suspends,
             "disconnects": self.n_disconnects,
@@ -108,7 +117,4 @@ class Status:
             "missed_deadlines": self.n_missed,
             "overloads": self.n_overloads,
             "repaired_samples": self.n_repaired,
-            "margin_ms": round(self.margin_ms, 2),
-            "notes": [note for note in self.notes.values() if note],
-            "tee": self.tee or None,
         }
