@@ -1,4 +1,4 @@
-# The whole manual: make setup | demo | check | test | fuzz | bench | wheels | builtin | lock
+# The whole manual: make setup | demo | check | test | fuzz | bench | wheels | deb | builtin | lock
 PYTHON ?= $(or $(firstword $(foreach v,3.11 3.12 3.13 3.14 3.10,$(shell command -v python$(v)))),python3)
 VENV := .venv
 TORCH := torch==2.13.0
@@ -16,7 +16,7 @@ APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
 SECONDS ?= 60
 
-.PHONY: setup demo check test slow fuzz bench counts wheels builtin lock clean
+.PHONY: setup demo check test slow fuzz bench counts wheels deb builtin lock clean
 
 setup: $(VENV)/.ready
 
@@ -68,6 +68,11 @@ bench: setup
 wheels: setup
 	@$(PIP) --editable ".[wheels]" || { echo "make: error: a package is missing, see pip's lines above"; exit 1; } >&2
 	@$(BIN)/python -m quant.deploy.wheels $(ARGS)
+
+# Debian packages for bookworm and trixie; without root, but with Debian's dpkg-deb and mmdebstrap.
+deb: setup
+	@$(PIP) --editable ".[deb]" || { echo "make: error: a package is missing, see pip's lines above"; exit 1; } >&2
+	@$(BIN)/python -m quant.deploy.debian.package $(ARGS)
 
 # The models that come with the runtime, into edge_runtime/builtin; a test holds them to what a build makes.
 builtin: setup

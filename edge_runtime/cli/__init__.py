@@ -17,7 +17,7 @@ from edge_runtime import command
 from edge_runtime.cli import bench, board, file, install, live
 from edge_runtime.cli.options import PROG, try_packages
 
-DESCRIPTION: Final = "Remove noise from speech, with a model of `quant build`."
+DESCRIPTION: Final = "Remove noise from speech, with the model that is built in or one of `quant build`."
 COMMANDS: Final = tuple(
     command.after(partial(try_packages, "numpy", "msgspec"), each)  # the others are tried where they are used
     for each in (

@@ -16,6 +16,7 @@ from edge_runtime.errors import Failure
 
 CONFIGURATION: Final = ".config/pipewire/pipewire.conf.d/60-edge-denoise.conf"
 NODE: Final = "edge_denoise"
+_SYSTEM_FOLDER: Final = Path("/usr/lib/ladspa")
 _PLUGIN: Final = re.compile(r'plugin\s*=\s*("(?:[^"\\\\]|\\\\.)*")')
 _JOURNAL: Final = ["journalctl", "--user", "--unit=pipewire", "--boot", "--output=cat", "--no-pager", "--lines=1000"]
 _SAID: Final = ("edge_denoise", "edge-denoise", "ladspa", "filter-chain")  # what a line about it has
@@ -31,7 +32,9 @@ def virtual_mic(host: Host) -> Iterator[Row]:
     except OSError:
         return
     named = _PLUGIN.search(text)
-    plugin = Path(json.loads(named[1])) if named else host.home / "no plugin"
+    plugin = host.home / "no plugin" if named is None else Path(json.loads(named[1]))
+    if not plugin.is_absolute():  # the name of one in the system's folder
+        plugin = _SYSTEM_FOLDER / f"{plugin}.so"
     if not plugin.is_file():
         yield fail(_CHECK, f"installed, but its plugin {plugin} is gone", _AGAIN)
         return

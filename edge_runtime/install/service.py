@@ -19,6 +19,7 @@ UNIT: Final = Path("etc/systemd/system/edge-denoise.service")
 RECEIPT: Final = Path("usr/local/share/edge-denoise/service.json")
 FILES: Final = {str(UNIT): False}  # path from the root on -> whether it is a block in another's file
 NEXT_STEP: Final = "`systemctl daemon-reload && systemctl enable edge-denoise && systemctl restart edge-denoise`"
+_RUNTIME: Final = "edge-denoise"  # below /run
 _HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # from the service
 
 _UNIT: Final = """\
@@ -26,19 +27,20 @@ _UNIT: Final = """\
 [Unit]
 Description=Live speech denoiser
 After={after}
-StartLimitIntervalSec=60
-StartLimitBurst=10
+# It is there for days: whatever is wrong may be mended, but for what was typed wrongly.
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
 NotifyAccess=main
 ExecStart={command}
 Restart=on-failure
-RestartSec=1
+RestartSec=5
+RestartPreventExitStatus=2
 WatchdogSec=10
 TimeoutStopSec=5
 
-RuntimeDirectory=edge-denoise
+RuntimeDirectory={runtime}
 RuntimeDirectoryMode=0700
 # What `ctl` has set outlives a crash, not a stop or a restart that was asked for.
 RuntimeDirectoryPreserve=restart
@@ -64,8 +66,8 @@ WantedBy={wanted_by}
 _OF_THE_MACHINE: Final = """\
 DynamicUser=yes
 SupplementaryGroups=audio
-# The control socket: XDG_RUNTIME_DIR=/run/edge-denoise edge-denoise ctl status
-Environment=XDG_RUNTIME_DIR=%t/edge-denoise
+# The control socket: XDG_RUNTIME_DIR=/run/{runtime} edge-denoise ctl status
+Environment=XDG_RUNTIME_DIR=%t/{runtime}
 
 CPUSchedulingPolicy=fifo
 CPUSchedulingPriority=50
@@ -104,10 +106,27 @@ def changes(root: Path, model: Path | None, capture: str, playback: str) -> list
         written="Written by `edge-denoise install --service`; `edge-denoise uninstall --service` removes it.",
         after="sound.target",
         command=" ".join([*_program(), *_live(capture, playback, *(systemd_word(str(path)) for path in own))]),
-        rights=_OF_THE_MACHINE.format(binds=_binds(seen)),
+        rights=_OF_THE_MACHINE.format(binds=_binds(seen), runtime=_RUNTIME),
+        runtime=_RUNTIME,
         wanted_by="multi-user.target",
     )
     return [Change(root / UNIT, unit.encode(), is_config=True)]
+
+
+def instances_unit(program: str) -> str:
+    """The machine's unit of a Debian package, one for each sound card: `edge-denoise@CARD`. `program`: its path."""
+    runtime = f"{_RUNTIME}/%i"
+    return _UNIT.format(
+        written="For a sound card by its name: systemctl enable --now edge-denoise@CARD (see `edge-denoise devices`).\n"
+        "# Other sound out, other options: systemctl edit edge-denoise@CARD, and there, for example:\n"
+        "#     [Service]\n"
+        "#     Environment=PLAYBACK=hw:CARD=Loopback,DEV=0 OPTIONS=--strength=0.8",
+        after="sound.target",
+        command=f"{program} live --wait --capture plughw:CARD=%i --playback ${{PLAYBACK}} $OPTIONS",
+        rights=f"Environment=PLAYBACK=default OPTIONS=\n{_OF_THE_MACHINE.format(binds='', runtime=runtime)}",
+        runtime=runtime,
+        wanted_by="multi-user.target",
+    )
 
 
 def users_unit(program: str, model: str, capture: str, playback: str) -> str:
@@ -117,6 +136,7 @@ def users_unit(program: str, model: str, capture: str, playback: str) -> str:
         after="sound.target pipewire.service",
         command=" ".join([program, *_live(capture, playback, model)]),
         rights=_OF_A_USER,
+        runtime=_RUNTIME,
         wanted_by="default.target",
     )
 

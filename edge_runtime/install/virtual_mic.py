@@ -11,7 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from edge_runtime import builtin
 from edge_runtime.errors import Failure
+from edge_runtime.extras import debian_package
 from edge_runtime.install.edits import Change
 from edge_runtime.manifest import Artifact
 from edge_runtime.quoting import alsa_string, spa_string
@@ -21,8 +23,13 @@ RECEIPT: Final = Path(".local/share/edge-denoise/virtual-mic.json")
 NODE: Final = "edge_denoise"  # of PipeWire; the ALSA device has the same name
 NEXT_STEP: Final = "`systemctl --user restart pipewire`, then choose the microphone 'Denoised microphone'"
 
+WRITTEN: Final = "Written by `edge-denoise install --virtual-mic`; `edge-denoise uninstall --virtual-mic` removes it."
+# Where Debian's package puts it, and what hosts call it: PipeWire 1.6 looks for names alone.
+SYSTEM_NAME: Final = "edge_denoise"
+SYSTEM_PLUGIN: Final = Path(f"/usr/lib/ladspa/{SYSTEM_NAME}.so")
+
 _PIPEWIRE = """\
-# Written by `edge-denoise install --virtual-mic`; `edge-denoise uninstall --virtual-mic` removes it.
+# {written}
 context.modules = [
     {{ name = libpipewire-module-filter-chain
         flags = [ nofail ]
@@ -45,7 +52,7 @@ context.modules = [
 
 # `filename`, because a `path` ends at a space or a colon. 16 kHz, so that programs may ask for any rate.
 _ALSA = """\
-# Written by `edge-denoise install --virtual-mic`; `edge-denoise uninstall --virtual-mic` removes it.
+# {written}
 # arecord -D {node} ...: the controls are strength 0 to 1, limit in dB (100 is off), bypass 0 or 1, full band 0 or 1
 # (of which 16 kHz has none: for it, make the rate below 48000).
 pcm.{node} {{
@@ -74,22 +81,38 @@ FILES: Final = {
 }
 
 
+def system_plugin(artifact: Artifact) -> Path | None:
+    """The plugin that Debian's package has put where every host looks, its weights beside it; None where it is not ours
+    or has another model's."""
+    is_ours = debian_package() is not None and builtin.name_of(artifact.directory) == builtin.DEFAULT
+    return SYSTEM_PLUGIN if is_ours and SYSTEM_PLUGIN.is_file() else None
+
+
 def changes(home: Path, artifact: Artifact, source: str | None, alsa_source: str, strength: float) -> list[Change]:
     """What a virtual microphone is made of. `source` is PipeWire's node, None its default; `alsa_source` a PCM.
 
     Failure: the plugin is not compiled, the artifact has no native weights, or a name cannot be written down.
     """
-    plugin = home / _FOLDER / "edge_denoise.so"
-    target = f" target.object = {spa_string(source)}" if source else ""
-    pipewire = _PIPEWIRE.format(plugin=spa_string(str(plugin)), node=NODE, target=target, strength=strength)
+    installed = system_plugin(artifact)
+    plugin = installed or home / _FOLDER / "edge_denoise.so"
+    pipewire = filter_chain(WRITTEN, SYSTEM_NAME if installed else str(plugin), source, strength)
     source_pcm, file = alsa_string(alsa_source), alsa_string(str(plugin))
-    alsa = _ALSA.format(node=NODE, source=source_pcm, plugin=file, strength=strength)
+    alsa = _ALSA.format(written=WRITTEN, node=NODE, source=source_pcm, plugin=file, strength=strength)
+    weights = artifact.model("native", "int8").file
+    copies = [Change(plugin, _plugin()), Change(plugin.with_suffix(".native"), artifact.read(weights))]
     return [
-        Change(plugin, _plugin()),
-        Change(plugin.with_suffix(".native"), artifact.read(artifact.model("native", "int8").file)),
+        *(() if installed else copies),
         Change(home / _PIPEWIRE_FILE, pipewire.encode(), is_config=True),
         Change(home / ".asoundrc", alsa.encode(), is_block=True, is_config=True),
     ]
+
+
+def filter_chain(written: str, plugin: str, source: str | None = None, strength: float = 1.0) -> str:
+    """PipeWire's configuration. `plugin`: a path, or the name of one in the system's folder; `written`: by whom.
+
+    Failure: a name cannot be written down."""
+    target = f" target.object = {spa_string(source)}" if source else ""
+    return _PIPEWIRE.format(written=written, plugin=spa_string(plugin), node=NODE, target=target, strength=strength)
 
 
 def _plugin() -> bytes:

@@ -114,9 +114,14 @@ class Heartbeat:
         self._is_ready = False
         self._next_s = 0.0
         self._n_hops = -1
+        self._said = ""
 
     def beat(self, status: Status, now_s: float) -> None:
         """Call often."""
+        said = f"waiting: {status.waiting_for}" if status.waiting_for else status.state
+        if said != self._said:  # what `systemctl status` says
+            self._said = said
+            self._send(f"STATUS={' '.join(said.split())}")
         if not self._is_ready and status.state != STARTING:
             self._is_ready = True
             self._send("READY=1")

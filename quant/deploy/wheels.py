@@ -79,12 +79,6 @@ class Wheel:
 
 def build(out: Path) -> list[Wheel]:
     """Every target's wheel in `out`. Failure: a tool is missing or refuses; not in the project's folder."""
-    try:
-        from setup import FLAGS, LINK_FLAGS, plugin_sources, sources
-    except ImportError as error:  # an installed package has no setup.py
-        raise Failure("the sources are not here", where=Path.cwd(), remedy="run it in the project's folder") from error
-    # clang unrolls more than gcc: a third more code, 2 % fewer instructions. zig's linker has fewer flags.
-    flags = [*FLAGS, "-fno-unroll-loops", *(flag for flag in LINK_FLAGS if "noseparate-code" not in flag)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         tell("building the package")
@@ -92,12 +86,7 @@ def build(out: Path) -> list[Wheel]:
         made = []
         for target in TARGETS:
             tell(f"compiling for {target.machine}")
-            all_flags = [*flags, *hardened(target)]
-            compile_shared(target, all_flags, plugin_sources(), tree / PLUGIN, "-lm", "-ldl")
-            n_bytes = compile_shared(target, all_flags, sources(), tree / LIBRARY, "-lm")
-            if n_bytes > target.most_bytes:
-                what = f"the library has {n_bytes:,} bytes, over {target.most_bytes:,}"
-                raise Failure(what, where=target.machine)
+            n_bytes = compile_engine(target, tree / LIBRARY, tree / PLUGIN)
             made.append((pack(target, tree, folder / target.machine), n_bytes))
         tell("auditing")
         wheels = [
@@ -109,6 +98,23 @@ def build(out: Path) -> list[Wheel]:
             with written_whole(out / path.name) as part:
                 part.write_bytes(path.read_bytes())
     return wheels
+
+
+def compile_engine(target: Target, library: Path, plugin: Path) -> int:
+    """The engine and the LADSPA plugin for a processor; bytes of the first. Failure: the sources are not here, or it is
+    larger than it may be."""
+    try:
+        from setup import FLAGS, LINK_FLAGS, plugin_sources, sources
+    except ImportError as error:  # an installed package has no setup.py
+        raise Failure("the sources are not here", where=Path.cwd(), remedy="run it in the project's folder") from error
+    # clang unrolls more than gcc: a third more code, 2 % fewer instructions. zig's linker has fewer flags.
+    flags = [*FLAGS, "-fno-unroll-loops", *(flag for flag in LINK_FLAGS if "noseparate-code" not in flag)]
+    flags += hardened(target)
+    compile_shared(target, flags, plugin_sources(), plugin, "-lm", "-ldl")
+    n_bytes = compile_shared(target, flags, sources(), library, "-lm")
+    if n_bytes > target.most_bytes:
+        raise Failure(f"the library has {n_bytes:,} bytes, over {target.most_bytes:,}", where=target.machine)
+    return n_bytes
 
 
 def unpacked(folder: Path) -> Path:

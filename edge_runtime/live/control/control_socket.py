@@ -35,6 +35,7 @@ from edge_runtime.live.status import Status
 
 MAX_BYTES: Final = 4096
 _SOCKET: Final = "edge-denoise.sock"
+_RUN: Final = Path("/run")
 _IDLE_S: Final = 5.0  # for a whole message
 _MAX_CLIENTS: Final = 4  # at a time; others wait
 _STACK_BYTES: Final = 512 * 1024
@@ -107,13 +108,20 @@ def default_path() -> Path:
 
 
 def listening_path() -> Path:
-    """Where a stream of this user listens, or a service: of the user, or (root may ask it) of the machine."""
-    folders = (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}", "/run")
+    """Where a stream of this user listens, or a service: of the user, or (root may ask it) of the machine.
+
+    Failure: several services do, one a sound card.
+    """
+    folders = (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}", str(_RUN))
     for folder in folders[not folders[0] :]:
         for path in (Path(str(folder)) / _SOCKET, Path(str(folder)) / "edge-denoise" / _SOCKET):
             if os.path.exists(path):
                 return path
-    return default_path()
+    services = sorted(_RUN.glob(f"edge-denoise/*/{_SOCKET}"))
+    if len(services) > 1:
+        named = ", ".join(map(str, services))
+        raise Failure(f"{len(services)} services listen", remedy=f"name one with --socket: {named}")
+    return services[0] if services else default_path()
 
 
 class ControlServer:

@@ -18,7 +18,7 @@ import pytest
 from native_artifact import write_native
 
 from edge_runtime.cli import main
-from edge_runtime.install import service
+from edge_runtime.install import service, virtual_mic
 
 pytestmark = pytest.mark.skipif(
     find_spec("edge_runtime.native.ladspa_edge_denoise") is None, reason="the plugin is not compiled here"
@@ -432,6 +432,55 @@ def units(home: Path, model: Path) -> dict[str, str]:
     return {"machine": (home / UNIT).read_text(), "user": service.users_unit("/bin/true", "%h/m", "hw:A", "default")}
 
 
+def test_a_service_is_never_given_up(home: Path, model: Path) -> None:
+    """But for a command that was typed wrongly, which no waiting mends."""
+    for text in (*units(home, model).values(), service.instances_unit("/bin/true")):
+        assert {"StartLimitIntervalSec=0", "Restart=on-failure", "RestartPreventExitStatus=2"} <= set(text.splitlines())
+        assert " live --wait " in text
+
+
+def test_the_unit_of_the_debian_package_has_a_folder_for_each_card() -> None:
+    text = service.instances_unit("/usr/bin/edge-denoise")
+    assert (
+        "ExecStart=/usr/bin/edge-denoise live --wait --capture plughw:CARD=%i --playback ${PLAYBACK} $OPTIONS" in text
+    )
+    assert {"RuntimeDirectory=edge-denoise/%i", "Environment=XDG_RUNTIME_DIR=%t/edge-denoise/%i"} <= set(
+        text.splitlines()
+    )
+
+
+def packaged(monkeypatch: pytest.MonkeyPatch, plugin: Path) -> None:
+    """As Debian's package installs it."""
+    monkeypatch.setattr(virtual_mic, "debian_package", lambda: "edge-denoise 0.2.0")
+    monkeypatch.setattr(virtual_mic, "SYSTEM_PLUGIN", plugin)
+
+
+def test_the_plugin_of_the_debian_package_is_named_not_copied(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PipeWire 1.6 looks for plugins by name alone."""
+    plugin = tmp_path / "edge_denoise.so"
+    plugin.touch()
+    packaged(monkeypatch, plugin)
+    assert main(["install", "--virtual-mic", "--root", str(home), "--yes"]) == 0
+    assert sorted(name for name, data in tree(home).items() if data is not None) == [
+        name for name in FILES if "ladspa" not in name
+    ]
+    chain = (home / ".config/pipewire/pipewire.conf.d/60-edge-denoise.conf").read_text()
+    assert 'plugin = "edge_denoise"' in chain
+    assert f'filename "{plugin}"' in (home / ".asoundrc").read_text()
+    assert uninstall(home) == 0
+    assert tree(home) == {}
+
+
+def test_a_model_of_ones_own_has_a_plugin_of_its_own_under_debian_too(
+    home: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged(monkeypatch, model / "model.native")
+    assert install(home, model) == 0
+    assert (home / ".local/lib/ladspa/edge_denoise.native").read_bytes() == b"weights \0 of some kind"
+
+
 def test_both_units_are_of_one_template(home: Path, model: Path) -> None:
     of_machine, of_user = (set(text.splitlines()) for text in units(home, model).values())
     own = {"Written by", "After=", "ExecStart=", "ProtectHome=", "WantedBy="}
@@ -442,12 +491,14 @@ def test_both_units_are_of_one_template(home: Path, model: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-@pytest.mark.parametrize(("whose", "most"), [("machine", 15), ("user", 60), ("user, told to be one", 30)])
+@pytest.mark.parametrize(
+    ("whose", "most"), [("machine", 15), ("of a card", 15), ("user", 60), ("user, told to be one", 30)]
+)
 def test_systemd_has_no_complaint_about_the_unit(home: Path, model: Path, whose: str, most: int) -> None:
     """Silent: unknown keys and bad values only warn. Exposure in tenths: 100 is all, 96 a unit that says nothing. A
     user's is read as if root ran it; told that its user has no capabilities, as is so, it counts half."""
-    unit = home / "edge-denoise.service"
-    text = units(home, model)[whose.partition(",")[0]]
+    unit = home / ("edge-denoise@.service" if whose == "of a card" else "edge-denoise.service")
+    text = {**units(home, model), "of a card": service.instances_unit("/bin/true")}[whose.partition(",")[0]]
     told = "[Service]\nUser=daemon\nCapabilityBoundingSet=" if "," in whose else "[Service]"
     unit.write_text(text.replace("[Service]", told))
     verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)

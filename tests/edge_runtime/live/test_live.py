@@ -252,6 +252,17 @@ def test_a_device_that_is_not_there_at_the_start_is_a_failure_unless_it_shall_be
     assert (status.state, status.waiting_for) == ("stopped", "")
 
 
+def test_a_microphone_that_comes_after_a_day_is_awaited_so_long():
+    """With nothing that grows meanwhile: 172,800 tries."""
+    world, day_s = World(), 86_400.0
+    world.absent = [(0.0, day_s)]
+    capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
+    status = run(world, capture, playback, 2.0, waits=True)
+    assert day_s + 2 < world.now_s < day_s + 4
+    assert (status.waiting_for, status.n_disconnects, status.n_starts) == ("", 0, 0)
+    assert true_latency_ms(capture, playback, from_s=day_s + 1) == pytest.approx(45.0, abs=0.1)
+
+
 CANNOT_COME = [
     ({"channels": Channels((5,))}, {}, r"has 1 channel\(s\), not 5; choose from 1 to 1"),
     ({"channels": Channels((1, 2))}, {"n_channels": 2}, r"has 1 channel\(s\) for 2 streams; choose fewer"),

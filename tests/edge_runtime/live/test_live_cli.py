@@ -507,6 +507,20 @@ def test_levels_are_those_of_every_stream():
     assert shown["level_in_dbfs"] == -23.0  # the mean of their powers
 
 
+def test_a_service_for_each_sound_card_is_found_unless_there_are_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(control_socket, "_RUN", tmp_path)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    device, loopback = (tmp_path / "edge-denoise" / card / "edge-denoise.sock" for card in ("Device", "Loopback"))
+    device.parent.mkdir(parents=True)
+    device.touch()
+    assert control_socket.listening_path() == device
+    loopback.parent.mkdir()
+    loopback.touch()
+    with pytest.raises(Failure, match=f"2 services listen; name one with --socket: {device}, {loopback}"):
+        control_socket.listening_path()
+
+
 def test_the_journal_is_known_by_its_stream(tmp_path, monkeypatch):
     with (tmp_path / "journal").open("w") as stream:
         status = os.fstat(stream.fileno())
@@ -523,10 +537,11 @@ def test_systemd_hears_ready_once_and_watchdog_only_while_sound_flows(tmp_path, 
     status.state, status.n_hops = "running", 5
     for now_s in (2.0, 2.5, 4.0):
         heart.beat(status, now_s)
-    assert told == ["WATCHDOG=1", "READY=1", "WATCHDOG=1"]
+    assert told == ["STATUS=starting", "WATCHDOG=1", "STATUS=running", "READY=1", "WATCHDOG=1"]
     status.waiting_for = "a device"
     heart.beat(status, 6.0)
-    assert told[-1] == "WATCHDOG=1"
+    heart.beat(status, 6.5)
+    assert told[-2:] == ["STATUS=waiting: a device", "WATCHDOG=1"]  # `systemctl status` says what it waits for
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "n"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
