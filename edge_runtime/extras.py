@@ -17,6 +17,7 @@ from edge_runtime.errors import Failure
 
 NAME: Final = "edge-denoise"
 PACKAGED: Final = "debian-package"  # a file beside this one, where Debian's package put it: the package and its version
+_APT: Final = {"onnx": "`sudo apt install python3-onnxruntime` (Debian 13 and newer)"}  # what Debian has of it
 # module -> the extra that brings it, where that is not `build`; engines name their own
 _EXTRAS: Final = {
     **dict.fromkeys(("cloudpickle", "joblib", "pesq", "pystoi", "speechmos"), "eval"),
@@ -47,6 +48,8 @@ def remedy(module: str) -> str:
 
 def how_to_install(extra: str) -> str:
     """A command that brings an extra to this very interpreter."""
+    if debian_package():
+        return _APT.get(extra, "install the wheel of edge-denoise into a virtual environment of your own")
     return pip_install(*_with(f"[{extra}]") or _packages(extra))
 
 

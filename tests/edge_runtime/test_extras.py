@@ -116,3 +116,15 @@ def test_each_module_has_its_extra(monkeypatch: pytest.MonkeyPatch, module: str,
     with pytest.raises(Failure, match=f"{module} is not installed") as failed:
         extras.require(module)
     assert f"[{extra}]" in failed.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("extra", "remedy"), [("onnx", "`sudo apt install python3-onnxruntime`"), ("litert", "a virtual environment of")]
+)
+def test_in_debians_package_nothing_names_a_registry_that_does_not_know_us(tmp_path, monkeypatch, extra, remedy):
+    assert extras.debian_package() is None  # a clone
+    monkeypatch.setattr(extras, "__file__", str(tmp_path / "extras.py"))
+    (tmp_path / extras.PACKAGED).write_text("edge-denoise 0.2.0\n")
+    assert extras.debian_package() == "edge-denoise 0.2.0"
+    assert remedy in extras.how_to_install(extra)
+    assert "pip install" not in extras.how_to_install(extra) + extras.how_to_reinstall()
