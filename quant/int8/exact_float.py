@@ -1,8 +1,9 @@
 """Float arithmetic that C and SIMD code can follow bit for bit: every rounding in a stated order.
 
 Only IEEE single-precision +, -, *, / and sqrt, each rounded on its own: no fused multiply-add, no BLAS, no libm. Sums
-of products start from the bias and go over (time tap, band tap, input channel); lanes run over outputs. Reductions over
-a whole value go in 16 lanes, then by halves. `edge_runtime/native` computes the same.
+of products start from the bias and go over (band tap, time tap, input channel), of a depthwise convolution over (time
+tap, band tap); lanes run over outputs. Reductions over a whole value go in 16 lanes, then by halves.
+`edge_runtime/native` computes the same.
 """
 
 from __future__ import annotations
@@ -96,12 +97,17 @@ def convolve(
     n_bands = (padded.shape[2] - kf) // stride + 1
     first = np.arange(n_out) // (n_out // groups) * per_group  # the input channel each output starts from
     y = np.broadcast_to(bias[:, None], (n_out, n_bands))
-    for t in range(kt):
-        for k in range(kf):
-            bands = padded[t, :, k : k + stride * (n_bands - 1) + 1 : stride]
-            for c in range(per_group):
-                y = y + weight[:, c, t, k, None] * bands[first + c]
+    for t, k in _tap_order(kt, kf, depthwise=groups > 1 and per_group == 1):
+        bands = padded[t, :, k : k + stride * (n_bands - 1) + 1 : stride]
+        for c in range(per_group):
+            y = y + weight[:, c, t, k, None] * bands[first + c]
     return y
+
+
+def _tap_order(n_times: int, n_bands: int, *, depthwise: bool) -> list[tuple[int, int]]:
+    """(time tap, band tap): frames lie one after the other for a depthwise convolution, else beside each other."""
+    taps = [(t, k) for t in range(n_times) for k in range(n_bands)]
+    return taps if depthwise else sorted(taps, key=lambda tap: (tap[1], tap[0]))
 
 
 def linear(x: Float32Array, weight: Float32Array, bias: Float32Array) -> Float32Array:

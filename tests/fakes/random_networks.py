@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_runtime.stft import Float32Array
 from quant.network import gtcrn, ulunas
+from quant.network.erb import merging_matrix
 from quant.network.graph import Graph
 from quant.network.ulunas import Block
 
@@ -72,3 +73,11 @@ def random_network(name: str, seed: int = 0) -> Graph:
     """The network of that name before any pass."""
     network = NETWORKS[name]
     return network.graph(random_params(seed, network.shapes))
+
+
+def with_erb_bands(graph: Graph) -> Graph:
+    """The same with the matrices of the ERB scale, which are nearly empty."""
+    (merge,) = (node for node in graph.nodes if node.kind == "merge_bands")
+    (split,) = (node for node in graph.nodes if node.kind == "split_bands")
+    merging = merging_matrix(merge.attrs["n_low"], len(graph.params[merge.param("weight")]))
+    return replace(graph, params={**graph.params, merge.param("weight"): merging, split.param("weight"): merging.T})

@@ -36,10 +36,10 @@ static int flags_of(int kind)
 {
     switch (kind) {
     case ED_CONV: return ED_LEAKY_AFTER | ED_HALF;
-    case ED_CONV_I8: case ED_DEPTH_I8: return ED_LEAKY_AFTER | ED_FLOAT_OUT;
-    case ED_DEPTH: return ED_LEAKY_AFTER;
+    case ED_CONV_I8: case ED_DEPTH_I8: case ED_RESAMPLE_I8: return ED_LEAKY_AFTER | ED_FLOAT_OUT;
+    case ED_DEPTH: case ED_RESAMPLE: return ED_LEAKY_AFTER;
     case ED_LAYER_NORM: return ED_HALF | ED_ADD_AFTER;
-    case ED_BIGRU: return ED_HALF;
+    case ED_BIGRU: case ED_AFFINE_RELU: return ED_HALF;
     default: return 0;
     }
 }
@@ -48,7 +48,7 @@ static int needs_inputs(int kind)
 {
     switch (kind) {
     case ED_EDGES: case ED_CONV: case ED_CONV_I8: case ED_INTERLEAVE: case ED_INTERLEAVE_I8:
-    case ED_BIGRU: case ED_BIGRU_MIXED: case ED_BIGRU_I8: return 1;
+    case ED_BIGRU: case ED_BIGRU_MIXED: case ED_BIGRU_I8: case ED_HISTORY: case ED_HISTORY_I8: return 1;
     default: return 0;
     }
 }
@@ -77,7 +77,9 @@ static int64_t work_of(const ed_op *op)
     case ED_EDGES: return work + 2 * n_in * n_out;
     case ED_CONV: case ED_CONV_I8: return work + op->n_rows * op->taps * padded(n_in) * padded(n_out);
     case ED_DEPTH: case ED_DEPTH_I8: return work + op->time_taps * op->taps * made + (int64_t)ed_slot_size(op);
-    case ED_SIGMOID: case ED_TANH: return work + curve * made;
+    case ED_RESAMPLE: case ED_RESAMPLE_I8: return work + op->time_taps * op->taps * made + (int64_t)ed_slot_size_of(op, op->seg);
+    case ED_BAND_ENERGY: case ED_BAND_ENERGY_I8: return work + n_in;
+    case ED_SIGMOID: case ED_TANH: case ED_LOG_MAGNITUDE: return work + curve * made;
     case ED_GRU_CELL: case ED_GRU_CELL_I8: return work + 3 * curve * made;
     case ED_BIGRU: case ED_BIGRU_MIXED: case ED_BIGRU_I8: return work + 3 * (curve + n_in) * made;
     default: return work;

@@ -7,12 +7,12 @@
 
 int ed_makes_i8(const ed_op *op)
 {
-    switch (op->kind) {
-    case ED_CONV_I8: case ED_DEPTH_I8: return !(op->flags & ED_FLOAT_OUT);
-    case ED_LEAKY_I8: case ED_GATE_I8: case ED_SHUFFLE_I8: case ED_ADD_I8: case ED_INTERLEAVE_I8:
-    case ED_QUANTIZE: case ED_GRU_CELL_I8: case ED_BIGRU_I8: return 1;
-    default: return 0;
-    }
+    static const uint8_t can[ED_N_KINDS] = {
+        [ED_CONV_I8] = 1, [ED_DEPTH_I8] = 1, [ED_LEAKY_I8] = 1, [ED_GATE_I8] = 1, [ED_SHUFFLE_I8] = 1, [ED_ADD_I8] = 1,
+        [ED_INTERLEAVE_I8] = 1, [ED_QUANTIZE] = 1, [ED_GRU_CELL_I8] = 1, [ED_BIGRU_I8] = 1, [ED_HISTORY_I8] = 1,
+        [ED_RESAMPLE_I8] = 1, [ED_AFFINE_RELU_I8] = 1, [ED_BAND_GATE_I8] = 1, [ED_GATES_I8] = 1, [ED_MEAN_SQUARE_I8] = 1,
+        [ED_BAND_ENERGY_I8] = 1};
+    return can[op->kind] && !(op->flags & ED_FLOAT_OUT);
 }
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
@@ -215,6 +215,31 @@ ED_SELDOM static int depthwise(bounds *b, int64_t element)
                             : floats(b, op->weight, op->time_taps * op->taps * n) && floats(b, op->bias, n));
 }
 
+/* As `depthwise`, of `seg` rows; the last result reads the last of those that its row of x makes it read. */
+ED_SELDOM static int resampling(bounds *b, int64_t element)
+{
+    const ed_op *op = b->op;
+    int64_t n_ring = (op->time_taps - 1) * (int64_t)op->dilation, n = op->n_out, n_sums = op->seg_row * n;
+    int64_t n_weights = n_sums * op->time_taps * op->taps, size = (int64_t)ed_slot_size_of(op, op->seg);
+    if (op->x_row != op->n_out || op->pad != op->taps / 2 || op->seg_row < 1) return 0;
+    if ((op->n_rows - 1) / op->seg_row * (int64_t)op->stride + op->taps > op->seg + 2 * op->pad) return 0;
+    if (n_ring > 0 && (b->header->period % n_ring != 0 || !keeps(b, n_ring * size, element))) return 0;
+    return makes(b, op->n_rows, n, ed_makes_i8(op) ? 1 : 4)
+           && reads_rows(b, op->x, -op->pad, op->seg - 1 + op->pad, op->x_row, n, element)
+           && (element == 1 ? bytes(b, op->weight, n_weights) && biases(b, op->bias, n_sums) && floats(b, op->scale, n_sums)
+                            : floats(b, op->weight, n_weights) && floats(b, op->bias, n_sums));
+}
+
+static int history(bounds *b, int64_t element)
+{
+    const ed_op *op = b->op;
+    if (op->time_taps * op->n_in > op->n_out) return 0;
+    if (!keeps(b, op->n_rows * (op->time_taps - 1) * (int64_t)op->n_in, element)) return 0;
+    b->made = op->state, b->made_end = b->kept_end; /* not of itself */
+    return reads(b, op->x, op->x_row, op->n_in, element) && makes(b, op->n_rows, op->n_out, element)
+           && reads(b, op->x, op->x_row, op->n_in, element);
+}
+
 /* Both inputs, if there are two, and the result, `wide` times as many columns as each input. */
 static int elementwise(bounds *b, int two, int64_t element, int64_t wide)
 {
@@ -228,6 +253,33 @@ static int interleave(bounds *b, int64_t element)
     const ed_op *op = b->op;
     return op->n_out % op->n_in == 0 && makes(b, op->n_rows, op->n_out, element)
            && reads_rows(b, op->x, 0, (op->n_rows - 1) / 2, op->x_row, 2 * op->n_out, element);
+}
+
+/* One number a row, and zeros behind them. */
+static int band_energy(bounds *b, int64_t element)
+{
+    const ed_op *op = b->op;
+    int64_t n = op->n_in > op->n_rows ? op->n_in : op->n_rows;
+    return op->halo == 0 && writes(b, op->y, op->y, op->y + n * element, element)
+           && reads(b, op->x, op->x_row, op->n_out, element)
+           && (element == 1 ? bytes(b, op->weight, op->n_out) : floats(b, op->weight, op->n_out));
+}
+
+static int affine_relu(bounds *b, int64_t element)
+{
+    const ed_op *op = b->op;
+    int64_t n = op->n_rows * (int64_t)op->n_out;
+    return elementwise(b, 0, element, 1)
+           && floats(b, op->scale, op->n_out)
+           && (element == 1 ? bytes(b, op->weight, n) && array(b, op->bias, n, 2) && bytes(b, op->table, op->n_out)
+                            : numbers(b, op->weight, n) && numbers(b, op->bias, n));
+}
+
+static int gates(bounds *b, int64_t element)
+{
+    const ed_op *op = b->op;
+    return elementwise(b, 0, element, 1) && reads_one(b, op->x2, op->n_out, element)
+           && reads_one(b, op->state, op->n_rows, element);
 }
 
 /* x, x2 and y without gaps between their rows. */
@@ -299,6 +351,23 @@ ED_SELDOM int ed_fits(bounds *b)
                && numbers(b, op->weight, 3 * (int64_t)op->n_out * op->n_in);
     case ED_BIGRU_MIXED: return bigru(b, 4) && bigru_products(b);
     case ED_BIGRU_I8: return bigru(b, 1) && bigru_products(b) && grids(b, op->scale + 12 * (int64_t)op->n_out);
+    case ED_LOG_MAGNITUDE:
+        return op->n_rows <= ED_N_BINS && op->y_row == 1 && makes(b, op->n_rows, 1, 4) && reads_planes(b, op->x);
+    case ED_MASK_REAL:
+        return op->n_rows <= ED_N_BINS && makes_planes(b) && reads_planes(b, op->x) && reads_one(b, op->x2, op->n_rows, 4);
+    case ED_HISTORY: return history(b, 4);
+    case ED_HISTORY_I8: return history(b, 1);
+    case ED_RESAMPLE: return resampling(b, 4);
+    case ED_RESAMPLE_I8: return resampling(b, 1);
+    case ED_AFFINE_RELU: return affine_relu(b, 4);
+    case ED_AFFINE_RELU_I8: return affine_relu(b, 1);
+    case ED_MEAN_SQUARE_I8: return op->halo == 0 && makes(b, 1, op->n_out, 1) && reads(b, op->x, op->x_row, op->n_out, 1);
+    case ED_BAND_ENERGY: return band_energy(b, 4);
+    case ED_BAND_ENERGY_I8: return band_energy(b, 1);
+    case ED_BAND_GATE: return elementwise(b, 0, 4, 1) && reads_one(b, op->x2, op->n_rows, 4);
+    case ED_BAND_GATE_I8: return elementwise(b, 0, 1, 1) && reads_one(b, op->x2, op->n_rows, 1);
+    case ED_GATES: return gates(b, 4);
+    case ED_GATES_I8: return gates(b, 1);
     default: return 0; /* ANALYSIS and SYNTHESIS are not part of a program */
     }
 }

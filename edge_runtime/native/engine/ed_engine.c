@@ -93,6 +93,11 @@ void ed_reset(void *state)
         if (op->kind == ED_DEPTH_I8 && op->time_taps > 1)
             memset(s->memory + op->state, op->x_zp,
                    (size_t)((op->time_taps - 1) * op->dilation) * ed_slot_size(op));
+        if (op->kind == ED_RESAMPLE_I8 && op->time_taps > 1)
+            memset(s->memory + op->state, op->x_zp,
+                   (size_t)((op->time_taps - 1) * op->dilation) * ed_slot_size_of(op, op->seg));
+        if (op->kind == ED_HISTORY_I8)
+            memset(s->memory + op->state, op->y_zp, (size_t)(op->n_rows * (op->time_taps - 1) * op->n_in));
         if (op->kind == ED_GRU_CELL_I8)
             memset(s->memory + op->state, (int)((const ed_gru_grids *)(const void *)(s->weights + op->scale))->h_zp,
                    (size_t)(op->n_rows * op->n_out));

@@ -2,8 +2,9 @@
  *
  * Values lie as [band][channel], rows `row` elements apart. A value that a convolution reads has halo rows of real zero
  * before and after it. Offsets: x, x2, y, state in bytes into the memory of a stream, which is the arena (scratch),
- * then the states; weight, bias, scale, table in bytes into the blob (bias of GATE_SHUFFLE: into the memory). Results lie
- * in the arena, apart from what their operation reads; states in the order of the operations that own them.
+ * then the states; weight, bias, scale, table in bytes into the blob (bias of GATE_SHUFFLE: into the memory, where state
+ * of GATES and GATES_I8 is a value). Results lie in the arena, apart from what their operation reads; states in the order
+ * of the operations that own them.
  * Little-endian; arrays of numbers of more than a byte start at a multiple of 4 bytes.
  */
 #ifndef ED_PROGRAM_H
@@ -53,7 +54,9 @@
     X(ANALYSIS) X(SYNTHESIS) X(FEATURES) X(MERGE) X(SPLIT) X(MASK) X(EDGES) X(CONV) X(CONV_I8) X(DEPTH)           \
     X(DEPTH_I8) X(LEAKY) X(LEAKY_I8) X(MEAN_SQUARE) X(SIGMOID) X(TANH) X(GATE) X(GATE_I8) X(SHUFFLE) X(SHUFFLE_I8)     \
     X(GATE_SHUFFLE) X(ADD) X(ADD_I8) X(LAYER_NORM) X(INTERLEAVE) X(INTERLEAVE_I8) X(QUANTIZE) X(DEQUANTIZE)            \
-    X(GRU_CELL) X(GRU_CELL_I8) X(BIGRU) X(BIGRU_MIXED) X(BIGRU_I8)
+    X(GRU_CELL) X(GRU_CELL_I8) X(BIGRU) X(BIGRU_MIXED) X(BIGRU_I8)                                                     \
+    X(LOG_MAGNITUDE) X(MASK_REAL) X(HISTORY) X(HISTORY_I8) X(RESAMPLE) X(RESAMPLE_I8) X(AFFINE_RELU) X(AFFINE_RELU_I8)           \
+    X(MEAN_SQUARE_I8) X(BAND_ENERGY) X(BAND_ENERGY_I8) X(BAND_GATE) X(BAND_GATE_I8) X(GATES) X(GATES_I8)
 
 #define ED_ENUM(name) ED_##name,
 enum ed_kind { ED_KINDS(ED_ENUM) ED_N_KINDS };
@@ -91,7 +94,7 @@ typedef struct {
     uint16_t x_row, x2_row, y_row;       /* elements from one row to the next */
     uint16_t n_in, n_out;                /* columns read, columns made */
     uint16_t seg, seg_row;               /* results lie in pieces of `seg` columns, `seg_row` elements apart; EDGES:
-                                          * rows of x2 */
+                                          * rows of x2; RESAMPLE: rows of x, phases of y */
     uint16_t halo;                       /* elements of real zero before and after the rows of the result */
     uint8_t kind, flags;
     uint8_t taps, stride, pad;           /* over bands */
@@ -150,28 +153,43 @@ static inline size_t ed_slot(const ed_op *op, uint32_t frame, int32_t age)
     return (frame % n + n - (uint32_t)age) % n;
 }
 
-/* Elements of one stored frame of a depthwise convolution, halo included. */
-static inline size_t ed_slot_size(const ed_op *op)
+/* Elements of one stored frame of a depthwise convolution that reads n_rows, halo included. */
+static inline size_t ed_slot_size_of(const ed_op *op, int n_rows)
 {
-    return (size_t)(op->n_rows + 2 * op->pad) * op->n_out;
+    return (size_t)(n_rows + 2 * op->pad) * op->n_out;
 }
 
-/* The frame that time tap t reads, at band -pad: this one, or one of the ring. `element`: bytes of a value. */
-static inline const char *ed_frame_of(const ed_args *a, int t, size_t element)
+static inline size_t ed_slot_size(const ed_op *op)
+{
+    return ed_slot_size_of(op, op->n_rows);
+}
+
+/* The frame of n_rows that time tap t reads, at band -pad: this one, or one of the ring. `element`: bytes of a value. */
+static inline const char *ed_frame_in(const ed_args *a, int n_rows, int t, size_t element)
 {
     const ed_op *op = a->op;
     int32_t age = (op->time_taps - 1 - t) * op->dilation;
     if (age == 0) return (const char *)a->x - (size_t)(op->pad * op->x_row) * element;
-    return (const char *)a->state + ed_slot(op, a->frame, age) * ed_slot_size(op) * element;
+    return (const char *)a->state + ed_slot(op, a->frame, age) * ed_slot_size_of(op, n_rows) * element;
+}
+
+static inline const char *ed_frame_of(const ed_args *a, int t, size_t element)
+{
+    return ed_frame_in(a, a->op->n_rows, t, element);
 }
 
 /* This frame takes the place of the oldest; of more time taps than one. */
-static inline void ed_keep_frame(const ed_args *a, size_t element)
+static inline void ed_keep_frame_in(const ed_args *a, int n_rows, size_t element)
 {
     const ed_op *op = a->op;
-    size_t n = ed_slot_size(op) * element;
+    size_t n = ed_slot_size_of(op, n_rows) * element;
     memmove((char *)a->state + ed_slot(op, a->frame, (op->time_taps - 1) * op->dilation) * n,
-            ed_frame_of(a, op->time_taps - 1, element), n);
+            ed_frame_in(a, n_rows, op->time_taps - 1, element), n);
+}
+
+static inline void ed_keep_frame(const ed_args *a, size_t element)
+{
+    ed_keep_frame_in(a, a->op->n_rows, element);
 }
 
 /* Where result o of a row lies, in elements. */

@@ -52,6 +52,7 @@ typedef float32x4_t x4;
 #define add_low(s, a) vaddw_s16(s, vget_low_s16(a))
 #define add_high(s, a) vaddw_high_s16(s, a)
 #define pairs(a, b) vpaddq_s32(a, b)
+#define add_highs(a, b) vaddl_high_s16(a, b)
 #else
 /* No vector division, square root or rounding; products are not fused. Denormals are taken for zero. */
 static inline vf vf_div(vf a, vf b)
@@ -105,6 +106,7 @@ static inline vf vf_load_half(const uint16_t *p)
 #define mlal_high(s, a, b) vmlal_s8(s, vget_high_s8(a), vget_high_s8(b))
 #define add_low(s, a) vaddw_s16(s, vget_low_s16(a))
 #define add_high(s, a) vaddw_s16(s, vget_high_s16(a))
+#define add_highs(a, b) vaddl_s16(vget_high_s16(a), vget_high_s16(b))
 #define pairs(a, b)                                                                                                    \
     vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)), vpadd_s32(vget_low_s32(b), vget_high_s32(b)))
 #endif
@@ -246,6 +248,108 @@ static inline __attribute__((always_inline)) void depth_sum(const depth_weights 
         s[2] = add_low(s[2], high), s[3] = add_high(s[3], high);
     }
     _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) sum[i] = vcvtq_f32_s32(s[i]);
+}
+
+typedef int8x16_t bytes16;
+
+/* Sums of 16 channels. */
+typedef struct {
+    int32x4_t sum[4];
+} products;
+
+static inline int8x16_t bytes_n(const int8_t *p, const int width)
+{
+    int8x8_t high = vdup_n_s8(0);
+    if (width == 16) return vld1q_s8(p);
+    if (width == 4) return vcombine_s8(vreinterpret_s8_s32(vld1_lane_s32((const int32_t *)(const void *)p, vdup_n_s32(0), 0)), high);
+    if (width == 12) high = vreinterpret_s8_s32(vld1_lane_s32((const int32_t *)(const void *)(p + 8), vdup_n_s32(0), 0));
+    return vcombine_s8(vld1_s8(p), high);
+}
+
+static inline void products_start(products *d, const int32_t *bias)
+{
+    int i;
+    _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) d->sum[i] = vld1q_s32(bias + 4 * i);
+}
+
+static inline void products_add(products *d, int16x8_t low, int16x8_t high)
+{
+    d->sum[0] = add_low(d->sum[0], low), d->sum[1] = add_high(d->sum[1], low);
+    d->sum[2] = add_low(d->sum[2], high), d->sum[3] = add_high(d->sum[3], high);
+}
+
+static inline void products_one(products *d, int8x16_t x, int8x16_t w)
+{
+    products_add(d, mull_low(x, w), mull_high(x, w));
+}
+
+static inline void products_two(products *d, int8x16_t x, int8x16_t w, int8x16_t x2, int8x16_t w2)
+{
+    products_add(d, mlal_low(mull_low(x, w), x2, w2), mlal_high(mull_high(x, w), x2, w2));
+}
+
+static inline void products_sum(const products *d, vf *sum)
+{
+    int i;
+    _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) sum[i] = vcvtq_f32_s32(d->sum[i]);
+}
+
+/* (x - zp) w + max(x - zp, 0) rise + bias of 16 numbers: each product of a byte's steps and a byte fits 16 bits. */
+static inline void affine8(int16x8_t x, int16x8_t w, const int16_t *bias, int16x8_t rise, vf *sum)
+{
+    int16x8_t below = vmulq_s16(x, w), above = vmulq_s16(vmaxq_s16(x, vdupq_n_s16(0)), rise), b = vld1q_s16(bias);
+    sum[0] = vcvtq_f32_s32(vaddw_s16(vaddl_s16(vget_low_s16(below), vget_low_s16(above)), vget_low_s16(b)));
+    sum[1] = vcvtq_f32_s32(add_high(add_highs(below, above), b));
+}
+
+static inline void affine16(const int8_t *x, int zp, const int8_t *w, const int16_t *bias, const int8_t *rise, vf *sum)
+{
+    int8x8_t z = vdup_n_s8((int8_t)zp);
+    int8x16_t xs = vld1q_s8(x), ws = vld1q_s8(w), rs = vld1q_s8(rise);
+    affine8(vsubl_s8(vget_low_s8(xs), z), vmovl_s8(vget_low_s8(ws)), bias, vmovl_s8(vget_low_s8(rs)), sum);
+    affine8(vsubl_s8(vget_high_s8(xs), z), vmovl_s8(vget_high_s8(ws)), bias + 8, vmovl_s8(vget_high_s8(rs)), sum + 2);
+}
+
+/* Sums of weighted squares of 16 numbers; what lies beyond the last one has no weight. */
+typedef struct {
+    int32x4_t sum[2];
+} energies;
+
+static inline void energies_start(energies *d)
+{
+    d->sum[0] = d->sum[1] = vdupq_n_s32(0);
+}
+
+static inline void energies_add(energies *d, int8x16_t x, int zp, const int8_t *w)
+{
+    int8x8_t z = vdup_n_s8((int8_t)zp);
+    int16x8_t a = vsubl_s8(vget_low_s8(x), z), b = vsubl_s8(vget_high_s8(x), z);
+    int16x8_t aw = vmulq_s16(a, vmovl_s8(vld1_s8(w))), bw = vmulq_s16(b, vmovl_s8(vld1_s8(w + 8)));
+    d->sum[0] = vmlal_s16(d->sum[0], vget_low_s16(a), vget_low_s16(aw));
+    d->sum[1] = vmlal_s16(d->sum[1], vget_high_s16(a), vget_high_s16(aw));
+    d->sum[0] = vmlal_s16(d->sum[0], vget_low_s16(b), vget_low_s16(bw));
+    d->sum[1] = vmlal_s16(d->sum[1], vget_high_s16(b), vget_high_s16(bw));
+}
+
+static inline int32_t energies_sum(const energies *d)
+{
+    int32x4_t sum = vaddq_s32(d->sum[0], d->sum[1]);
+    sum = pairs(sum, sum);
+    return vgetq_lane_s32(pairs(sum, sum), 0);
+}
+
+static inline void ints16(const int32_t *p, vf *v)
+{
+    int i;
+    _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) v[i] = vcvtq_f32_s32(vld1q_s32(p + 4 * i));
+}
+
+/* 16 of each, one by one. */
+static inline void zip_bytes(const int8_t *x, const int8_t *x2, int8_t *y)
+{
+    int8x16x2_t both;
+    both.val[0] = vld1q_s8(x), both.val[1] = vld1q_s8(x2);
+    vst2q_s8(y, both);
 }
 
 /* --- curves of a GRU -------------------------------------------------------------------------------------------- */

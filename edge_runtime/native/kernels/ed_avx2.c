@@ -188,6 +188,58 @@ static inline __attribute__((always_inline)) void depth_sum(const depth_weights 
     }
 }
 
+/* Sums of 16 channels; weights reach 127, so two products fit 16 bits. */
+typedef struct {
+    __m256i sum[2];
+} products;
+
+static inline void products_start(products *d, const int32_t *bias)
+{
+    d->sum[0] = _mm256_loadu_si256((const __m256i *)(const void *)bias);
+    d->sum[1] = _mm256_loadu_si256((const __m256i *)(const void *)(bias + 8));
+}
+
+static inline void products_add(products *d, __m256i words)
+{
+    d->sum[0] = _mm256_add_epi32(d->sum[0], _mm256_cvtepi16_epi32(_mm256_castsi256_si128(words)));
+    d->sum[1] = _mm256_add_epi32(d->sum[1], _mm256_cvtepi16_epi32(_mm256_extracti128_si256(words, 1)));
+}
+
+static inline void products_one(products *d, __m256i x, __m256i w)
+{
+    products_add(d, _mm256_mullo_epi16(x, w));
+}
+
+static inline void products_two(products *d, __m256i x, __m256i w, __m256i x2, __m256i w2)
+{
+    products_add(d, _mm256_add_epi16(_mm256_mullo_epi16(x, w), _mm256_mullo_epi16(x2, w2)));
+}
+
+static inline void products_sum(const products *d, vf *sum)
+{
+    sum[0] = _mm256_cvtepi32_ps(d->sum[0]), sum[1] = _mm256_cvtepi32_ps(d->sum[1]);
+}
+
+static inline void ints16(const int32_t *p, vf *v)
+{
+    v[0] = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    v[1] = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p + 8)));
+}
+
+static inline vf sum_of_three(__m128i a, __m128i b, const int16_t *c)
+{
+    __m256i two = _mm256_add_epi32(_mm256_cvtepi16_epi32(a), _mm256_cvtepi16_epi32(b));
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(two, _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)c))));
+}
+
+static inline void affine16(const int8_t *x, int zp, const int8_t *w, const int16_t *bias, const int8_t *rise, vf *sum)
+{
+    __m256i below, above;
+    affine_products(x, zp, w, rise, &below, &above);
+    sum[0] = sum_of_three(_mm256_castsi256_si128(below), _mm256_castsi256_si128(above), bias);
+    sum[1] = sum_of_three(_mm256_extracti128_si256(below, 1), _mm256_extracti128_si256(above, 1), bias + 8);
+}
+
 typedef struct {
     const int8_t *w;
     const int32_t *bias;

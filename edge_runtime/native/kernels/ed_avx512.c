@@ -182,6 +182,47 @@ static inline __attribute__((always_inline)) void depth_sum(const depth_weights 
     sum[0] = sum[0] + other;
 }
 
+/* Sums of 16 channels; weights reach 127, so two products fit 16 bits. */
+typedef struct {
+    __m512i sum;
+} products;
+
+static inline void products_start(products *d, const int32_t *bias)
+{
+    d->sum = _mm512_loadu_si512(bias);
+}
+
+static inline void products_one(products *d, __m256i x, __m256i w)
+{
+    d->sum = _mm512_add_epi32(d->sum, _mm512_cvtepi16_epi32(_mm256_mullo_epi16(x, w)));
+}
+
+static inline void products_two(products *d, __m256i x, __m256i w, __m256i x2, __m256i w2)
+{
+    __m256i two = _mm256_add_epi16(_mm256_mullo_epi16(x, w), _mm256_mullo_epi16(x2, w2));
+    d->sum = _mm512_add_epi32(d->sum, _mm512_cvtepi16_epi32(two));
+}
+
+static inline void products_sum(const products *d, vf *sum)
+{
+    sum[0] = _mm512_cvtepi32_ps(d->sum);
+}
+
+static inline void ints16(const int32_t *p, vf *v)
+{
+    v[0] = _mm512_cvtepi32_ps(_mm512_loadu_si512(p));
+}
+
+static inline void affine16(const int8_t *x, int zp, const int8_t *w, const int16_t *bias, const int8_t *rise, vf *sum)
+{
+    __m256i below, above;
+    __m512i two;
+    affine_products(x, zp, w, rise, &below, &above);
+    two = _mm512_add_epi32(_mm512_cvtepi16_epi32(below), _mm512_cvtepi16_epi32(above));
+    sum[0] = _mm512_cvtepi32_ps(
+        _mm512_add_epi32(two, _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)bias))));
+}
+
 typedef struct {
     __m512i w[3], bias[3];
 } gate_dots;

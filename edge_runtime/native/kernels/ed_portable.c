@@ -21,6 +21,46 @@ KERNEL(GATE_I8)
     EACH(int8_t, c, to_i8(XI * (float)(((const int8_t *)a->x2)[c] - op->x2_zp) * op->f0, (float)op->y_zp));
 }
 
+/* x[r][c] * gate[r]. x2: a gate a row, one after the other. */
+#define BAND_GATE_I8 (float)(((const int8_t *)a->x2)[r] - op->x2_zp)
+KERNEL(BAND_GATE) { EACH(float, c, XF[c] * ((const float *)a->x2)[r]); }
+KERNEL(BAND_GATE_I8) { EACH(int8_t, c, to_i8(XI * BAND_GATE_I8 * op->f0, (float)op->y_zp)); }
+
+/* x[r][c] * gate[c] * gate of the band[r]: x2 as in GATE, state as x2 in BAND_GATE. The product of the first two has a
+ * grid of its own, mid_zp, f0 leads to it and f1 from there; all gates have the zero point x2_zp. */
+KERNEL(GATES) { EACH(float, c, XF[c] * ((const float *)a->x2)[c] * ((const float *)a->state)[r]); }
+KERNEL(GATES_I8)
+{
+    EACH(int8_t, c,
+         to_i8(on_grid(XI * (float)(((const int8_t *)a->x2)[c] - op->x2_zp) * op->f0, (float)op->mid_zp)
+                   * (float)(((const int8_t *)a->state)[r] - op->x2_zp) * op->f1,
+               (float)op->y_zp));
+}
+
+/* y[r][c] = (bias[r][c] + weight[r][c] x[r][c]) + scale[c] max(x[r][c], 0): a slope a band below zero, and what is
+ * added to it above zero. weight and bias: rows of n_out without gaps, halves with ED_HALF. */
+KERNEL(AFFINE_RELU)
+{
+    EACH(float, c,
+         (weight_at(a, a->bias, (ptrdiff_t)r * op->n_out + c) + weight_at(a, a->weight, (ptrdiff_t)r * op->n_out + c) * XF[c])
+             + ((const float *)a->scale)[c] * (XF[c] > 0 ? XF[c] : 0.0f));
+}
+
+/* The same in integers of 32 bits: weight and, at table, the rise [n_out] in bytes, bias in 16 bits; then on the grid of
+ * the result, scale[c] a channel. */
+static int32_t affine_sum(const ed_args *a, int r, int c)
+{
+    const ed_op *op = a->op;
+    const ptrdiff_t at = (ptrdiff_t)r * op->n_out + c;
+    const int32_t x = ROWS(const int8_t, a->x, op->x_row, r)[c] - op->x_zp;
+    return ((const int16_t *)a->bias)[at] + ((const int8_t *)a->weight)[at] * x + ((const int8_t *)a->table)[c] * (x > 0 ? x : 0);
+}
+
+KERNEL(AFFINE_RELU_I8)
+{
+    EACH(int8_t, c, to_i8((float)affine_sum(a, r, c) * ((const float *)a->scale)[c], (float)op->y_zp));
+}
+
 /* y[2 c] = x[c], y[2 c + 1] = x2[c]. */
 KERNEL(SHUFFLE)
 {
@@ -68,6 +108,53 @@ KERNEL(MEAN_SQUARE)
         for (r = 1; r < op->n_rows; r++) sum = sum + XF[c] * XF[c];
         y[c] = sum / (float)op->n_rows;
     }
+}
+
+/* Of 8 bits: the sum is an integer of 32 bits, any order; f0 takes it to the grid of the result. */
+KERNEL(MEAN_SQUARE_I8)
+{
+    const ed_op *op = a->op;
+    int r, c;
+    for (c = 0; c < op->n_out; c++) {
+        int32_t sum = 0;
+        for (r = 0; r < op->n_rows; r++) {
+            int32_t v = ROWS(const int8_t, a->x, op->x_row, r)[c] - op->x_zp;
+            sum += v * v;
+        }
+        ((int8_t *)a->y)[c] = to_i8((float)sum * op->f0, (float)op->y_zp);
+    }
+}
+
+/* y[r] = sum over c of weight[c] (x[r][c] x[r][c]), c upwards, for n_out columns; then zeros up to y[n_in - 1]. */
+KERNEL(BAND_ENERGY)
+{
+    const ed_op *op = a->op;
+    const float *w = a->weight;
+    float *y = a->y;
+    int r, c;
+    for (r = 0; r < op->n_rows; r++) {
+        float sum = w[0] * (XF[0] * XF[0]);
+        for (c = 1; c < op->n_out; c++) sum = sum + w[c] * (XF[c] * XF[c]);
+        y[r] = sum;
+    }
+    for (; r < op->n_in; r++) y[r] = 0;
+}
+
+/* The same with bytes, weights too, as MEAN_SQUARE_I8. */
+KERNEL(BAND_ENERGY_I8)
+{
+    const ed_op *op = a->op;
+    int8_t *y = a->y;
+    int r, c;
+    for (r = 0; r < op->n_rows; r++) {
+        int32_t sum = 0;
+        for (c = 0; c < op->n_out; c++) {
+            int32_t v = ROWS(const int8_t, a->x, op->x_row, r)[c] - op->x_zp;
+            sum += ((const int8_t *)a->weight)[c] * v * v;
+        }
+        y[r] = to_i8((float)sum * op->f0, (float)op->y_zp);
+    }
+    for (; r < op->n_in; r++) y[r] = op->y_zp;
 }
 
 /* Of x, or of its squared distances from `mean`. ED_LANES sums side by side, halved into one another at the end: the

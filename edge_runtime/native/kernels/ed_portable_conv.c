@@ -121,3 +121,58 @@ KERNEL(DEPTH_I8)
         }
     if (op->time_taps > 1) ed_keep_frame(a, 1);
 }
+
+/* A depthwise convolution that makes other rows than it reads: `seg` rows of x, each `stride`th, and for each one
+ * `seg_row` rows of y (phases) with weights of their own, as a transposed convolution has them. y[r][c] = bias[p][c] +
+ * sum over t, k of frame t [r / seg_row stride + k - pad][c] weight[p][t][k][c], p = r % seg_row; else as in DEPTH, with
+ * frames of `seg` rows. */
+#define RESAMPLED(T, S, finish)                                                                                        \
+    do {                                                                                                               \
+        const ed_op *op = a->op;                                                                                       \
+        int r, c, t, k, n = op->n_out, n_frame = op->time_taps * op->taps;                                             \
+        for (r = 0; r < op->n_rows; r++)                                                                               \
+            for (c = 0; c < n; c++) {                                                                                  \
+                int p = r % op->seg_row, row = r / op->seg_row * op->stride;                                           \
+                S sum = ((const S *)a->bias)[p * n + c];                                                               \
+                for (t = 0; t < op->time_taps; t++)                                                                    \
+                    for (k = 0; k < op->taps; k++)                                                                     \
+                        sum = sum + ((const T *)ed_frame_in(a, op->seg, t, sizeof(T)))[(row + k) * n + c]              \
+                                    * ((const T *)a->weight)[(p * n_frame + t * op->taps + k) * n + c];                \
+                finish;                                                                                                \
+            }                                                                                                          \
+        if (op->time_taps > 1) ed_keep_frame_in(a, op->seg, sizeof(T));                                                \
+    } while (0)
+KERNEL(RESAMPLE) { RESAMPLED(float, float, ROWS(float, a->y, op->y_row, r)[c] = leaky(op, sum)); }
+KERNEL(RESAMPLE_I8)
+{
+    RESAMPLED(int8_t, int32_t, store(a, r, c, sum, ((const float *)a->scale)[p * n + c]));
+}
+
+/* A row of the frames before this one beside each other, the oldest first, then x: what a convolution over bands reads
+ * as one over time, too. y[r] = state[r], x[r], zeros; n_in: columns of x, of which state has time_taps - 1 times as
+ * many, n_out: of y. Rows are short: words are moved here, for a call would cost more than they do. */
+static void move(char *to, const char *from, size_t n)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) memcpy(to + i, from + i, 4);
+    for (; i < n; i++) to[i] = from[i];
+}
+
+static void histories(const ed_args *a, size_t element, int zero)
+{
+    const ed_op *op = a->op;
+    const size_t n = op->n_in * element, n_past = (op->time_taps - 1) * n, n_row = op->n_out * element;
+    char *past = a->state;
+    size_t i;
+    int r;
+    for (r = 0; r < op->n_rows; r++, past += n_past) {
+        char *y = (char *)a->y + r * op->y_row * element;
+        move(y, past, n_past);
+        move(y + n_past, (const char *)a->x + r * op->x_row * element, n);
+        for (i = n_past + n; i < n_row; i++) y[i] = (char)zero;
+        move(past, y + n, n_past);
+    }
+}
+
+KERNEL(HISTORY) { histories(a, sizeof(float), 0); }
+KERNEL(HISTORY_I8) { histories(a, 1, a->op->y_zp); }

@@ -1,6 +1,7 @@
 /* From samples to what the network reads, and from its mask to samples. All in float, in both precisions. */
 #include <math.h>
 
+#include "ed_curve.h"
 #include "edge_denoise.h"
 #include "ed_portable.h"
 #include "ed_tables.h"
@@ -187,4 +188,34 @@ KERNEL(MASK)
         yr[k] = re[k] * mr[k] - im[k] * mi[k];
         yi[k] = im[k] * mr[k] + re[k] * mi[k];
     }
+}
+
+/* x: planes -> y[k][0] = log10 of the magnitude of bin k, 1e-12 at least: half of that of its power, which is 2^e times
+ * 1 + f (ed_curve.h). So every engine has the same curve, as with tanh. */
+KERNEL(LOG_MAGNITUDE)
+{
+    const float *re = a->x, *im = re + ED_PLANE;
+    int k, i;
+    for (k = 0; k < a->op->n_rows; k++) {
+        union { float f; uint32_t u; } v;
+        int32_t e;
+        float p = ed_log_p[0], f, s, ln;
+        v.f = clamp(re[k] * re[k] + im[k] * im[k], ED_LEAST_POWER, ED_MOST_POWER);
+        e = (int32_t)(v.u - ED_SQRT_HALF_BITS) >> 23;
+        v.u -= (uint32_t)e << 23;
+        f = v.f - 1.0f;
+        s = f * f;
+        for (i = 1; i < 9; i++) p = p * f + ed_log_p[i];
+        ln = f - 0.5f * s + f * s * p;
+        ROWS(float, a->y, a->op->y_row, k)[0] = 0.5f * (ln * ED_LOG10_E + (float)e * ED_LOG10_2);
+    }
+}
+
+/* y = x times x2, planes of n_rows bins; x2: a real number a bin. */
+KERNEL(MASK_REAL)
+{
+    const float *re = a->x, *im = re + ED_PLANE, *m = a->x2;
+    float *yr = a->y, *yi = yr + ED_PLANE;
+    int k;
+    for (k = 0; k < a->op->n_rows; k++) yr[k] = re[k] * m[k], yi[k] = im[k] * m[k];
 }

@@ -42,6 +42,58 @@ static inline __m256 from_8(const int8_t *p)
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
 
+typedef __m256i bytes16;
+
+/* 16 bytes, or the first 12, 8 or 4 and zeros, as words. */
+static inline __m256i bytes_n(const int8_t *p, const int width)
+{
+    int32_t four = 0;
+    __m128i v;
+    if (width == 16) return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+    if (width != 8) __builtin_memcpy(&four, p + width - 4, 4);
+    v = width == 4 ? _mm_cvtsi32_si128(four) : _mm_loadl_epi64((const __m128i *)(const void *)p);
+    return _mm256_cvtepi8_epi16(width == 12 ? _mm_insert_epi32(v, four, 2) : v);
+}
+
+/* 16 of each, one by one. */
+static inline void zip_bytes(const int8_t *x, const int8_t *x2, int8_t *y)
+{
+    __m128i a = _mm_loadu_si128((const __m128i *)(const void *)x), b = _mm_loadu_si128((const __m128i *)(const void *)x2);
+    _mm_storeu_si128((__m128i *)(void *)y, _mm_unpacklo_epi8(a, b));
+    _mm_storeu_si128((__m128i *)(void *)(y + 16), _mm_unpackhi_epi8(a, b));
+}
+
+/* The two products of AFFINE_RELU_I8 that are added to its bias, of 16 numbers: each fits 16 bits. */
+static inline void affine_products(const int8_t *x, int zp, const int8_t *w, const int8_t *rise, __m256i *below, __m256i *above)
+{
+    __m256i xs = _mm256_sub_epi16(bytes_n(x, 16), _mm256_set1_epi16((int16_t)zp));
+    *below = _mm256_mullo_epi16(xs, bytes_n(w, 16));
+    *above = _mm256_mullo_epi16(_mm256_max_epi16(xs, _mm256_setzero_si256()), bytes_n(rise, 16));
+}
+
+/* Sums of weighted squares of 16 numbers; what lies beyond the last one has no weight. */
+typedef struct {
+    __m256i sum;
+} energies;
+
+static inline void energies_start(energies *d)
+{
+    d->sum = _mm256_setzero_si256();
+}
+
+static inline void energies_add(energies *d, __m256i x, int zp, const int8_t *w)
+{
+    __m256i xs = _mm256_sub_epi16(x, _mm256_set1_epi16((int16_t)zp));
+    d->sum = _mm256_add_epi32(d->sum, _mm256_madd_epi16(xs, _mm256_mullo_epi16(xs, bytes_n(w, 16))));
+}
+
+static inline int32_t energies_sum(const energies *d)
+{
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(d->sum), _mm256_extracti128_si256(d->sum, 1));
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+}
+
 /* Whether floats hold every sum of nine products with these biases exactly. */
 static inline int depth_is_exact(const int32_t *bias, int n)
 {

@@ -10,6 +10,8 @@ from edge_runtime.stft import Float32Array
 from quant.emit.native.file import HALF, MOST_BIAS, Array
 from quant.int8.qparams import QParams, multiplier, quantize_bias, quantize_weight
 
+MOST_SHORT = (1 << 15) - 1  # of 16 bits
+
 
 def halves(values: Float32Array, half: bool) -> Array:
     """As stored: two bytes a number, or four."""
@@ -49,19 +51,53 @@ def integers(
     }
 
 
-def depth_floats(weight: Float32Array, bias: Float32Array) -> dict[str, Array]:
-    """(channel, 1, time, band) -> arrays of `depth`: [time][band][channel]."""
-    return {"weight": np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0)), "bias": np.ascontiguousarray(bias)}
+def depth_floats(weight: Float32Array, bias: Float32Array, n_phases: int = 1) -> dict[str, Array]:
+    """(phase and channel, 1, time, band) -> arrays of `depth` and `resample`: [phase][time][band][channel]."""
+    return {"weight": by_phase(weight, n_phases), "bias": np.ascontiguousarray(bias)}
 
 
 def depth_integers(
-    name: str, weight: Float32Array, bias: Float32Array, scales: Float32Array, source: QParams, target: QParams
+    name: str,
+    weight: Float32Array,
+    bias: Float32Array,
+    scales: Float32Array,
+    source: QParams,
+    target: QParams,
+    n_phases: int = 1,
 ) -> dict[str, Array]:
-    """The same for `depth_i8`."""
+    """The same for `depth_i8` and `resample_i8`."""
     w = quantize_weight(weight, scales)
     return {
-        "weight": np.ascontiguousarray(w[:, 0].transpose(1, 2, 0)),
+        "weight": by_phase(w, n_phases),
         "bias": folded_bias(name, bias, w, scales, source),
+        "scale": multiplier(np.float64(source.scale) * scales, target),
+    }
+
+
+def by_phase(weight: Array, n_phases: int) -> Array:
+    """(phase and channel, 1, time, band) -> (phase, time, band, channel)."""
+    split = weight[:, 0].reshape(n_phases, -1, *weight.shape[2:])
+    return np.ascontiguousarray(split.transpose(0, 2, 3, 1))
+
+
+def affine_integers(
+    name: str,
+    weight: Float32Array,
+    bias: Float32Array,
+    rise: Float32Array,
+    scales: Float32Array,
+    source: QParams,
+    target: QParams,
+) -> dict[str, Array]:
+    """(channel, band) twice and (channel,) -> arrays of `affine_relu_i8`. Failure: a bias beyond 16 bits."""
+    steps = quantize_bias(bias, source.scale, scales[:, None])
+    if np.abs(steps).max() > MOST_SHORT:
+        what = f"a bias is {np.abs(steps).max():,} steps of its weights, the engine adds up to {MOST_SHORT:,}"
+        raise Failure(what, where=name, remedy="its weights are next to nothing: train it again, or leave it in float")
+    return {
+        "weight": np.ascontiguousarray(quantize_weight(weight, scales).T),
+        "bias": np.ascontiguousarray(steps.T.astype("<i2")),
+        "table": quantize_weight(rise[:, None], scales)[:, 0],
         "scale": multiplier(np.float64(source.scale) * scales, target),
     }
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from quant.emit.emitted import Emitted
 from quant.emit.native import gru, limits
-from quant.emit.native.arrays import depth_floats, depth_integers, floats, halves, integers
-from quant.emit.native.file import ADD_AFTER, FLOAT_OUT, HALF, LEAKY_AFTER, PLANE, Array, DType, Number, View
-from quant.emit.native.parts import Parts
+from quant.emit.native.arrays import affine_integers, halves
+from quant.emit.native.convolutions import Convolutions
+from quant.emit.native.file import ADD_AFTER, HALF, PLANE, Array, Number, View
 from quant.int8 import exact_float
 from quant.int8.plan import Plan, uses_once
-from quant.int8.qparams import QParams, multiplier
+from quant.int8.qparams import multiplier, quantize_weight
 from quant.network.graph import Graph, Node
 
 
@@ -31,12 +31,8 @@ def emit_native(graph: Graph, plan: Plan | None = None) -> Emitted:
     return Lowering(graph, plan).run()
 
 
-class Lowering(Parts):
-    """One method a node kind."""
-
-    def __init__(self, graph: Graph, plan: Plan | None) -> None:
-        super().__init__(graph, plan)
-        self.periods = [1]
+class Lowering(Convolutions):
+    """One method a node kind, `conv` but for which see there."""
 
     def run(self) -> Emitted:
         """Every node in order."""
@@ -61,7 +57,15 @@ class Lowering(Parts):
         y = self.new(node)
         self.op("merge", node, y.n_rows, x=self.read(node), y=y, n_out=y.n_columns, **self.runs(node))
 
+    def log_magnitude(self, node: Node) -> None:
+        y = self.new(node)
+        self.op("log_magnitude", node, y.n_rows, x=self.values[node.inputs[0]], y=y, n_out=1)
+
     def split_bands(self, node: Node) -> None:
+        """Into planes; one channel is a plane already."""
+        if self.graph.shapes[node.name].channels == 1:
+            self.merge_bands(node)
+            return
         y = self.values[node.name] = self.file.value(2, PLANE, "float32")
         n = self.graph.shapes[node.name].bands
         self.op("split", node, n, x=self.read(node), y=y, n_out=2, **self.runs(node))
@@ -79,6 +83,11 @@ class Lowering(Parts):
         y = self.values[node.name] = self.file.value(2, PLANE, "float32")
         self.op("mask", node, self.graph.shapes[node.name].bands, x=x, x2=m, y=y, n_out=1)
 
+    def real_mask(self, node: Node) -> None:
+        x, m = self.values[node.inputs[0]], self.read(node, 1)
+        y = self.values[node.name] = self.file.value(2, PLANE, "float32")
+        self.op("mask_real", node, self.graph.shapes[node.name].bands, x=x, x2=m, y=y, n_out=1)
+
     def edge_bands(self, node: Node) -> None:
         """In place where nothing else reads the convolution."""
         x, source = self.read(node), self.read(node, 1)
@@ -87,119 +96,6 @@ class Lowering(Parts):
         weight = np.ascontiguousarray(self.array(node, "weight").transpose(0, 2, 1))
         numbers = {"n_in": source.n_columns, "n_out": y.n_columns, "seg": source.n_rows}
         self.op("edges", node, y.n_rows, x=x, x2=source, y=y, weight=weight, **numbers)
-
-    # --- convolutions -------------------------------------------------------------------------------------------
-
-    def conv(self, node: Node) -> None:
-        a = node.attrs
-        weight, x = self.array(node, "weight"), self.read(node)
-        x.ask_halo(a["pad"])
-        depthwise = a["groups"] == x.n_columns == len(weight) > 1
-        if weight.shape[2] > 1 and not depthwise:
-            raise ValueError(f"{node.name}: the native engine has no convolution over time that is not depthwise")
-        phases = self.only_reader(node.name, "interleave")
-        if phases and phases.attrs["groups"] == 1:
-            phases = None  # rows of two phases lie as two rows already
-        last = phases or node
-        leaky = self.only_reader(last.name, "leaky_relu")
-        last = leaky or last
-        flags, numbers = LEAKY_AFTER if leaky else 0, self.after(node, leaky)
-        as_float = self.plan.is_int8(node) and self.all_read_float(last)
-        if as_float:
-            flags, numbers = flags | FLOAT_OUT, numbers | {"f2": self.grid(last.name).scale}
-        y = self.target(node, last, phases, int8=self.plan.is_int8(node) and not as_float)
-        for done in (node, phases, leaky):
-            if done is not None:
-                self.values[done.name] = y
-        if as_float:
-            self.floats[last.name] = y
-        lower = self.depthwise if depthwise else self.groups
-        lower(node, x, y, phases, numbers | {"flags": flags})
-
-    def target(self, node: Node, last: Node, phases: Node | None, *, int8: bool) -> View:
-        """Where the result lies: rows of two phases as two rows, one more than is read."""
-        shape = self.graph.shapes[node.name]
-        dtype: DType = "int8" if int8 else "float32"
-        if not phases:
-            return self.file.value(shape.bands, shape.channels, dtype)
-        return View(
-            self.file.value(2 * shape.bands, shape.channels // 2, dtype).buffer,
-            self.graph.shapes[last.name].bands,
-            shape.channels // 2,
-            shape.channels // 2,
-        )
-
-    def all_read_float(self, node: Node) -> bool:
-        """Whether every reader of an 8-bit value computes in float; views follow what they read."""
-        readers = self.graph.consumers(node.name)
-        views = {"slice", "interleave"}
-        return bool(readers) and not any(self.plan.reads_int8(r) or r.kind in views for r in readers)
-
-    def after(self, node: Node, leaky: Node | None) -> dict[str, Number]:
-        """Grids and slope of a convolution and the LeakyReLU in it."""
-        if not self.plan.is_int8(node):
-            return {"f0": leaky.attrs["slope"]} if leaky else {}
-        q = self.grid(node.name)
-        if leaky is None:
-            return {"y_zp": q.zero_point}
-        return self.slopes(leaky, q) | {"mid_zp": q.zero_point}
-
-    def slopes(self, leaky: Node, source: QParams) -> dict[str, Number]:
-        """Multipliers above and below zero, and the grid they lead to."""
-        target, slope = self.grid(leaky.name), np.float64(np.float32(leaky.attrs["slope"]))
-        up, down = multiplier(source.scale, target), multiplier(slope * source.scale, target)
-        return {"f0": up, "f1": down, "y_zp": target.zero_point}
-
-    def groups(self, node: Node, x: View, y: View, phases: Node | None, numbers: dict[str, Number]) -> None:
-        """One operation a group."""
-        a = node.attrs
-        weight = self.array(node, "weight")
-        n_groups, n_in, n_out = a["groups"], weight.shape[1], len(weight) // a["groups"]
-        pieces = {"seg": n_out // 2, "seg_row": y.n_columns} if phases else {}
-        width = n_out // 2 if phases else n_out
-        for g in range(n_groups):
-            rows = slice(g * n_out, (g + 1) * n_out)
-            out = y.columns(g * width, (g + 1) * width)
-            if phases:
-                out = View(out.buffer, self.graph.shapes[node.name].bands, width, 2 * y.row, out.start)
-            self.product(
-                node,
-                x.columns(g * n_in, (g + 1) * n_in),
-                out,
-                self.weights(node, rows),
-                **{**numbers, **pieces, "stride": a["stride"], "pad": a["pad"]},
-            )
-
-    def weights(self, node: Node, rows: slice) -> dict[str, Array | int]:
-        """Arrays of some output channels."""
-        weight, bias = self.array(node, "weight")[rows], self.array(node, "bias")[rows]
-        if not self.plan.is_int8(node):
-            return floats(weight[:, :, 0], bias, half=self.half and uses_once(self.graph, node))
-        scales = self.plan.weight_scales[node.param("weight")][rows]
-        return integers(node.name, weight[:, :, 0], bias, scales, self.grid(node.inputs[0]), self.grid(node.name))
-
-    def depthwise(self, node: Node, x: View, y: View, phases: Node | None, numbers: dict[str, Number]) -> None:
-        """Over time and bands; the history is a ring of frames with their halo."""
-        if phases or node.attrs["stride"] != 1 or x.row != x.n_columns:
-            raise ValueError(f"{node.name}: the native engine has no such depthwise convolution")
-        a = node.attrs
-        weight, bias = self.array(node, "weight"), self.array(node, "bias")
-        int8, taps = self.plan.is_int8(node), weight.shape[2:]
-        state = None
-        if taps[0] > 1:
-            n_frames = (taps[0] - 1) * a["dilation"]
-            state = self.file.state(n_frames, (x.n_rows + 2 * a["pad"]) * x.n_columns, "int8" if int8 else "float32")
-            self.periods.append(n_frames)
-        if int8:
-            scales, q = self.plan.weight_scales[node.param("weight")], self.grid(node.inputs[0])
-            arrays = depth_integers(node.name, weight, bias, scales, q, self.grid(node.name))
-            numbers |= {"x_zp": q.zero_point}
-        else:
-            arrays = depth_floats(weight, bias)
-        numbers |= {"time_taps": taps[0], "taps": taps[1], "dilation": a["dilation"], "pad": a["pad"]}
-        columns = {"n_in": x.n_columns, "n_out": x.n_columns}
-        kind = "depth_i8" if int8 else "depth"
-        self.op(kind, node, y.n_rows, x=x, y=y, state=state, **arrays, **columns, **numbers)
 
     # --- element by element -------------------------------------------------------------------------------------
 
@@ -241,21 +137,67 @@ class Lowering(Parts):
             return
         self.elementwise(node, "add_i8", **self.zero_points(node), **self.rescaled(node))
 
+    def affine_relu(self, node: Node) -> None:
+        x, int8 = self.read(node), self.plan.is_int8(node)
+        y = self.new(node, int8=int8)
+        weight, bias, rise = (self.array(node, role) for role in ("weight", "bias", "rise"))
+        if int8:
+            scales, source = self.plan.weight_scales[node.param("weight")], self.grid(node.inputs[0])
+            arrays = affine_integers(node.name, weight, bias, rise, scales, source, self.grid(node.name))
+            zp = {"x_zp": source.zero_point, "y_zp": self.grid(node.name).zero_point}
+            self.op("affine_relu_i8", node, x.n_rows, x=x, y=y, n_out=x.n_columns, **arrays, **zp)
+            return
+        half = self.half and uses_once(self.graph, node)
+        arrays = {"weight": halves(weight.T, half), "bias": halves(bias.T, half), "scale": rise}
+        flags = {"flags": HALF} if half else {}
+        self.op("affine_relu", node, x.n_rows, x=x, y=y, n_out=x.n_columns, **arrays, **flags)
+
+    def band_gate(self, node: Node) -> None:
+        self.gated(node, "band_gate")
+
     def gate(self, node: Node) -> None:
-        x, gates = self.read(node), self.read(node, 1)
-        int8 = self.plan.is_int8(node)
-        shuffle = None if int8 else self.only_reader(node.name, "shuffle")
+        """With a gate of the bands, or a shuffle, where that alone reads it."""
+        over_bands = self.only_reader(node.name, "band_gate")
+        if over_bands and over_bands.inputs[0] == node.name and self.both_gates(node, over_bands):
+            return
+        shuffle = None if self.plan.is_int8(node) else self.only_reader(node.name, "shuffle")
         if shuffle and shuffle.inputs[0] == node.name and shuffle.inputs[1] in self.values:
-            y = self.new(shuffle)
-            x2 = self.read(shuffle, 1)
+            x, gates, x2, y = self.read(node), self.read(node, 1), self.read(shuffle, 1), self.new(shuffle)
             self.op("gate_shuffle", node, x.n_rows, x=x, x2=x2, gates=gates, y=y, n_out=x.n_columns)
             return
+        self.gated(node, "gate")
+
+    def gated(self, node: Node, kind: str) -> None:
+        """One gate by itself."""
+        x, gates, int8 = self.read(node), self.read(node, 1), self.plan.is_int8(node)
+        numbers: dict[str, Number] = {**self.zero_points(node), "f0": self.product_unit(node)} if int8 else {}
+        y = self.new(node, int8=int8)
+        self.op(kind + "_i8" * int8, node, x.n_rows, x=x, x2=gates, y=y, n_out=x.n_columns, **numbers)
+
+    def both_gates(self, node: Node, over_bands: Node) -> bool:
+        """As one operation, if the gates of the bands are there and, of 8 bits, have the zero point of the others."""
+        name = over_bands.inputs[1]
+        int8, entrance = self.plan.is_int8(node), self.graph.node(name)
+        if name not in self.values and entrance.kind == "quantize" and entrance.inputs[0] in self.values:
+            self.quantize(entrance)
+        if name not in self.values or (int8 and self.grid(name).zero_point != self.grid(node.inputs[1]).zero_point):
+            return False
+        x, gates, bands = self.read(node), self.read(node, 1), self.read(over_bands, 1)
+        y = self.new(over_bands, int8=int8)
         numbers: dict[str, Number] = {}
         if int8:
-            unit = np.float64(self.grid(node.inputs[0]).scale) * self.grid(node.inputs[1]).scale
-            numbers = self.zero_points(node) | {"f0": multiplier(unit, self.grid(node.name))}
-        y = self.new(node, int8=int8)
-        self.op("gate_i8" if int8 else "gate", node, x.n_rows, x=x, x2=gates, y=y, n_out=x.n_columns, **numbers)
+            zp = {"mid_zp": self.grid(node.name).zero_point, "y_zp": self.grid(over_bands.name).zero_point}
+            units = {"f0": self.product_unit(node), "f1": self.product_unit(over_bands)}
+            numbers = {**self.zero_points(node), **zp, **units}
+        kind = "gates" + "_i8" * int8
+        self.op(kind, node, x.n_rows, x=x, x2=gates, gates=bands, y=y, n_out=x.n_columns, **numbers)
+        return True
+
+    def product_unit(self, node: Node) -> np.float32:
+        """What takes a product of both inputs to the grid of the result."""
+        a, b = (np.float64(self.grid(name).scale) for name in node.inputs)
+        unit: np.float32 = multiplier(a * b, self.grid(node.name))
+        return unit
 
     def shuffle(self, node: Node) -> None:
         x, x2 = self.read(node), self.read(node, 1)
@@ -267,8 +209,42 @@ class Lowering(Parts):
     # --- reductions and recurrent layers ------------------------------------------------------------------------
 
     def mean_square(self, node: Node) -> None:
-        x, y = self.read(node), self.new(node)
-        self.op("mean_square", node, x.n_rows, x=x, y=y, n_out=x.n_columns)
+        x, int8 = self.read(node), self.plan.is_int8(node)
+        y = self.new(node, int8=int8)
+        numbers = self.squares(node, 1 / x.n_rows) if int8 else {}
+        self.op("mean_square" + "_i8" * int8, node, x.n_rows, x=x, y=y, n_out=x.n_columns, **numbers)
+
+    def squares(self, node: Node, unit: float) -> dict[str, Number]:
+        """Zero points, and what takes a sum of squares, `unit` each, to the grid of the result."""
+        source, target = self.grid(node.inputs[0]), self.grid(node.name)
+        f0 = multiplier(np.float64(source.scale) ** 2 * unit, target)
+        return {"x_zp": source.zero_point, "y_zp": target.zero_point, "f0": f0}
+
+    def band_energy(self, node: Node) -> None:
+        """With zeros behind it, where some bands are one step of a network over bands."""
+        x, shape, int8 = self.read(node), self.graph.shapes[node.name], self.plan.is_int8(node)
+        steps = [self.graph.shapes[n.name] for n in self.graph.consumers(node.name) if n.kind == "stack_bands"]
+        n = max([shape.bands, *(s.channels * s.bands for s in steps)])
+        buffer = self.file.value(n, 1, "int8" if int8 else "float32").buffer
+        y = self.values[node.name] = View(buffer, shape.bands, 1, 1)
+        weight, numbers = self.array(node, "weight"), {}
+        if int8:
+            scales = self.plan.weight_scales[node.param("weight")]
+            weight, numbers = quantize_weight(weight[None], scales)[0], self.squares(node, np.float64(scales[0]))
+        kind = "band_energy" + "_i8" * int8
+        self.op(kind, node, x.n_rows, x=x, y=y, weight=weight, n_in=n, n_out=x.n_columns, **numbers)
+
+    def stack_bands(self, node: Node) -> None:
+        """A view."""
+        x, (channels, bands) = self.values[node.inputs[0]], self.graph.shapes[node.name]
+        if x.row != 1 or x.buffer.n_rows < channels * bands:
+            raise ValueError(f"{node.name}: the native engine stacks bands of energies alone")
+        self.values[node.name] = View(x.buffer, bands, channels, channels)
+
+    def unstack_bands(self, node: Node) -> None:
+        """A view."""
+        x, bands = self.values[node.inputs[0]], self.graph.shapes[node.name].bands
+        self.values[node.name] = View(x.buffer, bands, 1, 1, x.start)
 
     def layer_norm(self, node: Node) -> None:
         x = self.read(node)

@@ -26,7 +26,9 @@ KINDS = (
     "analysis", "synthesis", "features", "merge", "split", "mask", "edges", "conv", "conv_i8", "depth", "depth_i8",
     "leaky", "leaky_i8", "mean_square", "sigmoid", "tanh", "gate", "gate_i8", "shuffle", "shuffle_i8", "gate_shuffle",
     "add", "add_i8", "layer_norm", "interleave", "interleave_i8", "quantize", "dequantize", "gru_cell", "gru_cell_i8",
-    "bigru", "bigru_mixed", "bigru_i8",
+    "bigru", "bigru_mixed", "bigru_i8", "log_magnitude", "mask_real", "history", "history_i8", "resample",
+    "resample_i8", "affine_relu", "affine_relu_i8", "mean_square_i8", "band_energy", "band_energy_i8", "band_gate",
+    "band_gate_i8", "gates", "gates_i8",
 )  # fmt: skip
 LEAKY_AFTER, HALF, FLOAT_OUT, ADD_AFTER = 1, 2, 4, 8
 WINDOWS = (SQRT_HANN, HANN)  # ed_window_name
@@ -116,7 +118,7 @@ class Op:
     x: View | None = None
     x2: View | None = None
     state: View | None = None
-    gates: View | None = None  # of gate_shuffle
+    gates: View | None = None  # of gate_shuffle, and of the bands
     arrays: dict[str, Array] = field(default_factory=dict)  # weight, bias, scale, table
     numbers: dict[str, Number] = field(default_factory=dict)
 
@@ -228,7 +230,7 @@ def _fill(record: Any, op: Op, arrays: dict[str, int]) -> None:
     if op.state is not None:
         record["state"] = op.state.at
     if op.gates is not None:
-        record["bias"] = op.gates.at
+        record["bias" if op.kind == "gate_shuffle" else "state"] = op.gates.at
     for role, at in arrays.items():
         record[role] = at
     for name, number in op.numbers.items():

@@ -222,7 +222,16 @@ static void shape_ADD_I8(test_case *c) { byte_rows(c); }
 static void shape_GATE(test_case *c) { float_rows(c); }
 static void shape_GATE_I8(test_case *c) { byte_rows(c); c->op.f0 *= 0.01f; }
 static void shape_SHUFFLE(test_case *c) { float_rows(c); wide(c); }
-static void shape_SHUFFLE_I8(test_case *c) { byte_rows(c); wide(c); }
+static void shape_SHUFFLE_I8(test_case *c)
+{
+    byte_rows(c);
+    if (between(0, 1)) {
+        c->op.n_out = (uint16_t)pick(12, 16, 8), c->op.x_row = c->op.x2_row = (uint16_t)(2 * c->op.n_out);
+        c->op.f0 = c->op.f1 = 1, c->op.x_zp = c->op.x2_zp = c->op.y_zp;
+    }
+    wide(c);
+}
+
 static void shape_QUANTIZE(test_case *c) { float_rows(c); c->op.f0 = 60; }
 static void shape_DEQUANTIZE(test_case *c) { byte_rows(c); }
 
@@ -287,8 +296,8 @@ static void shape_GRU_CELL_I8(test_case *c) { cell(c); byte_inputs(c); gru_grids
 
 static void bigru(test_case *c)
 {
-    int blocks = between(1, 4), n_in = between(1, 6), usual = between(0, 2);
-    start(c, pick(33, 33, between(1, 20)), usual ? 4 : n_in, usual ? 16 : 2 * blocks * n_in);
+    int blocks = between(1, 4), n_in = between(1, 6), usual = between(0, 3);
+    start(c, pick(33, 33, between(1, 20)), usual ? 4 : n_in, usual == 1 ? 8 : usual ? 16 : 2 * blocks * n_in);
     c->op.x_row = (uint16_t)(3 * c->op.n_out);
 }
 
@@ -315,6 +324,76 @@ static void shape_BIGRU_I8(test_case *c)
     byte_weights(c, 3 * c->op.n_out);
     gru_grids(c, c->op.scale + 12 * c->op.n_out);
 }
+
+static void shape_LOG_MAGNITUDE(test_case *c) { shape_FEATURES(c); c->op.n_out = c->op.y_row = 1; }
+static void shape_MASK_REAL(test_case *c) { shape_MASK(c); }
+
+static void history(test_case *c)
+{
+    start(c, pick(33, 65, between(1, 129)), pick(1, 12, between(1, 20)), 0);
+    c->op.time_taps = (uint8_t)between(1, 4);
+    c->op.n_out = c->op.y_row = (uint16_t)((c->op.time_taps * c->op.n_in + 3) / 4 * 4);
+    if (c->op.n_rows * c->op.n_out > 5000) c->op.n_rows = 5;
+    if (between(0, 1)) c->op.x_row = (uint16_t)(c->op.n_in + 3);
+}
+
+static void shape_HISTORY(test_case *c) { history(c); float_inputs(c); }
+static void shape_HISTORY_I8(test_case *c) { history(c); byte_inputs(c); }
+
+/* Half as many rows, or twice, or any. */
+static void resampling(test_case *c)
+{
+    int n = pick(24, 12, between(1, 40)), way = between(0, 2);
+    start(c, between(1, 40), n, n);
+    c->op.time_taps = (uint8_t)pick(1, 2, 3), c->op.taps = (uint8_t)pick(3, 3, 5), c->op.pad = c->op.taps / 2;
+    c->op.stride = (uint8_t)(way == 0 ? 2 : way == 1 ? 1 : between(1, 3)), c->op.seg_row = (uint16_t)(way == 0 ? 1 : way == 1 ? 2 : between(1, 3));
+    c->op.seg = (uint16_t)((c->op.n_rows - 1) / c->op.seg_row * c->op.stride + between(1, 3));
+    c->op.dilation = (uint8_t)pick(1, 1, 2);
+    if (between(0, 1)) c->op.flags |= ED_LEAKY_AFTER;
+}
+
+static void shape_RESAMPLE(test_case *c)
+{
+    resampling(c);
+    float_inputs(c);
+    floats(c->weights.floats, WEIGHTS / 4, 1);
+}
+
+static void shape_RESAMPLE_I8(test_case *c)
+{
+    resampling(c);
+    byte_inputs(c);
+    byte_weights(c, 160);
+    if (between(0, 2) == 0) c->op.flags |= ED_FLOAT_OUT;
+    if (between(0, 3) == 0) c->weights.ints[(c->op.bias >> 2) + between(0, 31)] = (1 << 24) + between(-9, 9);
+}
+
+static void shape_AFFINE_RELU(test_case *c)
+{
+    shape_ADD(c);
+    floats(c->weights.floats, WEIGHTS / 4, 1);
+}
+
+static void shape_AFFINE_RELU_I8(test_case *c)
+{
+    byte_rows(c);
+    if (between(0, 3)) {
+        c->op.n_out = (uint16_t)pick(24, 12, pick(8, 16, 32)), c->op.x_row = c->op.y_row = c->op.n_out;
+        c->op.n_rows = (uint16_t)between(1, 65);
+    }
+    bytes(c->weights.bytes + c->op.bias, 1 << 13), weights8(c->weights.bytes, 1 << 13);
+    weights8(c->weights.bytes + c->op.table, 1 << 13);
+    floats(c->weights.floats + (c->op.scale >> 2), c->op.n_out, 0.01f);
+}
+
+static void shape_MEAN_SQUARE_I8(test_case *c) { byte_rows(c); c->op.f0 *= 1e-4f; }
+static void energies(test_case *c) { c->op.n_in = (uint16_t)(c->op.n_rows + between(-1, 3)), c->op.y_row = 4; }
+static void shape_BAND_ENERGY(test_case *c) { float_rows(c); energies(c); floats(c->weights.floats, 64, 1); }
+static void shape_BAND_ENERGY_I8(test_case *c) { byte_rows(c); energies(c); weights8(c->weights.bytes, 64); c->op.f0 *= 1e-5f; }
+static void shape_BAND_GATE(test_case *c) { float_rows(c); }
+static void shape_BAND_GATE_I8(test_case *c) { shape_GATE_I8(c); }
+static void shape_GATES(test_case *c) { float_rows(c); }
+static void shape_GATES_I8(test_case *c) { shape_GATE_I8(c); c->op.f1 *= 0.02f; }
 
 /* A kind that has no shape here does not link. */
 typedef void (*shape)(test_case *);

@@ -86,16 +86,33 @@ static void make_op(ed_op *op, int kind, int at)
         op->scale = kind == ED_BIGRU_I8 ? grids - 12 * op->n_out : at;
         break;
     case ED_INTERLEAVE: case ED_INTERLEAVE_I8: op->n_in = (uint16_t)ONE_OF(1, 2), op->n_out *= op->n_in, op->x_row = 2 * op->n_out; break;
+    case ED_LOG_MAGNITUDE: op->n_out = 1, op->n_rows = (uint16_t)ONE_OF(1, 16, 257); break;
+    case ED_MASK_REAL: op->n_rows = (uint16_t)ONE_OF(1, 16, 257); break;
+    case ED_HISTORY: case ED_HISTORY_I8:
+        op->time_taps = (uint8_t)ONE_OF(1, 2, 3), op->n_out = (uint16_t)(op->time_taps * op->n_in + below(4)), op->x_row = op->n_in;
+        break;
+    case ED_RESAMPLE_I8: i8 = 1, op->bias = ints, op->weight = bytes; /* fall through */
+    case ED_RESAMPLE:
+        op->taps = (uint8_t)ONE_OF(1, 3, 3, 5), op->pad = op->taps / 2, op->time_taps = (uint8_t)ONE_OF(1, 2, 3);
+        op->n_out = (uint16_t)ONE_OF(1, 4, 12, 24), op->x_row = op->n_out, op->dilation = (uint8_t)ONE_OF(1, 1, 2);
+        op->stride = (uint8_t)ONE_OF(1, 2), op->seg_row = (uint16_t)ONE_OF(1, 2);
+        op->seg = (uint16_t)((op->n_rows - 1) / op->seg_row * op->stride + 1 + below(2));
+        break;
+    case ED_AFFINE_RELU_I8: op->weight = op->table = bytes, op->bias = runs; break;
+    case ED_BAND_ENERGY_I8: op->weight = bytes; /* fall through */
+    case ED_BAND_ENERGY: op->n_in = (uint16_t)(op->n_rows + below(4)); break;
+    case ED_GATES: case ED_GATES_I8: op->state = 12288; break;
     case ED_SHUFFLE: case ED_SHUFFLE_I8: wide = 2; break;
     case ED_GATE_SHUFFLE: wide = 2, op->bias = 12288; break;
     default: break;
     }
-    if (i8 && one_in(3) && (kind == ED_CONV_I8 || kind == ED_DEPTH_I8)) op->flags |= ED_FLOAT_OUT;
-    if (one_in(3) && (kind == ED_CONV || kind == ED_LAYER_NORM || kind == ED_BIGRU)) op->flags |= ED_HALF;
+    if (i8 && one_in(3) && (kind == ED_CONV_I8 || kind == ED_DEPTH_I8 || kind == ED_RESAMPLE_I8)) op->flags |= ED_FLOAT_OUT;
+    if (one_in(3) && (kind == ED_CONV || kind == ED_LAYER_NORM || kind == ED_BIGRU || kind == ED_AFFINE_RELU)) op->flags |= ED_HALF;
     if (kind == ED_LAYER_NORM && one_in(2)) op->flags |= ED_ADD_AFTER;
     if (op->seg == 0) op->seg = op->n_out;
     op->y_row = (uint16_t)(wide * op->n_out);
-    if (one_in(4) && kind != ED_MEAN_SQUARE && kind != ED_SPLIT && kind != ED_MASK) op->halo = op->y_row;
+    if (one_in(4) && kind != ED_MEAN_SQUARE && kind != ED_MEAN_SQUARE_I8 && kind != ED_BAND_ENERGY && kind != ED_BAND_ENERGY_I8
+        && kind != ED_SPLIT && kind != ED_MASK && kind != ED_MASK_REAL) op->halo = op->y_row;
     for (i = one_in(3) ? 1 + below(2) : 0; i > 0; i--) { /* a geometry that no network has */
         uint16_t *const sizes[] = {&op->seg, &op->seg, &op->seg_row, &op->x_row, &op->x2_row, &op->y_row, &op->n_in, &op->n_out, &op->n_rows, &op->halo};
         *sizes[below(N_OF(sizes))] = (uint16_t)ONE_OF(0, 1, 2, 3, 4, 6, 8, 8, 12, 16, 17, 24, 32, 33, 48, 64, 256, 1024);
@@ -112,7 +129,8 @@ static void make(program *p)
     h->precision = (uint32_t)below(2), h->n_ops = (uint32_t)n_ops, h->ops = sizeof *h;
     h->n_arena_bytes = ARENA, h->n_state_bytes = STATES, h->enhanced = 4096, h->period = 840;
     for (i = 0; i < n_ops; i++) make_op(op_of(p, i), ED_FEATURES + below(ED_N_KINDS - ED_FEATURES), at);
-    for (i = 1; i < n_ops; i++) op_of(p, i)->state += i * (STATES / 4);
+    for (i = 1; i < n_ops; i++)
+        if (op_of(p, i)->state == ARENA) op_of(p, i)->state += i * (STATES / 4);
     arrays(p->bytes + at);
     memset(p->bytes + p->n - ED_SLACK, 0, ED_SLACK);
 }

@@ -8,19 +8,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace as replace_struct
+from random_networks import PUBLISHED, random_network, with_erb_bands
 
+from calibration.mixing import Mix
+from calibration.ranges import Provenance, Ranges, TapRange
 from edge_runtime.denoiser import Denoiser, repair
 from edge_runtime.engines.interface import StateArray
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.native import Stream, isas
-from edge_runtime.stft import HOP_SAMPLES, N_BINS, Analysis, Float32Array, Synthesis, WindowName
+from edge_runtime.stft import HANN, HOP_SAMPLES, N_BINS, Analysis, Float32Array, Synthesis, WindowName
 from quant.emit.native.emitter import emit_native
 from quant.emit.native.file import HEADER_FIELDS
+from quant.int8.plan import int8_taps, prepare
+from quant.int8.recipe import Recipe, Rule
 from quant.int8.reference import Reference
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
-from quant.ptq.quantize import Quantized
+from quant.network.passes import streaming_graph
+from quant.ptq.quantize import Quantized, requantize
 
 native = pytest.importorskip("edge_runtime.engines.native", reason="the native engine is not here")
 try:
@@ -29,15 +36,33 @@ except ImportError:
     pytest.skip("the native library is not compiled here: no C compiler", allow_module_level=True)
 
 ENTRY = ModelEntry(file="model.native", states=(), golden_snr_floor_db=0.0)
+PROVENANCE = Provenance("min_max", Mix(), "", "", "", window=HANN)
+GRUS = ("gru", "bigru")
 
 
 def opened(model: bytes, precision: str = "int8", isa: str | None = None):
     return native.open_model(model, ENTRY, precision, 1, isa)
 
 
+@pytest.fixture(scope="module", params=PUBLISHED)
+def model(request: pytest.FixtureRequest) -> Quantized:
+    """Both networks with their recipes."""
+    chosen: Quantized = request.getfixturevalue("ulunas_quantized" if request.param == "ul-unas" else "quantized")
+    return chosen
+
+
+@pytest.fixture(scope="module", params=PUBLISHED)
+def floating(request: pytest.FixtureRequest) -> Graph:
+    """Both networks in float."""
+    if request.param == "ul-unas":
+        return streaming_graph(random_network("ul-unas"))
+    chosen: Graph = request.getfixturevalue("graph")
+    return chosen
+
+
 @pytest.fixture(scope="module")
-def int8(quantized: Quantized) -> bytes:
-    return emit_native(quantized.graph, quantized.plan).data
+def int8(model: Quantized) -> bytes:
+    return emit_native(model.graph, model.plan).data
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +143,16 @@ def test_the_face_without_numpy_is_the_engine(int8: bytes, mixture: np.ndarray) 
 # --- exactness ----------------------------------------------------------------------------------------------------
 
 
-def test_portable_is_the_reference_on_speech(int8: bytes, quantized: Quantized, spectra_3_s: Float32Array) -> None:
+def test_portable_is_the_reference_on_speech(int8: bytes, model: Quantized, spectra_3_s: Float32Array) -> None:
     """Bit for bit, free-running: no rounding may differ anywhere, or the states would carry it on."""
-    reference = Reference(quantized.graph, quantized.plan)
+    reference = Reference(model.graph, model.plan)
     wanted = np.stack([reference.step(frame) for frame in spectra_3_s])
     np.testing.assert_array_equal(streamed(opened(int8, isa="portable"), spectra_3_s), wanted)
 
 
 @pytest.mark.parametrize("name", special())
-def test_portable_is_the_reference_on_special_input(int8: bytes, quantized: Quantized, name: str) -> None:
-    frames, reference = special()[name], Reference(quantized.graph, quantized.plan)
+def test_portable_is_the_reference_on_special_input(int8: bytes, model: Quantized, name: str) -> None:
+    frames, reference = special()[name], Reference(model.graph, model.plan)
     wanted = np.stack([reference.step(frame) for frame in frames])
     np.testing.assert_array_equal(streamed(opened(int8, isa="portable"), frames), wanted)
 
@@ -141,6 +166,48 @@ def test_everything_in_8_bits_is_the_reference_too(everything: Quantized, spectr
         np.testing.assert_array_equal(streamed(opened(model, isa=isa), frames), wanted, err_msg=isa)
 
 
+RECIPES = {
+    "everything": Recipe("everything", (Rule("*", "int8", "all of it"),)),
+    "nothing": Recipe("nothing", (Rule("*", "float", "none of it"),)),
+    "products alone": Recipe("products", (Rule("*", "int8", "they multiply", ("conv",)),)),
+    "all but products": Recipe(
+        "others", (Rule("*", "int8", "the rest"), Rule("*", "float", "they multiply", ("conv", "gru", "bigru")))
+    ),
+    "the encoder": Recipe(
+        "encoder", (Rule("encoder.*", "int8", "half of it"), Rule("dpgrnn.*", "mixed", "gates", GRUS))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_of_the_second_network_is_the_reference(name: str, spectra: Float32Array) -> None:
+    """What its own recipe leaves idle: 8-bit cells, gates by themselves, float kernels within 8-bit programs."""
+    recipe = replace_struct(RECIPES[name], migrate_scales=False)
+    graph = streaming_graph(random_network("ul-unas, small", 3))
+    prepared, precision = prepare(graph, recipe)
+    ranges = Ranges(observed(prepared, int8_taps(prepared, precision), spectra[:60]), PROVENANCE)
+    chosen = requantize(graph, recipe, ranges)
+    model = emit_native(chosen.graph, chosen.plan).data
+    reference, frames = Reference(chosen.graph, chosen.plan), spectra[60:90]
+    wanted = np.stack([reference.step(frame) for frame in frames])
+    for isa in ISAS:
+        np.testing.assert_array_equal(streamed(opened(model, isa=isa), frames), wanted, err_msg=isa)
+
+
+def observed(graph: Graph, taps: list[str], frames: Float32Array) -> dict[str, TapRange]:
+    """The extremes of every tap on some frames."""
+    found: dict[str, TapRange] = {}
+
+    def tap(name: str, value: torch.Tensor) -> torch.Tensor:
+        low, high = min(float(value.min()), 0.0), max(float(value.max()), 0.0)
+        found[name] = TapRange(low, high, 1, low, high)
+        return value
+
+    with torch.no_grad():
+        FloatModel(graph)(torch.from_numpy(np.ascontiguousarray(frames.transpose(2, 0, 1)))[None], tap=tap)
+    return {name: found[name] for name in taps}
+
+
 @pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "portable"])
 def test_every_kernel_set_is_the_portable_one(int8: bytes, spectra: Float32Array, isa: str) -> None:
     """On 10 s of speech and on everything special, states included."""
@@ -150,11 +217,11 @@ def test_every_kernel_set_is_the_portable_one(int8: bytes, spectra: Float32Array
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_float_is_the_float_model(fp32: bytes, graph: Graph, spectra: Float32Array, isa: str) -> None:
+def test_float_is_the_float_model(floating: Graph, spectra: Float32Array, isa: str) -> None:
     with torch.no_grad():
-        enhanced, _ = FloatModel(graph)(torch.from_numpy(np.ascontiguousarray(spectra.transpose(2, 0, 1)))[None])
+        enhanced, _ = FloatModel(floating)(torch.from_numpy(np.ascontiguousarray(spectra.transpose(2, 0, 1)))[None])
     wanted = enhanced[0].permute(1, 2, 0).numpy()
-    found = streamed(opened(fp32, "fp32", isa), spectra)
+    found = streamed(opened(emit_native(floating).data, "fp32", isa), spectra)
     assert 10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()) > 100
 
 
@@ -251,9 +318,16 @@ def test_a_stream_goes_on_from_its_state(int8: bytes, spectra: Float32Array) -> 
 # --- sizes, and what it refuses -----------------------------------------------------------------------------------
 
 
-def test_it_is_small(int8: bytes, fp32: bytes) -> None:
-    assert len(int8) <= 60 * 1024
-    assert opened(int8).n_stream_bytes <= 80 * 1024
+# Bytes of weights without the program that reads them, and of states and scratch together.
+LARGEST = {"gtcrn": (60 * 1024, 100 * 1024), "ul-unas": (200 * 1024, 80 * 1024)}
+
+
+def test_it_is_small(quantized: Quantized, ulunas_quantized: Quantized, fp32: bytes) -> None:
+    for name, chosen in (("gtcrn", quantized), ("ul-unas", ulunas_quantized)):
+        model = emit_native(with_erb_bands(chosen.graph), chosen.plan)
+        engine = opened(model.data)
+        assert model.constant_bytes <= LARGEST[name][0], name
+        assert engine.n_stream_bytes + engine.n_scratch_bytes <= LARGEST[name][1], name
     assert opened(fp32, "fp32").n_stream_bytes <= 80 * 1024
 
 

@@ -29,6 +29,7 @@ TWO: Op = ROWS | {"x2": X2, "x2_row": 16}
 ARRAYS: Op = {"weight": DATA, "bias": DATA, "scale": DATA, "table": DATA}
 CONV: Op = ROWS | ARRAYS | {"n_in": 4, "x_row": 4, "taps": 3, "pad": 1}
 DEPTH: Op = ROWS | ARRAYS | {"time_taps": 3, "taps": 3, "pad": 1}
+RESAMPLE: Op = DEPTH | {"stride": 2, "seg": 6, "seg_row": 1}  # three rows of six, of which it reads five
 CELL: Op = ROWS | ARRAYS | {"x2": X2, "x_row": 48, "x2_row": 48}
 OVER_BANDS: Op = ROWS | ARRAYS | {"n_in": 4, "x_row": 48}
 BANDS: Op = ROWS | ARRAYS | {"x_row": 4, "y_row": 4, "n_rows": 5, "n_in": 2}
@@ -53,6 +54,15 @@ VALID: dict[str, Op] = {
     **dict.fromkeys(("interleave", "interleave_i8"), ROWS | {"n_in": 2, "x_row": 32}),
     **dict.fromkeys(("gru_cell", "gru_cell_i8"), CELL),
     **dict.fromkeys(("bigru", "bigru_mixed", "bigru_i8"), OVER_BANDS),
+    "log_magnitude": ROWS | {"n_rows": 257, "n_out": 1, "y_row": 1},
+    "mask_real": TWO | {"n_rows": 257, "n_out": 1},
+    **dict.fromkeys(("history", "history_i8"), ROWS | {"n_in": 5, "x_row": 5, "time_taps": 3}),
+    **dict.fromkeys(("resample", "resample_i8"), RESAMPLE),
+    **dict.fromkeys(("affine_relu", "affine_relu_i8"), ROWS | ARRAYS),
+    "mean_square_i8": ROWS,
+    **dict.fromkeys(("band_energy", "band_energy_i8"), ROWS | ARRAYS | {"n_in": 4}),
+    **dict.fromkeys(("band_gate", "band_gate_i8"), TWO),
+    **dict.fromkeys(("gates", "gates_i8"), TWO | {"state": X2 + 4096}),
 }
 
 
@@ -78,6 +88,12 @@ ACCEPTED: dict[str, Op] = {
     "a state at the end of the states": made("depth", state=END - 4 * 2 * 5 * 16),
     "a value behind what it is made of": made("leaky", x=Y - 4 * 48),
     "edges in place": made("edges", x=Y),
+    "a resampled frame's last row": made("resample", seg=5),
+    "a resampled frame's last row twice": made("resample", seg=2, seg_row=2, stride=1, n_rows=4),
+    "a resampled frame at the end of the states": made("resample_i8", state=END - 2 * 8 * 16),
+    "frames to the end of the states": made("history", state=END - 4 * 3 * 2 * 5),
+    "energies and zeros at the end of the arena": made("band_energy", y=ARENA_END - 4 * 4),
+    "gates of bands at the end of the states": made("gates_i8", state=END - 3),
     "a convolution in half precision": made("conv", flags=HALF | LEAKY_AFTER),
     "arrays at the end of the weights": made("conv", weight=DATA + DATA_BYTES - 4 * 3 * 4 * 16),
 }  # fmt: skip
@@ -139,6 +155,24 @@ REFUSED: dict[str, Op] = {
     "an offset beyond the memory that nothing reads": made("leaky", x2=END + 1),
     "an offset beyond the weights that nothing reads": made("leaky", table=1 << 30),
     "an offset before the weights that nothing reads": made("leaky", table=-4),
+    "a row that a resampled frame does not have": made("resample", seg=4),
+    "a row that a resampled frame does not have twice": made("resample_i8", seg=2, seg_row=2, stride=1, n_rows=5),
+    "no phases": made("resample", seg_row=0),
+    "inputs of a resampled frame beyond the states": made("resample", x=END - 4 * 7 * 16 + 4),
+    "weights of a phase beyond the weights": made("resample", seg_row=2, weight=DATA + DATA_BYTES - 2 * 4 * 9 * 16 + 4),
+    "a resampled ring beyond the states": made("resample", state=END - 4 * 2 * 8 * 16 + 4),
+    "a resampled ring that the period cuts": made("resample_i8", time_taps=4),
+    "a history that is wider than its rows": made("history", n_in=6, x_row=6),
+    "a history of itself": made("history_i8", x=ARENA_BYTES),
+    "a history beyond the states": made("history", state=END - 4 * 3 * 2 * 5 + 4),
+    "results over what a history reads": made("history", x=Y),
+    "zeros behind energies beyond the arena": made("band_energy", y=ARENA_END - 4 * 3),
+    "energies over what they are of": made("band_energy_i8", x=Y + 3),
+    "gates of bands over results": made("gates", state=Y + 8),
+    "gates of bands beyond the states": made("gates", state=END - 8),
+    "a band's gate beyond the states": made("band_gate_i8", x2=END - 2),
+    "a real mask that is too short": made("mask_real", x2=ARENA_END - 4 * 257 + 4),
+    "logarithms with gaps": made("log_magnitude", y_row=2),
     "no rows": made("leaky", n_rows=0),
     "no inputs": made("conv", n_in=0),
     "no stride": made("conv", stride=0),
@@ -152,7 +186,8 @@ REFUSED: dict[str, Op] = {
     **{
         f"flag {flag} of a {kind}": made(kind, flags=flag)
         for kind, flag in (("conv", FLOAT_OUT), ("conv_i8", HALF), ("depth", HALF), ("depth_i8", ADD_AFTER),
-                           ("layer_norm", LEAKY_AFTER), ("bigru", FLOAT_OUT), ("leaky", LEAKY_AFTER), ("conv", 16))
+                           ("layer_norm", LEAKY_AFTER), ("bigru", FLOAT_OUT), ("leaky", LEAKY_AFTER), ("conv", 16),
+                           ("affine_relu", LEAKY_AFTER), ("affine_relu_i8", HALF), ("resample", FLOAT_OUT))
     },
 }  # fmt: skip
 
@@ -190,6 +225,18 @@ NUMBERS: dict[str, tuple[Op, bytes]] = {
     "a weight of a run": (made("merge", table=DATA + 1024), words(NAN, at=0)[:1024] + words(1 << 16)[:3072]),
     "a run beyond the rows": (made("merge"), words(0x00010000 | (ARENA_BYTES + STATE_BYTES - X) // 16)),
     "runs with more weights than there are": (made("split", table=DATA + 1024), words(0x04010000, at=256)),
+    "a phase weight that is no number": (made("resample", scale=DATA, bias=DATA + 2048), words(NAN, at=9 * 16 - 1)),
+    "a weight of -128 of a phase": (made("resample_i8", scale=DATA + 1024, bias=DATA + 1024), words(128, at=35)),
+    "a bias beyond its limit in a phase": (
+        made("resample_i8", bias=DATA + 1024, seg=2, seg_row=2, stride=1, n_rows=4), words(MOST_BIAS + 1, at=256 + 31),
+    ),
+    "an endless rise of a channel": (made("affine_relu", scale=DATA + 1024), words(INF, at=256 + 15)),
+    "a rise of -128": (made("affine_relu_i8", table=DATA + 1024), words(-(1 << 31), at=256 + 3)),
+    "a weight of -128 of a band": (made("affine_relu_i8", bias=DATA + 1024), words(128, at=11)),
+    "an endless weight of an energy": (made("band_energy"), words(INF, at=15)),
+    "a weight of -128 of an energy": (made("band_energy_i8"), words(-(1 << 31), at=3)),
+    "an endless bias of a band": (made("affine_relu", bias=DATA + 1024), words(INF, at=256 + 47)),
+    "an endless scale of a channel": (made("affine_relu_i8", scale=DATA + 1024), words(INF, at=256 + 15)),
     "a zero point beyond bytes": (made("bigru_i8"), words(128.0, at=GRIDS + 5)),
     "a zero point between bytes": (made("bigru_i8"), words(0.5, at=GRIDS + 2)),
     "a zero point that is no number": (made("gru_cell_i8"), words(NAN, at=11)),
