@@ -179,21 +179,43 @@ def _gru_macs(graph: Graph, node: Node, weigh: Weighing) -> int:
     return (matrices + 2 * n_units) * graph.shapes[node.name].bands
 
 
+def _affine_macs(graph: Graph, node: Node, weigh: Weighing) -> int:
+    """The slope a channel and band, and the rise a channel, once a band."""
+    weight, rise = (weigh(graph.params[node.param(role)]) for role in ("weight", "rise"))
+    return weight + rise * graph.shapes[node.name].bands
+
+
 MACS: dict[str, Callable[[Graph, Node, Weighing], int]] = {
     "features": _per_element(1),  # re * re + im * im
+    "log_magnitude": _per_element(1),  # the same; the logarithm is a curve
     "merge_bands": _sparse_bands_macs,
     "conv": _conv_macs,
     "edge_bands": _weight_macs,
     "mean_square": _per_element(1),
+    "band_energy": _per_element(2),  # square, * weight
+    "affine_relu": _affine_macs,
     "gru": _gru_macs,
     "bigru": _gru_macs,
     "gate": _per_element(1),
+    "band_gate": _per_element(1),
     "layer_norm": _per_element(3),  # square for the variance, * 1/deviation, * weight + bias
     "split_bands": _sparse_bands_macs,
     "mask": _per_element(2),  # complex product: 4 a bin of two numbers
+    "real_mask": _per_element(1),
 } | dict.fromkeys(
     # moves, additions, curves and conversions multiply nothing
-    ("leaky_relu", "slice", "shuffle", "sigmoid", "tanh", "add", "interleave", "quantize"),
+    (
+        "leaky_relu",
+        "slice",
+        "shuffle",
+        "sigmoid",
+        "tanh",
+        "add",
+        "interleave",
+        "stack_bands",
+        "unstack_bands",
+        "quantize",
+    ),
     _per_element(0),
 )
 
@@ -206,7 +228,7 @@ def published(graph: Graph, n_frames: int = PUBLISHED_FRAMES) -> tuple[Published
 
     Raises ValueError for a graph that passes have rewritten: folded layers can no longer be counted.
     """
-    if rewritten := [n for n in graph.nodes if n.kind in ("leaky_relu", "interleave", "quantize")]:
+    if rewritten := [n for n in graph.nodes if n.kind in ("leaky_relu", "affine_relu", "interleave", "quantize")]:
         raise ValueError(f"{rewritten[0].name}: the published counts need the graph before the passes")
     rows = []
     for node in graph.nodes:
@@ -274,6 +296,7 @@ PUBLISHED: dict[str, Callable[[Graph, Node, int], int]] = {
     "linear": _published_linear,
     "batch_norm": _published_elements(2),
     "prelu": _published_elements(1),
+    "affine_prelu": _published_elements(0),  # a layer of the network's own, which ptflops does not know
     "gru": _published_gru,
     "bigru": _published_gru,
     "layer_norm": _published_elements(1),

@@ -19,7 +19,8 @@ from edge_runtime.quiet import quiet_stderr
 from quant.audit.counts import count
 from quant.audit.findings import CoverageNode, CoveragePart
 from quant.emit.emitted import Emitted
-from quant.int8.plan import Plan
+from quant.int8.plan import MIXED_RANGED, Plan
+from quant.int8.recipe import RECURRENT
 from quant.network.graph import Graph
 
 TFLITE_PRODUCTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})  # they decide for their node
@@ -78,11 +79,18 @@ def audit_onnx(graph: Graph, plan: Plan, emitted: Emitted) -> CoveragePart:
         optimized = onnx.load(options.optimized_model_filepath)
     executed: dict[str, str] = {}
     names = {n.name for n in graph.nodes}
+    products = {f"{n.name}.{role}": n.name for n in graph.nodes if n.kind in RECURRENT for role in MIXED_RANGED}
     for op in optimized.graph.node:
         for candidate in (op.name, *op.output):
             name = ONNX_RENAMED.sub(r"\1", candidate)
-            if name in names and op.op_type not in ("QuantizeLinear", "DequantizeLinear"):
-                executed[name] = "int8" if ONNX_INT8_OPS.match(op.op_type) else "float"
+            if op.op_type in ("QuantizeLinear", "DequantizeLinear"):
+                continue
+            int8 = bool(ONNX_INT8_OPS.match(op.op_type))
+            if name in names:
+                executed[name] = "int8" if int8 else "float"
+            elif name in products:  # of both, the worse
+                found = executed.get(products[name], "mixed")
+                executed[products[name]] = found if int8 else "float"
     return _coverage("onnx", graph, plan, executed, {})
 
 

@@ -78,17 +78,25 @@ class Builder:
         )
         return self.layer("batch_norm", bn, y, shape)
 
-    def temporal_attention(self, prefix: str, x: str, *, energy: str, gru: str, linear: str, gate: str) -> str:
-        """A GRU over the energies of the frames, twice as wide as its input, gives a gate a channel."""
+    # `as_products` of a GRU: runtimes without an 8-bit one are to multiply in 8 bits and compute the gates themselves.
+
+    def temporal_attention(
+        self, prefix: str, x: str, *, energy: str, gru: str, linear: str, gate: str, **attrs: bool
+    ) -> str:
+        """A GRU over the energies of the frames, twice as wide as its input, gives a gate a channel.
+
+        `attrs` are the GRU's.
+        """
         channels = self.shapes[x].channels
         hidden, gru = 2 * channels, f"{prefix}.{gru}"
         y = self.add("mean_square", f"{prefix}.{energy}", (x,), Shape(channels, 1))
         params = {role: (f"{gru}.{name}",) for role, name in GRU_ROLES.items()}
-        y = self.add("gru", gru, (y,), Shape(hidden, 1), params=params, state=State(f"{gru}.state", 1, 1, hidden))
+        state = State(f"{gru}.state", 1, 1, hidden)
+        y = self.add("gru", gru, (y,), Shape(hidden, 1), params=params, state=state, **attrs)
         y = self.layer("linear", f"{prefix}.{linear}", y, Shape(channels, 1))
         return self.add("sigmoid", f"{prefix}.{gate}", (y,), Shape(channels, 1))
 
-    def path(self, prefix: str, which: str, x: str, groups: int, shape: Shape) -> str:
+    def path(self, prefix: str, which: str, x: str, groups: int, shape: Shape, **attrs: Any) -> str:
         """One half of a DPGRNN: recurrent network, linear, LayerNorm, residual (section 3.2.4)."""
         rnn, suffixes = f"{prefix}.{which}_rnn", ("", "_reverse") if which == "intra" else ("",)
         params = {
@@ -97,7 +105,7 @@ class Builder:
         }
         state = None if which == "intra" else State(f"{rnn}.state", 1, shape.bands, shape.channels)
         kind = "bigru" if which == "intra" else "gru"
-        y = self.add(kind, rnn, (x,), shape, params=params, state=state, groups=groups)
+        y = self.add(kind, rnn, (x,), shape, params=params, state=state, groups=groups, **attrs)
         y = self.layer("linear", f"{prefix}.{which}_fc", y, shape)
         y = self.layer("layer_norm", f"{prefix}.{which}_ln", y, shape, eps=1e-8)
         return self.add("add", f"{prefix}.{which}_out", (x, y), shape)

@@ -135,7 +135,9 @@ class _Ulunas(Builder):
         """Causal time-frequency attention: one recurrent network over the frames gates each channel, another over
         the bands each band."""
         shape = self.shapes[x]
-        over_time = self.temporal_attention(prefix, x, energy="ta_energy", gru="ta_gru", linear="ta_fc", gate="ta")
+        over_time = self.temporal_attention(
+            prefix, x, energy="ta_energy", gru="ta_gru", linear="ta_fc", gate="ta", as_products=True
+        )
         over_bands = self.band_attention(prefix, x)
         y = self.add("gate", f"{prefix}.over_time", (x, over_time), shape)
         return self.add("band_gate", prefix, (y, over_bands), shape)
@@ -210,7 +212,7 @@ def _network(c: Config) -> _Ulunas:
         skips.append(x)
     for i in range(c.n_dpgrnn):
         for which in ("intra", "inter"):
-            x = b.path(f"dpgrnn.{i}", which, x, c.groups, b.shapes[x])
+            x = b.path(f"dpgrnn.{i}", which, x, c.groups, b.shapes[x], as_products=which == "inter")
     before.pop()
     for i, block in enumerate(reversed(c.blocks)):
         x = b.add("add", f"decoder.skips.{i}", (x, skips.pop()), b.shapes[x])

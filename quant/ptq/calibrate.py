@@ -29,8 +29,11 @@ def run_tapped(graph: Graph, clips: Float32Array, warmup_samples: int, tap: Tap)
         model(spectra[:, :, start:], states, tap)
 
 
-def observe(graph: Graph, taps: Iterable[str], clips: Float32Array, warmup_samples: int) -> dict[str, Histogram]:
-    """A histogram of each tap."""
+def observe(
+    graph: Graph, taps: Iterable[str], clips: Float32Array, warmup_samples: int, floors: Mapping[str, float]
+) -> dict[str, Histogram]:
+    """A histogram of each tap. `floors`: tap -> the least that its grid will hold, so that nothing behind it hears of
+    less."""
     histograms = {tap: Histogram() for tap in taps}
 
     def tap(name: str, value: torch.Tensor) -> torch.Tensor:
@@ -39,7 +42,7 @@ def observe(graph: Graph, taps: Iterable[str], clips: Float32Array, warmup_sampl
                 histograms[name].observe(value.numpy())
             except Failure as failure:
                 raise Failure(str(failure), where=f"tap {name}") from None
-        return value
+        return value.clamp_min(floors[name]) if name in floors else value
 
     run_tapped(graph, clips, warmup_samples, tap)
     return histograms

@@ -75,7 +75,8 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
             graph, migrated_values(graph, recipe), noisy, warmup, recipe.migration_percentile
         )
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
-    histograms = calibrate.observe(prepared, int8_taps(prepared, precision), noisy, warmup)
+    floors = {floor.tap: floor.low for floor in recipe.floors}
+    histograms = calibrate.observe(prepared, int8_taps(prepared, precision), noisy, warmup, floors)
     provenance = calibration.provenance(recipe, checkpoint_sha256, graph.window)
     ranges = calibrate.choose_ranges(histograms, recipe, provenance, peaks)
     if recipe.observer == "loss_aware":

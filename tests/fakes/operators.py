@@ -66,6 +66,7 @@ ELEMENTWISE: dict[str, Callable[..., Array]] = {
     "LOGISTIC": lambda x: 1 / (1 + np.exp(-x)),
     "TANH": np.tanh,
     "QUANTIZE": lambda x: x,
+    "RELU": lambda x: np.maximum(x, 0),
 }
 
 
@@ -134,7 +135,7 @@ def tflite_rule(kind: str, options: Any, ins: list[Stored], out: Stored) -> Arra
             (short // 2, short - short // 2),
             stride=(1, options.strideW),
             dilation=(options.dilationHFactor, 1),
-            groups=len(weight.values) if depthwise else 1,
+            groups=x.values.shape[1] if depthwise else 1,
         ).transpose(0, 2, 3, 1)
     if kind == "LEAKY_RELU":
         return leaky(ins[0], options.alpha, out)
@@ -182,7 +183,7 @@ class OnnxGraph:
     def before(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         """The operator that makes what `node` rounds, when that operator itself reads 8 bits."""
         source = self.made_by[node.input[0]]
-        source = self.made_by[source.input[0]] if source.op_type == "Reshape" else source
+        source = self.made_by.get(source.input[0], source) if source.op_type == "Reshape" else source
         read = [self.made_by[name].op_type if name in self.made_by else "" for name in source.input]
         return source if set(read) == {"DequantizeLinear"} else None
 
@@ -211,6 +212,7 @@ def onnx_ops(model: Emitted, recorded: list[Tensors]) -> Iterator[Executed]:
 def onnx_rule(kind: str, attrs: dict[str, Any], ins: list[Stored], out: Stored) -> Array:
     """ONNX lies as (1, channels, time, bands), or (bands, channels) around Gemm."""
     if kind == "Conv":
+        attrs = {"strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0]} | attrs
         strides, dilations, pads = attrs["strides"], attrs["dilations"], attrs["pads"]
         return convolved(*ins, out, (pads[1], pads[3]), stride=strides, dilation=dilations, groups=attrs["group"])
     if kind == "Gemm":
@@ -239,11 +241,11 @@ CLASSES: dict[str, dict[str, float]] = {
     },
     "tflite": {
         "CONV_2D": TIE, "DEPTHWISE_CONV_2D": TIE, "ADD": TIE, "SUB": TIE, "MUL": TIE,
-        "LOGISTIC": 0, "TANH": 0, "LEAKY_RELU": 0.04, "QUANTIZE": 0.025,
+        "LOGISTIC": 0, "TANH": 0, "RELU": 0, "LEAKY_RELU": 0.04, "QUANTIZE": 0.025,
     },
     "tflite_builtin": {
         "CONV_2D": 0.006, "DEPTHWISE_CONV_2D": 0.02, "ADD": TIE, "SUB": TIE, "MUL": 0.01,
-        "LOGISTIC": 0, "TANH": 0, "LEAKY_RELU": 0.06, "QUANTIZE": 0,
+        "LOGISTIC": 0, "TANH": 0, "RELU": 0, "LEAKY_RELU": 0.06, "QUANTIZE": 0,
     },
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_runtime.stft import Float32Array
 from quant.network import gtcrn, ulunas
+from quant.network.builder import N_BINS
 from quant.network.erb import merging_matrix
 from quant.network.graph import Graph
 from quant.network.ulunas import Block
@@ -70,9 +71,12 @@ def random_params(seed: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
 
 
 def random_network(name: str, seed: int = 0) -> Graph:
-    """The network of that name before any pass."""
+    """The network of that name before any pass, its ERB matrices the true ones."""
     network = NETWORKS[name]
-    return network.graph(random_params(seed, network.shapes))
+    n_bands, n_bins = network.shapes["erb.erb_fc.weight"]
+    merging = merging_matrix(N_BINS - n_bins, n_bands)
+    fixed = {"erb.erb_fc.weight": merging, "erb.ierb_fc.weight": merging.T}
+    return network.graph(random_params(seed, network.shapes) | fixed)
 
 
 def with_erb_bands(graph: Graph) -> Graph:

@@ -3,28 +3,22 @@
 Values lie as (1, channels, 1, bands) ("maps") or, around recurrent layers, as (bands, channels) ("rows"). An 8-bit
 node is written DequantizeLinear -> operator -> QuantizeLinear, which ONNX Runtime fuses into its integer kernels.
 Activations and weights are uint8 (the plan's int8 moved by 128): ONNX Runtime fuses those on every CPU, and its kernels
-for uint8 by int8 add two products in saturating 16 bits on x86 without VNNI. It has no 8-bit GRU, so GRUs are float
-whatever the plan says; the coverage audit counts what was really fused.
+for uint8 by int8 add two products in saturating 16 bits on x86 without VNNI. It has no 8-bit GRU: GRUs are float
+whatever the plan says, but for those that their network wants as products. The coverage audit counts what was fused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
-
 import numpy as np
-from onnx import helper
 
-from edge_runtime.stft import Float32Array
 from quant.emit.emitted import UINT8_SHIFT, Emitted
 from quant.emit.onnx.file import OnnxFile
+from quant.emit.onnx.recurrent import Recurrent
+from quant.emit.onnx.values import Layout
 from quant.int8.plan import Plan, with_float_grus
-from quant.int8.qparams import QParams, quantize_bias, quantize_weight
+from quant.int8.qparams import dequantize_weight, quantize_weight
 from quant.network import registry
 from quant.network.graph import Graph, Node
-from quant.network.gru_weights import GruWeights, directions, merged
-
-Layout = Literal["maps", "rows"]
 
 
 def emit_onnx(graph: Graph, plan: Plan | None = None) -> Emitted:
@@ -39,17 +33,12 @@ def emit_onnx(graph: Graph, plan: Plan | None = None) -> Emitted:
 def write(graph: Graph, plan: Plan | None, file: OnnxFile) -> None:
     """Every node of the model, into a file."""
     if plan is not None:
-        graph, plan = with_float_grus(graph, plan)
+        graph, plan = with_float_grus(graph, plan, as_products=True)
     OnnxEmitter(graph, plan, file).run()
 
 
-class OnnxEmitter:
+class OnnxEmitter(Recurrent):
     """Writes the nodes of a graph into a file."""
-
-    def __init__(self, graph: Graph, plan: Plan | None, file: OnnxFile) -> None:
-        self.graph, self.plan, self.file = graph, plan, file
-        self.made: dict[tuple[str, bool, Layout], str] = {}  # (value, as int8?, layout) -> name
-        self.by_name = {n.name: n for n in graph.nodes}
 
     def run(self) -> None:
         """Every node in order."""
@@ -60,67 +49,6 @@ class OnnxEmitter:
             getattr(self, node.kind)(node)
         self.file.op("Transpose", [self.read(self.graph.output)], perm=[0, 3, 2, 1], out=enhanced)
 
-    # --- values -------------------------------------------------------------------------------------------------
-
-    def is_int8(self, node: Node) -> bool:
-        return self.plan is not None and self.plan.is_int8(node)
-
-    def q(self, node: Node) -> QParams | None:
-        return self.plan.grids[node.name] if self.plan and self.is_int8(node) else None
-
-    def grid(self, name: str) -> QParams:
-        assert self.plan is not None
-        return self.plan.grids[name]
-
-    def write(self, node: Node, value: str, layout: Layout = "maps") -> None:
-        """Keep a node's value; an 8-bit node's float result is quantized here."""
-        q = self.q(node)
-        if q is not None:
-            value = self.file.quantized(value, q)
-        self.made[node.name, q is not None, layout] = value
-
-    def read(self, name: str, int8: bool = False, layout: Layout = "maps") -> str:
-        """A value in the asked type and layout."""
-        if (name, int8, layout) not in self.made:
-            other: Layout = "rows" if layout == "maps" else "maps"
-            if (name, int8, other) in self.made:
-                self.made[name, int8, layout] = self.laid_out(name, self.made[name, int8, other], layout)
-            elif not int8:  # a DequantizeLinear for each reader, as the fusion expects
-                return self.file.dequantized(self.read(name, True, layout), self.grid(name))
-        return self.made[name, int8, layout]
-
-    def laid_out(self, name: str, value: str, layout: Layout) -> str:
-        shape = self.graph.shapes[name]
-        if shape.bands == 1:
-            sizes = (1, shape.channels, 1, 1) if layout == "maps" else (1, shape.channels)
-            return str(self.file.op("Reshape", [value, self.file.ints(*sizes)]))
-        if layout == "rows":
-            turned = self.file.op("Transpose", [value], perm=[0, 2, 3, 1])
-            return str(self.file.op("Reshape", [turned, self.file.ints(shape.bands, shape.channels)]))
-        turned = self.file.op("Transpose", [value], perm=[1, 0])
-        return str(self.file.op("Reshape", [turned, self.file.ints(1, shape.channels, 1, shape.bands)]))
-
-    def layout(self, name: str) -> Layout:
-        """The layout a value exists in already."""
-        for layout in ("maps", "rows"):
-            if (name, True, layout) in self.made or (name, False, layout) in self.made:
-                return layout
-        raise ValueError(f"{name} is read before it is made")
-
-    def operands(self, node: Node, layout: Layout) -> list[str]:
-        """The inputs as float operands; those of an 8-bit node pass through its grid."""
-        if not self.is_int8(node):
-            return [self.read(name, False, layout) for name in node.inputs]
-        return [self.file.dequantized(self.read(name, True, layout), self.grid(name)) for name in node.inputs]
-
-    def moved(self, node: Node) -> str:
-        """The input of a node that only moves values, in the node's own type."""
-        return self.read(node.inputs[0], self.is_int8(node))
-
-    def place(self, node: Node, value: str) -> None:
-        """Keep the result of a node that only moved values."""
-        self.made[node.name, self.is_int8(node), "maps"] = value
-
     # --- node kinds ---------------------------------------------------------------------------------------------
 
     def features(self, node: Node) -> None:
@@ -128,6 +56,13 @@ class OnnxEmitter:
         square = self.file.op("ReduceSumSquare", [x], axes=[1], keepdims=1)
         magnitude = self.file.op("Sqrt", [self.file.op("Add", [square, self.file.const(1e-12)])])
         self.write(node, self.file.op("Concat", [magnitude, x], axis=1))
+
+    def log_magnitude(self, node: Node) -> None:
+        """Half the logarithm of the power."""
+        (x,) = self.operands(node, "maps")
+        power = self.file.op("ReduceSumSquare", [x], axes=[1], keepdims=1)
+        log = self.file.op("Log", [self.file.op("Max", [power, self.file.const(1e-24)])])
+        self.write(node, self.file.op("Mul", [log, self.file.const(0.5 / np.log(10))]))
 
     def merge_bands(self, node: Node) -> None:
         (x,) = self.operands(node, "maps")
@@ -177,35 +112,38 @@ class OnnxEmitter:
         weight, bias = self.weights(node, self.graph.params[node.param("weight")][:, :, 0, 0].T, 1)
         self.write(node, self.file.op("Gemm", [x, weight, bias], bears=node.name), "rows")
 
-    def weights(self, node: Node, weight: Float32Array, axis: int) -> tuple[str, str]:
-        """Weight (outputs along `axis`) and bias: constants, or integers behind DequantizeLinear."""
-        bias = self.graph.params[node.param("bias")]
-        if self.plan is None or not self.is_int8(node):
-            return self.file.const(weight), self.file.const(bias)
-        scales = self.plan.weight_scales[node.param("weight")]
-        integers = np.moveaxis(quantize_weight(np.moveaxis(weight, axis, 0), scales), 0, axis)
-        source = self.plan.grids[node.inputs[0]]
-        biases, units = quantize_bias(bias, source.scale, scales), np.float32(source.scale) * scales
-        moved = (integers.astype(np.int16) + UINT8_SHIFT).astype(np.uint8)
-        return self.file.integers(moved, scales, axis, UINT8_SHIFT), self.file.integers(biases, units, 0)
-
-    def with_state(self, node: Node) -> str:
-        """The frames before this one, then this one; writes the state back. Integers are not converted on the way."""
-        assert node.state is not None
-        s, int8 = node.state, self.is_int8(node)
-        shape = (1, s.channels, s.frames, s.bands)
-        q = self.plan.grids[node.inputs[0]] if self.plan and int8 else None
-        both = self.file.op("Concat", [self.file.state_in(s.name, shape, q), self.read(node.inputs[0], int8)], axis=2)
-        self.file.op(
-            "Slice",
-            [both, self.file.ints(1), self.file.ints(s.frames + 1), self.file.ints(2)],
-            out=self.file.state_out(s.name, shape, q),
-        )
-        return self.file.dequantized(both, q) if q else str(both)
-
     def leaky_relu(self, node: Node) -> None:
         (x,) = self.operands(node, "maps")
         self.write(node, self.file.op("LeakyRelu", [x], alpha=node.attrs["slope"], bears=node.name))
+
+    def affine_relu(self, node: Node) -> None:
+        """In 8 bits a convolution over the value and what of it is above zero, one group a number."""
+        if self.plan is not None and self.is_int8(node):
+            return self.affine_conv(node, self.plan)
+        (x,) = self.operands(node, "maps")
+        p = self.graph.arrays(node)
+        weight, bias, rise = (
+            self.file.const(v) for v in (p["weight"][:, None], p["bias"][:, None], p["rise"][:, None, None])
+        )
+        scaled = self.file.op("Add", [self.file.op("Mul", [x, weight]), bias])
+        above = self.file.op("Mul", [self.file.op("Relu", [x]), rise])
+        self.write(node, self.file.op("Add", [scaled, above], bears=node.name))
+        return None
+
+    def affine_conv(self, node: Node, plan: Plan) -> None:
+        p, shape, source = self.graph.arrays(node), self.graph.shapes[node.name], plan.grids[node.inputs[0]]
+        scales = np.repeat(plan.weight_scales[node.param("weight")], shape.bands)
+        weight = np.stack([p["weight"].ravel(), np.repeat(p["rise"], shape.bands)], 1)[:, None, :, None]
+        n = len(scales)
+        x = self.file.op("Reshape", [self.read(node.inputs[0], True), self.file.ints(1, n, 1, 1)])
+        zero = self.file.const(source.zero_point + UINT8_SHIFT, "uint8")
+        both = self.file.op("Concat", [x, self.file.op("Max", [x, zero])], axis=2)
+        held, biases = self.integer_weights(weight, p["bias"].ravel(), scales, source, 0)
+        operands = [self.file.dequantized(both, source), held, biases]
+        y = self.file.op("Conv", operands, kernel_shape=[2, 1], group=n, bears=node.name)
+        made = self.file.quantized(y, plan.grids[node.name])
+        sizes = self.file.ints(1, shape.channels, 1, shape.bands)
+        self.made[node.name, True, "maps"] = self.file.op("Reshape", [made, sizes])
 
     def slice(self, node: Node) -> None:
         """Slices of one value that lie side by side become one Split."""
@@ -247,6 +185,35 @@ class OnnxEmitter:
             y = self.file.op("Mul", [y, self.file.const(1 / self.graph.shapes[node.inputs[0]].bands)])
         self.write(node, y, "rows")
 
+    def band_energy(self, node: Node) -> None:
+        """In float: ONNX Runtime has no 8-bit square that is not rounded before it is summed."""
+        (x,) = self.operands(node, "maps")
+        weight = self.graph.params[node.param("weight")]
+        if self.plan is not None and self.is_int8(node):
+            scales = self.plan.weight_scales[node.param("weight")]
+            weight = dequantize_weight(quantize_weight(weight[None], scales), scales)[0]
+        squares = self.file.op("Mul", [x, x])
+        y = self.file.op(
+            "Conv", [squares, self.file.const(weight[None, :, None, None])], kernel_shape=[1, 1], bears=node.name
+        )
+        self.write(node, y)
+
+    def stack_bands(self, node: Node) -> None:
+        bands, n_steps = self.graph.shapes[node.inputs[0]].bands, self.graph.shapes[node.name].bands
+        n = self.graph.shapes[node.name].channels
+        int8 = self.is_int8(node)
+        value = (self.grid(node.name).zero_point + UINT8_SHIFT, "uint8") if int8 else (0.0, "float32")
+        ends = self.file.ints(0, 0, 0, 0, 0, 0, 0, n * n_steps - bands)
+        padded = self.file.op("Pad", [self.read(node.inputs[0], int8), ends, self.file.const(*value)])
+        self.made[node.name, int8, "rows"] = self.file.op("Reshape", [padded, self.file.ints(n_steps, n)])
+
+    def unstack_bands(self, node: Node) -> None:
+        source, int8 = self.graph.shapes[node.inputs[0]], self.is_int8(node)
+        x = self.read(node.inputs[0], int8, "rows")
+        x = self.file.op("Reshape", [x, self.file.ints(1, 1, 1, source.channels * source.bands)])
+        ends = self.file.ints(0), self.file.ints(self.graph.shapes[node.name].bands), self.file.ints(3)
+        self.place(node, self.file.op("Slice", [x, *ends]))
+
     def sigmoid(self, node: Node) -> None:
         layout = self.layout(node.inputs[0])
         self.write(node, self.file.op("Sigmoid", self.operands(node, layout), bears=node.name), layout)
@@ -256,6 +223,8 @@ class OnnxEmitter:
 
     def gate(self, node: Node) -> None:
         self.write(node, self.file.op("Mul", self.operands(node, "maps"), bears=node.name))
+
+    band_gate = gate
 
     def add(self, node: Node) -> None:
         layout: Layout = (
@@ -290,54 +259,5 @@ class OnnxEmitter:
         products = [self.file.op("Mul", [x, m_re]), self.file.op("Mul", [turned, m_im])]
         self.write(node, self.file.op("Add", products, out="masked"))
 
-    # --- recurrent layers ---------------------------------------------------------------------------------------
-
-    def gru(self, node: Node) -> None:
-        """One step over time, a batch of bands."""
-        assert node.state is not None
-        (x,) = self.operands(node, "rows")
-        s, w = node.state, merged(self.graph, node)
-        source = self.by_name[node.inputs[0]]
-        if source.kind == "mean_square" and not self.is_int8(source):
-            w = w._replace(w_ih=w.w_ih / np.float32(self.graph.shapes[source.inputs[0]].bands))
-        shape = (1, s.bands, s.channels)
-        h, out = self.file.state_in(s.name, shape, None), self.file.state_out(s.name, shape, None)
-        self.file.nodes.append(
-            helper.make_node(
-                "GRU",
-                [self.file.op("Unsqueeze", [x, self.file.ints(0)]), *self.gru_weights([w]), "", h],
-                ["", out],
-                name=node.name,
-                hidden_size=w.hidden,
-                linear_before_reset=1,
-            )
-        )
-        self.write(node, self.file.op("Squeeze", [out, self.file.ints(0)]), "rows")
-
-    def bigru(self, node: Node) -> None:
-        """A sequence of bands in both directions; the output lies as (forward units, backward units)."""
-        (x,) = self.operands(node, "rows")
-        layers = directions(self.graph, node)
-        y = self.file.op(
-            "GRU",
-            [self.file.op("Unsqueeze", [x, self.file.ints(1)]), *self.gru_weights(layers)],
-            hidden_size=layers[0].hidden,
-            linear_before_reset=1,
-            direction="bidirectional",
-            bears=node.name,
-        )
-        shape = self.graph.shapes[node.name]
-        self.write(node, self.file.op("Reshape", [y, self.file.ints(shape.bands, shape.channels)]), "rows")
-
-    def gru_weights(self, layers: Sequence[GruWeights]) -> list[str]:
-        """W, R and B of an ONNX GRU: a direction a row, gates in the order z, r, n."""
-
-        def zrn(values: Float32Array) -> Float32Array:
-            r, z, n = np.split(values, 3)
-            return np.concatenate([z, r, n])
-
-        return [
-            self.file.const(np.stack([zrn(layer.w_ih) for layer in layers])),
-            self.file.const(np.stack([zrn(layer.w_hh) for layer in layers])),
-            self.file.const(np.stack([np.concatenate([zrn(layer.b_ih), zrn(layer.b_hh)]) for layer in layers])),
-        ]
+    def real_mask(self, node: Node) -> None:
+        self.write(node, self.file.op("Mul", self.operands(node, "maps"), out="masked"))

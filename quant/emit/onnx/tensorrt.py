@@ -16,8 +16,9 @@ import numpy as np
 
 from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted
-from quant.emit.onnx.emitter import Layout, OnnxEmitter
+from quant.emit.onnx.emitter import OnnxEmitter
 from quant.emit.onnx.file import OnnxFile
+from quant.emit.onnx.values import Layout
 from quant.int8.plan import Plan, with_float_grus
 from quant.int8.qparams import QParams, quantize_weight
 from quant.network import registry

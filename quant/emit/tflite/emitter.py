@@ -17,7 +17,7 @@ from quant.emit.tflite.file import Tensor, TensorGrid
 from quant.emit.tflite.gru import GruCell
 from quant.emit.tflite.ops import BANDS, CHANNELS, TfliteOps, as_grid, as_qparams
 from quant.int8.plan import GRU_ROLES, Plan
-from quant.int8.qparams import QParams
+from quant.int8.qparams import QParams, dequantize_weight, quantize_weight
 from quant.network import registry
 from quant.network.erb import band_blocks
 from quant.network.graph import Graph, Node, State
@@ -101,6 +101,14 @@ class _Emitter:
         magnitude = self.ops.unary("SQRT", self.ops.binary("ADD", square, self.ops.scalar(1e-12)))
         self.output(node, self.ops.concat([magnitude, x], BANDS))
 
+    def log_magnitude(self, node: Node) -> None:
+        """Half the logarithm of the power."""
+        (x,) = self.inputs(node)
+        re, im = self.ops.split(x, BANDS, 2)
+        power = self.ops.binary("ADD", self.ops.binary("MUL", re, re), self.ops.binary("MUL", im, im))
+        log = self.ops.unary("LOG", self.ops.binary("MAXIMUM", power, self.ops.scalar(1e-24)))
+        self.output(node, self.ops.binary("MUL", log, self.ops.scalar(0.5 / np.log(10))))
+
     def merge_bands(self, node: Node) -> None:
         (x,) = self.inputs(node)
         self.output(node, self.ops.transpose(self.over_bands(x, node), (0, 1, 3, 2)))
@@ -134,9 +142,11 @@ class _Emitter:
         a, q = node.attrs, self.tap_grid(node)
         weight, bias = (self.graph.params[node.param(r)] for r in ("weight", "bias"))
         scales = self.plan.weight_scales.get(node.param("weight")) if self.plan else None
-        depthwise = a["groups"] > 1 and a["groups"] == weight.shape[0]
+        depthwise = a["groups"] > 1 and weight.shape[1] == 1
         if node.state is not None:
             x = self.with_state(node, x)
+        elif depthwise and a["pad"]:
+            x = self.ops.pad(x, BANDS, a["pad"], a["pad"])
         weight = weight.transpose(1, 2, 3, 0) if depthwise else _dense(weight, a["groups"]).transpose(0, 2, 3, 1)
         self.output(
             node,
@@ -148,19 +158,20 @@ class _Emitter:
                 stride=a["stride"],
                 dilation=a["dilation"],
                 depthwise=depthwise,
+                padded=depthwise or node.state is not None,
                 scales=scales,
             ),
         )
 
     def with_state(self, node: Node, x: Tensor) -> Tensor:
-        """The frames before this one, then this one, padded by a band on both sides; writes the state back."""
+        """The frames before this one, then this one, padded on both sides; writes the state back."""
         assert node.state is not None
         s = node.state
         past = self.state_in(s, x.grid)
         both = self.ops.concat([past, x], 1)
         out = self.state_out(past, s)
         self.ops.slice_axis(both, 1, 1, s.frames + 1, out)
-        return self.ops.pad(both, BANDS)
+        return self.ops.pad(both, BANDS, node.attrs["pad"], node.attrs["pad"])
 
     def state_in(self, s: State, grid: TensorGrid | None) -> Tensor:
         """The input of a state; it and the output lie on one grid."""
@@ -179,6 +190,23 @@ class _Emitter:
         options = schema.LeakyReluOptionsT()
         options.alpha = node.attrs["slope"]
         self.output(node, self.ops.unary("LEAKY_RELU", x, self.tap_grid(node), options))
+
+    def affine_relu(self, node: Node) -> None:
+        """In 8 bits a depthwise convolution over the value and what of it is above zero, a channel a number."""
+        (x,) = self.inputs(node)
+        o, q, p = self.ops, self.tap_grid(node), self.graph.arrays(node)
+        weight, bias, rise = p["weight"].T, p["bias"].T, np.broadcast_to(p["rise"], p["weight"].T.shape)
+        if self.plan is None or q is None:
+            scaled = o.binary("ADD", o.binary("MUL", x, o.constant(weight[None, None])), o.constant(bias[None, None]))
+            above = o.binary("MUL", o.unary("RELU", x), o.constant(p["rise"][None, None, None]))
+            return self.output(node, o.binary("ADD", scaled, above))
+        flat = (1, 1, 1, weight.size)
+        above = o.unary("RELU", x, self.grid(node.inputs[0]))
+        both = o.concat([o.reshape(x, flat), o.reshape(above, flat)], 1)
+        weights = np.stack([weight.ravel(), rise.ravel()])[None, :, None]
+        scales = np.tile(self.plan.weight_scales[node.param("weight")], len(weight))
+        y = o.filter(both, weights, bias.ravel(), q, depthwise=True, padded=True, scales=scales)
+        return self.output(node, o.reshape(y, x.shape))
 
     def slice(self, node: Node) -> None:
         (x,) = self.inputs(node)
@@ -206,6 +234,25 @@ class _Emitter:
         x = self.read(node.inputs[0], False)
         self.rounded(node, self.ops.mean(self.ops.binary("MUL", x, x), (BANDS,)))
 
+    def band_energy(self, node: Node) -> None:
+        """In float, as `mean_square`."""
+        x, weight = self.read(node.inputs[0], False), self.graph.params[node.param("weight")][None]
+        if self.plan is not None and self.is_int8(node):
+            scales = self.plan.weight_scales[node.param("weight")]
+            weight = dequantize_weight(quantize_weight(weight, scales), scales)
+        self.rounded(node, self.ops.product(self.ops.binary("MUL", x, x), weight))
+
+    def stack_bands(self, node: Node) -> None:
+        (x,) = self.inputs(node)
+        channels, bands = self.graph.shapes[node.name]
+        padded = self.ops.pad(x, BANDS, 0, channels * bands - x.shape[BANDS])
+        self.output(node, self.ops.reshape(padded, (1, 1, bands, channels)))
+
+    def unstack_bands(self, node: Node) -> None:
+        (x,) = self.inputs(node)
+        flat = self.ops.reshape(x, (1, 1, x.shape[BANDS] * x.shape[CHANNELS], 1))
+        self.output(node, self.ops.slice_axis(flat, BANDS, 0, self.graph.shapes[node.name].bands))
+
     def sigmoid(self, node: Node) -> None:
         self.output(node, self.ops.unary("LOGISTIC", self.inputs(node)[0]))
 
@@ -215,6 +262,8 @@ class _Emitter:
     def gate(self, node: Node) -> None:
         x, g = self.inputs(node)
         self.output(node, self.ops.binary("MUL", x, g, self.tap_grid(node)))
+
+    band_gate = gate
 
     def add(self, node: Node) -> None:
         x, y = self.inputs(node)
@@ -244,6 +293,10 @@ class _Emitter:
         real = o.binary("SUB", o.binary("MUL", re, m_re), o.binary("MUL", im, m_im))
         imag = o.binary("ADD", o.binary("MUL", im, m_re), o.binary("MUL", re, m_im))
         self.output(node, o.concat([real, imag], BANDS))
+
+    def real_mask(self, node: Node) -> None:
+        x, m = self.inputs(node)
+        self.output(node, self.ops.binary("MUL", x, m))
 
     # --- recurrent layers ---------------------------------------------------------------------------------------
 

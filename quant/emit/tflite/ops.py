@@ -17,6 +17,12 @@ from quant.int8.qparams import WEIGHT_LIMIT, QParams, quantize_bias, quantize_we
 
 BANDS, CHANNELS = 2, 3  # the axes of a band-major tensor (1, frames, bands, channels)
 MOST_CONCATENATED = 5
+BINARY = {
+    "ADD": schema.AddOptionsT,
+    "SUB": schema.SubOptionsT,
+    "MUL": schema.MulOptionsT,
+    "MAXIMUM": schema.MaximumMinimumOptionsT,
+}
 
 
 def as_grid(q: QParams) -> TensorGrid:
@@ -105,16 +111,18 @@ class TfliteOps(TfliteFile):
         shape[axis] = sum(x.shape[axis] for x in xs)
         return self.moved("CONCATENATION", list(xs), shape, options, out)
 
-    def pad(self, x: Tensor, axis: int) -> Tensor:
-        """One zero on both sides."""
+    def pad(self, x: Tensor, axis: int, before: int, after: int) -> Tensor:
+        """Real zeros before and after."""
+        if before == after == 0:
+            return x
         widths = np.zeros((4, 2), np.int32)
-        widths[axis] = 1
+        widths[axis] = before, after
         shape = list(x.shape)
-        shape[axis] += 2
+        shape[axis] += before + after
         return self.moved("PAD", [x, self.constant(widths)], shape, schema.PadOptionsT())
 
     def binary(self, code: str, a: Tensor, b: Tensor, q: QParams | None = None) -> Tensor:
-        options = {"ADD": schema.AddOptionsT, "SUB": schema.SubOptionsT, "MUL": schema.MulOptionsT}[code]()
+        options = BINARY[code]()
         out = self.like(a, q, np.broadcast_shapes(a.shape, b.shape))
         self.op(code, [a, b], [out], options)
         return out
@@ -154,22 +162,24 @@ class TfliteOps(TfliteFile):
         stride: int = 1,
         dilation: int = 1,
         depthwise: bool = False,
+        padded: bool = False,
         scales: Float32Array | None = None,
     ) -> Tensor:
         """A convolution: weight (out, time, band, in), or (1, time, band, out) when depthwise.
 
-        Over bands it pads to keep ceil(bands / stride); a depthwise one is `valid` on an input padded before.
+        Over bands it pads to keep ceil(bands / stride), but on an input `padded` before.
         `scales`: one a channel; the node is 8-bit when `q` is given.
         """
         w, b = self.weights(x, weight, bias, scales, 3 if depthwise else 0, q)
         options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
-        options.padding = schema.Padding.VALID if depthwise else schema.Padding.SAME
+        options.padding = schema.Padding.VALID if padded else schema.Padding.SAME
         options.strideW, options.strideH = stride, 1
         options.dilationHFactor, options.dilationWFactor = dilation, 1
-        if depthwise:
-            options.depthMultiplier = 1
         n_out = len(bias)
-        bands = x.shape[BANDS] - 2 if depthwise else -(-x.shape[BANDS] // stride)
+        if depthwise:
+            options.depthMultiplier = n_out // x.shape[CHANNELS]
+        before = weight.shape[2] - 1 if padded else 0
+        bands = -(-(x.shape[BANDS] - before) // stride)
         out = self.new((1, 1, bands, n_out), q)
         self.op("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [x, w, b], [out], options)
         return out

@@ -21,6 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from operators import CLASSES, RUNTIMES, breaches, entry, judged, show
+from random_networks import random_network
 from recorded import engine as engine_of
 from recorded import interpreter, recorded
 
@@ -37,6 +38,7 @@ from quant.int8.qparams import quantize_bias, quantize_weight
 from quant.int8.reference import Reference
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph, Node
+from quant.network.passes import streaming_graph
 from quant.ptq.quantize import Quantized
 
 Array = NDArray[Any]
@@ -124,16 +126,49 @@ def test_reset_and_carried_states_are_exact(runtime: str, quantized: Quantized, 
 # --- operator by operator ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", ["static", "everything"])
+@pytest.fixture(scope="module")
+def by_recipe(quantized: Quantized, everything: Quantized, ulunas_quantized: Quantized) -> dict[str, Quantized]:
+    return {"static": quantized, "everything": everything, "ul-unas": ulunas_quantized}
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_every_8_bit_operator_is_in_its_class(
-    runtime: str, recipe: str, quantized: Quantized, everything: Quantized, spectra: Float32Array
+    runtime: str, by_recipe: dict[str, Quantized], spectra: Float32Array
 ) -> None:
-    chosen = quantized if recipe == "static" else everything
-    model, frames = emitted(runtime, chosen.graph, chosen.plan), spectra[60:75]
-    found = judged(runtime, model, recorded(runtime, show(runtime, model), frames))
-    assert breaches(runtime, found) == {}
-    assert set(found) == set(CLASSES[runtime]) or recipe == "static", "a class that nothing measures"
+    met = set[str]()
+    for recipe, chosen in by_recipe.items():
+        model, frames = emitted(runtime, chosen.graph, chosen.plan), spectra[60:75]
+        found = judged(runtime, model, recorded(runtime, show(runtime, model), frames))
+        assert breaches(runtime, found) == {}, recipe
+        met |= set(found)
+    assert met == set(CLASSES[runtime]), "a class that nothing measures"
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_second_network_is_the_float_model_and_its_reference(
+    runtime: str, ulunas_quantized: Quantized, spectra_3_s: Float32Array
+) -> None:
+    frames, q = spectra_3_s[60:90], ulunas_quantized
+    graph = streaming_graph(random_network("ul-unas"))
+    with torch.no_grad():
+        y, _ = FloatModel(graph)(torch.from_numpy(frames).permute(2, 0, 1)[None].contiguous())
+    enhanced = np.ascontiguousarray(y[0].permute(1, 2, 0).numpy())
+    assert snr_db(enhanced, stream(engine(runtime, emitted(runtime, graph)), frames)) >= FP32_FLOOR_DB
+    reference = Reference(q.graph, q.plan)
+    wanted = np.stack([reference.step(frame) for frame in frames]).astype(np.float32)
+    assert snr_db(wanted, stream(engine(runtime, emitted(runtime, q.graph, q.plan)), frames)) >= REFERENCE_FLOOR_DB
+
+
+@pytest.mark.parametrize(
+    ("audit", "emit", "share"),
+    [(coverage.audit_onnx, emit_onnx, 0.80), (coverage.audit_tflite, emit_tflite, 0.929)],
+    ids=["onnx", "tflite"],
+)
+def test_the_second_network_is_executed_in_8_bits(
+    audit: Callable[..., CoveragePart], emit: Callable[..., Emitted], share: float, ulunas_quantized: Quantized
+) -> None:
+    q = ulunas_quantized
+    assert audit(q.graph, q.plan, emit(q.graph, q.plan)).int8_share == pytest.approx(share, abs=0.002)
 
 
 # --- files ------------------------------------------------------------------------------------------------------
