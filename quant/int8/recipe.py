@@ -25,6 +25,9 @@ QUANTIZABLE = frozenset(
 )
 
 
+Percent = Annotated[float, msgspec.Meta(ge=90, le=100)]
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nodes whose name matches the glob `nodes` and whose kind is listed get `precision`, because of `why`."""
 
@@ -42,20 +45,34 @@ class Floor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str
 
 
+class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Values whose tap matches the glob `taps` have a percentile of their own, because of `why`; the last one wins."""
+
+    taps: str
+    percentile: Percent
+    why: str
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A named list of rules over the float default."""
 
     title: str
     rules: tuple[Rule, ...]
     observer: Literal["min_max", "percentile", "min_mse", "loss_aware"] = "percentile"
-    percentile: Annotated[float, msgspec.Meta(ge=90, le=100)] = 99.99  # of the values a range must hold
+    percentile: Percent = 99.99  # of the values a range must hold
     migrate_scales: bool = True
-    migration_percentile: Annotated[float, msgspec.Meta(ge=90, le=100)] = 99.9  # of a channel's values below its peak
+    migration_percentile: Percent = 99.9  # of a channel's values below its peak
     bias_correction: bool = False
     adaptive_rounding: bool = False
     clip_saturated: bool = False  # ranges end where the sigmoid or tanh behind them has nothing more to tell
     floors: tuple[Floor, ...] = ()
+    tails: tuple[Tail, ...] = ()
     name: str = ""
+
+    def percentile_of(self, tap: str) -> float:
+        """Of the values of a tap, which its range must hold."""
+        own = [tail.percentile for tail in self.tails if fnmatchcase(tap, tail.taps)]
+        return own[-1] if own else self.percentile
 
     def precision(self, node: Node) -> Precision:
         """What the rules say of a node that does not follow another."""
@@ -65,7 +82,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "float"
 
 
-TABLES = {"rules": Rule, "floors": Floor}  # field of a recipe -> what its rows are
+TABLES = {"rules": Rule, "floors": Floor, "tails": Tail}  # field of a recipe -> what its rows are
 
 
 def names() -> list[str]:

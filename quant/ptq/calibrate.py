@@ -68,10 +68,10 @@ def choose_ranges(
 ) -> Ranges:
     """What the recipe's observer chooses for 8 bits; the channel peaks behind a scale migration are kept with it."""
 
-    def observer(histogram: Histogram) -> Observer:
+    def observer(name: str, histogram: Histogram) -> Observer:
         if recipe.observer in ("percentile", "loss_aware"):  # loss-aware ranges start from percentiles
-            return Percentile(histogram, recipe.percentile)
+            return Percentile(histogram, recipe.percentile_of(name))
         return OBSERVERS[recipe.observer](histogram)
 
-    values = {name: TapRange.observed(observer(h)) for name, h in histograms.items()}
+    values = {name: TapRange.observed(observer(name, h)) for name, h in histograms.items()}
     return Ranges(values, provenance, {name: tuple(p.tolist()) for name, p in peaks.items()})

@@ -80,7 +80,7 @@ def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoi
     provenance = calibration.provenance(recipe, checkpoint_sha256, graph.window)
     ranges = calibrate.choose_ranges(histograms, recipe, provenance, peaks)
     if recipe.observer == "loss_aware":
-        options = {tap: loss_aware.candidates(h, recipe.percentile) for tap, h in histograms.items()}
+        options = {tap: loss_aware.candidates(h, recipe.percentile_of(tap)) for tap, h in histograms.items()}
         heard = noisy[: loss_aware.LOSS_CLIPS, : loss_aware.LOSS_SAMPLES]
         ranges = msgspec.structs.replace(ranges, values=loss_aware.choose(prepared, options, heard))
     ranges = saturation.limited(prepared, precision, ranges, recipe)
