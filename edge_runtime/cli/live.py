@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -36,7 +37,7 @@ def _live_arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", choices=_FORMATS, help="of both devices; default: the finest they have")
     opened = "to open; default: the fewest, two of a mixer"
     add("--capture-channels", type=whole(1, 64, "channels"), metavar="N", help=opened)
-    chosen = "mix, all, or numbers such as 1,3; default: the mean of one or two, of more the first"
+    chosen = "best (one), mix, all, or numbers such as 1,3; default: the mean of one or two, of more the first"
     add("--channels", default="auto", metavar="C", help=chosen)
     add("--period-ms", type=number(1, 200, "ms"), default=16.0, metavar="MS", help="default: 16, one hop")
     add("--periods", type=whole(2, 32, "periods"), default=4, metavar="N", help="of a buffer; default: 4")
@@ -44,6 +45,7 @@ def _live_arguments(parser: argparse.ArgumentParser) -> None:
     add("--margin-ms", type=number(0, 500, "ms"), default=12.0, metavar="MS", help=reserve)
     unheard = "devices run so long on silence before they are heard; default: 300"
     add("--settle-ms", type=number(0, 10_000, "ms"), default=300.0, metavar="MS", help=unheard)
+    _add_microphone(parser)
     _add_controls(parser)
     add("--bypass", action="store_true", help="start in bypass")
     add("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")
@@ -51,6 +53,16 @@ def _live_arguments(parser: argparse.ArgumentParser) -> None:
     add("--wait", action="store_true", help="wait for devices that are not there yet")
     add("--ordinary", action="store_true", help="ask for neither real-time priority nor locked memory")
     _add_socket(parser, "where `ctl` is heard, or off; default: in the user's run-time folder")
+
+
+def _add_microphone(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    gain = "for a quiet microphone; auto: slowly, by speech alone; default: 0"
+    db: Callable[[str], float | None] = number(-40, 60, "dB")
+    add("--input-gain-db", type=or_word("auto", None, db), default=0.0, metavar="DB", help=gain)
+    rumble = "take off offset and rumble below, auto (60 where there is some), or off; default: auto"
+    hz: Callable[[str], float | None] = number(10, 300, "Hz")
+    add("--highpass", type=or_word("off", 0.0, or_word("auto", None, hz)), default=None, metavar="HZ", help=rumble)
 
 
 def _add_controls(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +107,7 @@ def _plan(args: argparse.Namespace) -> LivePlan:
     from edge_runtime.alsa.pcm import Wish
     from edge_runtime.live.channels import Channels, count_of
     from edge_runtime.live.loop import LivePlan
+    from edge_runtime.live.sound.front import FrontSettings
 
     n_opened = args.capture_channels or (count_of(args.capture) if args.channels == "all" else None)
     channels = Channels.parse(args.channels, n_opened)
@@ -107,6 +120,7 @@ def _plan(args: argparse.Namespace) -> LivePlan:
         capture_wish=replace(sound, n_channels=args.capture_channels, n_channels_near=channels.n_near(args.capture)),
         playback_wish=sound,
         band=args.band,
+        front=FrontSettings(highpass_hz=args.highpass, gain_db=args.input_gain_db),
         margin_ms=args.margin_ms,
         settle_ms=args.settle_ms,
         waits=args.wait,

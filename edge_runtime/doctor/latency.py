@@ -21,8 +21,8 @@ from edge_runtime.alsa.pcm import CAPTURE, PLAYBACK, Outcome, Pcm, Unfit, Wish
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.doctor.round_trip import AMPLITUDE, find, mls, summarise
 from edge_runtime.errors import Failure, counted
-from edge_runtime.live.fifo import Fifo
-from edge_runtime.live.rate import RateConverter
+from edge_runtime.live.sound.fifo import Fifo
+from edge_runtime.live.sound.rate import RateConverter
 from edge_runtime.stft import Float32Array
 
 N_REPEATS: Final = 5

@@ -14,10 +14,12 @@ from edge_runtime.doctor.checks import Row, ok, warn
 from edge_runtime.errors import Failure
 from edge_runtime.live.channels import MANY, STEP, Channels
 from edge_runtime.live.control.controls import OFFSET_DBFS, dbfs
+from edge_runtime.live.sound.front import HIGHPASS_HZ, MOST_GAIN_DB
 from edge_runtime.stft import Float32Array
 
 LISTEN_S: Final = 2.0
 _SETTLE_S: Final = 0.5  # converters begin with a click
+LOUD_DBFS: Final = -12.0  # of the peaks of speech that is loud enough
 QUIET_DBFS: Final = -40.0  # of the peaks: below it, speech is denoised less well
 _CLIPPED: Final = 0.999  # of full scale
 _FEW: Final = 3  # clipped samples, that may be a click
@@ -86,7 +88,9 @@ def _level(samples: Float32Array, sound: Float32Array) -> Row:
     if n_clipped > _FEW:
         return warn(check, f"{found}, {n_clipped} samples clipped", f"less gain: {_MIXER}")
     if dbfs(peak * peak) < QUIET_DBFS:
-        return warn(check, found, f"speak while it listens; if they stay below {QUIET_DBFS:.0f}, add gain: {_MIXER}")
+        gain_db = min(MOST_GAIN_DB, LOUD_DBFS - dbfs(peak * peak))
+        options = f"--input-gain-db {gain_db:.0f}, or auto"
+        return warn(check, found, f"speak while it listens; if they stay there, add gain: {_MIXER}, else {options}")
     return ok(check, found)
 
 
@@ -94,5 +98,5 @@ def _offset(offset: float) -> Row:
     check, size_dbfs = "capture offset", dbfs(offset * offset)
     if size_dbfs < OFFSET_DBFS:
         return ok(check, "none to speak of")
-    remedy = f"quiet speech is denoised less well with it: switch its high-pass on, if it has one ({_MIXER})"
+    remedy = f"`live` takes it off; --highpass {HIGHPASS_HZ:.0f} does so from the first sample on"
     return warn(check, f"offset {size_dbfs:.0f} dBFS", remedy)

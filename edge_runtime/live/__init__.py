@@ -1,15 +1,13 @@
 """From one sound device to another, for days.
 
-fifo       samples in fixed memory
-rate       sample rates of live sound
 channels   which of the device's channels become streams
+sound      sound on its way, in fixed memory
 control    what steers it: settings, socket, systemd
 drift      two clocks
 overload   when the board cannot keep up
 realtime   priority and locked memory
 status     what it is doing, in numbers
 margin     the sound that playback keeps in reserve
-bridge     between the devices' rates and hops, with or without a full band
 chain      everything between capture and playback
 loop       the thread
 float_wav  a file that is whole at every second, beyond 4 GiB too

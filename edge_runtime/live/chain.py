@@ -1,8 +1,8 @@
 """Sound of one device to sound of another, a block at a time, in fixed memory: everything between capture and playback.
 
-device samples -> float32 -> choose or mix channels -> repair -> hops at 16 kHz (`bridge`)
+device samples -> float32 -> choose or mix channels -> repair -> high-pass, gain -> hops at 16 kHz (`sound.bridge`)
   -> denoise and mix, a hop at a time, each stream its own
-  -> drift of the clocks, the other device's rate (`bridge`) -> device samples
+  -> drift of the clocks, the other device's rate (`sound.bridge`) -> device samples
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 from edge_runtime.alsa.pcm import Block, PcmConfig
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.denoiser import Denoiser, repair
-from edge_runtime.live.bridge import Lines, bridge
 from edge_runtime.live.channels import Channels, Chooser
 from edge_runtime.live.control.controls import LOWEST_DBFS, OFFSET_DBFS, Meter, Mixer
-from edge_runtime.live.fifo import Fifo
 from edge_runtime.live.overload import Overload
+from edge_runtime.live.sound.bridge import Lines, bridge
+from edge_runtime.live.sound.fifo import Fifo
+from edge_runtime.live.sound.front import FrontEnd, FrontSettings
 from edge_runtime.live.status import OVERLOADED, RUNNING, Status
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array
 
@@ -98,6 +99,7 @@ class Chain:
         status: Status,
         tee: Sink | None = None,
         band: str | None = None,
+        front: FrontSettings = FrontSettings(),  # noqa: B008  # frozen
         now_ns: Callable[[], int] = time.perf_counter_ns,
         cpu_ns: Callable[[], int] | None = None,
     ) -> None:
@@ -111,6 +113,7 @@ class Chain:
         self.n_most = self._capture.n_most  # pcm_frames of one push
         self._bridge = bridge(band, capture.rate_hz, playback.rate_hz, n, self.n_most)
         status.band = self._bridge.band
+        self._front = FrontEnd(front, capture.rate_hz, n)
         self._now_ns, self._cpu_ns = now_ns, cpu_ns or now_ns
         self._status, self._tee = status, tee
         status.levels_in_dbfs, status.levels_out_dbfs = [LOWEST_DBFS] * n, [LOWEST_DBFS] * n
@@ -145,7 +148,9 @@ class Chain:
 
     def push(self, block: Block, played: Block) -> int:
         """Take (n, n_channels) and write what is ready into `played`; returns its pcm_frames."""
-        self._bridge.push(self._capture.streams(block))
+        streams = self._capture.streams(block)
+        self._front.run(streams)
+        self._bridge.push(streams)
         self._status.n_repaired += self._capture.take_repaired()
         while self._bridge.pop(self._hop):
             self._denoise_hop()
@@ -170,7 +175,11 @@ class Chain:
         for k, (mixer, mixed) in enumerate(zip(self._mixers, self._mixed, strict=True)):
             status.levels_in_dbfs[k] = self._meters_in[k].push(mixer.dry)
             status.levels_out_dbfs[k] = self._meters_out[k].push(mixed)
+        if not self.overload.is_resting:
+            self._front.learn(status.levels_in_dbfs, [mixer.clean_dbfs for mixer in self._mixers])
+        status.input_gain_db, status.highpass_hz = self._front.gain_db, self._front.highpass_hz
         if status.n_hops % _LOOK_HOPS == 0:
+            status.note("front", self._front.note)
             self._capture.chooser.look()
             status.silent_channels = self._capture.chooser.silent
             status.note("channels", self._capture.chooser.note)

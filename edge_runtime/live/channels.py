@@ -29,16 +29,20 @@ MANY: Final = 3  # channels: an array, which may bring processed sound or the lo
 
 @dataclass(frozen=True)
 class Channels:
-    """Which channels become streams: these numbers from 1, or the mean; of `first_of_many` channels only the first."""
+    """Which channels become streams: these numbers from 1, or the mean; of `first_of_many` channels only the first;
+    `best`: the one that is loudest of those that have sound all the time."""
 
     numbers: tuple[int, ...] = ()  # none: the mean
     first_of_many: bool = False
+    best: bool = False
 
     @classmethod
     def parse(cls, text: str, n_opened: int | None) -> Channels:
-        """From "auto", "mix", "all" or "1,3"; `n_opened` says how many "all" are. Failure: it is none of these."""
+        """From "auto", "best", "mix", "all" or "1,3"; `n_opened` says how many "all" are. Failure: none of these."""
         if text in ("auto", "mix"):
             return cls(first_of_many=text == "auto")
+        if text == "best":
+            return cls(best=True)
         if text == "all":
             if n_opened is None:
                 raise Failure("--channels all needs a number", remedy="give --capture-channels N as well")
@@ -46,7 +50,7 @@ class Channels:
         words = text.split(",")
         if not all(word.isdecimal() and 1 <= int(word) <= _MOST_CHANNELS for word in words):
             what = f"--channels is {text!r}"
-            raise Failure(what, remedy="give mix, all, or numbers from 1 such as 1,3")
+            raise Failure(what, remedy="give best, mix, all, or numbers from 1 such as 1,3")
         return cls(tuple(int(word) for word in words))
 
     @property
@@ -90,6 +94,8 @@ class Silence:
         self._n_silent = np.full(n_channels, self._n_forget)  # pcm_frames since each last moved
         self._high, self._low = np.zeros(n_channels, np.float32), np.zeros(n_channels, np.float32)
         self._n_heard = 0
+        self._n_moving = np.zeros(n_channels, np.int64)  # pcm_frames of blocks in which each moved
+        self.range = np.zeros(n_channels, np.float32)  # from peak to peak, slowly
         self.has_sound = np.zeros(n_channels, bool)
         self.had_sound = np.zeros(n_channels, bool)  # ever
 
@@ -101,6 +107,10 @@ class Silence:
         self._n_silent += captured.shape[1]
         np.greater(self._high, STEP, out=self.has_sound)
         np.copyto(self._n_silent, 0, where=self.has_sound)
+        self._n_moving += self.has_sound * captured.shape[1]
+        self._high -= self.range
+        self._high *= np.float32(min(1.0, captured.shape[1] / self._rate_hz))
+        self.range += self._high
         np.less(self._n_silent, self._n_forget, out=self.has_sound)
         np.logical_or(self.had_sound, self.has_sound, out=self.had_sound)
         self._n_heard += captured.shape[1]
@@ -109,6 +119,13 @@ class Silence:
     def heard_s(self) -> float:
         """Length of all blocks."""
         return self._n_heard / self._rate_hz
+
+    @property
+    def best(self) -> int:
+        """The channel that is loudest of those with sound most of the time: what plays in a room has its pauses, a
+        microphone has noise in them."""
+        is_there = self.has_sound & (self._n_moving >= 0.9 * self._n_moving.max())
+        return int(np.where(is_there, self.range, -1.0).argmax())
 
     @property
     def is_total(self) -> bool:
@@ -124,6 +141,7 @@ class Chooser:
     def __init__(self, channels: Channels, indices: Sequence[int], n_channels: int, rate_hz: int, n_most: int) -> None:
         self._indices = indices
         self._takes_first = channels.first_of_many and n_channels >= MANY
+        self._takes_best, self._best, self._n_best = channels.best, 0, 0
         self._silence = Silence(n_channels, rate_hz)
         self._weights = np.full(n_channels, 1 / n_channels, np.float32)
         self._before = self._weights.copy()
@@ -143,10 +161,13 @@ class Chooser:
             self._mix(captured, streams[0])
 
     def _mix(self, captured: Float32Array, stream: Float32Array) -> None:
-        """The mean of the channels with sound, or the first of them; while none has any, as it was."""
+        """The mean of the channels with sound, the first or the best of them; while none has any, as it was."""
         has_sound, weights, before = self._silence.has_sound, self._weights, self._before
         n_with = int(np.count_nonzero(has_sound))
-        if n_with and self._takes_first:
+        if n_with and self._takes_best:
+            weights.fill(0)
+            weights[self._choose_best()] = 1
+        elif n_with and self._takes_first:
             weights.fill(0)
             weights[int(has_sound.argmax())] = 1
         elif n_with:
@@ -161,6 +182,17 @@ class Chooser:
             stream *= ramp
             stream += other
             before[:] = weights
+
+    def _choose_best(self) -> int:
+        """Anew each FIRST_S: a voice moves, and a choice should not follow every word."""
+        n = int(self._silence.heard_s / FIRST_S)
+        if n != self._n_best or n == 0 or not self._silence.has_sound[self._best]:
+            now = self._silence.best
+            much_louder = self._silence.range[now] > 2 * self._silence.range[self._best]
+            self._n_best = n
+            if n <= 1 or much_louder or not self._silence.has_sound[self._best]:
+                self._best = now
+        return self._best
 
     def look(self) -> None:
         """What people should know by now; a second or so apart is often enough."""
@@ -179,6 +211,9 @@ class Chooser:
         if silence.is_total:
             every = "the microphone is" if n_channels == 1 else "every channel is"
             return f"no sound: {every} silent; is it muted? (`alsamixer`, F4)"
+        if self._takes_best:
+            best = int(self._weights.argmax()) + 1
+            return f"channel {best} of {n_channels} is taken; --channels {best} says so for good"
         if self._takes_first:
             first = int(self._weights.argmax()) + 1
             return f"{n_channels} channels: {first} is taken, others may hold the loudspeaker; --channels mix takes all"

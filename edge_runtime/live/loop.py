@@ -27,6 +27,7 @@ from edge_runtime.live.channels import Channels
 from edge_runtime.live.drift import DriftControl
 from edge_runtime.live.margin import Margin
 from edge_runtime.live.realtime import give_back_priority
+from edge_runtime.live.sound.front import FrontSettings
 from edge_runtime.live.status import OVERLOADED, RUNNING, STOPPED, WAITING, Status
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 
@@ -51,6 +52,7 @@ class LivePlan:
     capture_wish: Wish = field(default_factory=Wish)
     playback_wish: Wish = field(default_factory=Wish)
     band: str | None = None  # see `band.chosen`
+    front: FrontSettings = field(default_factory=FrontSettings)
     margin_ms: float = 12.0
     settle_ms: float = 300.0  # a sound server takes some cycles to link a stream that begins
     waits: bool = False  # for devices that are not there at the start
@@ -136,8 +138,8 @@ class LiveLoop:
     def _make_chain(self) -> None:
         capture, playback, status = self._capture.config, self._playback.config, self._status
         chooses = self._plan.channels
-        band = self._plan.band
-        self._chain = Chain(capture, playback, self._denoisers, chooses, status, self._tee, band, *self._clocks)
+        how = self._plan.band, self._plan.front
+        self._chain = Chain(capture, playback, self._denoisers, chooses, status, self._tee, *how, *self._clocks)
         self._in = self._capture.new_block(self._chain.n_most)
         self._n_in = round(HOP_S * capture.rate_hz)
         self._n_out = round(HOP_S * playback.rate_hz)

@@ -27,6 +27,8 @@ class Status:
         self.engine = ""
         self.band = ""  # "full" or "speech"
         self.budget_ms = 16.0
+        self.input_gain_db = 0.0
+        self.highpass_hz = 0.0  # 0: none
         self.n_hops = 0
         self.n_overruns = 0
         self.n_underruns = 0
@@ -92,6 +94,8 @@ class Status:
                 {"level_in_dbfs": round(level_in, 1), "level_out_dbfs": round(level_out, 1)}
                 for level_in, level_out in zip(self.levels_in_dbfs, self.levels_out_dbfs, strict=False)
             ],
+            "input_gain_db": round(self.input_gain_db, 1),
+            "highpass_hz": self.highpass_hz or None,
             "silent_channels": list(self.silent_channels),
             "frame_ms": {"p50": round(p50_ms, 3), "p99": round(p99_ms, 3), "budget": self.budget_ms},
             "latency_ms": round(self.latency_ms, 2) if self.latency_ms else None,  # not known yet

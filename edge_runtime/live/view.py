@@ -93,6 +93,7 @@ def plain_line(shown: dict[str, Any]) -> str:
         f"xruns {xruns['capture']}+{xruns['playback']}",
         f"latency {shown['latency_ms']:.1f} ms" if shown["latency_ms"] is not None else "",
         _controls(shown["settings"]),
+        f"input gain {shown['input_gain_db']:+.1f} dB" if shown["input_gain_db"] else "",
         f"clocks {shown['drift_ppm']:+.0f} ppm" if shown["drift_is_corrected"] else "",
         _troubles(shown),
         shown["tee"],
@@ -114,6 +115,7 @@ def terminal_lines(shown: dict[str, Any]) -> list[str]:
         f"{latency}{drift}",
         f"xruns {xruns['capture']} capture, {xruns['playback']} playback; {_troubles(shown) or 'no other trouble'}",
         f"{_controls(shown['settings'])}{'; ' + shown['tee'] if shown['tee'] else ''}",
+        *([f"input gain {shown['input_gain_db']:+.1f} dB"] if shown["input_gain_db"] else []),
         *(f"note: {note}" for note in shown["notes"]),
         KEYS,
     ]

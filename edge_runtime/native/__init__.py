@@ -41,6 +41,12 @@ class Description(ctypes.Structure):
     )
 
 
+class Front(ctypes.Structure):
+    """ed_front: a microphone's filters."""
+
+    _fields_ = (("state", 10 * ctypes.c_double),)
+
+
 class Samples(ctypes.c_float * N_SPECTRUM):  # type: ignore[misc]  # ctypes makes its array types when it runs
     """Floats in [-1, 1], written and read by index or slice. ValueError: integers, whose full scale is another."""
 
@@ -144,6 +150,8 @@ def load_library() -> ctypes.CDLL:
         "ed_band_hop": (memory, memory),
         "ed_band_is_whole": (status, memory),
         "ed_band_join": (status, memory, memory, memory, memory),
+        "ed_front_init": (None, memory, ctypes.c_double, ctypes.c_double),
+        "ed_front_run": (ctypes.c_double, memory, memory, status, memory, memory),
         "ed_isa_name": (ctypes.c_char_p, ctypes.c_uint, ctypes.POINTER(status)),
     }
     for name, (result, *arguments) in prototypes.items():

@@ -108,6 +108,7 @@ class Mixer:
         self._ramp = np.zeros(HOP_SAMPLES, np.float32)
         self._wet_part = np.zeros(HOP_SAMPLES, np.float32)
         self._clean_meter = Meter()
+        self.clean_dbfs = LOWEST_DBFS  # of the last clean hop
         self.reset()
 
     def reset(self) -> None:
@@ -139,8 +140,8 @@ class Mixer:
         self._close_or_open(clean, gate_dbfs, out)
 
     def _close_or_open(self, clean: Float32Array, gate_dbfs: float, out: Float32Array) -> None:
-        level_dbfs = self._clean_meter.push(clean)  # always: an offset is learned while the gate is off
-        self._n_quiet = 0 if level_dbfs >= gate_dbfs else self._n_quiet + 1
+        self.clean_dbfs = self._clean_meter.push(clean)  # always: an offset is learned while the gate is off
+        self._n_quiet = 0 if self.clean_dbfs >= gate_dbfs else self._n_quiet + 1
         gate = 0.0 if self._n_quiet > _HOLD_HOPS else 1.0
         if gate != 1.0 or self.gate != 1.0:
             self._move(self.gate, gate)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from edge_runtime.live.control.controls import GATE_HOLD_MS, Meter, Mixer, Settings, check, level_dbfs
 from edge_runtime.live.drift import MOST, DriftControl
-from edge_runtime.live.fifo import Fifo
 from edge_runtime.live.overload import FIRST_REST_HOPS, FORGET_HOPS, LIMIT, LONGEST_REST_HOPS, Overload
-from edge_runtime.live.rate import DRIFT_CROSSINGS, DriftConverter, RateConverter
+from edge_runtime.live.sound.fifo import Fifo
+from edge_runtime.live.sound.rate import DRIFT_CROSSINGS, DriftConverter, RateConverter
 from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES
 
 seeds = st.integers(0, 2**32 - 1)

@@ -657,7 +657,7 @@ REFUSED = [
     (["--rate", "12"], "'12' is not a whole number from 4000 to 192000"),
     (["--strength", "2"], "'2' is not a number from 0 to 1"),
     (["--limit-db", "loud"], "'loud' is not a number from 0 to 200"),
-    (["--channels", "left"], "--channels is 'left'; give mix, all, or numbers from 1 such as 1,3"),
+    (["--channels", "left"], "--channels is 'left'; give best, mix, all, or numbers from 1 such as 1,3"),
     (["--tee", "gone/x"], "gone: no such folder; make it first"),
     (["--tee", "x", "--capture", "nonesuch"], "nonesuch: capture cannot be opened (No such file or directory)"),
     (["--tee", "x", "--playback", "hw:CARD=Absent"], "hw:CARD=Absent: playback cannot be opened (No such device)"),

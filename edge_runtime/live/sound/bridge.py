@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from edge_runtime.band import FULL, SPEECH, Band, Filters, chosen
-from edge_runtime.live.fifo import Fifo
-from edge_runtime.live.rate import DriftConverter, RateConverter
+from edge_runtime.live.sound.fifo import Fifo
+from edge_runtime.live.sound.rate import DriftConverter, RateConverter
 from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES, SAMPLE_RATE_HZ, Float32Array
 
 

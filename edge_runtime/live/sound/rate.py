@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime.live.fifo import Fifo
+from edge_runtime.live.sound.fifo import Fifo
 from edge_runtime.stft import Float32Array
 
 CROSSINGS: Final = 32  # of the sinc, on each side
