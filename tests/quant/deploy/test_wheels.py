@@ -50,11 +50,12 @@ from edge_runtime.cli import main
 from edge_runtime.engines.golden import check_golden
 from edge_runtime.native import isas
 rows = [row._asdict() for row in check_golden(open_artifact("{artifact}"), ["native"])]
+built_in = [row.ok for row in check_golden(open_artifact())]
 plugin = ctypes.CDLL(str(Path(edge_runtime.native.__file__).with_name("ladspa_edge_denoise.so"))).ladspa_descriptor
 plugin.restype, plugin.argtypes = ctypes.c_void_p, [ctypes.c_ulong]
 n_plugins = next(i for i in range(9) if not plugin(i))
 print(json.dumps({{"rows": [(row["precision"], row["ok"], row["exact"]) for row in rows], "isas": isas(),
-                  "n_plugins": n_plugins}}))
+                  "n_plugins": n_plugins, "built_in": built_in}}))
 sys.exit(main(["file", "{noisy}", "{clean}", "--model", "{artifact}", "--engine", "native", "--json"]))
 """
 
@@ -131,6 +132,7 @@ def judge(said: str, isas: list[str] | None, clean: Path, sounds: Path) -> None:
     found = json.loads(said.splitlines()[0])
     assert found["rows"] == [["fp32", True, False], ["int8", True, True]]
     assert found["n_plugins"] == 2  # mono and stereo
+    assert found["built_in"] == [True, True]  # the model that every wheel brings
     assert isas is None or found["isas"] == isas
     wanted, _ = soundfile.read(sounds / "here.wav", dtype="int16")
     samples, _ = soundfile.read(clean, dtype="int16")
