@@ -12,16 +12,17 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import inf, isfinite
 from types import FrameType
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from edge_runtime import __version__
-from edge_runtime.errors import Failure, did_you_mean, printable
+from edge_runtime.errors import Failure, printable
+from edge_runtime.parsing import USAGE, Parser, below
 
-DONE, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+DONE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 130, 141
 SIGNALLED = 128  # and the signal's number
 
 Value = TypeVar("Value")
@@ -46,12 +47,17 @@ class Answer(NamedTuple):
 
 
 class Command(NamedTuple):
-    """One subcommand, or a program of its own: its options, and what it finds with them."""
+    """One subcommand, or a program of its own: its options, and what it finds with them.
+
+    `examples`: whole command lines; `page`: of docs/, to read on.
+    """
 
     name: str
     summary: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], Answer]
+    examples: tuple[str, ...] = ()
+    page: str = ""
 
 
 def after(step: Callable[[], None], command: Command) -> Command:
@@ -64,33 +70,19 @@ def after(step: Callable[[], None], command: Command) -> Command:
     return command._replace(run=run)
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose usage errors are one line and name what is near; options are never abbreviated."""
+class Program(NamedTuple):
+    """A program of subcommands, grouped by what one wants."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # type: ignore[arg-type]  # handed on unread
+    name: str
+    description: str
+    groups: Mapping[str, Sequence[Command]]
+    examples: tuple[str, ...] = ()
+    page: str = ""
 
-    def error(self, message: str) -> NoReturn:
-        program = self.prog.split()[0]
-        self.exit(USAGE, f"{program}: error: {printable(' '.join(message.split()))}; see `{self.prog} --help`\n")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Nothing is left over, so that each subcommand speaks of its own options."""
-        parsed, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            options = [option for action in self._actions for option in action.option_strings]
-            near = did_you_mean(unknown[0], options) if unknown[0].startswith("-") else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{near and f'; {near}'}")
-        return parsed, unknown
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        known = [str(choice) for choice in action.choices or ()]
-        if not known or value in known:
-            return
-        remedy = did_you_mean(value, known) or f"choose from {', '.join(known)}"
-        if isinstance(action, argparse._SubParsersAction):
-            self.error(f"unknown command {value!r}; {remedy}")
-        raise argparse.ArgumentError(action, f"invalid choice: {value!r}; {remedy}")
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """All of them, group by group."""
+        return tuple(each for group in self.groups.values() for each in group)
 
 
 def whole(low: int, high: int, unit: str = "") -> Callable[[str], int]:
@@ -123,13 +115,15 @@ def or_word(word: str, meaning: Value, parse: Callable[[str], Value]) -> Callabl
     return lambda text: meaning if text == word else parse(text)
 
 
-def parser_of(prog: str, description: str, commands: Sequence[Command]) -> argparse.ArgumentParser:
-    """A parser with these subcommands."""
-    parser = Parser(prog=prog, description=description)
-    parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
-    subparsers = parser.add_subparsers(metavar="COMMAND")
-    for each in commands:
-        _complete(subparsers.add_parser(each.name, help=each.summary, description=each.summary), each)
+def parser_of(program: Program) -> argparse.ArgumentParser:
+    """A parser with its subcommands."""
+    more = below(program.examples, program.page)
+    parser = Parser(prog=program.name, description=program.description, epilog=more)
+    parser.add_argument("--version", action="version", version=f"{program.name} {__version__}")
+    groups = {title: [(each.name, each.summary) for each in group] for title, group in program.groups.items()}
+    parsers = parser.add_commands(groups)
+    for each in program.commands:
+        _complete(parsers[each.name], each)
     return parser
 
 
@@ -142,6 +136,7 @@ def parser_for(program: Command) -> argparse.ArgumentParser:
 
 def _complete(parser: argparse.ArgumentParser, command: Command) -> None:
     command.arguments(parser)
+    parser.epilog = below(command.examples, command.page)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=command.run)
@@ -152,9 +147,9 @@ def say(prog: str, message: str) -> None:
     print(f"{prog}: {printable(message)}", file=sys.stderr, flush=True)
 
 
-def main(prog: str, description: str, commands: Sequence[Command], argv: Sequence[str] | None = None) -> int:
-    """Run a program of these subcommands, and return its exit status."""
-    return run(parser_of(prog, description, commands), argv)
+def main(program: Program, argv: Sequence[str] | None = None) -> int:
+    """Run a program of subcommands, and return its exit status."""
+    return run(parser_of(program), argv)
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:

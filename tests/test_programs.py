@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 from places import ROOT
@@ -10,6 +11,7 @@ from places import ROOT
 import edge_runtime
 import edge_runtime.cli
 import quant.cli
+from edge_runtime.command import parser_of
 
 PROGRAMS = {"edge-denoise": edge_runtime.cli, "quant": quant.cli}
 
@@ -19,7 +21,8 @@ def test_without_a_command_the_help_is_printed(name, program, capfd):
     assert program.main([]) == 2
     out, err = capfd.readouterr()
     assert out.startswith(f"usage: {name} ")
-    assert all(re.search(rf"\n    {command.name}\s", out) for command in program.COMMANDS)
+    assert out.index("options:") > max(out.index(f"\n  {command.name} ") for command in program.COMMANDS)
+    assert all(f"\n{title}:\n" in out for title in program.PROGRAM.groups)
     assert err == ""
 
 
@@ -28,3 +31,28 @@ def test_the_version_is_the_projects(name, program, capfd):
     assert program.main(["--version"]) == 0
     assert capfd.readouterr().out == f"{name} {edge_runtime.__version__}\n"
     assert f'\nversion = "{edge_runtime.__version__}"\n' in (ROOT / "pyproject.toml").read_text()
+
+
+COMMANDS = [(name, command) for name, program in PROGRAMS.items() for command in program.COMMANDS]
+
+
+@pytest.mark.parametrize(("name", "asked"), COMMANDS, ids=[f"{name} {asked.name}" for name, asked in COMMANDS])
+def test_the_help_of_a_command_ends_with_two_examples_that_are_taken_and_a_page_that_is_there(name, asked, capfd):
+    program = PROGRAMS[name]
+    assert program.main([asked.name, "--help"]) == 0
+    out = capfd.readouterr().out
+    assert len(asked.examples) == 2
+    assert "\n".join(["examples:", *(f"  {example}" for example in asked.examples)]) in out
+    assert out.endswith(f"\nread on: docs/{asked.page}\n")
+    assert (ROOT / "docs" / asked.page).is_file()
+    for example in asked.examples:
+        (piped,) = (part for part in example.split(" | ") if part.startswith(f"{name} {asked.name}"))
+        typed = [word for word in shlex.split(piped)[1:] if not word.startswith((">", "<"))]
+        assert parser_of(program.PROGRAM).parse_args(typed).run is asked.run, example
+
+
+def test_what_is_typed_in_a_row_of_options_is_found_under_its_group(capfd):
+    assert edge_runtime.cli.main(["live", "--help"]) == 0
+    out = capfd.readouterr().out
+    titles = re.findall(r"^(\w[\w ]+):$", out, re.MULTILINE)
+    assert titles == ["options", "what denoises", "devices", "delay", "what is heard", "the run", "examples"]

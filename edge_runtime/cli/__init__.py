@@ -16,17 +16,23 @@ from typing import Final
 from edge_runtime import command
 from edge_runtime.cli import bench, board, file, install, live
 from edge_runtime.cli.options import PROG, try_packages
+from edge_runtime.command import Program
 
-DESCRIPTION: Final = "Remove noise from speech, with the model that is built in or one of `quant build`."
-COMMANDS: Final = tuple(
-    command.after(partial(try_packages, "numpy", "msgspec"), each)  # the others are tried where they are used
-    for each in (
-        *(file.FILE, live.LIVE, live.CTL, file.PIPE),
-        *(install.INSTALL, install.UNINSTALL),
-        *(bench.VERIFY, bench.BENCH),
-        *(board.DEVICES, board.DOCTOR, board.LATENCY),
-    )
+_TRIES: Final = partial(try_packages, "numpy", "msgspec")  # the others are tried where they are used
+PROGRAM: Final = Program(
+    PROG,
+    "Remove noise from speech, with the model that is built in or one of `quant build`.",
+    {
+        title: tuple(command.after(_TRIES, each) for each in group)
+        for title, group in {
+            "denoise": (file.FILE, live.LIVE, live.CTL, file.PIPE),
+            "set up": (board.DEVICES, board.DOCTOR, install.INSTALL, install.UNINSTALL),
+            "measure and check": (bench.BENCH, bench.VERIFY, board.LATENCY),
+        }.items()
+    },
+    examples=("edge-denoise file noisy.wav clean.wav", "edge-denoise live"),
+    page="README.md",
 )
+COMMANDS: Final = PROGRAM.commands
 
-
-main = partial(command.main, PROG, DESCRIPTION, COMMANDS)
+main = partial(command.main, PROGRAM)

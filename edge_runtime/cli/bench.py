@@ -71,7 +71,25 @@ def _verify(args: argparse.Namespace) -> Answer:
     return Answer(value, lines(), then=lambda: golden.judge(artifact, rows))
 
 
-BENCH: Final = Command("bench", "measure the time of a frame on this machine, by engine", _bench_arguments, _bench)
+BENCH: Final = Command(
+    "bench",
+    "measure the time of a frame on this machine, by engine",
+    _bench_arguments,
+    _bench,
+    examples=(
+        "edge-denoise bench",
+        "edge-denoise bench --model build/rpi4 --engine native --json >pi.json",
+    ),
+    page="guide/pi.md",
+)
 VERIFY: Final = Command(
-    "verify", "check a model's files and run its golden vectors through every engine", options.model, _verify
+    "verify",
+    "check a model's files and run its golden vectors through every engine",
+    options.model,
+    _verify,
+    examples=(
+        "edge-denoise verify",
+        "edge-denoise verify --model build/rpi4",
+    ),
+    page="guide/trust.md",
 )

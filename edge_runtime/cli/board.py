@@ -105,6 +105,36 @@ def _latency(args: argparse.Namespace) -> Answer:
     return Answer(found, lines(found))
 
 
-DEVICES: Final = Command("devices", "list sound devices and what they can do", _devices_arguments, _devices)
-DOCTOR: Final = Command("doctor", "check this machine, and say what helps", _doctor_arguments, _doctor)
-LATENCY: Final = Command("latency", "measure the round trip from playback to capture", _latency_arguments, _latency)
+DEVICES: Final = Command(
+    "devices",
+    "list sound devices and what they can do",
+    _devices_arguments,
+    _devices,
+    examples=(
+        "edge-denoise devices",
+        "edge-denoise devices --all",
+    ),
+    page="guide/live.md",
+)
+DOCTOR: Final = Command(
+    "doctor",
+    "check this machine, and say what helps",
+    _doctor_arguments,
+    _doctor,
+    examples=(
+        "edge-denoise doctor",
+        "edge-denoise doctor --capture plughw:CARD=Device",
+    ),
+    page="guide/doctor.md",
+)
+LATENCY: Final = Command(
+    "latency",
+    "measure the round trip from playback to capture",
+    _latency_arguments,
+    _latency,
+    examples=(
+        "edge-denoise latency --capture plughw:CARD=Device --playback plughw:CARD=Device",
+        "edge-denoise latency --capture hw:1 --playback hw:0 --period-ms 8 --margin-ms 4",
+    ),
+    page="guide/live.md",
+)

@@ -74,8 +74,27 @@ def _pipe(args: argparse.Namespace) -> Answer:
 
 
 FILE: Final = command.after(
-    partial(options.try_packages, "soundfile", "soxr"), Command("file", "denoise a sound file", _file_arguments, _file)
+    partial(options.try_packages, "soundfile", "soxr"),
+    Command(
+        "file",
+        "denoise a sound file",
+        _file_arguments,
+        _file,
+        examples=(
+            "edge-denoise file noisy.wav clean.wav",
+            "edge-denoise file talk.flac clean.flac --model build/rpi4 --engine native --force",
+        ),
+        page="guide/files.md",
+    ),
 )
 PIPE: Final = Command(
-    "pipe", "denoise raw s16le mono, 16 kHz or --rate, from standard input to standard output", _pipe_arguments, _pipe
+    "pipe",
+    "denoise raw s16le mono, 16 kHz or --rate, from standard input to standard output",
+    _pipe_arguments,
+    _pipe,
+    examples=(
+        "edge-denoise pipe <noisy.raw >clean.raw",
+        "arecord -f S16_LE -r 16000 -c 1 -t raw | edge-denoise pipe | aplay -f S16_LE -r 16000 -c 1",
+    ),
+    page="guide/files.md",
 )

@@ -145,5 +145,25 @@ def _agreed(args: argparse.Namespace) -> bool:
     return True
 
 
-INSTALL: Final = Command("install", "set up a virtual microphone or a service", _install_arguments, _install)
-UNINSTALL: Final = Command("uninstall", "take back what install did", _uninstall_arguments, _uninstall)
+INSTALL: Final = Command(
+    "install",
+    "set up a virtual microphone or a service",
+    _install_arguments,
+    _install,
+    examples=(
+        "edge-denoise install --virtual-mic",
+        "edge-denoise install --service --model build/rpi4 --dry-run",
+    ),
+    page="guide/virtual-mic.md",
+)
+UNINSTALL: Final = Command(
+    "uninstall",
+    "take back what install did",
+    _uninstall_arguments,
+    _uninstall,
+    examples=(
+        "edge-denoise uninstall --virtual-mic",
+        "edge-denoise uninstall --service --yes",
+    ),
+    page="guide/virtual-mic.md",
+)

@@ -22,8 +22,19 @@ _FORMATS: Final = ("FLOAT_LE", "S32_LE", "S24_LE", "S24_3LE", "S16_LE")
 
 
 def _live_arguments(parser: argparse.ArgumentParser) -> None:
-    options.engine(parser)
-    add = parser.add_argument
+    group = parser.add_argument_group
+    options.engine(group("what denoises"))
+    _add_devices(group("devices"))
+    _add_buffers(group("delay"))
+    sound = group("what is heard")
+    _add_microphone(sound)
+    _add_controls(sound)
+    sound.add_argument("--bypass", action="store_true", help="start in bypass")
+    _add_run(group("the run"))
+
+
+def _add_devices(group: argparse._ActionsContainer) -> None:
+    add = group.add_argument
     named = "ALSA device by name, as plughw:CARD=Device (see `edge-denoise devices`); default: default"
     add("--capture", default="default", metavar="DEV", help=named)
     add("--playback", default="default", metavar="DEV", help=named)
@@ -39,24 +50,22 @@ def _live_arguments(parser: argparse.ArgumentParser) -> None:
     add("--capture-channels", type=whole(1, 64, "channels"), metavar="N", help=opened)
     chosen = "best (one), mix, all, or numbers such as 1,3; default: the mean of one or two, of more the first"
     add("--channels", default="auto", metavar="C", help=chosen)
+    add("--wait", action="store_true", help="wait for devices that are not there yet")
+
+
+def _add_buffers(group: argparse._ActionsContainer) -> None:
+    add = group.add_argument
     add("--period-ms", type=number(1, 200, "ms"), default=16.0, metavar="MS", help="default: 16, one hop")
     add("--periods", type=whole(2, 32, "periods"), default=4, metavar="N", help="of a buffer; default: 4")
     reserve = "sound that playback holds in reserve; default: 12"
     add("--margin-ms", type=number(0, 500, "ms"), default=12.0, metavar="MS", help=reserve)
     unheard = "devices run so long on silence before they are heard; default: 300"
     add("--settle-ms", type=number(0, 10_000, "ms"), default=300.0, metavar="MS", help=unheard)
-    _add_microphone(parser)
-    _add_controls(parser)
-    add("--bypass", action="store_true", help="start in bypass")
-    add("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")
-    add("--seconds", type=number(0, 1e9, "s"), metavar="S", help="stop after so much sound")
-    add("--wait", action="store_true", help="wait for devices that are not there yet")
     add("--ordinary", action="store_true", help="ask for neither real-time priority nor locked memory")
-    _add_socket(parser, "where `ctl` is heard, or off; default: in the user's run-time folder")
 
 
-def _add_microphone(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def _add_microphone(group: argparse._ActionsContainer) -> None:
+    add = group.add_argument
     gain = "for a quiet microphone; auto: slowly, by speech alone; default: 0"
     db: Callable[[str], float | None] = number(-40, 60, "dB")
     add("--input-gain-db", type=or_word("auto", None, db), default=0.0, metavar="DB", help=gain)
@@ -65,14 +74,21 @@ def _add_microphone(parser: argparse.ArgumentParser) -> None:
     add("--highpass", type=or_word("off", 0.0, or_word("auto", None, hz)), default=None, metavar="HZ", help=rumble)
 
 
-def _add_controls(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def _add_controls(group: argparse._ActionsContainer) -> None:
+    add = group.add_argument
     add("--strength", type=number(0, 1), metavar="X", help="0 (dry) to 1 (wholly denoised)")
     add("--limit-db", type=or_word("off", inf, number(0, 200, "dB")), metavar="DB", help="remove no more, or off")
     add("--gate-dbfs", type=or_word("off", -inf, number(-120, 0, "dBFS")), metavar="DB", help="silent below, or off")
 
 
-def _add_socket(parser: argparse.ArgumentParser, text: str) -> None:
+def _add_run(group: argparse._ActionsContainer) -> None:
+    add = group.add_argument
+    add("--tee", type=Path, metavar="PREFIX", help="record PREFIX-raw.wav and PREFIX-clean.wav")
+    add("--seconds", type=number(0, 1e9, "s"), metavar="S", help="stop after so much sound")
+    _add_socket(group, "where `ctl` is heard, or off; default: in the user's run-time folder")
+
+
+def _add_socket(parser: argparse._ActionsContainer, text: str) -> None:
     parser.add_argument("--socket", metavar="PATH", help=text)
 
 
@@ -197,5 +213,25 @@ def _check_action(args: argparse.Namespace, given: dict[str, Any]) -> None:
         raise Failure(f"`ctl {args.action}` takes no {args.value!r}", remedy=f"`ctl bypass {args.value}`")
 
 
-LIVE: Final = Command("live", "denoise from one sound device to another", _live_arguments, _live)
-CTL: Final = Command("ctl", "ask or steer a running `live`", _ctl_arguments, _ctl)
+LIVE: Final = Command(
+    "live",
+    "denoise from one sound device to another",
+    _live_arguments,
+    _live,
+    examples=(
+        "edge-denoise live",
+        "edge-denoise live --capture plughw:CARD=Device --strength 0.8 --tee take1",
+    ),
+    page="guide/live.md",
+)
+CTL: Final = Command(
+    "ctl",
+    "ask or steer a running `live`",
+    _ctl_arguments,
+    _ctl,
+    examples=(
+        "edge-denoise ctl status",
+        "edge-denoise ctl set --strength 0.8 --limit-db 20",
+    ),
+    page="guide/live.md",
+)

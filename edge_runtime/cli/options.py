@@ -21,7 +21,7 @@ _MAX_THREADS: Final = 64
 say = partial(command.say, PROG)
 
 
-def model(parser: argparse.ArgumentParser) -> None:
+def model(parser: argparse._ActionsContainer) -> None:
     """The artifact; None is the one that is built in."""
     parser.add_argument("--model", type=Path, metavar="DIR", help=MODEL)
 
@@ -31,7 +31,7 @@ def model_line(artifact: Artifact) -> str:
     return f"model: {artifact.name}"
 
 
-def engine(parser: argparse.ArgumentParser) -> None:
+def engine(parser: argparse._ActionsContainer) -> None:
     """The artifact, and what runs it."""
     model(parser)
     parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="default: auto, the fastest measured")
@@ -39,13 +39,13 @@ def engine(parser: argparse.ArgumentParser) -> None:
     threads(parser)
 
 
-def band(parser: argparse.ArgumentParser) -> None:
+def band(parser: argparse._ActionsContainer) -> None:
     """How far up sound goes."""
     text = "full keeps what lies above 8 kHz, speech ends there; default: full, where sound is sampled above 16 kHz"
     parser.add_argument("--band", choices=("full", "speech"), help=text)
 
 
-def threads(parser: argparse.ArgumentParser) -> None:
+def threads(parser: argparse._ActionsContainer) -> None:
     """How many one stream may use."""
     parser.add_argument("--threads", type=whole(1, _MAX_THREADS), default=1, metavar="N", help="default: 1")
 

@@ -65,7 +65,7 @@ class Stream:
     """One stream at 16 kHz. It owns its weights and its state; not for two threads at once.
 
     `samples_in`, `samples_out`: 514 floats each, fixed; a hop takes the first 256 of them, a spectrum all.
-    `carried`: the bytes of everything that goes from one hop to the next.
+    `carried`: the bytes of everything that goes from one hop to the next; `n_bytes`: of all that a stream needs.
     """
 
     def __init__(self, model: bytes, *, isa: str | None = None, where: object = "the model") -> None:
@@ -86,6 +86,7 @@ class Stream:
         if status != 0:
             what = f"the native engine refuses it ({library.ed_status_text(status).decode()})"
             raise Failure(what, where=where, remedy=TOO_LARGE_REMEDY if status == TOO_LARGE else REFUSED_REMEDY)
+        self.n_bytes = int(n_bytes.value)  # that a stream needs besides the model
         described: Description = library.ed_describe(state)
         self.precision, self.isa = (described.precision or b"").decode(), (described.isa or b"").decode()
         self.version: str = library.ed_version().decode()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -47,8 +49,16 @@ def replaceable(out: Path, force: bool) -> set[str]:
         return set()
     names = _named(out)
     if not force:
-        raise Failure("holds an artifact already", where=out, remedy="give --force to replace it, or another --out")
+        raise occupied(out)
     return names
+
+
+def occupied(out: Path, why: str = "") -> Failure:
+    """That an artifact is there which nobody asked to replace, with a place that is free."""
+    numbers = (out.with_name(f"{out.name}-{n}") for n in count(2))
+    free = next(path for path in numbers if not path.exists())
+    remedy = f"give --force to replace it, or --out {shlex.quote(str(free))}"
+    return Failure(f"holds an artifact already{why and f', {why}'}", where=out, remedy=remedy)
 
 
 def whole_artifact(out: Path, force: bool) -> AbstractContextManager[Path]:

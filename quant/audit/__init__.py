@@ -6,8 +6,9 @@ memory        which values of a frame live at the same time
 frame_time    time a hop on boards that are not at hand
 coverage      the precision of each node as the runtime executes it
 accuracy      error by tap, alone and with everything quantized
+footprint     flash and RAM: the model file, what the C engine sets aside
 budget        a network against the budget of a board
-budget_table  its table
+budget_table  its rows
 gates         limits beside those of the board
 compare       two networks side by side
 """

@@ -1,20 +1,15 @@
-"""The table of `quant budget`: a row a layer, both conventions, each line of the budget and the verdict."""
+"""The rows of `quant budget`: blocks or layers, the total last, and a line for each convention."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import Final
 
 from quant.audit.counts import MMAC
 from quant.audit.findings import BudgetPart, Layer, Published, Totals
 
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.table import Table
-
-
-HEADINGS = (
+HEADINGS: Final = (
     "layer",
     "kind",
     "output",
@@ -27,39 +22,17 @@ HEADINGS = (
     "state\nbytes",
     "activation\nbytes",
 )
-LEFT_OUT_FIRST = (7, 1, 2, 10, 9)  # columns, in the order in which a narrow terminal loses them
-NO_LIMIT_CHARACTERS = 1000
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """What rich prints of a report: the table, both conventions, the verdict; output shapes are channels x bands."""
-
-    report: BudgetPart
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The widest table that fits, then a line for each convention, for each budget, and the verdict."""
-        from rich.text import Text
-
-        table, left_out = self._fitting(console, options)
-        yield table
-        if left_out:
-            yield Text(f"no room for {', '.join(left_out)}: widen the terminal or ask for JSON", style="dim")
-        yield Text(f"{executed(self.report.totals)}\n{published(self.report.published)}")
-        for line in self.report.budget:
-            yield Text(line.sentence, style="bold red" if line.exceeded else "")
-        if self.report.budget:
-            verdict = "fits" if self.report.fits else "exceeds the budget of"
-            yield Text(f"{verdict} {self.report.board or 'the limits'}")
-
-    def _fitting(self, console: Console, options: ConsoleOptions) -> tuple[Table, list[str]]:
-        """A table and the headings that it lacks."""
-        wide = options.update(max_width=NO_LIMIT_CHARACTERS)
-        for n in range(len(LEFT_OUT_FIRST) + 1):
-            table = _table(self.report, LEFT_OUT_FIRST[:n])
-            if console.measure(table, options=wide).maximum <= options.max_width:
-                break
-        return table, [HEADINGS[i].replace("\n", " ") for i in LEFT_OUT_FIRST[:n]]
+BLOCK_HEADINGS: Final = (
+    "block",
+    "params",
+    "MACs a\nframe",
+    "share",
+    "in int8",
+    "published\nMMAC/s",
+    "weight\nbytes",
+    "state\nbytes",
+)
+LESS_NEEDED: Final = tuple(HEADINGS[i] for i in (7, 1, 2, 10, 9))  # what a narrow terminal loses, first to last
 
 
 def published(found: Published) -> str:
@@ -71,36 +44,72 @@ def published(found: Published) -> str:
 
 def executed(totals: Totals) -> str:
     """What the streaming graph computes."""
-    frame = f"{totals.macs_frame:,} MACs a frame ({totals.nonzero_macs_frame:,} without zero weights)"
+    pruned = totals.nonzero_macs_frame != totals.macs_frame
+    nonzero = f" ({totals.nonzero_macs_frame:,} without zero weights)" if pruned else ""
+    pace = f"{totals.mmacs_per_s:.1f} MMAC/s at {totals.frames_per_s:g} frames a second"
+    return f"executed: {totals.macs_frame:,} MACs a frame{nonzero}, {pace}, {totals.int8_share:.0%} in int8"
+
+
+def held(totals: Totals) -> str:
+    """Flash and RAM, as every output has them."""
+    if not totals.flash_bytes:
+        return f"weights, states and activations: {totals.ram_bytes:,} bytes; the C engine does not take this network"
+    return f"flash: {totals.flash_bytes / 1024:.1f} KB, the file of the C engine; RAM: {totals.ram_bytes / 1024:.1f} KB"
+
+
+def block_of(name: str) -> str:
+    """`encoder.en_convs.0.bn` -> `encoder.en_convs.0`: up to what is numbered, or else the first word."""
+    words = name.split(".")
+    n = next((i for i, word in enumerate(words, 1) if word[-1:].isdigit()), 1)
+    return ".".join(words[:n])
+
+
+def block_rows(report: BudgetPart) -> list[tuple[str, ...]]:
+    """A row a block, in the order in which they run, and the total; blocks without a layer that counts have none."""
+    rows, totals = [row for row in report.layers if not row.quiet], report.totals
+    blocks = [_block_cells(name, list(layers)) for name, layers in groupby(rows, lambda row: block_of(row.name))]
+    total = (
+        "total",
+        f"{report.published.n_parameters:,}",
+        f"{totals.macs_frame:,}",
+        "100.0%",
+        f"{totals.int8_share:.0%}",
+        f"{report.published.mmacs_per_s:.3f}",
+        f"{totals.weight_bytes:,}",
+        f"{totals.state_bytes:,}",
+    )
+    return [*blocks, total]
+
+
+def _block_cells(name: str, layers: Sequence[Layer]) -> tuple[str, ...]:
+    macs = sum(row.macs_frame for row in layers)
+    int8 = sum(row.macs_frame for row in layers if row.precision != "float")
     return (
-        f"executed: {frame}, {totals.mmacs_per_s:.1f} MMAC/s at {totals.frames_per_s:g} frames a second, "
-        f"{totals.int8_share:.0%} planned in int8"
+        name if name[-1].isdigit() else layers[0].name,
+        f"{sum(row.n_parameters for row in layers):,}",
+        f"{macs:,}",
+        f"{sum(row.share for row in layers):.1%}",
+        f"{int8 / macs:.0%}" if macs else "",
+        f"{sum(row.published_macs for row in layers) / MMAC:.3f}",
+        f"{sum(row.weight_bytes for row in layers):,}",
+        f"{sum(row.state_bytes for row in layers):,}",
     )
 
 
-def _table(report: BudgetPart, left_out: tuple[int, ...]) -> Table:
-    """Layers that only move or bend values share one row."""
-    from rich.table import Table
+def layer_rows(report: BudgetPart) -> list[tuple[str, ...]]:
+    """A row a layer; those that only move or bend values share one; the total, of activations the peak.
 
-    table = Table(box=None, pad_edge=False)
-    kept = [i for i in range(len(HEADINGS)) if i not in left_out]
-    for i in kept:
-        table.add_column(HEADINGS[i], justify="left" if i < 2 else "right", no_wrap=True, vertical="bottom")
-
-    def add(cells: list[str], style: str = "") -> None:
-        table.add_row(*(cells[i] for i in kept), style=style)
-
-    for row in report.layers:
-        if not row.quiet:
-            add(_cells(row))
-    add(_quiet_cells([row for row in report.layers if row.quiet]), "dim")
-    add(_total_cells(report), "bold")
-    return table
+    Output shapes are channels x bands.
+    """
+    quiet = [row for row in report.layers if row.quiet]
+    peak = max((row.activation_bytes for row in quiet), default=0)
+    moving = (f"{len(quiet)} that multiply nothing", *[""] * (len(HEADINGS) - 2), f"{peak:,}")
+    return [*(_cells(row) for row in report.layers if not row.quiet), moving, _total_cells(report)]
 
 
-def _cells(layer: Layer) -> list[str]:
+def _cells(layer: Layer) -> tuple[str, ...]:
     kind = f"{layer.kind} int8" if layer.precision == "int8" else layer.kind
-    return [
+    return (
         layer.name,
         kind,
         f"{layer.shape.channels}x{layer.shape.bands}",
@@ -112,18 +121,13 @@ def _cells(layer: Layer) -> list[str]:
         f"{layer.weight_bytes:,}",
         f"{layer.state_bytes:,}",
         f"{layer.activation_bytes:,}",
-    ]
+    )
 
 
-def _quiet_cells(rows: Sequence[Layer]) -> list[str]:
-    peak = max((row.activation_bytes for row in rows), default=0)
-    return [f"{len(rows)} that multiply nothing", *[""] * (len(HEADINGS) - 2), f"{peak:,}"]
-
-
-def _total_cells(report: BudgetPart) -> list[str]:
+def _total_cells(report: BudgetPart) -> tuple[str, ...]:
     t = report.totals
-    return [
-        "total; of activations the peak",
+    return (
+        "total",
         "",
         "",
         f"{report.published.n_parameters:,}",
@@ -134,4 +138,4 @@ def _total_cells(report: BudgetPart) -> list[str]:
         f"{t.weight_bytes:,}",
         f"{t.state_bytes:,}",
         f"{t.peak_activation_bytes:,}",
-    ]
+    )

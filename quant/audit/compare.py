@@ -30,6 +30,7 @@ TOTALS: Final[Mapping[str, Callable[[BudgetPart], int]]] = {
     "weight bytes": lambda r: r.totals.weight_bytes,
     "state bytes": lambda r: r.totals.state_bytes,
     "peak activation bytes": lambda r: r.totals.peak_activation_bytes,
+    "flash bytes": lambda r: r.totals.flash_bytes,
     "RAM bytes": lambda r: r.totals.ram_bytes,
 }
 
@@ -178,6 +179,7 @@ LAYER_COLUMNS: Final = (
     "weight bytes",
     "state bytes",
 )
+LESS_NEEDED: Final = ("published MACs", "state bytes", "weight bytes", "precision")  # lost first to last
 
 
 def total_rows(comparison: Comparison) -> list[tuple[str, ...]]:

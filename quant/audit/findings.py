@@ -54,7 +54,11 @@ class Layer(LayerCount, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums over all layers; activations are a maximum, for they share memory, and RAM is all that is kept."""
+    """The sums over all layers; activations are a maximum, for they share memory.
+
+    `flash_bytes`, `ram_bytes`: see `footprint`. Where no model file can be made the one is 0, and the other weights,
+    states and activations as they are counted.
+    """
 
     n_parameters: int
     macs_frame: int
@@ -67,6 +71,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     int8_share: float
     ram_bytes: int
     frames_per_s: float
+    flash_bytes: int = 0
 
 
 class PublishedCount(msgspec.Struct, frozen=True, kw_only=True):

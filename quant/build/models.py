@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from quant.network.spectra import analyse
 from quant.ptq.quantize import Quantized
 from quant.report.schema import FileSize
 
-TENSORRT_FILE: Final = "model.tensorrt.onnx"
+OFFICIAL_FILE, TENSORRT_FILE = "model.official.onnx", "model.tensorrt.onnx"
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def emit_others(graph: Graph, quantized: Quantized, *, official: bool, tensorrt:
     """With the official signature, by TensorRT's rules. ValueError where those would be broken."""
     models: dict[str, Emitted] = {}
     if official:
-        models["model.official.onnx"] = emit_official(quantized.graph, quantized.plan)
+        models[OFFICIAL_FILE] = emit_official(quantized.graph, quantized.plan)
         models["model.official.fp32.onnx"] = emit_official(graph)
     if tensorrt:
         models[TENSORRT_FILE] = emit_tensorrt(quantized.graph, quantized.plan)

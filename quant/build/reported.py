@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 from edge_runtime.stft import Float32Array
 from quant.audit import accuracy, budget, coverage
 from quant.audit.findings import CoveragePart
+from quant.audit.footprint import Footprint
 from quant.audit.memory import plan_memory
 from quant.build.contents import Made, built_with
 from quant.build.models import TENSORRT_FILE, tensorrt_snr_db
@@ -31,7 +32,7 @@ def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | 
         recipe=made.source.recipe.name,
         checkpoint=Weights(name=made.source.name, sha256=made.source.sha256),
         files=made.models.sizes(),
-        budget=budget.report(made.board, made.source.network, plan.precision, streaming=graph),
+        budget=budget.report(made.board, made.source.network, plan.precision, streaming=graph, held=held(made)),
         memory=plan_memory(graph, plan.precision),
         coverage=executed(made),
         plan=plan_table(graph, plan),
@@ -43,6 +44,11 @@ def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | 
         tensorrt=tensorrt(made),
     )
     return remake.complete(report, [made.clip])
+
+
+def held(made: Made) -> Footprint:
+    """Flash and RAM of the C engine's 8-bit model."""
+    return Footprint.of(made.models.ours["model.native"].data)
 
 
 def executed(made: Made) -> dict[str, CoveragePart]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import boards
 from calibration.corpus import Corpus
 from calibration.ranges import Ranges
 from edge_runtime.errors import Failure
-from edge_runtime.quiet import Progress
+from edge_runtime.manifest import open_artifact
+from edge_runtime.quiet import Progress, silent
 from edge_runtime.stft import Float32Array
 from quant.artifact.folder import whole_artifact
-from quant.build import contents
+from quant.build import again, contents
 from quant.build.contents import Made
 from quant.build.models import emit_all, golden_vectors
 from quant.build.reported import make_report
@@ -48,7 +50,23 @@ class Heard:
 
 
 def build(settings: Settings, progress: Progress) -> Built:
-    """Everything, in order; raises Failure for anything the user can mend, and then leaves nothing behind."""
+    """Everything, in order; raises Failure for anything the user can mend, and then leaves nothing behind.
+
+    An artifact that is there is replaced by `force` alone. Where it is of the same inputs all is built once more beside
+    it, and it is left as it is, with what was measured of it and its signature: the models are the same.
+    """
+    if (there := again.artifact_there(settings)) is None:
+        return _build(settings, progress)
+    again.require_same_inputs(there, settings, read(settings.start, silent))
+    with TemporaryDirectory() as scratch:
+        elsewhere = replace(settings.outputs, folder=Path(scratch) / settings.folder.name, html=False)
+        made = _build(replace(settings, outputs=elsewhere), progress)
+        report = again.require_same_models(there, open_artifact(made.folder).manifest)
+    progress(f"{settings.folder}: the same models are there already; left as it is")
+    return Built(settings.folder, report)
+
+
+def _build(settings: Settings, progress: Progress) -> Built:
     inputs, effort, outputs = settings.inputs, settings.effort, settings.outputs
     board, ranges = boards.load(settings.target), named_ranges(inputs)
     if settings.search is not None:

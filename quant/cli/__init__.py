@@ -21,10 +21,9 @@ from functools import partial
 from typing import Final
 
 from edge_runtime import command
+from edge_runtime.command import Program
 from quant.cli import budget, build, deploy, evaluate, inputs, release, report, train
 from quant.cli.output import PROG
-
-DESCRIPTION: Final = "Compile a GTCRN checkpoint into an int8 denoiser for a board."
 
 
 def _try_packages(*names: str) -> None:
@@ -40,29 +39,25 @@ _TRIED_TOO: Final = {  # what a command imports itself; engines and metrics have
     "plan": ("torch",),
     **dict.fromkeys(("build", "qat", "train", "ablate"), (*_SOUND, "torch")),
 }
-COMMANDS: Final = tuple(
-    command.after(partial(_try_packages, *_TRIED, *_TRIED_TOO.get(each.name, ())), each)
-    for each in (
-        inputs.PULL,
-        inputs.BOARDS,
-        build.PLAN,
-        build.BUILD,
-        release.VERIFY,
-        train.QAT,
-        train.TRAIN,
-        evaluate.EVAL,
-        build.ABLATE,
-        report.REPORT,
-        budget.BUDGET,
-        release.KEYGEN,
-        release.SIGN,
-        release.BUNDLE,
-        release.UNPACK,
-        deploy.DEPLOY,
-        report.CARD,
-        report.VIEW,
-    )
+PROGRAM: Final = Program(
+    PROG,
+    "Compile a GTCRN checkpoint into an int8 denoiser for a board.",
+    {
+        title: tuple(
+            command.after(partial(_try_packages, *_TRIED, *_TRIED_TOO.get(each.name, ())), each) for each in group
+        )
+        for title, group in {
+            "start": (build.BUILD, inputs.BOARDS, inputs.PULL),
+            "choose what is in 8 bits": (build.PLAN, build.ABLATE, budget.BUDGET),
+            "train": (train.QAT, train.TRAIN),
+            "measure and show": (evaluate.EVAL, report.REPORT, report.CARD, report.VIEW),
+            "ship": (deploy.DEPLOY, release.BUNDLE, release.UNPACK),
+            "trust": (release.VERIFY, release.KEYGEN, release.SIGN),
+        }.items()
+    },
+    examples=("quant build --target rpi4", "quant eval build/rpi4 --pairs DIR"),
+    page="README.md",
 )
+COMMANDS: Final = PROGRAM.commands
 
-
-main = partial(command.main, PROG, DESCRIPTION, COMMANDS)
+main = partial(command.main, PROGRAM)

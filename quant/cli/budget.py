@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from math import inf, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from edge_runtime.command import Answer, Command
 from edge_runtime.errors import Failure
+from edge_runtime.errors import counted as counted_of
 from quant.audit import gates
 from quant.cli.options import network_name
-from quant.cli.output import laid_out, table
+from quant.cli.output import say, table
 
 if TYPE_CHECKING:
-    from quant.audit.compare import Comparison
+    from quant.audit.compare import Comparison, Side
     from quant.audit.findings import BudgetPart, FrameTime
 
+Counted = TypeVar("Counted")
+FLOAT: Final = "float"  # no recipe
+NOT_NAMED: Final = "names the layers of"  # how a recipe refuses a network of other blocks
 _UNITS: Final = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2.0**10, "Mi": 2.0**20}
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="BOARD", help="a board of `quant boards`, or a .toml file; default: none")
-    parser.add_argument("--checkpoint", type=Path, metavar="F", help="default: the published network, without weights")
-    plan = "plan by a recipe, or a .toml file; default: float, or a .trained file's own"
+    parser.add_argument("--checkpoint", type=Path, metavar="F", help="default: what `quant build` takes")
+    plan = "plan by a recipe, or a .toml file, or `float`; default: as `quant build` plans"
     parser.add_argument("--recipe", metavar="R", help=plan)
     network_name(parser)
     sizes = "another of the family: channels, low_bins, erb_bands, dpgrnn ...; a wrong one lists them; more than once"
@@ -36,6 +41,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         option = f"--{gate.name.replace('_', '-')}"
         parser.add_argument(option, type=amount, metavar="N", help=f"exit status 1 above: {gate.help}")
     parser.add_argument("--bench", type=Path, metavar="F", help="`edge-denoise bench --json` of the board")
+    parser.add_argument("--layers", action="store_true", help="print every layer, not only blocks")
     parser.add_argument("--format", choices=sorted(gates.FORMATS), help="print the verdict for a CI job instead")
 
 
@@ -62,25 +68,67 @@ def _run(args: argparse.Namespace) -> Answer:
 def _count(args: argparse.Namespace, limits: dict[str, float]) -> Answer:
     from msgspec import to_builtins
 
-    from quant.audit import budget
     from quant.network import registry, sizes
 
     config = sizes.parse(args.sizes, registry.load(args.network)) if args.sizes else None
-    found = budget.for_target(args.target, args.checkpoint, args.recipe, config, args.network)
-    counted = gates.gated(found, limits)
+    counted = gates.gated(_counted(args, config), limits)
     times = _frame_times(args, counted)
     name = args.target or (sizes.describe(config) if config else str(args.checkpoint or args.network or sizes.DEFAULT))
-    lines = _verdict(args, counted, name) if args.format else _count_lines(counted, times)
+    lines = _verdict(args, counted, name) if args.format else _count_lines(args, counted, times)
     place = f"board {args.target}" if args.target else name
     value = {**to_builtins(counted), "frame_time": times}
     return Answer(value, lines, then=lambda: gates.check(counted, place))
 
 
-def _count_lines(counted: BudgetPart, times: Sequence[FrameTime]) -> Iterator[str]:
+def _counted(args: argparse.Namespace, config: Any) -> BudgetPart:
+    """As `quant build` would make it: the trained default, or what is named by its network's own recipe; unless told
+    otherwise."""
+    from quant.audit import budget
+    from quant.inputs import trained
+    from quant.network import registry
+
+    family = registry.load(args.network)
+    if args.checkpoint is None and config is None and args.recipe is None:
+        with suppress(Failure):  # no trained default of this network comes with this version
+            return budget.for_target(args.target, trained.embedded(family), network=args.network)
+    counted = partial(budget.for_target, args.target, args.checkpoint, config=config, network=args.network)
+    if args.recipe is not None:
+        return counted(None if args.recipe == FLOAT else args.recipe)
+    return _in_float_where_not_named(counted)
+
+
+def _in_float_where_not_named(counted: Callable[[str | None], Counted]) -> Counted:
+    """By the network's own recipe, or in float where that names other layers."""
+    from quant.audit.budget import OWN
+
+    try:
+        return counted(OWN)
+    except Failure as failure:
+        if NOT_NAMED not in failure.what:
+            raise
+        say(f"counted in float: {failure}")
+        return counted(None)
+
+
+def _count_lines(args: argparse.Namespace, counted: BudgetPart, times: Sequence[FrameTime]) -> Iterator[str]:
+    """The answer, then blocks, or every layer."""
     from quant.audit import budget_table, frame_time
 
-    yield from laid_out(budget_table.Sheet(counted))
-    yield "\n".join(frame_time.sentence(row) for row in times)
+    if counted.budget:
+        yield f"{'fits' if counted.fits else 'exceeds the budget of'} {counted.board or 'the limits'}"
+        yield from (line.sentence for line in counted.budget)
+    if counted.board is None or not counted.totals.flash_bytes:
+        yield budget_table.held(counted.totals)
+    yield budget_table.published(counted.published)
+    yield budget_table.executed(counted.totals)
+    yield from (frame_time.sentence(row) for row in (times if args.layers else _own(args, times)))
+    yield ""
+    if args.layers:
+        rows = budget_table.layer_rows(counted)
+        yield from table(budget_table.HEADINGS, rows, less_needed=budget_table.LESS_NEEDED)
+    else:
+        yield from table(budget_table.BLOCK_HEADINGS, budget_table.block_rows(counted))
+        yield "--layers prints every layer" + (" and engine" if times else "")
 
 
 def _frame_times(args: argparse.Namespace, counted: BudgetPart) -> list[FrameTime]:
@@ -98,6 +146,15 @@ def _frame_times(args: argparse.Namespace, counted: BudgetPart) -> list[FrameTim
     return rows if published else [row for row in rows if row.measured]
 
 
+def _own(args: argparse.Namespace, times: Sequence[FrameTime]) -> list[FrameTime]:
+    """Of these what the board runs."""
+    import boards
+    from quant.audit import frame_time
+
+    wanted = (frame_time.engine_of(boards.load(args.target)), "int8") if times else ()
+    return [row for row in times if (row.engine, row.precision) == wanted]
+
+
 def _compare(args: argparse.Namespace, limits: dict[str, float]) -> Answer:
     from msgspec import to_builtins
 
@@ -105,24 +162,40 @@ def _compare(args: argparse.Namespace, limits: dict[str, float]) -> Answer:
 
     if args.checkpoint or args.sizes:
         raise Failure("--compare names both networks itself", remedy="leave --checkpoint and --set out")
-    a, b = (compare.open_side(text, args.target, args.recipe, args.network) for text in args.compare)
+    a, b = _sides(args)
     comparison = compare.compare(a, b)
     counted = gates.gated(b.report, limits)
-    lines = _verdict(args, counted, b.name) if args.format else _compare_lines(comparison, counted)
+    lines = _verdict(args, counted, b.name) if args.format else _compare_lines(args, comparison, counted)
     value = {**to_builtins(comparison), "budget": counted.budget, "fits": counted.fits}
     return Answer(value, lines, then=lambda: gates.check(counted, b.name))
 
 
-def _compare_lines(comparison: Comparison, counted: BudgetPart) -> Iterator[str]:
+def _sides(args: argparse.Namespace) -> tuple[Side, Side]:
+    """Each planned by its network's own recipe, both in float where that is not for one of them; unless told."""
     from quant.audit import compare
 
-    yield from (f"A: {comparison.a}", f"B: {comparison.b}")
+    def sides(recipe: str | None) -> tuple[Side, Side]:
+        a, b = (compare.open_side(text, args.target, recipe, args.network) for text in args.compare)
+        return a, b
+
+    if args.recipe is not None:
+        return sides(None if args.recipe == FLOAT else args.recipe)
+    return _in_float_where_not_named(sides)
+
+
+def _compare_lines(args: argparse.Namespace, comparison: Comparison, counted: BudgetPart) -> Iterator[str]:
+    from quant.audit import compare
+
+    yield from (line.sentence for line in counted.budget)
+    yield from (f"A: {comparison.a}", f"B: {comparison.b}", "")
     yield from table(compare.TOTAL_COLUMNS, compare.total_rows(comparison))
-    if comparison.layers:
-        yield from table(compare.LAYER_COLUMNS, compare.layer_rows(comparison))
-    else:
+    if not comparison.layers:
         yield "no layer differs"
-    yield "\n".join(line.sentence for line in counted.budget) or "no limit was given"
+    elif args.layers:
+        rows = compare.layer_rows(comparison)
+        yield from table(compare.LAYER_COLUMNS, rows, less_needed=compare.LESS_NEEDED)
+    else:
+        yield f"{counted_of(len(comparison.layers), 'layer')} differ: --layers prints them"
 
 
 def _verdict(args: argparse.Namespace, counted: BudgetPart, name: str) -> Iterator[str]:
@@ -134,4 +207,9 @@ BUDGET: Final = Command(
     "count parameters, MACs and memory against a board and limits, or two networks against each other",
     _arguments,
     _run,
+    examples=(
+        "quant budget --target rpizero2w",
+        "quant budget --compare default channels=12,dpgrnn=1 --max-macs 20M",
+    ),
+    page="guide/budget.md",
 )

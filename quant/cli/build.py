@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_runtime.command import Answer, Command, number
 from edge_runtime.errors import Failure
 from quant.cli.options import TARGET_HELP, corpora, network, sounds, target, window_name
-from quant.cli.output import say, table
+from quant.cli.output import Stages, say, table
+
+# Stage -> seconds on an idle core (2026-11-28, Intel Xeon).
+USUAL_S: Final = {
+    "reading the weights": 0.3,
+    "mixing calibration speech": 6.0,
+    "calibrating": 15.0,
+    "emitting": 0.6,
+    "writing golden vectors": 7.0,
+    "measuring the error of every tap": 5.0,
+    "drawing the report": 4.0,
+}
+ERRORS: Final = ("alone dB", "alone, at the output dB", "all quantized dB", "cosine")
 
 if TYPE_CHECKING:
     from quant.audit.findings import AccuracyRow, CoverageNode
@@ -54,50 +68,78 @@ def _plan_row(row: PlanRow) -> tuple[str, ...]:
 
 
 def _build_arguments(parser: argparse.ArgumentParser) -> None:
-    target(parser)
-    network(parser)
-    corpora(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: build/BOARD, build/BOARD-NETWORK")
-    parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
-    parser.add_argument(
-        "--max-pesq-drop",
-        type=number(0),
-        metavar="X",
-        help="search for the recipe: int8 where PESQ"
-        " stays within X of float; the settings of --recipe hold, its rules do not",
-    )
-    parser.add_argument("--no-report", action="store_true", help="leave report.html out; `quant report` makes it later")
-    parser.add_argument(
-        "--search-state",
-        type=Path,
-        metavar="F",
-        help="journal of the search, to go on from; default:"
-        " in the cache, one for each checkpoint, corpora and settings",
-    )
+    what = parser.add_argument_group("what is built")
+    target(what)
+    network(what)
+    lost = "keep layers in float until PESQ falls by at most X (3 to 6 minutes); --recipe then gives only its settings"
+    what.add_argument("--max-pesq-drop", type=number(0), metavar="X", help=lost)
     own = "`official`: write the ONNX models also with the four inputs of the official one, for sherpa-onnx and others"
+    what.add_argument("--io", choices=("own", "official"), default="own", help=own)
     jetson = "`tensorrt`: write the 8-bit ONNX model also by TensorRT's rules (symmetric, explicit), for Jetson boards"
-    parser.add_argument("--qdq", choices=("own", "tensorrt"), default="own", help=jetson)
-    parser.add_argument("--io", choices=("own", "official"), default="own", help=own)
+    what.add_argument("--qdq", choices=("own", "tensorrt"), default="own", help=jetson)
+    heard = parser.add_argument_group("what is heard")
+    corpora(heard)
+    pairs = "measure speech quality on DIR/clean and DIR/noisy, too, for the report: see `quant eval`"
+    heard.add_argument("--pairs", type=Path, metavar="DIR", help=pairs)
+    left = parser.add_argument_group("what is left")
+    left.add_argument("--out", type=Path, metavar="DIR", help="default: build/BOARD, build/BOARD-NETWORK")
+    left.add_argument("--force", action="store_true", help="replace an artifact that is there")
+    left.add_argument("--no-report", action="store_true", help="leave report.html out; `quant report` makes it later")
+    journal = (
+        "journal of the search, to go on from; default: in the cache, one for each checkpoint, corpora and settings"
+    )
+    left.add_argument("--search-state", type=Path, metavar="F", help=journal)
+    parser.add_argument(
+        "--verbose", action="store_true", help="print sizes, what runs in 8 bits, the worst values, too"
+    )
 
 
 def _build(args: argparse.Namespace) -> Answer:
     import msgspec
 
     from quant.build import stages
+    from quant.cli import evaluate
 
+    settings = _settings(args)
+    measured = None if args.pairs is None else evaluate.Quality.of(args.pairs)
     start = time.monotonic()
-    built = stages.build(_settings(args), say)
-    lines = _build_lines(built, time.monotonic() - start)
+    built = stages.build(settings, Stages(USUAL_S))
+    if measured is not None:
+        built = replace(built, report=measured.taken_in(built.folder, html=not args.no_report))
+    lines = _build_lines(built, time.monotonic() - start, verbose=args.verbose)
     return Answer(lambda: {"out": str(built.folder), **msgspec.to_builtins(built.report)}, lines)
 
 
-def _build_lines(built: Built, elapsed_s: float) -> Iterator[str]:
-    yield from summary(built, elapsed_s)
-    if built.report.search:
+def _build_lines(built: Built, elapsed_s: float, *, verbose: bool) -> Iterator[str]:
+    """The verdict, three figures, what to open, what to type next."""
+    report, folder = built.report, shlex.quote(str(built.folder))
+    yield f"{built.folder}: built for {report.target.title} in {elapsed_s:.0f} s"
+    yield from table(("question", "", "answer"), [(j.question, j.status, j.answer) for j in report.verdict])
+    yield ", ".join(figures(report))
+    if verbose:
+        yield from summary(built)
+        yield from table(("worst values", *ERRORS), [_error_cells(row) for row in worst(report)])
+    if report.search:
         columns = ("step", "raised", "to", "MACs", "int8 MACs", "ΔPESQ (95 %)", "at most lost", "SNR to float dB")
-        yield from table(columns, [_step_cells(i, step) for i, step in enumerate(built.report.search.path)])
-    figures = ("alone dB", "alone, at the output dB", "all quantized dB", "cosine")
-    yield from table(("worst values", *figures), [_error_cells(row) for row in worst(built.report)])
+        yield from table(columns, [_step_cells(i, step) for i, step in enumerate(report.search.path)])
+    if (built.folder / "report.html").is_file():
+        yield f"open:    {built.folder}/report.html"
+    if report.target.bare:
+        yield f"try:     make -C {folder} && {folder}/self_test"
+    else:
+        yield f"try:     edge-denoise file noisy.wav clean.wav --model {folder}"
+    if todo := next((j.todo for j in report.verdict if j.status == "unknown"), ""):
+        yield f"next:    {todo.replace('DIR', folder)}"
+
+
+def figures(report: Report) -> Iterator[str]:
+    """What it takes of the board: flash, RAM, time."""
+    from quant.report import verdict
+
+    yield f"{report.files[verdict.model_file(report)].bytes / 1024:.0f} KB of flash"
+    yield f"{verdict.ram_bytes(report) / 1024:.0f} KB of RAM"
+    if estimate := verdict.board_estimate(report):
+        yield f"{estimate.low_ms:.2g} to {estimate.high_ms:.2g} ms of every {verdict.HOP_MS:g} ms (estimated)"
 
 
 def _error_cells(row: AccuracyRow) -> tuple[str, ...]:
@@ -169,7 +211,7 @@ def _paired_pesq(row: Row | Step) -> str:
     return f"{row.d_pesq:+.4f} ({row.d_pesq_low:+.4f} .. {row.d_pesq_high:+.4f})"
 
 
-def summary(built: Built, elapsed_s: float) -> list[str]:
+def summary(built: Built) -> list[str]:
     """What was made, in a few lines."""
     from msgspec import UNSET
 
@@ -177,7 +219,7 @@ def summary(built: Built, elapsed_s: float) -> list[str]:
     sizes = ", ".join(f"{name} {f.bytes / 1024:.0f} KB" for name, f in report.files.items())
     shares = ", ".join(f"{c.int8_share:.0%} of the MACs in {engine}" for engine, c in report.coverage.items())
     lines = [
-        f"{built.folder}: {report.board}, recipe {report.recipe}, in {elapsed_s:.0f} s",
+        f"recipe:   {report.recipe}",
         f"files:    {sizes}",
         f"int8:     {f'{shares}, as the runtimes execute them' if shares else 'as planned, bit for bit'}",
         *(f"{engine + ':':<9} {_by_kind(c.nodes)}" for engine, c in report.coverage.items()),
@@ -204,13 +246,36 @@ def worst(report: Report, n: int = 8) -> list[AccuracyRow]:
     return sorted(report.accuracy, key=lambda row: row.isolated_output_sqnr_db)[:n]
 
 
-PLAN: Final = Command("plan", "show the precision and the grid of every value", _plan_arguments, _plan)
+PLAN: Final = Command(
+    "plan",
+    "show the precision and the grid of every value",
+    _plan_arguments,
+    _plan,
+    examples=(
+        "quant plan --checkpoint my.tar",
+        "quant plan --checkpoint my.tar --recipe my.toml",
+    ),
+    page="guide/checkpoint.md",
+)
 BUILD: Final = Command(
-    "build", "quantize a checkpoint and write the artifact folder of a board", _build_arguments, _build
+    "build",
+    "quantize a checkpoint and write the artifact folder of a board",
+    _build_arguments,
+    _build,
+    examples=(
+        "quant build --target rpi4",
+        "quant build --target rpi4 --checkpoint my.tar --out build/mine --pairs DIR",
+    ),
+    page="guide/checkpoint.md",
 )
 ABLATE: Final = Command(
     "ablate",
     "measure what each post-training technique gains on a checkpoint, alone and together",
     _ablate_arguments,
     _ablate,
+    examples=(
+        "quant ablate --checkpoint my.tar",
+        "quant ablate --checkpoint my.tar --speech DIR --noise DIR",
+    ),
+    page="guide/checkpoint.md",
 )

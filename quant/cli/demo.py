@@ -31,7 +31,7 @@ from edge_runtime.whole_file import written_whole
 from quant.build import stages
 from quant.build.settings import Outputs, Settings
 from quant.cli.bench import PRECISIONS, ratio, times
-from quant.cli.build import summary
+from quant.cli.build import figures
 from quant.inputs import assets
 from quant.quality.metrics import DEFAULT_METRICS, score
 
@@ -64,7 +64,7 @@ def _demo(args: argparse.Namespace) -> Answer:
     clip = noisy_recording(args.out)
     results = judge(open_artifact(built.folder), args.out)
     value = {"artifact": str(built.folder), "sounds": str(args.out), "results": [each._asdict() for each in results]}
-    return Answer(value, [*summary(built, elapsed_s), *_heard(clip), *table(results), *_next(built, args.out)])
+    return Answer(value, [*_built(built, elapsed_s), *_heard(clip), *table(results), *_next(built, args.out)])
 
 
 def noisy_recording(folder: Path) -> Clip:
@@ -107,6 +107,10 @@ def _line(result: Result) -> str:
     pesq, stoi, sisdr = (result.scores[name] for name in ("pesq", "stoi", "sisdr"))
     heard = f"{result.name:12}{pesq:8.2f}{stoi:8.3f}{sisdr:11.1f}"
     return heard + (f"{result.frame_us:14.0f}{result.rtf:18.4f}{result.ratio:14.2f}" if result.ratio else "")
+
+
+def _built(built: stages.Built, elapsed_s: float) -> list[str]:
+    return [f"built:    {built.folder} in {elapsed_s:.0f} s: {', '.join(figures(built.report))}"]
 
 
 def _heard(clip: Clip) -> list[str]:

@@ -157,4 +157,9 @@ DEPLOY: Final = Command(
     "put an artifact and the runtime on a board over ssh, proven there before it becomes current",
     _arguments,
     _run,
+    examples=(
+        "quant deploy pi@raspberrypi.local --target rpi4",
+        "quant deploy pi@raspberrypi.local --target rpi4 --service --dry-run",
+    ),
+    page="guide/deploy.md",
 )

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from edge_runtime import command
 from edge_runtime.command import Answer, Command
@@ -16,7 +16,9 @@ from quant.cli.output import say, table
 
 if TYPE_CHECKING:
     from quant.quality.kept import Place
+    from quant.quality.pairs import Pair
     from quant.quality.results import Difference, RobustnessRow, Row, SystemPart
+    from quant.report.schema import Report
 
 _ONLY_PAIRS: Final = ("metrics", "against", "by", "rows")
 _ONLY_SUITE: Final = ("speech", "noise")
@@ -96,6 +98,48 @@ def _quality(args: argparse.Namespace) -> Answer:
     return told._replace(status=status)
 
 
+class Quality(NamedTuple):
+    """Speech quality on pairs, for a build that takes it into its report."""
+
+    data: Path
+    pairs: Sequence[Pair]
+
+    @classmethod
+    def of(cls, folder: Path) -> Quality:
+        """Failure, before anything is built: no pairs, or what the metrics need is not installed."""
+        from quant.quality import metrics, pairs
+
+        metrics.choose_metrics(",".join(metrics.DEFAULT_METRICS))
+        return cls(folder, pairs.find_pairs(folder))
+
+    def taken_in(self, artifact: Path, *, html: bool) -> Report:
+        """Measure, keep it in the artifact, and make its report again. Failure: every clip failed; it is signed."""
+        from quant.quality import evaluate, kept, metrics, pairs, systems
+        from quant.report import remake
+
+        chosen = systems.systems_of([artifact])
+        say(f"measuring {len(chosen)} systems on {len(self.pairs)} clips of {self.data}")
+        rows = evaluate.evaluate(chosen, self.pairs, metrics.DEFAULT_METRICS)
+        for line in evaluate.failures(rows):
+            say(line)
+        evaluate.refuse_if_all_failed(rows)
+        found = _result(rows, pairs.groupings(self.pairs), evaluate.comparisons(chosen), self.data)
+        kept.place(kept.QUALITY_FILE, [artifact], None, force=False).keep(found)
+        return remake.remake(artifact, remake.Taken(), html=html)
+
+
+def _result(rows: Sequence[Row], groupings: Sequence[str], against: Mapping[str, str], data: Path) -> dict[str, Any]:
+    """What is printed as JSON, and kept."""
+    from quant.quality import summary
+
+    return {
+        "systems": summary.summarise(rows, against),
+        "groups": {name: summary.summarise_by(rows, name, against) for name in groupings},
+        "clips": [_clip(row) for row in rows],
+        **_facts(data),
+    }
+
+
 def _place(args: argparse.Namespace, name: str) -> Place:
     """Where the result goes; said before the work, if it is nowhere."""
     from quant.quality import kept
@@ -118,12 +162,12 @@ def _told(
     place: Place,
 ) -> Answer:
     """What was measured; --rows is written, and the result kept once it is printed."""
-    from quant.quality import evaluate, summary
+    from quant.quality import evaluate
 
     if args.rows is not None:
         evaluate.write_rows(args.rows, rows, columns, groupings)
-    systems_found = summary.summarise(rows, against)
-    groups = {name: summary.summarise_by(rows, name, against) for name in groupings}
+    value = _result(rows, groupings, against, args.pairs)
+    systems_found, groups = value["systems"], value["groups"]
 
     def judge() -> None:
         for line in evaluate.failures(rows):
@@ -134,7 +178,6 @@ def _told(
         evaluate.refuse_if_all_failed(rows)
         _keep(place, value)
 
-    value = {"systems": systems_found, "groups": groups, "clips": [_clip(row) for row in rows], **_facts(args.pairs)}
     lines = _quality_lines(args, columns, systems_found, {} if args.by is None else {args.by: groups[args.by]})
     return Answer(value, lines, then=judge)
 
@@ -269,5 +312,13 @@ def _bound_cells(row: RobustnessRow) -> tuple[str, ...]:
 
 
 EVAL: Final = Command(
-    "eval", "measure speech quality through the engines, clip by clip, or their robustness", _arguments, _run
+    "eval",
+    "measure speech quality through the engines, clip by clip, or their robustness",
+    _arguments,
+    _run,
+    examples=(
+        "quant eval build/rpi4 --pairs DIR",
+        "quant eval build/rpi4 --suite robustness",
+    ),
+    page="guide/evaluation.md",
 )

@@ -10,6 +10,8 @@ from edge_runtime.command import Answer, Command
 from quant.cli.options import nothing
 from quant.cli.output import say, table
 
+BOARD_COLUMNS: Final = ("board", "processor", "MMAC/s", "model KB", "RAM KB", "core")
+
 if TYPE_CHECKING:
     from boards import Board
     from quant.inputs.assets import PulledAsset
@@ -36,11 +38,16 @@ def _pull_lines(pulled: Sequence[PulledAsset], cache: str) -> Iterator[str]:
     yield f"in {cache}"
 
 
+def _boards_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("boards", nargs="*", metavar="BOARD", help="every figure of these; default: a row a board")
+
+
 def _boards(args: argparse.Namespace) -> Answer:
     import boards
 
-    loaded = [boards.load(name) for name in boards.names()]
-    return Answer({board.name: board for board in loaded}, _board_lines(loaded))
+    loaded = [boards.load(name) for name in args.boards or boards.names()]
+    lines = _board_lines(loaded) if args.boards else table(BOARD_COLUMNS, [_board_cells(board) for board in loaded])
+    return Answer({board.name: board for board in loaded}, lines)
 
 
 def _board_lines(loaded: Sequence[Board]) -> Iterator[str]:
@@ -51,7 +58,33 @@ def _board_lines(loaded: Sequence[Board]) -> Iterator[str]:
         yield from table(heading, rows)
 
 
+def _board_cells(board: Board) -> tuple[str, ...]:
+    """What a network is built for, and the most that it may need there."""
+    budget = board.budget
+    processor = f"{board.cpu.n_cores} x {board.cpu.core}, {board.cpu.clock_mhz:,} MHz"
+    figures = (f"{budget.mmacs_per_s:g}", f"{budget.model_bytes / 1024:,.0f}", f"{budget.ram_bytes / 1024:,.0f}")
+    return board.name, processor, *figures, f"{budget.rtf:.0%}"
+
+
 PULL: Final = Command(
-    "pull", "fetch the official weights, some speech and some noise into the cache, once", nothing, _pull
+    "pull",
+    "fetch the official weights, some speech and some noise into the cache, once",
+    nothing,
+    _pull,
+    examples=(
+        "quant pull",
+        "quant pull --json",
+    ),
+    page="guide/checkpoint.md",
 )
-BOARDS: Final = Command("boards", "list the boards and their budgets", nothing, _boards)
+BOARDS: Final = Command(
+    "boards",
+    "list the boards and their budgets",
+    _boards_arguments,
+    _boards,
+    examples=(
+        "quant boards",
+        "quant boards rpi4",
+    ),
+    page="guide/budget.md",
+)

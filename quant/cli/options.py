@@ -29,7 +29,7 @@ def directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="made by `quant build`")
 
 
-def target(parser: argparse.ArgumentParser) -> None:
+def target(parser: argparse._ActionsContainer) -> None:
     """The board."""
     parser.add_argument("--target", required=True, metavar="BOARD", help=TARGET_HELP)
 
@@ -40,7 +40,7 @@ def network_name(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--network", metavar="NAME", help=own)
 
 
-def network(parser: argparse.ArgumentParser, default: str = _WEIGHTS_HELP) -> None:
+def network(parser: argparse._ActionsContainer, default: str = _WEIGHTS_HELP) -> None:
     """Weights, and how they are quantized."""
     network_name(parser)
     parser.add_argument("--checkpoint", type=Path, metavar="F", help=f"default: {default}")
@@ -60,13 +60,13 @@ def window_name(args: argparse.Namespace) -> WindowName | None:
     return None if args.window is None else WINDOWS[args.window]
 
 
-def sounds(parser: argparse.ArgumentParser) -> None:
+def sounds(parser: argparse._ActionsContainer) -> None:
     """What clips are mixed from."""
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise; default: pulled once")
 
 
-def corpora(parser: argparse.ArgumentParser) -> None:
+def corpora(parser: argparse._ActionsContainer) -> None:
     """What ranges are measured on, or were."""
     sounds(parser)
     parser.add_argument("--ranges", type=Path, metavar="F", help="ranges.json of an earlier build")

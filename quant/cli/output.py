@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,37 @@ GAP: Final = 2  # characters between columns
 _FIGURE: Final = re.compile(r"[-+=<>≤≥ ]*(\d[\d.,:]*([eE][-+]?\d+)?)?( ?(%|[a-zA-Zµ/]{1,6}))?|-|=|inf")
 _NAME: Final = re.compile(r"\S*[._/]\S*")  # encoder.en_convs.0.conv, build/rpi4
 
+PRIOR_S: Final = 2.0  # how much of what a stage usually takes counts before this machine has shown its pace
+
 say = partial(command.say, PROG)
+
+
+class Stages:
+    """Progress in stages of which is known how long they usually take, in order: each says how much is left.
+
+    `usual_s`: what a stage's line begins with -> seconds; only their ratios matter once some are done. The first says
+    nothing of the rest: what it finds decides which stages there are.
+    """
+
+    def __init__(self, usual_s: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
+        self._usual_s, self._clock, self._start = usual_s, clock, clock()
+        self._now: str | None = None
+        self._done_s = 0.0
+
+    def __call__(self, message: str) -> None:
+        """What begins now; a line that is no stage is only handed on."""
+        elapsed_s = self._clock() - self._start
+        stage = next((name for name in self._usual_s if message.startswith(name)), None)
+        if stage is None:
+            say(message)
+            return
+        self._done_s += self._usual_s.get(self._now or "", 0.0)
+        self._now = stage
+        names = list(self._usual_s)
+        to_come_s = sum(self._usual_s[name] for name in names[names.index(stage) :])
+        pace = (elapsed_s + PRIOR_S) / (self._done_s + PRIOR_S)
+        left = f", about {max(1.0, pace * to_come_s):.0f} s left" if self._done_s else ""
+        say(f"{elapsed_s:3.0f} s  {message}{left}")
 
 
 def laid_out(renderable: Any) -> Iterator[str]:
@@ -30,7 +61,8 @@ def laid_out(renderable: Any) -> Iterator[str]:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else WIDTH_CHARACTERS
-    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    # No colour, no bold: what is printed for people shows control characters, that of a terminal too.
+    console = Console(width=width, force_terminal=False, color_system=None, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         console.print(renderable)
     yield from (line.rstrip() for line in captured.get().splitlines())
@@ -73,7 +105,7 @@ class Sheet:
                 self.columns[i],
                 justify="right" if figures else "left",
                 no_wrap=figures or i in cut_to,
-                vertical="bottom",
+                min_width=self._width(i) if figures else None,
             )
         for row in self.rows:
             laid.add_row(*(_cut(row[i], cut_to.get(i)) for i in kept))
@@ -85,7 +117,7 @@ class Sheet:
         names = {i for i in kept if self._are_names(i)}
         excess = sum(widths.values()) + GAP * (len(kept) - 1) - width
         while excess > 0 and (widest := max(names, key=widths.__getitem__, default=None)) is not None:
-            if widths[widest] <= SHORTEST_NAME:
+            if widths[widest] <= 1:
                 break
             widths[widest] -= 1
             excess -= 1
@@ -104,7 +136,8 @@ class Sheet:
 
     def _are_figures(self, i: int) -> bool:
         cells = [cell for cell in self._cells(i) if cell]
-        return bool(cells) and all(_FIGURE.fullmatch(cell) and not cell.isalpha() for cell in cells)
+        parts = [part for cell in cells for part in cell.split(" > ")]  # before > after
+        return bool(cells) and all(_FIGURE.fullmatch(part) and not part.isalpha() for part in parts)
 
     def _are_names(self, i: int) -> bool:
         cells = [cell for cell in self._cells(i) if cell]

@@ -127,11 +127,57 @@ def _unpack(args: argparse.Namespace) -> Answer:
 
 
 VERIFY: Final = Command(
-    "verify", "check an artifact's files and run its golden vectors through every engine", _verify_arguments, _verify
+    "verify",
+    "check an artifact's files and run its golden vectors through every engine",
+    _verify_arguments,
+    _verify,
+    examples=(
+        "quant verify build/rpi4",
+        "quant verify build/rpi4 --key mine.key.pub",
+    ),
+    page="guide/trust.md",
 )
-KEYGEN: Final = Command("keygen", "make a pair of ed25519 keys to sign artifacts with", _keygen_arguments, _keygen)
-SIGN: Final = Command("sign", "sign an artifact folder or a bundle", _sign_arguments, _sign)
+KEYGEN: Final = Command(
+    "keygen",
+    "make a pair of ed25519 keys to sign artifacts with",
+    _keygen_arguments,
+    _keygen,
+    examples=(
+        "quant keygen mine.key",
+        "quant keygen mine.key --passphrase",
+    ),
+    page="guide/trust.md",
+)
+SIGN: Final = Command(
+    "sign",
+    "sign an artifact folder or a bundle",
+    _sign_arguments,
+    _sign,
+    examples=(
+        "quant sign build/rpi4 --key mine.key",
+        "quant sign rpi4.bundle --key mine.key",
+    ),
+    page="guide/trust.md",
+)
 BUNDLE: Final = Command(
-    "bundle", "pack an artifact, wheels and units into one file, always the same bytes", _bundle_arguments, _bundle
+    "bundle",
+    "pack an artifact, wheels and units into one file, always the same bytes",
+    _bundle_arguments,
+    _bundle,
+    examples=(
+        "quant bundle build/rpi4 -o rpi4.bundle",
+        "quant bundle build/rpi4 --wheel dist/edge_denoise.whl -o rpi4.bundle",
+    ),
+    page="guide/trust.md",
 )
-UNPACK: Final = Command("unpack", "check every byte of a bundle and unpack it", _unpack_arguments, _unpack)
+UNPACK: Final = Command(
+    "unpack",
+    "check every byte of a bundle and unpack it",
+    _unpack_arguments,
+    _unpack,
+    examples=(
+        "quant unpack rpi4.bundle -o rpi4",
+        "quant unpack rpi4.bundle -o rpi4 --key mine.key.pub",
+    ),
+    page="guide/trust.md",
+)

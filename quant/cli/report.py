@@ -133,8 +133,31 @@ REPORT: Final = Command(
     "make an artifact's report again with measurements taken in, or against an older artifact",
     _report_arguments,
     _report,
+    examples=(
+        "quant report build/rpi4",
+        "quant report build/rpi4 --bench pi.json --clip noisy.wav --against build/old",
+    ),
+    page="guide/report.md",
 )
 CARD: Final = Command(
-    "card", "write an artifact's model card, with what an evaluation measured", _card_arguments, _card
+    "card",
+    "write an artifact's model card, with what an evaluation measured",
+    _card_arguments,
+    _card,
+    examples=(
+        "quant card build/rpi4",
+        "quant card build/rpi4 --dataset 'VoiceBank-DEMAND, test set'",
+    ),
+    page="guide/report.md",
 )
-VIEW: Final = Command("view", "show the graph of a model in Netron or Model Explorer", _view_arguments, _view)
+VIEW: Final = Command(
+    "view",
+    "show the graph of a model in Netron or Model Explorer",
+    _view_arguments,
+    _view,
+    examples=(
+        "quant view build/rpi4",
+        "quant view build/rpi4 --engine onnx --precision fp32",
+    ),
+    page="guide/checkpoint.md",
+)

@@ -155,5 +155,25 @@ def _done(path: Path) -> Answer:
     return Answer({"out": str(path), "history": history}, [line])
 
 
-QAT: Final = Command("qat", "train a checkpoint under 8-bit rounding, into a file to build from", _qat_arguments, _qat)
-TRAIN: Final = Command("train", "train the float network, from a checkpoint or from scratch", _train_arguments, _train)
+QAT: Final = Command(
+    "qat",
+    "train a checkpoint under 8-bit rounding, into a file to build from",
+    _qat_arguments,
+    _qat,
+    examples=(
+        "quant qat --checkpoint my.tar --speech DIR --noise DIR --out run --steps 300 --blend 0.5",
+        "quant qat --checkpoint my.tar --speech DIR --noise DIR --out run --steps 300 --blend 0.5 --resume",
+    ),
+    page="guide/train.md",
+)
+TRAIN: Final = Command(
+    "train",
+    "train the float network, from a checkpoint or from scratch",
+    _train_arguments,
+    _train,
+    examples=(
+        "quant train --checkpoint my.tar --speech DIR --noise DIR --out run",
+        "quant train --from-scratch --set channels=12 --speech DIR --noise DIR --out small",
+    ),
+    page="guide/train.md",
+)

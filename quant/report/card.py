@@ -160,7 +160,8 @@ def _cost(report: Report) -> str:
         ("MACs a second, as published", f"{published.mmacs_per_s:.1f} M"),
         ("MACs a second, as executed", f"{totals.mmacs_per_s:.1f} M"),
         ("state", f"{totals.state_bytes / 1024:.1f} KB"),
-        ("RAM, an estimate without the runtime's own", f"{totals.ram_bytes / 1024:.0f} KB"),
+        ("flash: the 8-bit file of the C engine", f"{totals.flash_bytes / 1024:.1f} KB"),
+        ("RAM of the C engine, without Python and libraries", f"{totals.ram_bytes / 1024:.1f} KB"),
     ]
     return "## Cost\n\n" + _table(("what", "how much"), rows)
 

@@ -59,8 +59,8 @@ def pages(report: Report, clips: Sequence[Clip], *, html: bool = True) -> dict[s
     return files
 
 
-def remake(directory: Path, taken: Taken) -> Report:
-    """Take measurements in and write both files and the manifest anew; returns the report.
+def remake(directory: Path, taken: Taken, *, html: bool = True) -> Report:
+    """Take measurements in and write both files, or the JSON alone, and the manifest anew; returns the report.
 
     Failure: no artifact, no report of this version, a file that is not what it should be.
     """
@@ -85,5 +85,5 @@ def remake(directory: Path, taken: Taken) -> Report:
         given[QUALITY_FILE] = json_bytes(whole.quality)
     if taken.robustness is not None:
         given[ROBUSTNESS_FILE] = json_bytes({"rows": whole.robustness})
-    renew(opened, {**pages(whole, clips), **given})
+    renew(opened, {**pages(whole, clips, html=html), **given})
     return whole

@@ -69,8 +69,8 @@ def model_file(report: Report) -> str:
 
 
 def ram_bytes(report: Report) -> int:
-    """The model's file in memory, its states, and the planned arena; no Python, no libraries."""
-    return report.files[model_file(report)].bytes + report.budget.totals.state_bytes + report.memory.arena_bytes
+    """The C engine's: see `quant.audit.footprint`; no Python, no libraries."""
+    return report.budget.totals.ram_bytes
 
 
 def _quality(report: Report) -> Answer:

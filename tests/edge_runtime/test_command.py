@@ -156,7 +156,7 @@ def test_a_program_of_commands_hands_each_its_own(capsys) -> None:
         parser.add_argument("--n", type=command.whole(1, 3), default=1)
 
     commands = [Command(name, "x", add, lambda args: Answer(args.n, [f"n = {args.n}"])) for name in ("one", "two")]
-    parser = command.parser_of("many", "Two.", commands)
+    parser = command.parser_of(command.Program("many", "Two.", {"all": commands}))
     assert command.run(parser, ["two", "--n", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == 3
     assert command.run(parser, ["tow"]) == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -16,18 +18,22 @@ from toy_build import toy
 from edge_runtime.engines.golden import check_golden
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, SEALS, open_artifact
+from edge_runtime.native import Stream
 from edge_runtime.quiet import silent
 from quant import cli
-from quant.artifact.folder import replaceable, whole_artifact
+from quant.artifact.folder import renew, replaceable, whole_artifact
 from quant.artifact.stable_bytes import json_bytes
+from quant.audit import budget
 from quant.build import contents as built_contents
 from quant.build import stages
+from quant.build.settings import Search
 from quant.build.stages import Built
-from quant.cli.build import summary, worst
+from quant.cli.build import _build_lines, figures, worst
+from quant.inputs import trained
 from quant.inputs.source import Inputs
 from quant.int8 import recipe
 from quant.int8.plan import PlanRow
-from quant.report import schema
+from quant.report import schema, verdict
 
 FILES = {
     "README.md", "golden.npz", "manifest.json", "manifest.sha256", "model.fp32.native", "model.fp32.onnx",
@@ -105,11 +111,71 @@ def test_the_report_is_the_one_in_the_folder(built: Built) -> None:
     assert in_int8 <= measured <= planned
 
 
-def test_the_summary_is_a_few_lines(built: Built) -> None:
-    lines = summary(built, 12.3)
-    assert 3 <= len(lines) <= 8
-    assert str(built.folder) in lines[0]
+def test_a_build_ends_with_the_verdict_three_figures_and_what_to_type(built: Built) -> None:
+    lines = "\n".join(_build_lines(built, 12.3, verbose=False)).splitlines()
+    first, *_, opened, tried, measured = lines
+    assert (len(lines), first) == (12, f"{built.folder}: built for Raspberry Pi 4 Model B in 12 s")
+    assert [line.startswith(j.question) for line, j in zip(lines[3:], built.report.verdict, strict=False)] == [True] * 5
+    assert re.fullmatch(r"\d+ KB of flash, \d+ KB of RAM, [\d.]+ to [\d.]+ ms of every 16 ms \(estimated\)", lines[8])
+    assert opened == f"open:    {built.folder}/report.html"
+    assert tried == f"try:     edge-denoise file noisy.wav clean.wav --model {built.folder}"
+    assert measured == f"next:    quant eval {built.folder} --pairs PAIRS, then quant report {built.folder}"
+    more = "\n".join(_build_lines(built, 12.3, verbose=True))
+    assert "recipe:   static" in more
     assert len(worst(built.report)) == 8
+
+
+def test_flash_and_ram_are_the_same_figures_in_report_card_budget_and_at_the_end_of_a_build(built: Built) -> None:
+    opened, totals = open_artifact(built.folder), built.report.budget.totals
+    flash = opened.manifest.files["model.native"].bytes
+    assert totals.flash_bytes == flash
+    assert totals.ram_bytes == flash + Stream(opened.read("model.native")).n_bytes == verdict.ram_bytes(built.report)
+    counted = budget.for_target("rpi4", trained.embedded()).totals
+    assert (counted.flash_bytes, counted.ram_bytes) == (totals.flash_bytes, totals.ram_bytes)
+    lines = {line.name: line.value for line in built.report.budget.budget}
+    assert (lines["model_bytes"], lines["ram_bytes"]) == (totals.flash_bytes, totals.ram_bytes)
+    card = (built.folder / "README.md").read_text()
+    said = [f"{n_bytes / 1024:.1f} KB |\n" for n_bytes in (totals.flash_bytes, totals.ram_bytes)]
+    assert all(each in card for each in said)
+    flash_kb, ram_kb, _ = figures(built.report)
+    assert (flash_kb, ram_kb) == (f"{flash / 1024:.0f} KB of flash", f"{totals.ram_bytes / 1024:.0f} KB of RAM")
+
+
+# --- into a folder that holds an artifact ---------------------------------------------------------------------------
+
+
+def test_the_same_inputs_again_leave_what_is_there(built: Built, tmp_path: Path) -> None:
+    """With what was measured of it since, and its signature."""
+    out = Path(shutil.copytree(built.folder, tmp_path / "rpi4"))
+    renew(open_artifact(out), {"quality.json": b"{}"})
+    before = contents(out)
+    said = list[str]()
+    assert stages.build(toy("rpi4", out), said.append).report == built.report
+    assert said[-1] == f"{out}: the same models are there already; left as it is"
+    assert contents(out) == before
+    with pytest.raises(Failure, match=f"already, for rpi4; give --force to replace it, or --out {out}-2"):
+        stages.build(toy("rpi3", out), silent)
+    (tmp_path / "rpi4-2").mkdir()
+    for asked, why in (
+        (toy("rpi4", out, official_io=True), "without model.official.onnx"),
+        (toy("rpi4", out, search=Search(max_pesq_drop=0.1)), "and a search makes another"),
+    ):
+        with pytest.raises(Failure, match=f"already, {why}; give --force to replace it, or --out {out}-3"):
+            stages.build(asked, silent)
+    assert contents(out) == before
+
+
+def test_models_that_are_built_otherwise_now_are_not_replaced_unasked(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copytree(built.folder, tmp_path / "rpi4"))
+    renew(open_artifact(out), {"model.onnx": b"of an older compiler"})
+    before = contents(out)
+    with pytest.raises(
+        Failure, match=r"holds an artifact already, whose model\.onnx was built otherwise; give --force"
+    ):
+        stages.build(toy("rpi4", out), silent)
+    assert contents(out) == before
 
 
 # --- the same inputs, the same bytes ------------------------------------------------------------------------------
@@ -162,7 +228,7 @@ def test_only_an_artifact_is_ever_replaced_and_only_by_force(tmp_path: Path) -> 
         (hold(tmp_path / "empty"), False, set()),
         (hold(tmp_path / "fresh disk", "lost+found", ".keep"), False, set()),
         (hold_artifact(tmp_path / "artifact", "model.onnx"), True, {"model.onnx", MANIFEST_FILE, *SEALS}),
-        (tmp_path / "artifact", False, "holds an artifact already; give --force"),
+        (tmp_path / "artifact", False, "holds an artifact already; give --force to replace it, or --out .*artifact-2"),
         (hold(tmp_path / "thesis", "thesis.tex"), False, "holds other files and no artifact"),
         (tmp_path / "thesis", True, "holds other files and no artifact"),
         (tmp_path / "app", True, "holds a manifest.json that is not of an artifact, or is damaged"),

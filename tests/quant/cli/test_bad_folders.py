@@ -23,7 +23,7 @@ def folders(desk):
 
 
 OUT = [
-    ("artifact there", build(out="art"), "art: holds an artifact already; give --force"),
+    ("artifact there", build(out="art"), "art: holds an artifact already, of another checkpoint"),
     ("file as output", build("--force", out="notes.txt"), "notes.txt: is a file, not a folder"),
     ("other files there", build(out="files"), "files: holds other files and no artifact; name another"),
     ("other files and force", build("--force", out="files"), "files: holds other files and no artifact"),

@@ -36,8 +36,8 @@ def test_what_cannot_be_judged_or_is_too_much_is_one_line(desk, capfd, argv, mes
 
 TINY = [
     ("n_parameters", "parameters: 48,245 exceeds 1"),
-    ("mmacs_per_s", "MMAC/s: 22.38 exceeds 1"),
-    ("model_bytes", "model bytes"),
+    ("mmacs_per_s", "MMAC/s: 22.39 exceeds 1"),
+    ("model_bytes", "flash bytes: 56,272 exceeds 1"),
 ]
 
 
@@ -47,24 +47,59 @@ def test_over_a_boards_budget_the_table_is_printed_too(desk, capfd, limit, messa
     Path("tiny.toml").write_text(re.sub(rf"(?s)(\[budget\].*?\n{limit} = )\S+", r"\g<1>1", host))
     assert main(budget("tiny.toml")) == 1
     out, err = capfd.readouterr()
-    assert "exceeds the budget of tiny" in out
+    assert out.startswith("exceeds the budget of tiny\n"), "the answer comes first"
     assert message in err
     assert main(budget("tiny.toml", "--json")) == 1
     assert json.loads(capfd.readouterr().out)["exceeded"] == [limit]
 
 
-def test_budget_prints_both_conventions_and_the_verdict(capfd):
+def test_budget_counts_what_build_makes_and_says_the_answer_first(capfd):
     assert main(budget("rpi4")) == 0
-    out = capfd.readouterr().out
-    (total,) = (line for line in out.splitlines() if line.startswith("total"))
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == "fits rpi4"
+    assert "flash bytes: 56,272 of at most" in lines[3], "the file of the trained default in 8 bits"
+    assert any("23.67 K learned (48.2 K with ERB), 33.0 MMAC/s" in line for line in lines)
+    assert any(line.startswith("executed: ") and line.endswith("81% in int8") for line in lines)
+    (total,) = (line for line in lines if line.startswith("total"))
     assert {"48,245", "100.0%", "32.998"} <= set(total.split())
-    assert "23.67 K learned (48.2 K with ERB), 33.0 MMAC/s" in out
-    assert "\nfits rpi4\n" in out
+    assert sum(line.startswith("encoder.en_convs.2 ") for line in lines) == 1, "a row a block"
+    assert main(budget("rpi4", "--layers")) == 0
+    assert "\nencoder.en_convs.2.point_bn1 " in capfd.readouterr().out
+
+
+PLANNED = [
+    ([], "81% in int8"),
+    (["--recipe", "float"], "0% in int8"),
+    (["--set", "channels=12"], "80% in int8"),
+    (["--set", "dilations=1,2"], "0% in int8"),
+    (["--set", "dilations=1,2", "--recipe", "float"], "0% in int8"),
+]
+
+
+@pytest.mark.parametrize(("more", "share"), PLANNED, ids=[" ".join(more) for more, _ in PLANNED])
+def test_what_is_not_told_is_planned_as_build_would(more, share, capfd):
+    assert main(["budget", *more]) == 0
+    out, err = capfd.readouterr()
+    assert share in out
+    said = "quant: counted in float: static: names the layers of 3 GT-conv blocks, this has 2; copy it"
+    assert err.startswith(said if more == ["--set", "dilations=1,2"] else "")
+    assert bool(err) == (more == ["--set", "dilations=1,2"])
+
+
+def test_two_networks_are_planned_alike(capfd):
+    assert main(["budget", "--compare", "default", "dilations=1,2"]) == 0
+    out, err = capfd.readouterr()
+    assert "counted in float" in err
+    assert re.search(r"of them in 8 bits +0 +0 +=", out)
+    assert re.search(r"\d+ layers differ: --layers prints them\n$", out)
+    assert main(["budget", "--compare", "default", "channels=12", "--layers"]) == 0
+    assert re.search(r"\n *encoder\.en_convs\.1\.bn .* 21,120 > 11,880", capfd.readouterr().out)
 
 
 def test_budget_estimates_the_trained_default_and_no_other_size(capfd):
     embedded = ["budget", "--target", "rpi4", "--checkpoint", str(trained.embedded())]
-    for command, n_rows in [(embedded, 8), (["budget", "--target", "rpi4", "--set", "channels=12"], 0)]:
+    rows = [(embedded, 1), ([*embedded, "--layers"], 8), (["budget", "--target", "rpi4", "--set", "channels=12"], 0)]
+    for command, n_rows in rows:
         assert main(command) == 0
         assert capfd.readouterr().out.count("estimate a hop") == n_rows
 

@@ -62,11 +62,17 @@ def test_pull_as_json(cache, capfd):
     assert (asset["fetched"], asset["files"]) == (False, [str(cache)])
 
 
-def test_boards_prints_every_board(capfd):
+def test_boards_prints_a_row_a_board_and_every_figure_of_one(capfd):
     assert main(["boards"]) == 0
+    head, _, *rows = capfd.readouterr().out.splitlines()
+    assert head.split()[:3] == ["board", "processor", "MMAC/s"]
+    assert [row.split()[0] for row in rows] == boards.names()
+    assert main(["boards", "rpi4"]) == 0
     out = capfd.readouterr().out
-    assert all(f" {name}, " in out for name in boards.names())
+    assert "rpi4, Raspberry Pi 4" in out
     assert "at most" in out
+    assert main(["boards", "rpi9"]) == 1
+    assert "unknown board 'rpi9'; did you mean" in capfd.readouterr().err
 
 
 def test_boards_as_json(capfd):

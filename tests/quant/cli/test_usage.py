@@ -14,7 +14,7 @@ BUDGET = ["budget", "--target", "host"]
 TRAIN = ["train", "--out", "out/run"]
 
 WORDS = [
-    ("unknown command", ["fly"], "unknown command 'fly'; choose from pull, boards, plan"),
+    ("unknown command", ["fly"], "unknown command 'fly'; choose from build, boards, pull"),
     ("nearly a command", ["biuld"], "unknown command 'biuld'; did you mean build?; see `quant --help`"),
     ("build without target", ["build"], "required: --target"),
     ("target without value", ["build", "--target"], "--target: expected one argument"),
@@ -22,7 +22,8 @@ WORDS = [
     ("nearly an option", build("--no-reprot"), "arguments: --no-reprot; did you mean --no-report?; see `quant build"),
     ("abbreviated option", ["budget", "--targ", "rpi4"], "unrecognized arguments: --targ rpi4; did you mean --target?"),
     ("nearly a value", build("--io", "offical"), "argument --io: invalid choice: 'offical'; did you mean official?"),
-    ("extra argument", ["boards", "rpi4"], "unrecognized arguments: rpi4; see `quant boards --help`"),
+    ("extra argument", ["pull", "rpi4"], "unrecognized arguments: rpi4; see `quant pull --help`"),
+    ("no such command, nearly", ["bild"], "unknown command 'bild'; did you mean build?; see `quant --help`"),
     ("verify without folder", ["verify"], "required: DIR"),
     ("verify two folders", ["verify", "good", "good"], "unrecognized arguments: good"),
     ("target in ablate", build(command="ablate"), "unrecognized arguments: --target"),

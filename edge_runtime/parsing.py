@@ -1,0 +1,70 @@
+"""The parser of a command line: usage errors are one line that names what is near; help is grouped by what one wants.
+
+Help of a program: its commands by group, examples, a page. Of a command: options by group, examples, its page.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+from edge_runtime.errors import did_you_mean, printable
+
+USAGE: Final = 2  # exit status
+
+
+class Layout(argparse.HelpFormatter):
+    """Paragraphs are filled; what is laid out in lines already stays as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose usage errors are one line and name what is near; options are never abbreviated."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        given = {"allow_abbrev": False, "formatter_class": Layout, **kwargs}
+        super().__init__(*args, **given)  # type: ignore[arg-type]  # handed on unread
+
+    def error(self, message: str) -> NoReturn:
+        program = self.prog.split()[0]
+        self.exit(USAGE, f"{program}: error: {printable(' '.join(message.split()))}; see `{self.prog} --help`\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Nothing is left over, so that each subcommand speaks of its own options."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            near = did_you_mean(unknown[0], options) if unknown[0].startswith("-") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{near and f'; {near}'}")
+        return parsed, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        known = [str(choice) for choice in action.choices or ()]
+        if not known or value in known:
+            return
+        remedy = did_you_mean(value, known) or f"choose from {', '.join(known)}"
+        if isinstance(action, argparse._SubParsersAction):
+            self.error(f"unknown command {value!r}; {remedy}")
+        raise argparse.ArgumentError(action, f"invalid choice: {value!r}; {remedy}")
+
+    def add_commands(self, groups: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, Parser]:
+        """A parser for each (name, summary), listed under its group before all options."""
+        made = self.add_subparsers(metavar="COMMAND", help=argparse.SUPPRESS, prog=self.prog)
+        self.usage = f"{self.prog} [--help] [--version] COMMAND ..."
+        parsers = dict[str, Parser]()
+        for title, commands in groups.items():
+            listed = self.add_argument_group(title)
+            for name, summary in commands:
+                parsers[name] = made.add_parser(name, help=summary, description=summary)
+                listed._group_actions.append(made._choices_actions.pop())
+        self._action_groups.append(self._action_groups.pop(self._action_groups.index(self._optionals)))
+        return parsers
+
+
+def below(examples: Sequence[str], page: str) -> str:
+    """What stands below the options: what one may type, and where to read on."""
+    lines = ["examples:", *(f"  {example}" for example in examples)] if examples else []
+    return "\n".join([*lines, *(["", f"read on: docs/{page}"] if page else [])]).strip()

@@ -1,0 +1,85 @@
+"""How `quant` lays out what it says: tables on terminals of any width, stages with what is left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+
+import pytest
+from places import ROOT
+
+from quant.cli import output
+from quant.cli.output import Stages, table
+
+COLUMNS = ("layer", "kind", "MACs", "share")
+ROWS = [
+    ("encoder.en_convs.2.point_bn1.depth_conv", "conv", "3,144,960", "12.3 %"),
+    ("total", "", "22", "100.0 %"),
+]
+
+
+@pytest.mark.parametrize("width", [100, 80, 56, 40, 30])
+def test_figures_stand_to_the_right_and_are_never_cut_names_are_cut_on_the_left(width, monkeypatch):
+    monkeypatch.setattr(output, "WIDTH_CHARACTERS", width)
+    _, _, first, total, *note = table(COLUMNS, ROWS, less_needed=("kind",))
+    assert max(map(len, (first, total, *note))) <= width
+    assert first.endswith("  3,144,960   12.3 %")
+    assert total.endswith("         22  100.0 %")
+    name = first.split()[0]
+    assert ROWS[0][0].endswith(name.removeprefix("…"))
+    assert len(name) >= min(output.SHORTEST_NAME, len(ROWS[0][0])) or width < 40
+    assert " ".join(note) == ("no room for kind: widen the terminal or ask for --json" if width <= 40 else "")
+
+
+@pytest.mark.parametrize("n_columns", [80, 100])
+def test_on_a_terminal_a_table_fits_and_is_plain_text(n_columns):
+    """Control characters are shown by their numbers there, those of bold headings too."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, n_columns, 0, 0))
+    argv = [sys.executable, "-m", "quant.cli", "budget", "--target", "rpi4"]
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    subprocess.run(argv, stdin=theirs, stdout=theirs, check=True, cwd=ROOT, env=env | {"TERM": "xterm-256color"})
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError):  # how a pseudo-terminal says that the other end is closed
+        while part := os.read(ours, 65_536):
+            seen += part
+    os.close(ours)
+    lines = seen.decode().splitlines()
+    assert "x1b" not in seen.decode()
+    assert lines[-1] == "--layers prints every layer and engine"
+    (head,) = (i for i, line in enumerate(lines) if line.startswith("block"))
+    assert max(map(len, lines[head:])) <= n_columns
+
+
+def test_text_goes_on_in_the_next_line(monkeypatch):
+    monkeypatch.setattr(output, "WIDTH_CHARACTERS", 30)
+    lines = list(table(("question", "answer"), [("Does it fit?", "yes, every line is within its budget")]))
+    assert " ".join(" ".join(lines[2:]).split()) == "Does it fit? yes, every line is within its budget"
+    assert max(map(len, lines)) <= 30
+
+
+def test_a_stage_says_what_is_left_by_the_pace_so_far(monkeypatch):
+    said, now = list[str](), iter([0.0, 0.0, 2.0, 22.0])
+    monkeypatch.setattr(output, "say", said.append)
+    stages = Stages({"reading": 1.0, "calibrating": 9.0, "drawing": 4.0}, lambda: next(now))
+    for line in ("reading the weights", "calibrating on 64 clips", "drawing the report"):
+        stages(line)
+    assert said == [
+        "  0 s  reading the weights",
+        "  2 s  calibrating on 64 clips, about 17 s left",  # (2 + 2) / (1 + 2) of 13 s
+        " 22 s  drawing the report, about 8 s left",  # (22 + 2) / (10 + 2) of 4 s
+    ]
+
+
+def test_what_is_no_stage_is_said_as_it_is(monkeypatch):
+    said = list[str]()
+    monkeypatch.setattr(output, "say", said.append)
+    Stages({"reading": 1.0})("left out: a.wav")
+    assert said == ["left out: a.wav"]
