@@ -42,8 +42,8 @@ OTHERS = {
 ROOMS = {
     "edge_runtime": (
         "errors", "quoting", "extras", "quiet", "hashing", "whole_file", "whole_folder", "parsing", "command",
-        "machine", "bounded", "stft", "builtin", "manifest", "native", "engines", "denoiser", "band", "bench", "files", "alsa",
-        "live", "doctor", "install", "cli",
+        "machine", "bounded", "stft", "builtin", "manifest", "native", "engines", "denoiser", "band", "bench",
+        "files", "alsa", "live", "doctor", "install", "cli",
     ),
     "quant": (
         "artifact", "network", "int8", "inputs", "ptq", "training", "emit", "audit", "quality", "search", "report",

@@ -44,7 +44,7 @@ def _add_devices(group: argparse._ActionsContainer) -> None:
         metavar="HZ",
         help="of both devices; default: 16000, 48000 with --band full",
     )
-    options.band(parser)
+    options.band(group)
     add("--format", choices=_FORMATS, help="of both devices; default: the finest they have")
     opened = "to open; default: the fewest, two of a mixer"
     add("--capture-channels", type=whole(1, 64, "channels"), metavar="N", help=opened)

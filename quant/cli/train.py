@@ -151,8 +151,13 @@ def _job(args: argparse.Namespace) -> Job:
 
 def _done(path: Path) -> Answer:
     history = json.loads((path.parent / "history.json").read_text("utf-8"))
-    line = f"{path}: compile it with `quant build --target BOARD --checkpoint {shlex.quote(str(path))}`"
-    return Answer({"out": str(path), "history": history}, [line])
+    built = f"build/{path.parent.name or 'mine'}"
+    lines = [
+        f"{path}: trained; the curves: {path.parent}/curves.png",
+        f"compile: quant build --target rpi4 --checkpoint {shlex.quote(str(path))} --out {shlex.quote(built)}",
+        f"measure: quant eval {shlex.quote(built)} --pairs DIR",
+    ]
+    return Answer({"out": str(path), "history": history}, lines)
 
 
 QAT: Final = Command(

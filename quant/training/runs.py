@@ -27,12 +27,12 @@ from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
 from quant.ptq import quantize
 from quant.training import trainer
-from quant.training.curves import draw
 from quant.training.data import Sounds
+from quant.training.history import History
 from quant.training.prepared import FIXED_WEIGHTS, Prepared
-from quant.training.trainer import History, Process, Settings, Trainer
+from quant.training.trainer import Process, Settings, Trainer
 
-CURVES_FILE, MODEL_FILE = "curves.png", "model.tar"
+MODEL_FILE = "model.tar"
 EXCERPT_CLIPS, EXCERPT_SAMPLES = 3, 2 * SAMPLE_RATE_HZ
 EXCERPT_SEED = 2**40  # no step's
 TRAINING_MIX = Mix(n_clips=8, clip_ms=3000, warmup_ms=0)
@@ -79,7 +79,8 @@ def qat(job: Job, progress: Progress) -> Path:
         calibration = quantize.CalibrationSet.make(heard.speech, heard.noise, job.calibration, left_out)
         model = Prepared(quantize.quantize(graph, chosen, calibration, source.sha256))
         started = _started("qat", replace(job, recipe=job.recipe or source.network.recipe), source, sounds, me)
-        history = _run(job, model, FloatModel(graph), sounds, me, device, started, progress)
+        title = f"{source.name}, recipe {chosen.name}"
+        history = _run(job, model, FloatModel(graph), sounds, me, device, started, title, progress)
         path = job.out / f"{Path(source.name).stem}{trained.SUFFIX}"
         if me.leads:
             model.cpu().blend(job.blend)
@@ -96,7 +97,6 @@ def qat(job: Job, progress: Progress) -> Path:
                 variant=_variant(source.config),
             )
             trained.save(path, converted.graph, header, _excerpt(held_out, left_out))
-            draw(history, job.out / CURVES_FILE, f"{source.name}, recipe {chosen.name}")
     return path
 
 
@@ -115,7 +115,8 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
         model.learns_statistics = from_scratch
         fix_constants(model)
         started = _started("train", replace(job, config=config), source, sounds, me)
-        history = _run(job, model, None, sounds, me, device, started, progress)
+        title = source.name if source else "from scratch"
+        history = _run(job, model, None, sounds, me, device, started, title, progress)
         path = job.out / MODEL_FILE
         if me.leads:
             trained.require_finite(path, model.params())
@@ -124,7 +125,6 @@ def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
             if variant := _variant(config):
                 beside[checkpoint.VARIANT_KEY] = variant
             trainer.save({"model": weights, **beside}, path)
-            draw(history, job.out / CURVES_FILE, source.name if source else "from scratch")
     return path
 
 
@@ -188,12 +188,13 @@ def _run(
     me: Process,
     device: torch.device,
     started: dict[str, Any],
+    title: str,
     progress: Progress,
 ) -> History:
     run = Trainer(model, teacher, sounds, job.settings, job.out, me, device, started)
     if job.resume and run.resume() and me.leads:
         progress(f"going on from step {run.step}")
-    return run.run(progress, keeps_last=job.keeps_last)
+    return run.run(progress, title, keeps_last=job.keeps_last)
 
 
 def _told(progress: Progress, me: Process) -> Callable[[Failure], None]:

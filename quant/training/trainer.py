@@ -11,10 +11,9 @@ import io
 import json
 import math
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from edge_runtime.errors import Failure
+from edge_runtime.extras import remedy
 from edge_runtime.quiet import Progress
 from edge_runtime.whole_file import written_whole
 from quant.network.float_model import FloatModel
 from quant.training import losses
 from quant.training.data import Batch, Sounds, batches
+from quant.training.history import History
+from quant.training.watch import Watch, enhanced_pesq, mean_pesq, pesq_is_here
 
-LAST_FILE, HISTORY_FILE = "last.pt", "history.json"
+LAST_FILE, HISTORY_FILE, CURVES_FILE = "last.pt", "history.json", "curves.png"
 LOWER_RATE = "lower --learning-rate; what was reached before is kept, see --resume"
 LONGEST_SHOWN = 60  # characters of a setting
 LARGEST_SEED = 2**32 - 1
@@ -77,22 +79,6 @@ class Settings:
             return (step + 1) / self.warmup_steps
         done = (step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
         return 0.5 * (1 + math.cos(math.pi * done))
-
-
-@dataclass
-class History:
-    """One row a validation: step, validation loss, SNR in dB (`Trainer._loss`), mean training loss since the last."""
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def best(self) -> dict[str, float]:
-        """The row with the lowest validation loss, the earliest of equals."""
-        return min(self.rows, key=lambda row: row["validation_loss"])
-
-    def stale(self) -> int:
-        """Validations since the best one."""
-        return len(self.rows) - 1 - self.rows.index(self.best)
 
 
 @dataclass(frozen=True)
@@ -179,43 +165,52 @@ class Trainer:
             raise Failure("is not a run to resume", where=path, remedy="start anew in another folder") from error
         return True
 
-    def run(self, progress: Progress, *, keeps_last: bool = False) -> History:
+    def run(self, progress: Progress, title: str = "", *, keeps_last: bool = False) -> History:
         """Train to the end or until validation stops improving; afterwards the model holds the best weights, or those
-        of the last step."""
-        for batch in self.validation:
-            self._tell(batch, progress)
-        if not self.history.rows:
-            self._validate(None, progress, began=time.monotonic())
-        began, total = time.monotonic(), 0.0
-        first = self.step
-        sounds = batches(
-            self.train_sounds,
-            first,
-            self.settings.steps,
-            seed=self.settings.seed,
-            rank=self.me.rank,
-            n_workers=self.settings.n_workers,
-        )
-        for batch in sounds:
-            self._tell(batch, progress)
-            total += self._train(batch)
-            self.step += 1
-            if self.step % self.settings.validate_every and self.step != self.settings.steps:
-                continue
-            n_steps = (self.step - 1) % self.settings.validate_every + 1
-            self._validate(total / n_steps, progress, began, self.step - first)
-            total = 0.0
-            if self._stops():
-                break
+        of the last step. `title`: of the curves."""
+        curves = self.folder / CURVES_FILE
+        with Watch(progress, self.step, self.settings.steps, curves, title, quiet=not self.me.leads) as watch:
+            self._run(watch)
         if not keeps_last:
             self.model.load_state_dict(self.best)
         return self.history
 
-    def _tell(self, batch: Batch, progress: Progress) -> None:
+    def _run(self, watch: Watch) -> None:
+        for batch in self.validation:
+            self._tell(batch, watch)
+        if not self.history.rows:
+            self._validate(None, watch)
+        total = 0.0
+        for batch in self._batches():
+            self._tell(batch, watch)
+            loss = self._train(batch)
+            total += loss
+            self.step += 1
+            watch.step(self.step, loss, self.optimizer.param_groups[0]["lr"])
+            if self.step % self.settings.validate_every and self.step != self.settings.steps:
+                continue
+            n_steps = (self.step - 1) % self.settings.validate_every + 1
+            self._validate(total / n_steps, watch)
+            total = 0.0
+            if self._stops():
+                break
+
+    def _batches(self) -> Iterator[Batch]:
+        chosen = self.settings
+        return batches(
+            self.train_sounds,
+            self.step,
+            chosen.steps,
+            seed=chosen.seed,
+            rank=self.me.rank,
+            n_workers=chosen.n_workers,
+        )
+
+    def _tell(self, batch: Batch, watch: Watch) -> None:
         """Each recording that is left out, once."""
         for line in batch.left_out:
             if self.me.leads and line not in self.told:
-                progress(f"left out: {line}")
+                watch.say(f"left out: {line}")
                 self.told.add(line)
 
     def _train(self, batch: Batch) -> float:
@@ -244,7 +239,7 @@ class Trainer:
         loss = share * losses.hybrid(enhanced, taught, window) + (1 - share) * losses.hybrid(enhanced, clean, window)
         return loss, _snr_db(enhanced, taught)
 
-    def _validate(self, train_loss: float | None, progress: Progress, began: float, n_done: int = 0) -> None:
+    def _validate(self, train_loss: float | None, watch: Watch) -> None:
         """Measure, keep the best, and write the run so that it can be taken up from here."""
         if not self.me.leads:
             return
@@ -255,17 +250,31 @@ class Trainer:
         if not math.isfinite(loss):
             raise Failure(f"the validation loss is {loss} at step {self.step}", remedy=LOWER_RATE)
         row = {"step": self.step, "validation_loss": loss, "snr_db": snr_db}
-        row |= {} if train_loss is None else {"train_loss": train_loss}
+        row |= ({} if train_loss is None else {"train_loss": train_loss}) | self._pesq(watch)
         self.history.rows.append(row)
         if self.history.best is row:
             self.best = _weights(self.model)
-        best, target = self.history.best["validation_loss"], "clean" if self.teacher is None else "float"
-        left = "" if n_done == 0 else _left((time.monotonic() - began) / n_done * (self.settings.steps - self.step))
-        progress(
-            f"step {self.step} of {self.settings.steps}: validation loss {loss:.4f} (best {best:.4f}), "
-            f"{snr_db:.1f} dB to {target}{left}"
+        best = self.history.best["validation_loss"]
+        target = "clean speech" if self.teacher is None else "the float model's"
+        watch.say(
+            f"step {self.step} of {self.settings.steps}: validation loss {loss:.4f} (best {best:.4f})"
+            f"{self.history.pesq()}, output {snr_db:.1f} dB from {target}"
         )
         self._save()
+        watch.validated(self.history)
+
+    def _pesq(self, watch: Watch) -> dict[str, float]:
+        """Of the first validation batch; at the start of its noisy clips, too. Nothing where it cannot be measured."""
+        if not pesq_is_here():
+            if not self.history.rows:
+                watch.say(f"PESQ is not followed: {remedy('pesq')}")
+            return {}
+        noisy, clean = (each.to(self.device) for each in self.validation[0][:2])
+        window = self.train_sounds.window
+        found = {"pesq": enhanced_pesq(self.model, noisy, clean, window)}
+        if not self.history.rows:
+            found["pesq_noisy"] = mean_pesq(noisy, clean, window)
+        return {name: value for name, value in found.items() if value is not None}
 
     def _save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -321,7 +330,3 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 def fixed(settings: Settings) -> dict[str, Any]:
     """The settings that make the numbers: how they are computed does not."""
     return {k: v for k, v in asdict(settings).items() if k not in ("n_workers", "device", "patience")}
-
-
-def _left(seconds: float) -> str:
-    return f", about {seconds / 60:.0f} min left" if seconds >= 60 else f", about {seconds:.0f} s left"

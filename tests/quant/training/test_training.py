@@ -29,8 +29,9 @@ from quant.network.gtcrn import param_shapes
 from quant.network.spectra import analyse
 from quant.training import losses, runs
 from quant.training.data import Sounds, batches
+from quant.training.history import History
 from quant.training.runs import Job
-from quant.training.trainer import History, Settings
+from quant.training.trainer import Settings
 
 FEW = Mix(n_clips=2, clip_ms=1000)
 TINY = Mix(n_clips=2, clip_ms=400, warmup_ms=0)
