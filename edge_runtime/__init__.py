@@ -14,7 +14,6 @@ Rooms in the order of imports, a folder or a file each: each imports only those 
     hashing       SHA-256
     whole_file    files that are there whole
     whole_folder  folders that are there whole
-    parsing       command lines: one-line usage errors, grouped help
     command       what every command line does alike
     machine       which machine this is, and what holds it back
     bounded       files from outside, within a budget

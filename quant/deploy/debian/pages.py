@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_runtime import __version__
-from edge_runtime.cli import COMMANDS, DESCRIPTION
+from edge_runtime.cli import PROGRAM
 from edge_runtime.cli.options import PROG
 from edge_runtime.command import parser_of
 
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     """As it is typed, with files and folders marked for completion."""
     import shtab
 
-    parser = parser_of(PROG, DESCRIPTION, COMMANDS)
+    parser = parser_of(PROGRAM)
     for action in _actions(parser):
         if action.type is Path:
             action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE  # type: ignore[attr-defined]

@@ -52,14 +52,14 @@ class Parser(argparse.ArgumentParser):
 
     def add_commands(self, groups: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, Parser]:
         """A parser for each (name, summary), listed under its group before all options."""
-        made = self.add_subparsers(metavar="COMMAND", help=argparse.SUPPRESS, prog=self.prog)
-        self.usage = f"{self.prog} [--help] [--version] COMMAND ..."
+        made = self.add_subparsers(metavar="COMMAND")
+        self._positionals._group_actions.remove(made)  # listed by groups instead
         parsers = dict[str, Parser]()
         for title, commands in groups.items():
             listed = self.add_argument_group(title)
             for name, summary in commands:
                 parsers[name] = made.add_parser(name, help=summary, description=summary)
-                listed._group_actions.append(made._choices_actions.pop())
+                listed._group_actions.append(made._choices_actions[-1])
         self._action_groups.append(self._action_groups.pop(self._action_groups.index(self._optionals)))
         return parsers
 

@@ -1,6 +1,8 @@
 """What every command line of this project does alike: one answer, one-line errors, exit status, quiet interruption.
 
 0 done   1 failed   2 usage   129 hung up   130 interrupted   141 nobody reads the output any more   143 terminated
+
+parsing  usage errors in one line, help in groups
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from edge_runtime import __version__
+from edge_runtime.command.parsing import USAGE, Parser, below
 from edge_runtime.errors import Failure, printable
-from edge_runtime.parsing import USAGE, Parser, below
 
 DONE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 130, 141
 SIGNALLED = 128  # and the signal's number
