@@ -5,10 +5,12 @@ mixture     10 s of real speech in real noise   spectra    its frames, (626, 257
 calibration 8 real clips                        quantized  the default recipe on them; everything in 8 bits
 ulunas_quantized  the second network, random weights, its recipe
 once        C compilers that make an object once
+rpi4        an artifact with its page, for all workers; not to be changed
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -53,15 +55,34 @@ def in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """What to put before a C compiler's command, so that workers of one session compile nothing twice."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if hasattr(request.config, "workerinput") else base  # of pytest-xdist: a folder each in one
     return (
         sys.executable,
         "-I",
         "-S",
         str(Path(__file__).parent / "fakes" / "compiled_once.py"),
-        str(shared / "objects"),
+        str(_of_all_workers(request, tmp_path_factory) / "objects"),
     )
+
+
+def _of_all_workers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base  # of pytest-xdist: a folder each in one
+
+
+@pytest.fixture(scope="session")
+def rpi4(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy build, made by the worker that comes first."""
+    from toy_build import toy
+
+    from edge_runtime.quiet import silent
+    from quant.build import stages
+
+    folder = _of_all_workers(request, tmp_path_factory) / "built" / "rpi4"
+    with folder.parent.with_name("built.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            stages.build(toy("rpi4", folder, html=True), silent)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -144,7 +144,7 @@ def built(top: Path, target: str = "host") -> None:
 
 def build(top: Path, target: str = "rpi4", folder: str = "out") -> int:
     effort = replace(TOY, golden_samples=4_000, n_accuracy_clips=1, accuracy_samples=4_000)
-    stages.build(toy_settings(target, top / folder, effort=effort, force=True, html=False), silent)
+    stages.build(toy_settings(target, top / folder, effort=effort, force=True), silent)
     return 0
 
 

@@ -40,6 +40,14 @@ def index(folder: Path, *versions: str) -> str:
     return folder.as_uri()
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with pip, as set-up makes it."""
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    return folder
+
+
 def make(tmp_path: Path, default: str, cpu: str, **variables: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE"))}
     environment = kept | {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": default}
@@ -55,14 +63,18 @@ def torch_version(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(("default", "says"), [((CUDA, CPU), False), ((CUDA,), True)], ids=str)
-def test_the_cpu_build_is_found(tmp_path: Path, default: tuple[str, ...], says: bool) -> None:
+def test_the_cpu_build_is_found(tmp_path: Path, environment: Path, default: tuple[str, ...], says: bool) -> None:
+    """In an environment that set-up makes, and in one that an earlier one made."""
+    if says:
+        shutil.copytree(environment, tmp_path / "venv", symlinks=True)
     done = make(tmp_path, index(tmp_path / "default", *default), index(tmp_path / "cpu", CPU))
     assert done.returncode == 0, done.stderr
     assert (SET_UP in done.stdout) == says, "another index is named when it is used"
     assert torch_version(tmp_path) == CPU
 
 
-def test_without_a_cpu_build_one_line_says_what_to_do(tmp_path: Path) -> None:
+def test_without_a_cpu_build_one_line_says_what_to_do(tmp_path: Path, environment: Path) -> None:
+    shutil.copytree(environment, tmp_path / "venv", symlinks=True)
     done = make(tmp_path, index(tmp_path / "default", CUDA), index(tmp_path / "cpu", CUDA))
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]

@@ -71,7 +71,8 @@ def written(folder: Path, rows: Iterable[tuple[str, bytes]]) -> list[Path]:
 def output(*command: object) -> str:
     """What it prints; AssertionError with the end of it where it fails."""
     # The engine allocates nothing; the program that judges it leaves its files' memory to the end of the process.
-    options = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
+    others = os.environ.get("ASAN_OPTIONS", "")
+    options = os.environ | {"ASAN_OPTIONS": f"{others}:detect_leaks=0"}
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=600, env=options)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout

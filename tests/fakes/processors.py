@@ -73,7 +73,9 @@ def hide(processor: Processor, folder: Path) -> str:
     if missing := {*processor.has, "cpuid_fault"} - flags:
         return f"this processor has no {', '.join(sorted(missing))}, and QEMU 7.2 no AVX-512"
     shim, source = folder / SHIM, TESTS / "fakes" / "hidden_cpuid.c"
-    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", *processor.defines(), str(source), "-o", str(shim)], check=True)
+    subprocess.run(
+        ["gcc", "-O2", "-shared", "-fPIC", *processor.defines(), str(source), "-o", str(shim), "-ldl"], check=True
+    )
     tried = subprocess.run(["true"], env={"LD_PRELOAD": str(shim)}, check=False)
     return "this kernel lets no program hide features of the processor" if tried.returncode == NO_CPUID_FAULTS else ""
 
@@ -110,7 +112,7 @@ def main(name: str, *arguments: str) -> int:
             return 2
         # faulthandler would take the signal that hides; sanitizers want to be loaded first, and need not be.
         command = [sys.executable, "-m", "pytest", "-p", "no:faulthandler", *arguments]
-        environment = {"LD_PRELOAD": str(Path(folder, SHIM)), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+        environment = {"LD_PRELOAD": str(Path(folder, SHIM)), "ASAN_OPTIONS": "verify_asan_link_order=0:handle_segv=0"}
         return subprocess.run(command, env={**os.environ, **environment}).returncode
 
 

@@ -1,4 +1,4 @@
-"""Builds of seconds in place of a quarter of a minute: few short calibration clips, a second of golden vectors."""
+"""Builds of seconds in place of a quarter of a minute: few short clips, 24 golden frames, no page but where asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from calibration.mixing import Mix
 from quant.build.settings import Effort, Outputs, Search, Settings
 from quant.inputs.source import Inputs
 
-TOY = Effort(mix=Mix(n_clips=4, clip_ms=1500), golden_samples=16_000, accuracy_samples=8_000)
+TOY = Effort(mix=Mix(n_clips=4, clip_ms=1500), golden_samples=6_000, n_accuracy_clips=4, accuracy_samples=8_000)
 
 
 def toy(
@@ -19,6 +19,7 @@ def toy(
     inputs: Inputs | None = None,
     search: Search | None = None,
     effort: Effort = TOY,
+    html: bool = False,
     **outputs: Any,
 ) -> Settings:
     """What to build into `out`; `outputs` as of `Outputs`."""
@@ -27,5 +28,5 @@ def toy(
         inputs=inputs or Inputs(),
         search=search,
         effort=effort,
-        outputs=Outputs(folder=out, **outputs),
+        outputs=Outputs(folder=out, html=html, **outputs),
     )

@@ -47,9 +47,8 @@ def test_the_files_are_in_the_manifest_and_in_the_report(folder: Path) -> None:
     assert report["tensorrt"]["golden_snr_db"] >= contents.INT8_FLOORS_DB["tflite"]
 
 
-def test_the_others_are_what_they_are_without_them(folder: Path, tmp_path: Path) -> None:
-    stages.build(toy("rpi4", tmp_path / "plain"), silent)
-    plain = {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}
+def test_the_others_are_what_they_are_without_them(folder: Path, rpi4: Path) -> None:
+    plain = {path.name: path.read_bytes() for path in rpi4.iterdir()}
     assert not MORE & set(plain)
     for name in {n for n in plain if n.startswith(("model", "golden", "plan", "ranges", "recipe"))}:
         assert (folder / name).read_bytes() == plain[name], name

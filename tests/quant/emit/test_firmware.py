@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from c_programs import SANITIZED, WARNINGS
 from places import ROOT, TESTS
-from toy_build import toy
+from toy_build import TOY, toy
 
 from edge_runtime import native as library
 from edge_runtime.engines import native
@@ -22,6 +23,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, open_artifact
 from edge_runtime.quiet import silent
 from quant.build import stages
+from quant.build.settings import Settings
 from quant.emit.native import c_project
 
 WARN = f"WARN={' '.join(WARNINGS)}"
@@ -33,9 +35,14 @@ NEEDS = {"memcpy", "memset", "memmove", "strcmp", "sqrtf"}  # of the C library, 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc") or not shutil.which("make"), reason="no C compiler or make")
 
 
+def heard(out: Path) -> Settings:
+    """A second of golden vectors: 62 hops."""
+    return toy("generic-c", out, effort=replace(TOY, golden_samples=16_000))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return stages.build(toy("generic-c", tmp_path_factory.mktemp("firmware") / "c"), silent).folder
+    return stages.build(heard(tmp_path_factory.mktemp("firmware") / "c"), silent).folder
 
 
 @pytest.fixture
@@ -103,7 +110,7 @@ def test_every_c_file_is_compiled_or_included(folder: Path) -> None:
 
 
 def test_two_builds_are_equal(folder: Path, tmp_path: Path) -> None:
-    again = stages.build(toy("generic-c", tmp_path / "again"), silent).folder
+    again = stages.build(heard(tmp_path / "again"), silent).folder
     assert {f.name: f.read_bytes() for f in again.iterdir()} == {f.name: f.read_bytes() for f in folder.iterdir()}
 
 

@@ -34,10 +34,9 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact of the trained default; half a second is measured, one second is golden."""
-    out = tmp_path_factory.mktemp("report") / "rpi4"
-    return stages.build(toy("rpi4", out), silent).folder
+def folder(rpi4: Path) -> Path:
+    """An artifact of the trained default."""
+    return rpi4
 
 
 @pytest.fixture
@@ -592,7 +591,7 @@ def test_what_the_user_names_is_text_and_no_markup(built: Report) -> None:
 
 def test_a_build_without_the_page_can_have_it_later(tmp_path: Path, folder: Path) -> None:
     out = tmp_path / "bare"
-    stages.build(toy("rpi4", out, html=False), silent)
+    stages.build(toy("rpi4", out), silent)
     assert not (out / "report.html").exists()
     remake.remake(out, remake.Taken())
     assert (out / "report.html").read_bytes() == (folder / "report.html").read_bytes()

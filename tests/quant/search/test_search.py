@@ -291,11 +291,12 @@ def test_silence_is_the_worst_there_is(heard: tuple[Heard, ...]) -> None:
 def test_a_search_is_resumed_and_its_recipe_builds_the_same_models(tmp_path: Path) -> None:
     state = tmp_path / "journal"
     effort = replace(TOY, mix=Mix(n_clips=2, clip_ms=1500), validation=TINY, n_again=2)
-    asked = partial(toy, "rpi4", search=Search(max_pesq_drop=0.05, state=state), effort=effort)
+    asked = partial(toy, "rpi4", search=Search(max_pesq_drop=0.3, state=state), effort=effort)
     first = stages.build(asked(tmp_path / "a"), silent)
     assert first.report.search is not None
-    assert first.report.search.path[-1].lost <= 0.05
-    assert first.report.search.path[0].group == "", "the start"
+    start, *raised = first.report.search.path
+    assert start.group == ""
+    assert start.lost > 0.3 >= raised[-1].lost
     lines = state.read_text().splitlines(keepends=True)
     state.write_text("".join(lines[:-5]))  # killed on the way
     again = stages.build(asked(tmp_path / "b"), silent)
