@@ -7,6 +7,10 @@ Failure                 exit status 1; printed without a traceback unless --debu
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
+
+MOST_CHARACTERS: Final = 1000  # of a line on a terminal: a dozen rows
+_TAIL_CHARACTERS: Final = 400  # of a line that is cut: the last reason and the remedy
 
 
 def counted(n: int, noun: str) -> str:
@@ -26,6 +30,20 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def shortened(line: str, n_most: int = MOST_CHARACTERS, n_tail: int = _TAIL_CHARACTERS) -> str:
+    """A line without its middle where it is longer than anybody reads.
+
+    >>> shortened("a" * 20 + "b" * 80, n_most=70, n_tail=5)
+    'aaaaaaaaaaaaaaaaaaaabbbbb ... (70 characters more: --debug) ... bbbbb'
+    """
+    if len(line) <= n_most:
+        return line
+    n_said = len(f" ... ({len(line)} characters more: --debug) ... ")
+    n_head = n_most - n_tail - n_said
+    n_cut = len(line) - n_head - n_tail
+    return f"{line[:n_head]} ... ({n_cut} characters more: --debug) ... {line[-n_tail:]}"
 
 
 class Failure(Exception):

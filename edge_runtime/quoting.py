@@ -8,6 +8,8 @@ have `shlex.quote`, terminals `errors.printable`. Standard library only.
     alsa_string                              asound.conf and .asoundrc
     markdown, markdown_code                  CommonMark with GitHub's tables
     tex                                      the mathematics of matplotlib
+    github_text, github_property             GitHub's workflow commands
+    xml                                      XML 1.0, before a writer escapes it
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from edge_runtime.errors import Failure
+from edge_runtime.errors import Failure, printable
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_/.,=:@+-]+")
 _PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9_/.@+-]+")  # a colon would divide source and target
@@ -91,6 +93,25 @@ def markdown_code(text: str) -> str:
 def tex(text: str) -> str:
     """A label of a picture: dollars are dollars."""
     return text.replace("$", r"\$")
+
+
+def github_text(text: str) -> str:
+    """The message of a workflow command.
+
+    >>> print(github_text("50 %"))
+    50 %25
+    """
+    return printable(text).replace("%", "%25")
+
+
+def github_property(text: str) -> str:
+    """A property of a workflow command, as its title."""
+    return github_text(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def xml(text: str) -> str:
+    """Text or an attribute without what XML cannot hold, control characters above all."""
+    return printable(text)
 
 
 def _systemd(word: str, plain: re.Pattern[str], escaped: str) -> str:

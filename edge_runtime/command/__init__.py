@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from edge_runtime import __version__
 from edge_runtime.command.parsing import USAGE, Parser, below
-from edge_runtime.errors import Failure, printable
+from edge_runtime.errors import Failure, printable, shortened
 
 DONE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 130, 141
 SIGNALLED = 128  # and the signal's number
@@ -174,11 +174,14 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
     except Exception as error:
         if interruption := _interruption_in(error):
             return status_of(interruption)
+        line = printable(_one_line(error))
         if "--debug" in argv:
             import traceback  # no `--help` waits for it
 
             traceback.print_exc()
-        print(f"{parser.prog}: error: {printable(_one_line(error))}", file=sys.stderr)
+        elif "--json" not in argv:  # which programs read
+            line = shortened(line)
+        print(f"{parser.prog}: error: {line}", file=sys.stderr)
         _flush_or_forget()
         return FAILED
 

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from edge_runtime.errors import did_you_mean, printable
+from edge_runtime.errors import did_you_mean, printable, shortened
 
 USAGE: Final = 2  # exit status
 
@@ -30,7 +30,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         program = self.prog.split()[0]
-        self.exit(USAGE, f"{program}: error: {printable(' '.join(message.split()))}; see `{self.prog} --help`\n")
+        self.exit(
+            USAGE, f"{program}: error: {shortened(printable(' '.join(message.split())))}; see `{self.prog} --help`\n"
+        )
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Nothing is left over, so that each subcommand speaks of its own options."""

@@ -1,6 +1,7 @@
 """Which releases a board takes: signed by the key it trusts, and not older than what was current there.
 
     ROOT/trusted    a public key in hex: once a release came with one, every release must be signed by it
+    ROOT/revoked    keys that no release is taken from any more, in hex, a line each: written by hand where one was lost
     ROOT/history    ID and number of every release that became current, a line each, the newest last
 
 Who writes into ROOT may change both. Standard library only.
@@ -19,7 +20,7 @@ from edge_runtime.install import ed25519
 from edge_runtime.install.bundle import Snapshot
 from edge_runtime.whole_file import written_whole
 
-TRUSTED, HISTORY = "trusted", "history"
+TRUSTED, REVOKED, HISTORY = "trusted", "revoked", "history"
 _FINGERPRINT_HEX: Final = 32  # as quant/artifact/signing.py has it
 
 
@@ -49,6 +50,9 @@ def check_signature(root: Path, taken: Snapshot, wish: Wish) -> str:
         raise Failure("this board trusts another key", where=root, remedy=remedy)
     if not wish.signature:
         raise Failure("this board takes signed releases only", where=root, remedy="give --key and what it signed")
+    if (trusted or wish.key) in _revoked(root):
+        remedy = f"sign with another key, and remove {root / TRUSTED} there to trust it"
+        raise Failure("the key that signed it is revoked here", where=root / REVOKED, remedy=remedy)
     try:
         key, signature = (bytes.fromhex(part) for part in (trusted or wish.key, wish.signature))
     except ValueError:
@@ -97,6 +101,15 @@ def _history(root: Path) -> list[tuple[str, int]]:
         return []
     except (OSError, ValueError) as error:
         raise Failure("is no list of releases", where=root / HISTORY, remedy="remove it there") from error
+
+
+def _revoked(root: Path) -> list[str]:
+    try:
+        return (root / REVOKED).read_text().lower().split()
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise Failure("is no list of keys", where=root / REVOKED, remedy="write one in hex a line") from error
 
 
 def _trusted(root: Path) -> str:

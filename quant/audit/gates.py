@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_runtime.errors import Failure
+from edge_runtime.quoting import github_property, github_text, xml
 
 if TYPE_CHECKING:
     from quant.audit.findings import BudgetPart, Layer  # the help of `quant budget` needs no NumPy
@@ -62,27 +63,24 @@ def junit(report: BudgetPart, name: str) -> str:
     lines = report.budget
     counted = {"tests": str(len(lines)), "failures": str(sum(line.exceeded for line in lines)), "errors": "0"}
     suites = ElementTree.Element("testsuites", counted)
-    suite = ElementTree.SubElement(suites, "testsuite", {"name": f"quant budget {name}", **counted})
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": f"quant budget {xml(name)}", **counted})
     for line in lines:
-        case = ElementTree.SubElement(suite, "testcase", {"classname": f"budget.{name}", "name": line.name})
+        case = ElementTree.SubElement(suite, "testcase", {"classname": f"budget.{xml(name)}", "name": line.name})
         if line.exceeded:
-            ElementTree.SubElement(case, "failure", {"message": line.sentence, "type": "exceeded"})
+            ElementTree.SubElement(case, "failure", {"message": xml(line.sentence), "type": "exceeded"})
         else:
-            ElementTree.SubElement(case, "system-out").text = line.sentence
+            ElementTree.SubElement(case, "system-out").text = xml(line.sentence)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True)
 
 
 def github(report: BudgetPart, name: str) -> str:
     """GitHub workflow commands: an error for each exceeded line, a notice for each kept one."""
-    title = _escaped(f"quant budget {name}").replace(":", "%3A").replace(",", "%2C")
+    title = github_property(f"quant budget {name}")
     return "\n".join(
-        f"::{'error' if line.exceeded else 'notice'} title={title}::{_escaped(line.sentence)}" for line in report.budget
+        f"::{'error' if line.exceeded else 'notice'} title={title}::{github_text(line.sentence)}"
+        for line in report.budget
     )
 
 
 FORMATS: Final = {"junit": junit, "github": github}
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -64,6 +64,28 @@ def test_a_terminal_obeys_no_name(capsys) -> None:
     assert capsys.readouterr().err == f"try: error: unrecognized arguments: {SHOWN}; see `try --help`\n"
 
 
+@pytest.mark.parametrize("n", [1, 940, 1000, 5000, 70_000])
+def test_a_failure_can_be_read_and_is_told_whole_where_it_is_asked_for(capsys, n: int) -> None:
+    """The beginning says what, the end what helps."""
+
+    def fail() -> Answer:
+        raise Failure("x" * n, where="here", remedy="do this")
+
+    def said(*argv: str) -> str:
+        assert asked(fail, *argv) == 1
+        return capsys.readouterr().err.splitlines()[-1]
+
+    whole = f"try: error: here: {'x' * n}; do this"
+    assert said("--debug") == said("--json") == whole
+    line = said()
+    assert len(line) <= 1000 + len("try: error: ")
+    assert line.startswith("try: error: here: x")
+    assert line.endswith("x; do this")
+    assert (line == whole) == (n < 1000)
+    assert asked(fail, "x" * 5000) == 2
+    assert len(capsys.readouterr().err) < 1100
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_json_has_no_infinity_and_no_nan(capsys, value: float) -> None:
     assert asked(lambda: Answer(value, []), "--json") == 1

@@ -288,6 +288,24 @@ def test_once_a_key_is_trusted_every_release_must_be_signed_by_it(site: receive.
     deploy(site, "two", wish=signed(two)._replace(key=""))
 
 
+def test_of_a_revoked_key_nothing_is_taken_and_another_can_take_its_place(site: receive.Site) -> None:
+    one = deploy(site, "one", wish=signed(packed("one")))
+    trusted, revoked = (site.root / name for name in (trust.TRUSTED, trust.REVOKED))
+    revoked.write_text(trusted.read_text().upper())  # as a person may write it
+    for wish in (signed(packed("two")), signed(packed("two"))._replace(key="")):
+        with pytest.raises(Failure, match="the key that signed it is revoked here; sign with another key, and remove"):
+            deploy(site, "two", wish=wish)
+    trusted.unlink()
+    with pytest.raises(Failure, match="revoked here"):
+        deploy(site, "two", wish=signed(packed("two")))
+    assert site.linked("current") == one
+    deploy(site, "two", wish=signed(packed("two"), KEYS[1]))
+    assert trusted.read_text().strip() == KEYS[1].public_key().public_bytes_raw().hex()
+    revoked.write_bytes(b"\xff")
+    with pytest.raises(Failure, match="is no list of keys; write one in hex a line"):
+        deploy(site, "three", wish=signed(packed("three"), KEYS[1]))
+
+
 def test_no_byte_of_a_signed_release_may_change(site: receive.Site) -> None:
     """Artifact, wheels, units, the installer itself: the signature is over all of it."""
     data = packed("one", **{"units/a.service": "u", "__main__.py": "m"})

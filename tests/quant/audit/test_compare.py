@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edge_runtime.errors import Failure
+from edge_runtime.errors import Failure, printable
 from quant.audit import budget, compare, gates
 from quant.audit.findings import BudgetPart
 from quant.cli import main
@@ -60,6 +60,19 @@ def test_github_has_an_annotation_a_line() -> None:
     assert [line.split(" ")[0] for line in lines] == ["::error", "::notice", "::error"]
     assert all(line.split("::")[1].endswith("title=quant budget a%3Ab%2Cc%25") for line in lines)
     assert lines[1].endswith("79%25; most in encoder.en_convs.2.tra.att_gru, 1,248")
+
+
+NAMES = ["a\x1b[2Jb", "nul\0", "two\nlines", "return\r", "half \udc80 a sign", "not a sign \uffff", "a bell \x07]]>"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_breaks_what_a_ci_job_reads(name: str) -> None:
+    """No control character in it either: a terminal may show it."""
+    text = gates.junit(judged(), name)
+    (suite,) = ElementTree.fromstring(text.encode())
+    assert suite.get("name") == f"quant budget {printable(name)}"
+    assert all(line.isprintable() for line in [*text.splitlines(), *gates.github(judged(), name).splitlines()])
+    assert len(gates.github(judged(), name).splitlines()) == 3
 
 
 # --- comparisons ------------------------------------------------------------------------------------------------
