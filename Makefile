@@ -58,9 +58,11 @@ test: setup
 slow: setup
 	$(BIN)/python -m pytest -m slow
 
-# Programs for the C engine with their fields at the limits, under both sanitizers: make fuzz SECONDS=600
+# Programs for the C engine with their fields at the limits, under both sanitizers; then bundles and reports that are
+# nearly right: make fuzz SECONDS=600
 fuzz: setup
 	@$(BIN)/python tests/fuzzing/fuzz.py $(SECONDS) $(ARGS)
+	@$(BIN)/python tests/fuzzing/files.py $(SECONDS) $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m quant.cli.bench $(ARGS)

@@ -76,14 +76,17 @@ def remake(directory: Path, taken: Taken, *, html: bool = True) -> Report:
     found = replace(found, quality=quality or found.quality, robustness=robustness or found.robustness)
     if taken.against is not None:
         older = schema.read(taken.against / schema.FILE)
-        found = replace(found, history=regressions.compare(older, found, taken.against.resolve().name))
+        with schema.coherent(taken.against / schema.FILE):
+            found = replace(found, history=regressions.compare(older, found, taken.against.resolve().name))
     golden = golden_clip(load_golden(opened), opened.manifest.window, GOLDEN_SOURCE)
     clips = [golden, *(user_clip(opened, text) for text in taken.clips)]
-    whole = complete(found, clips)
+    with schema.coherent(directory / schema.FILE):
+        whole = complete(found, clips)
+        files = pages(whole, clips, html=html)
     given = dict[str, bytes]()  # what was kept there is older
     if taken.evaluation is not None:
         given[QUALITY_FILE] = json_bytes(whole.quality)
     if taken.robustness is not None:
         given[ROBUSTNESS_FILE] = json_bytes({"rows": whole.robustness})
-    renew(opened, {**pages(whole, clips, html=html), **given})
+    renew(opened, {**files, **given})
     return whole

@@ -10,6 +10,8 @@ Fields may be added in a version; a reader ignores what it does not know. Units 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -129,6 +131,17 @@ def schema() -> dict[str, Any]:
 def read(path: Path) -> Report:
     """A report.json. Failure: none, or of another version."""
     return typed_json.read(path, Report, WHAT, REMEDY)
+
+
+@contextmanager
+def coherent(path: Path) -> Iterator[None]:
+    """Failure: what is made of a report.json here finds parts in it that do not fit together, as no build writes them:
+    a layer that another part does not know, a limit of zero."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        what = f"its parts do not fit together ({type(error).__name__}: {error})"
+        raise Failure(what, where=path, remedy=REMEDY) from error
 
 
 def read_from(artifact: Artifact) -> Report:
