@@ -81,10 +81,11 @@ def parts(file: BinaryIO, path: Path) -> list[Part]:
 
 
 def _sun(file: BinaryIO, n_bytes: int, first: bytes) -> list[Part]:
-    """AU has nothing after its sound: it goes to the end of the file whatever the header says."""
+    """AU has nothing after its sound: it goes to the end of the file whatever the header says. Where that says 2 GiB,
+    libsndfile finds no sound at all."""
     order = _SUN[first[:4]]
     start, stated = struct.unpack(f"{order}II", first[4:12])
-    if start + stated >= n_bytes or not 24 <= start <= n_bytes:
+    if start + stated == n_bytes or not 24 <= start <= n_bytes:
         return []
     file.seek(0)
     head = bytearray(file.read(start))

@@ -306,6 +306,18 @@ def test_a_rate_that_no_sound_has_is_one_line(tmp_path: Path, rate_hz: int) -> N
 # --- memory ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("stated", [0, 1, 32_001, 64_000, 0x3FFFFFFF, 0x7FFFFFE7, 0x7FFFFFE8, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize("endian", ["BIG", "LITTLE"])
+def test_an_au_file_ends_where_it_ends(tmp_path: Path, endian: str, stated: int) -> None:
+    """libsndfile made nothing of a length of 2 GiB, and the denoised file was empty."""
+    path = tmp_path / "a.au"
+    soundfile.write(path, np.full(16_000, 0.25), 16_000, format="AU", subtype="PCM_16", endian=endian)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">I" if endian == "BIG" else "<I", data, 8, stated)
+    path.write_bytes(data)
+    assert len(sound_source.read(path).samples) == 16_000
+
+
 def test_no_memory_is_made_for_what_a_header_claims(tmp_path: Path) -> None:
     written(tmp_path / "in.flac", "FLAC", "PCM_16", 1000)
     file = bytearray((tmp_path / "in.flac").read_bytes())
