@@ -236,6 +236,13 @@ class HistogramPart(msgspec.Struct, frozen=True, kw_only=True):
     counts: tuple[int, ...]
 
 
+class LossPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What rounding one block more adds to the noise at the output, over the output's energy: see `audit.losses`."""
+
+    block: str
+    noise: float
+
+
 class EstimatePart(msgspec.Struct, frozen=True, kw_only=True):
     """Time of a whole hop through one engine, one thread: a range, and where it comes from."""
 

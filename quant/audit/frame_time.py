@@ -104,9 +104,14 @@ def read_bench(path: Path) -> list[BenchPart]:
     return rows
 
 
+def called(engine: str) -> str:
+    """What people read: the engine has one name, and two who call it."""
+    return "native from C" if engine == LIBRARY else engine
+
+
 def sentence(row: FrameTime) -> str:
     """A row for people."""
-    name = f"{row.engine} {row.precision}"
+    name = f"{called(row.engine)} {row.precision}"
     counted = "" if row.n_instructions is None else f", {row.n_instructions / 1e6:.2f} M instructions"
     verdict = "" if row.fits else ", may exceed the budget"
     return f"{row.label} a hop: {name:<22} {row.low_ms:.2f} to {row.high_ms:.2f} ms of 16{counted}{verdict}"
