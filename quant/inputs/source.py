@@ -155,5 +155,6 @@ def _trained(path: Path, recipe_name: str | None, window: WindowName | None, net
         raise Failure(f"was trained through the window {found.graph.window}", where=path, remedy=OWN_WINDOW)
     header, family = found.header, found.network
     require_network(family, network, path)
-    before, own = replace(family.blank(found.config), window=found.graph.window), (header.recipe, header.ranges)
+    before = replace(family.blank(found.config), window=found.graph.window)
+    own = recipe.named_as_here(header.recipe, found.graph), header.ranges
     return Source(found.name, found.sha256, family, before, found.graph, *own, found.noisy, header.attribution)

@@ -111,6 +111,19 @@ def load(name: str) -> Recipe:
     return recipe
 
 
+def named_as_here(recipe: Recipe, graph: Graph) -> Recipe:
+    """The same under the name of the recipe here that decides as it does: names moved on since files were trained."""
+
+    def decides_alike(name: str) -> bool:
+        try:
+            return assign(load(name), graph) == assign(recipe, graph)
+        except Failure:  # one that names layers of another network
+            return False
+
+    name = next(filter(decides_alike, names()), None)
+    return recipe if name is None else msgspec.structs.replace(recipe, name=name, title=load(name).title)
+
+
 def to_toml(recipe: Recipe) -> str:
     """The file that `load` reads back as the same recipe, but for its name."""
     data = {name: getattr(recipe, name) for name in Recipe.__struct_fields__ if name not in TABLES and name != "name"}

@@ -11,5 +11,6 @@ evaluate    every system on every clip, through the real runtimes
 summary     means, paired differences, intervals
 kept        where a result goes
 stimuli     hard input
+shipped     what was measured of the network that comes with the project
 robustness  int8 against float on it, each row with a bound
 """

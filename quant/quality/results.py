@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+N_WORST: Final = 5
 SNR: Final = "snr"  # how groupings by SNR begin
 # Column of an evaluation -> what people call it, in the order in which they look at them.
 TITLES: Final[Mapping[str, str]] = {
@@ -51,6 +52,14 @@ class SystemPart(msgspec.Struct, frozen=True, kw_only=True):
     differences: dict[str, Difference]
 
 
+class ClipDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """What an int8 system has more than its float one on one clip, by metric."""
+
+    clip: str
+    system: str
+    differences: dict[str, float]
+
+
 class QualityPart(msgspec.Struct, frozen=True, kw_only=True):
     """What `quant eval --pairs --json` prints, without its clips: grouping -> group -> systems.
 
@@ -61,6 +70,7 @@ class QualityPart(msgspec.Struct, frozen=True, kw_only=True):
     groups: dict[str, dict[str, tuple[SystemPart, ...]]] = {}
     date: str = ""
     data: str = ""
+    by_clip: tuple[ClipDifference, ...] = ()
 
 
 class RobustnessRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +97,22 @@ def in_order(metrics: Iterable[str]) -> list[str]:
     """Each once, as people look at them; what has no title comes last, by name."""
     found = set(metrics)
     return [name for name in TITLES if name in found] + sorted(found - TITLES.keys())
+
+
+def worst(quality: QualityPart, engine: str) -> list[ClipDifference]:
+    """On which 8 bits lost most, in the first metric and `engine`, most first."""
+    own = int8_system(quality, engine)
+    if own is None:
+        return []
+    metric = in_order(own.differences)[0]
+    found = [c for c in quality.by_clip if c.system == own.system and metric in c.differences]
+    return sorted(found, key=lambda c: (c.differences[metric], c.clip))[:N_WORST]
+
+
+def int8_system(quality: QualityPart, engine: str) -> SystemPart | None:
+    """Of `engine`, else of any other that was compared with float."""
+    found = [s for s in quality.systems if s.system.endswith("int8") and s.differences]
+    return next((s for s in found if engine in s.system), found[0] if found else None)
 
 
 def uneven(systems: Sequence[SystemPart]) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.quality.results import SNR, Difference, Row, SystemPart
+from quant.quality.results import SNR, ClipDifference, Difference, Row, SystemPart
 
 N_BOOTSTRAP: Final = 2000
 
@@ -39,6 +39,16 @@ def _summary(system: str, clips: Scores, against: str | None, table: Mapping[str
         means={m: float(np.mean([scores[m] for scores in clips.values()])) for m in metrics},
         against=against,
         differences={m: bootstrap(np.array([clips[c][m] - base[c][m] for c in clips])) for m in metrics if base},
+    )
+
+
+def by_clip(rows: Sequence[Row], against: Mapping[str, str]) -> tuple[ClipDifference, ...]:
+    """What each system has more than the one it is compared with, on every clip that went well under both."""
+    scores = {(row.system, row.clip): row.scores for row in rows if not row.error}
+    return tuple(
+        ClipDifference(clip=clip, system=system, differences={m: own[m] - base[m] for m in own if m in base})
+        for (system, clip), own in scores.items()
+        if (base := scores.get((against.get(system, ""), clip)))
     )
 
 

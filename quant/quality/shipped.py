@@ -1,0 +1,39 @@
+"""What was measured of the network that comes with the project, for a report until its user measures his own.
+
+shipped.json says when, on what, and in which dated pages it all stands; it is of these weights on these ranges alone.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final
+
+import msgspec
+
+from quant.quality.results import RobustnessRow, SystemPart
+
+FILE: Final = "shipped.json"
+
+
+class ShippedPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Measured by the project on `date` (2026-11-25), through `recordings`; `pages` tell how. `robustness`: of each
+    kind of input the worst of all engines."""
+
+    weights_sha256: str
+    ranges_sha256: str
+    date: str
+    recordings: str
+    pages: tuple[str, ...]
+    systems: tuple[SystemPart, ...]
+    robustness: tuple[RobustnessRow, ...]
+
+
+def read() -> ShippedPart:
+    """The file."""
+    return msgspec.json.decode((resources.files(__package__) / FILE).read_bytes(), type=ShippedPart)
+
+
+def measured_of(weights_sha256: str, ranges_sha256: str) -> ShippedPart | None:
+    """What was measured of this very network; None of any other."""
+    found = read()
+    return found if (found.weights_sha256, found.ranges_sha256) == (weights_sha256, ranges_sha256) else None
