@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET, UnsetType
 
 from edge_runtime.stft import Float32Array
-from quant.audit import accuracy, budget, coverage
+from quant.audit import accuracy, budget, coverage, losses
 from quant.audit.findings import CoveragePart
 from quant.audit.footprint import Footprint
 from quant.audit.memory import plan_memory
@@ -38,6 +38,7 @@ def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | 
         plan=plan_table(graph, plan),
         accuracy=tuple(rows),
         histograms=tuple(histograms),
+        losses=losses.losses(graph, plan, noisy),
         provenance=provenance(made.board.name, made.source, ranges, ranges.to_json(), given(inputs), built_with()),
         verdict=(),
         search=None if found is None else SearchPart(path=found.steps),

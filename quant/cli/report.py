@@ -31,6 +31,8 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
     )
     clip = "hear this recording too, 8 s at most; with its clean speech where there is one"
     parser.add_argument("--clip", action="append", default=[], metavar="NOISY[:CLEAN]", help=clip)
+    worst = "hear the five of these evaluated recordings on which 8 bits lost most"
+    parser.add_argument("--pairs", type=Path, metavar="DIR", help=worst)
     against = "an older artifact; exit status 1 when a figure got worse by more than its limit"
     parser.add_argument("--against", type=Path, metavar="OLD", help=against)
     parser.add_argument("--schema", action=_PrintSchema, nargs=0, help="print the JSON Schema of report.json, and end")
@@ -49,7 +51,12 @@ def _report(args: argparse.Namespace) -> Answer:
     from quant.report import regressions, remake
 
     taken = remake.Taken(
-        benches=args.bench, evaluation=args.eval, robustness=args.robustness, clips=args.clip, against=args.against
+        benches=args.bench,
+        evaluation=args.eval,
+        robustness=args.robustness,
+        clips=args.clip,
+        pairs=args.pairs,
+        against=args.against,
     )
     found = remake.remake(args.directory, taken)
 

@@ -6,7 +6,7 @@ clips        short clips to hear
 provenance   where an artifact comes from
 verdict      five questions, answered by rule
 regressions  against the report of an older artifact
-figures      the pictures
+everywhere   the artifact on every board
 page         report.html
 remake       both files at a build, and again by `quant report`
 card         README.md of an artifact

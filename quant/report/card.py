@@ -20,6 +20,7 @@ from quant.inputs import assets, trained
 from quant.network import registry
 from quant.network.family import Network
 from quant.quality.results import TITLES, SystemPart, in_order, title, uneven
+from quant.quality.shipped import ShippedPart
 from quant.report.schema import Report
 
 FILE: Final = "README.md"
@@ -46,12 +47,13 @@ _LIMITS: Final = """\
 ## Limits
 
 - It takes noise away, not reverberation and not clipping; several voices at once all count as speech.
-- On input far from speech, as pure tones, int8 differs from float more: `quant eval DIR --suite robustness` tells.
+- On input far from speech, as pure tones, int8 differs from float more:
+  `quant eval THIS_FOLDER --suite robustness` tells.
 - The time of a frame depends on the board: `edge-denoise bench` tells."""
 _UNMEASURED: Final = """\
 ## Quality
 
-Not measured yet: `quant eval DIR --pairs DIR --json >rows.json`, then `quant card DIR --eval rows.json`."""
+Not measured yet: `quant eval THIS_FOLDER --pairs PAIRS`, then `quant card THIS_FOLDER`."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def render(manifest: Manifest, report: Report, systems: Sequence[SystemPart] = (
     """The card as Markdown. `systems` were measured on `dataset`."""
     origin, network = origin_of(manifest), registry.load(manifest.network)
     heading = f"{network.title} for {manifest.board}, int8"
+    about = f"On {markdown(dataset)}. " if dataset else ""
     body = [
         f"# {heading}",
         "A streaming speech denoiser: 16 kHz mono, one hop of 256 samples (16 ms) at a time."
@@ -96,7 +99,7 @@ def render(manifest: Manifest, report: Report, systems: Sequence[SystemPart] = (
         _files(manifest, report),
         _cost(report),
         _loss(report),
-        _quality(systems, dataset),
+        _shipped(report.shipped) if report.shipped and not systems else _quality(systems, about),
         f"## Training data\n\n{origin.data}",
         _LIMITS,
         f"## Licence and attribution\n\n{origin.attribution}\n\nThe runtime is MIT. Checkpoint"
@@ -173,15 +176,20 @@ def _loss(report: Report) -> str:
     return "## What int8 costs\n\nThe values that cost the output most:\n\n" + _table(head, rows)
 
 
-def _quality(systems: Sequence[SystemPart], dataset: str) -> str:
+def _quality(systems: Sequence[SystemPart], about: str) -> str:
     if not systems:
         return _UNMEASURED
     metrics = [metric for metric in in_order(m for s in systems for m in s.means) if metric in METRICS]
     table = [(s.system, str(s.n_clips), *(_figure(s, metric) for metric in metrics)) for s in systems]
-    about = f"On {markdown(dataset)}. " if dataset else ""
     explained = f"{about}In brackets: mean paired difference to its own float model, with a bootstrap 95 % interval."
     told = " ".join(filter(None, [explained, markdown(uneven(systems))]))
     return f"## Quality\n\n{told}\n\n" + _table(("system", "clips", *map(title, metrics)), table)
+
+
+def _shipped(found: ShippedPart) -> str:
+    """What came with the weights, until somebody measures this artifact."""
+    told = f"Measured by edge-denoise on {found.date} on these weights and ranges, not on this artifact"
+    return _quality(found.systems, f"{told}: {found.recordings}. ")
 
 
 def _figure(system: SystemPart, metric: str) -> str:

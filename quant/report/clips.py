@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,12 +23,16 @@ from edge_runtime.extras import how_to_install
 from edge_runtime.files import sound_source
 from edge_runtime.manifest import Artifact
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Float32Array, Synthesis, WindowName
+from quant.quality.pairs import find_pairs
+from quant.quality.results import QualityPart, worst
 from quant.quality.systems import Model
 
 PLAYED_DBFS: Final = -26.0  # RMS of every player: ITU-T P.56's usual level
 PEAK: Final = 0.98  # no player clips
 BOOST_DB: Final = 20.0  # of the difference signal, which would be too quiet to hear what it is
-MOST_SECONDS: Final = 8.0  # of a user's clip; the page stays small
+MOST_SECONDS: Final = 8.0  # of a user's clips together; the page stays small
+PART_SECONDS: Final = 2.0  # of an evaluated clip
+N_COLUMNS: Final = 500  # of a spectrogram: a screen shows no more
 FLOOR_DB: Final = 80.0  # below the loudest of a clip: the dark end of its spectrograms
 
 
@@ -65,6 +69,8 @@ class Clip:
         gains = {role: 10 ** (PLAYED_DBFS / 20) / max(level, 1e-6) for role, level in own.items()}
         loudest = max(float(np.abs(self.signals[role]).max()) * gain for role, gain in gains.items())
         gains = {role: gain * min(1.0, PEAK / max(loudest, 1e-9)) for role, gain in gains.items()}
+        if "difference" not in self.signals:
+            return gains
         room = PEAK / max(float(np.abs(self.signals["difference"]).max()), 1e-9)
         return gains | {"difference": min(gains["int8"] * 10 ** (BOOST_DB / 20), room)}
 
@@ -91,9 +97,13 @@ class Clip:
         return buffer.getvalue()
 
     def spectrogram(self, role: str) -> Float32Array:
-        """(257, frames) as it is played, 0 (FLOOR_DB below the clip's loudest) to 1, the highest bin first."""
-        powers = {r: _power_db(self.signals[r] * self.gains[r]) for r in (role, "noisy")}
-        top = float(powers["noisy"].max())
+        """(257, columns) as it is played, 0 (FLOOR_DB below the loudest) to 1, the highest bin first.
+
+        The loudest is the noisy clip's, one scale for all; that of the difference is its own.
+        """
+        loudest = role if role == "difference" else "noisy"
+        powers = {r: _power_db(self.signals[r] * self.gains[r]) for r in (role, loudest)}
+        top = float(powers[loudest].max())
         return np.clip((powers[role] - top + FLOOR_DB) / FLOOR_DB, 0, 1)[::-1].astype(np.float32)
 
 
@@ -106,19 +116,52 @@ def golden_clip(golden: Mapping[str, Float32Array], window: WindowName, source: 
     return Clip("golden clip", source, signals | {"difference": signals["int8"] - signals["fp32"]})
 
 
-def user_clip(artifact: Artifact, text: str) -> Clip:
+def user_clip(artifact: Artifact, text: str, most_seconds: float = MOST_SECONDS) -> Clip:
     """NOISY[:CLEAN] through the artifact's own models. Failure: no sound, or no engine here for both precisions."""
     noisy_path, _, clean_path = text.partition(":")
-    noisy = _read(Path(noisy_path))
+    noisy = _read(Path(noisy_path), most_seconds)
+    clean = _read(Path(clean_path), most_seconds) if clean_path else None
+    if clean is not None and len(clean) != len(noisy):
+        raise Failure("clean and noisy differ in length", where=clean_path)
+    return _through(artifact, Path(noisy_path).name, "given with --clip", noisy, clean)
+
+
+def worst_clips(artifact: Artifact, quality: QualityPart | None, folder: Path) -> list[Clip]:
+    """The clips of an evaluation on which 8 bits lost most, the PART_SECONDS where they differ most from float.
+
+    Failure: the evaluation does not tell clip by clip, or its recordings are not in `folder`.
+    """
+    names = [c.clip for c in worst(quality, artifact.manifest.preferred_engine)] if quality else []
+    if not names:
+        raise Failure(
+            "no evaluation tells clip by clip", where="--pairs", remedy="first `quant eval DIR --pairs PAIRS`"
+        )
+    found = {pair.name: pair for pair in find_pairs(folder)}
+    if missing := [name for name in names if name not in found]:
+        raise Failure(f"holds no {missing[0]}, which was evaluated", where=folder, remedy="name the evaluated folder")
+    clips = []
+    for name in names:
+        clean, noisy = found[name].read()
+        whole = _through(artifact, name, f"where 8 bits differ most, {PART_SECONDS:g} s", noisy, clean)
+        clips.append(_loudest_part(whole))
+    return clips
+
+
+def _through(artifact: Artifact, name: str, what: str, noisy: Float32Array, clean: Float32Array | None) -> Clip:
     engine = _engine(artifact)
     made = {p: Model.read(artifact, engine, p)()(noisy)[: len(noisy)] for p in ("fp32", "int8")}
     signals = {"noisy": noisy, **made, "difference": made["int8"] - made["fp32"]}
-    if clean_path:
-        clean = _read(Path(clean_path))
-        if len(clean) != len(noisy):
-            raise Failure("clean and noisy differ in length", where=clean_path)
-        signals["clean"] = clean
-    return Clip(Path(noisy_path).name, f"given with --clip, through the {engine} engine; its licence is yours", signals)
+    signals |= {} if clean is None else {"clean": clean}
+    return Clip(name, f"{what}, through the {engine} engine; its licence is yours", signals)
+
+
+def _loudest_part(clip: Clip) -> Clip:
+    """Of the difference, and without it: five of them fill a page."""
+    n = int(PART_SECONDS * SAMPLE_RATE_HZ)
+    energy = np.concatenate([[0.0], np.cumsum(clip.signals["difference"].astype(np.float64) ** 2)])
+    start = int(np.argmax(energy[n:] - energy[:-n])) if len(energy) > n else 0
+    cut = {role: signal[start : start + n] for role, signal in clip.signals.items() if role != "difference"}
+    return replace(clip, signals=cut)
 
 
 def _engine(artifact: Artifact) -> str:
@@ -130,11 +173,11 @@ def _engine(artifact: Artifact) -> str:
     raise Failure("no engine here runs both models", where=artifact.directory, remedy=how_to_install("onnx"))
 
 
-def _read(path: Path) -> Float32Array:
-    """At most MOST_SECONDS, mono, at 16 kHz. Failure: unreadable or silent."""
+def _read(path: Path, most_seconds: float) -> Float32Array:
+    """At most so much, mono, at 16 kHz. Failure: unreadable or silent."""
     import soxr
 
-    sound, rate_hz = sound_source.read(path, MOST_SECONDS)
+    sound, rate_hz = sound_source.read(path, most_seconds)
     mono = np.ascontiguousarray(sound.mean(1), np.float32)
     if rate_hz != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)
@@ -153,9 +196,10 @@ def _synthesis(frames: Float32Array, window: WindowName) -> Float32Array:
 
 
 def _power_db(signal: Float32Array) -> Float32Array:
-    """(257, frames) in dB."""
-    padded = np.pad(signal, (0, max(0, WINDOW_SAMPLES - len(signal))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[:: HOP_SAMPLES // 2]
+    """(257, columns) in dB, at most about N_COLUMNS."""
+    step = max(HOP_SAMPLES // 4, len(signal) // N_COLUMNS)
+    half = WINDOW_SAMPLES // 2  # a column lies where its window is centred
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(signal, half), WINDOW_SAMPLES)[::step]
     power = np.abs(np.fft.rfft(frames * stft.window(stft.SQRT_HANN).analysis ** 2)) ** 2
     return np.asarray(10 * np.log10(power.T + 1e-9), np.float32)
 

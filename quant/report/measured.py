@@ -6,7 +6,7 @@ import csv
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,7 +17,7 @@ from quant.artifact import typed_json
 from quant.quality.kept import QUALITY_FILE, ROBUSTNESS_FILE
 from quant.quality.metrics import METRICS
 from quant.quality.results import QualityPart, RobustnessRow, Row
-from quant.quality.summary import summarise, summarise_by
+from quant.quality.summary import by_clip, summarise, summarise_by
 
 NOT_METRICS: Final = frozenset({"clip", "system", "error", "snr_db"})
 COLUMNS: Final = frozenset(column for metric in METRICS.values() for column in metric.columns)
@@ -25,6 +25,12 @@ EVALUATION: Final = "an evaluation"
 EVALUATION_REMEDY: Final = "give what `quant eval --pairs DIR --json` printed, or its --rows FILE.csv"
 ROBUSTNESS: Final = "a run of the robustness suite"
 ROBUSTNESS_REMEDY: Final = "give what `quant eval --suite robustness --json` printed"
+
+
+class _Evaluation(QualityPart, frozen=True, kw_only=True):
+    """As printed: every clip under every system, its scores beside what is known of it."""
+
+    clips: tuple[dict[str, Any], ...] = ()
 
 
 class _Robustness(msgspec.Struct):
@@ -41,7 +47,20 @@ def quality(path: Path) -> QualityPart:
     """What `quant eval --pairs` printed as JSON, or its --rows as CSV; summaries without their clips."""
     if path.suffix == ".csv":
         return _from_csv(path)
-    return typed_json.read(path, QualityPart, EVALUATION, EVALUATION_REMEDY)
+    return with_differences(typed_json.read(path, _Evaluation, EVALUATION, EVALUATION_REMEDY))
+
+
+def with_differences(found: _Evaluation) -> QualityPart:
+    """Without the scores of every clip, but with what they differ by."""
+    against = {s.system: s.against for s in found.systems if s.against}
+    rows = [
+        Row(str(clip["clip"]), str(clip["system"]), scores)
+        for clip in found.clips
+        if {"clip", "system"} <= clip.keys()
+        and (scores := {m: float(value) for m in COLUMNS if isinstance(value := clip.get(m), int | float)})
+    ]
+    parts = {name: getattr(found, name) for name in QualityPart.__struct_fields__}
+    return QualityPart(**parts | {"by_clip": by_clip(rows, against) if rows else found.by_clip})
 
 
 def kept(artifact: Artifact) -> tuple[QualityPart | None, tuple[RobustnessRow, ...] | None]:
@@ -50,7 +69,7 @@ def kept(artifact: Artifact) -> tuple[QualityPart | None, tuple[RobustnessRow, .
     quality = robustness = None
     if QUALITY_FILE in held:
         data, where = artifact.read(QUALITY_FILE), artifact.path(QUALITY_FILE)
-        quality = typed_json.decoded(data, QualityPart, where, EVALUATION, EVALUATION_REMEDY)
+        quality = with_differences(typed_json.decoded(data, _Evaluation, where, EVALUATION, EVALUATION_REMEDY))
     if ROBUSTNESS_FILE in held:
         data, where = artifact.read(ROBUSTNESS_FILE), artifact.path(ROBUSTNESS_FILE)
         robustness = typed_json.decoded(data, _Robustness, where, ROBUSTNESS, ROBUSTNESS_REMEDY).rows
@@ -76,7 +95,7 @@ def _from_csv(path: Path) -> QualityPart:
     labels = {r.system for r in rows}
     against = {s: s.replace("int8", "fp32") for s in labels if "int8" in s and s.replace("int8", "fp32") in labels}
     groups = {grouping: summarise_by(rows, grouping, against) for grouping in groupings}
-    return QualityPart(systems=summarise(rows, against), groups=groups)
+    return QualityPart(systems=summarise(rows, against), groups=groups, by_clip=by_clip(rows, against))
 
 
 def _row(line: dict[str, str], columns: Sequence[str], groupings: Sequence[str]) -> Row:

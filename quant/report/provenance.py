@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -11,7 +12,8 @@ from calibration.ranges import Ranges
 from quant.inputs import assets
 from quant.inputs.source import Source
 
-FILES = {"manifest": "manifest.json", "ranges": "ranges.json"}
+_BEFORE_TRAINING: Final = "weights before training SHA-256"
+RANGES_SHA256: Final = "ranges.json SHA-256"  # of `Provenance.inputs`
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,14 +44,19 @@ def provenance(
         command=f"quant build --target {target} --checkpoint {source.name}{options} --ranges ranges.json",
         inputs={
             "weights SHA-256": source.sha256,
-            "weights before training SHA-256" if trained else "ranges measured on SHA-256": made.checkpoint_sha256,
-            "ranges.json SHA-256": hashlib.sha256(ranges_json).hexdigest(),
+            _BEFORE_TRAINING if trained else "ranges measured on SHA-256": made.checkpoint_sha256,
+            RANGES_SHA256: hashlib.sha256(ranges_json).hexdigest(),
             "calibration speech SHA-256": made.speech_sha256,
             "calibration noise SHA-256": made.noise_sha256,
             "calibration": f"{made.observer}, {made.mix.n_clips} clips of {made.mix.clip_ms} ms, seed {made.mix.seed}",
         },
         licences=_licences(source, given),
     )
+
+
+def is_trained(found: Provenance) -> bool:
+    """Whether the weights were trained for their recipe, not only calibrated."""
+    return _BEFORE_TRAINING in found.inputs
 
 
 def _licences(source: Source, given: Mapping[str, bool]) -> tuple[str, ...]:

@@ -21,13 +21,16 @@ from edge_runtime.manifest import open_artifact
 from quant.artifact.folder import renew
 from quant.artifact.stable_bytes import json_bytes
 from quant.audit import frame_time
+from quant.quality import shipped
 from quant.quality.kept import QUALITY_FILE, ROBUSTNESS_FILE
 from quant.report import measured, regressions, schema, verdict
-from quant.report.clips import Clip, golden_clip, user_clip
+from quant.report.clips import MOST_SECONDS, Clip, golden_clip, user_clip, worst_clips
+from quant.report.everywhere import everywhere
+from quant.report.provenance import RANGES_SHA256
 from quant.report.schema import Report
 
 HTML_FILE: Final = "report.html"
-GOLDEN_SOURCE: Final = "the golden vectors of this artifact: float model and integer reference; licences are below"
+GOLDEN_SOURCE: Final = "the golden vectors of this artifact: float model and integer reference"
 
 
 @dataclass(frozen=True)
@@ -38,24 +41,28 @@ class Taken:
     evaluation: Path | None = None
     robustness: Path | None = None
     clips: Sequence[str] = ()
+    pairs: Path | None = None  # the recordings that were evaluated, to hear the worst
     against: Path | None = None
 
 
 def complete(report: Report, clips: Sequence[Clip]) -> Report:
     """The report as its file will be read again, so that a remake draws the same, judged anew."""
-    estimates = tuple(frame_time.estimates(report.target))
-    whole = replace(report, estimates=estimates, clips=tuple(clip.part() for clip in clips), verdict=())
+    counted = report.budget.published.macs == frame_time.PUBLISHED_MACS  # no other network was
+    estimates = tuple(frame_time.estimates(report.target)) if counted else ()
+    known = shipped.measured_of(report.checkpoint.sha256, report.provenance.inputs.get(RANGES_SHA256, ""))
+    parts = tuple(clip.part() for clip in clips)
+    whole = replace(report, estimates=estimates, shipped=known, clips=parts, verdict=())
     whole = msgspec.json.decode(json_bytes(whole), type=Report)
-    return replace(whole, verdict=verdict.judge(whole))
+    return replace(whole, verdict=verdict.judge(whole), boards=everywhere(whole))
 
 
 def pages(report: Report, clips: Sequence[Clip], *, html: bool = True) -> dict[str, bytes]:
     """File name -> bytes."""
     files = {schema.FILE: json_bytes(report)}
     if html:
-        from quant.report import page  # draws, and what draws is slow to import
+        from quant.report.page import whole  # draws, and what draws is slow to import
 
-        files[HTML_FILE] = page.render(report, clips)
+        files[HTML_FILE] = whole.render(report, clips)
     return files
 
 
@@ -79,7 +86,9 @@ def remake(directory: Path, taken: Taken, *, html: bool = True) -> Report:
         with schema.coherent(taken.against / schema.FILE):
             found = replace(found, history=regressions.compare(older, found, taken.against.resolve().name))
     golden = golden_clip(load_golden(opened), opened.manifest.window, GOLDEN_SOURCE)
-    clips = [golden, *(user_clip(opened, text) for text in taken.clips)]
+    seconds = MOST_SECONDS / max(1, len(taken.clips))
+    clips = [*(user_clip(opened, text, seconds) for text in taken.clips), golden]  # the user's are heard first
+    clips += [] if taken.pairs is None else worst_clips(opened, found.quality, taken.pairs)
     with schema.coherent(directory / schema.FILE):
         whole = complete(found, clips)
         files = pages(whole, clips, html=html)

@@ -30,10 +30,12 @@ from quant.audit.findings import (
     CoveragePart,
     EstimatePart,
     HistogramPart,
+    LossPart,
     MemoryPart,
 )
 from quant.int8.plan import PlanRow
 from quant.quality.results import QualityPart, RobustnessRow
+from quant.quality.shipped import ShippedPart
 from quant.report.clips import ClipPart
 from quant.report.provenance import Provenance
 from quant.search.path import SearchPart
@@ -87,6 +89,24 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     regressed: bool
 
 
+class BoardPart(msgspec.Struct, frozen=True, kw_only=True):
+    """This artifact on a board: the time of a hop, None where it is not known; RAM and the model's file against the
+    board's budget. `in_time`: even the longest within the board's share of a core."""
+
+    board: str
+    title: str
+    engine: str
+    low_ms: float | None
+    high_ms: float | None
+    measured: bool
+    ram_bytes: int
+    ram_limit_bytes: int
+    model_bytes: int
+    model_limit_bytes: int
+    in_time: bool | None
+    fits: bool
+
+
 class HistoryPart(msgspec.Struct, frozen=True, kw_only=True):
     """Every figure that an older artifact has, too, and those that only it has."""
 
@@ -120,6 +140,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     clips: tuple[ClipPart, ...] = ()
     search: SearchPart | None = None
     history: HistoryPart | None = None
+    losses: tuple[LossPart, ...] = ()
+    boards: tuple[BoardPart, ...] = ()
+    shipped: ShippedPart | None = None
     tensorrt: TensorrtPart | UnsetType = UNSET
 
 

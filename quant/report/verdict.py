@@ -17,12 +17,14 @@ from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 from quant.audit.findings import EstimatePart
 from quant.audit.frame_time import engine_of
 from quant.quality.results import QualityPart, RobustnessRow
+from quant.quality.shipped import ShippedPart
 from quant.report.schema import Judgement, Report, Status
 
 HOP_MS: Final = 1e3 * HOP_SAMPLES / SAMPLE_RATE_HZ
 GOOD_PESQ_DROP, BAD_PESQ_DROP = 0.02, 0.05  # 0.02 is what the search is asked to keep; 0.05 is heard side by side
 MEASURE_QUALITY: Final = "quant eval DIR --pairs PAIRS, then quant report DIR"
 MEASURE_ROBUSTNESS: Final = "quant eval DIR --suite robustness, then quant report DIR"
+FOLDER: Final = "DIR"  # in what to do next, until `judge` knows which
 SHARE_LOST: Final = 0.05  # of the MACs planned in 8 bits that an engine may run in float
 
 ORDER: Final[tuple[Status, ...]] = ("bad", "unknown", "caution", "good")  # what settles the whole, first to last
@@ -36,9 +38,20 @@ class Answer(NamedTuple):
     todo: str = ""
 
 
-def judge(report: Report) -> tuple[Judgement, ...]:
-    """One answer for each rule."""
-    return tuple(Judgement(question=question, **rule(report)._asdict()) for question, rule in RULES.items())
+def judge(report: Report, folder: str = "") -> tuple[Judgement, ...]:
+    """One answer for each rule. `folder`: where the artifact lies, for what to do next; default: where a build puts it,
+    so that a report is the same wherever it is made."""
+    place = folder or default_folder(report)
+    answers = {question: rule(report) for question, rule in RULES.items()}
+    return tuple(
+        Judgement(question=q, status=a.status, answer=a.answer, todo=a.todo.replace(FOLDER, place))
+        for q, a in answers.items()
+    )
+
+
+def default_folder(report: Report) -> str:
+    """Where `quant build` puts an artifact of this board unless told."""
+    return f"build/{report.board}"
 
 
 def overall(judged: Iterable[Judgement]) -> Status:
@@ -74,9 +87,13 @@ def ram_bytes(report: Report) -> int:
 
 
 def _quality(report: Report) -> Answer:
-    if report.quality is None:
+    engine = report.target.preferred_engine
+    if report.quality is not None:
+        return of_quality(report.quality, engine)
+    if report.shipped is None:
         return Answer("unknown", "speech quality of this artifact was not measured", MEASURE_QUALITY)
-    return of_quality(report.quality, report.target.preferred_engine)
+    found = of_quality(QualityPart(systems=report.shipped.systems), engine)
+    return found._replace(answer=f"{found.answer}; {_by_us(report.shipped)}")
 
 
 def of_quality(quality: QualityPart, engine: str) -> Answer:
@@ -140,9 +157,12 @@ def own_benches(report: Report) -> list[BenchPart]:
 
 def board_bench(report: Report) -> BenchPart | None:
     """Of these the board's own: it names itself in its device tree; this machine's figures are good for `host`."""
-    board = report.target
-    is_own = (b for b in own_benches(report) if board.name == "host" or b.machine.cpu.startswith(board.title))
-    return next(is_own, None)
+    return next((b for b in own_benches(report) if is_of(b, report.target)), None)
+
+
+def is_of(bench: BenchPart, board: Board) -> bool:
+    """Whether a bench was made on such a board."""
+    return board.name == "host" or bench.machine.cpu.startswith(board.title)
 
 
 def board_estimate(report: Report) -> EstimatePart | None:
@@ -152,9 +172,16 @@ def board_estimate(report: Report) -> EstimatePart | None:
 
 
 def _robust(report: Report) -> Answer:
-    if not report.robustness:
+    if report.robustness:
+        return of_robustness(report.robustness)
+    if report.shipped is None:
         return Answer("unknown", "behaviour on hard input was not measured", MEASURE_ROBUSTNESS)
-    return of_robustness(report.robustness)
+    found = of_robustness(report.shipped.robustness)
+    return found._replace(answer=f"{found.answer}; {_by_us(report.shipped)}")
+
+
+def _by_us(shipped: ShippedPart) -> str:
+    return f"measured by edge-denoise on {shipped.date} on these weights, not yet by you"
 
 
 def of_robustness(rows: Sequence[RobustnessRow]) -> Answer:

@@ -73,7 +73,7 @@ def test_every_file_is_there_and_as_the_manifest_says(built: Built) -> None:
         if name not in (MANIFEST_FILE, DIGEST_FILE):
             assert opened.manifest.files[name].sha256 == sha256
             assert opened.manifest.files[name].bytes == (built.folder / name).stat().st_size
-    assert (opened.manifest.board, opened.manifest.recipe) == ("rpi4", "static")
+    assert (opened.manifest.board, opened.manifest.recipe) == ("rpi4", "float-mask")
 
 
 @pytest.mark.parametrize(("own_db", "floor_db"), [(40.0, 27.0), (20.0, 21.0), (26.0, 27.0)])
@@ -331,5 +331,5 @@ def test_ranges_of_another_recipe_are_refused_in_one_line(
     arguments = ["build", "--target", "rpi4", "--out", str(tmp_path / "out"), "--ranges", ranges]
     assert cli.main([*arguments, "--recipe", str(tmp_path / "all.toml")]) == 1
     assert "measured for another recipe" in capsys.readouterr().err
-    assert recipe.names() == ["float-mask", "static"]
+    assert recipe.names() == ["float-mask", "static", "ul-unas"]
     assert not (tmp_path / "out").exists()
