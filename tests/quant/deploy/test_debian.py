@@ -1,7 +1,7 @@
 """`make deb`: what is laid out, what it says of itself, and, slowly, the packages themselves: no error of lintian,
 the same bytes twice, installed, used and purged in new Debian roots.
 
-The slow part needs the extra `deb`, Debian's `mmdebstrap` and `lintian`, and root; for other processors than this one
+The slow part needs the extra `deb`, Debian's `mmdebstrap`, `arch-test` and `lintian`, and root; for other processors
 `qemu-user-static`, which the kernel must know (binfmt). Ten minutes and 2 GB.
 """
 
