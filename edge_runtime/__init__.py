@@ -28,6 +28,7 @@ Rooms in the order of imports, a folder or a file each: each imports only those 
     files         sound files and pipes, any rate, any channels
     alsa          libasound by ctypes
     live          from one device to another, for days
+    panel         a page for a running `live`
     doctor        what this machine lacks; its devices; its round trip
     install       edits to the system that can be taken back; a bundle taken in
     cli           what is typed

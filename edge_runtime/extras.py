@@ -21,6 +21,7 @@ _APT: Final = {"onnx": "`sudo apt install python3-onnxruntime` (Debian 13 and ne
 # module -> the extra that brings it, where that is not `build`; engines name their own
 _EXTRAS: Final = {
     **dict.fromkeys(("cloudpickle", "joblib", "pesq", "pystoi", "speechmos"), "eval"),
+    **dict.fromkeys(("bottle", "segno"), "panel"),
     **dict.fromkeys(("dask", "distributed"), "cluster"),
 }
 

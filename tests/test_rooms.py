@@ -34,7 +34,7 @@ ARROWS = {
 ENGINES = {"onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow"}
 OTHERS = {
     "boards": {"msgspec"},
-    "edge_runtime": {"numpy", "soundfile", "soxr", "msgspec", "tqdm"} | ENGINES,
+    "edge_runtime": {"numpy", "soundfile", "soxr", "msgspec", "tqdm", "bottle", "segno"} | ENGINES,
     "calibration": {"numpy", "soundfile", "soxr", "msgspec"},
 }
 # package -> its rooms, a folder or a file each: one may import itself and those before it; of rooms beside each other,
@@ -43,7 +43,7 @@ ROOMS = {
     "edge_runtime": (
         "errors", "quoting", "extras", "quiet", "hashing", "whole_file", "whole_folder", "command",
         "machine", "bounded", "stft", "builtin", "manifest", "native", "engines", "denoiser", "band", "bench",
-        "files", "alsa", "live", "doctor", "install", "cli",
+        "files", "alsa", "live", "panel", "doctor", "install", "cli",
     ),
     "quant": (
         "artifact", "network", "int8", "inputs", "ptq", "training", "emit", "audit", "quality", "search", "report",

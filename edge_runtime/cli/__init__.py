@@ -4,6 +4,7 @@ options  what several commands share
 file     file, pipe
 live     live, ctl
 bench    bench, verify
+panel    panel
 board    devices, doctor, latency
 install  install, uninstall
 """
@@ -14,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from edge_runtime import command
-from edge_runtime.cli import bench, board, file, install, live
+from edge_runtime.cli import bench, board, file, install, live, panel
 from edge_runtime.cli.options import PROG, try_packages
 from edge_runtime.command import Program
 
@@ -25,7 +26,7 @@ PROGRAM: Final = Program(
     {
         title: tuple(command.after(_TRIES, each) for each in group)
         for title, group in {
-            "denoise": (file.FILE, live.LIVE, live.CTL, file.PIPE),
+            "denoise": (file.FILE, live.LIVE, live.CTL, panel.PANEL, file.PIPE),
             "set up": (board.DEVICES, board.DOCTOR, install.INSTALL, install.UNINSTALL),
             "measure and check": (bench.BENCH, bench.VERIFY, board.LATENCY),
         }.items()

@@ -165,6 +165,7 @@ class Chain:
             mixer.mix(clean, wet, self._gate_dbfs, mixed)
             self._lines[k] = Lines((before[0], mixer.wet), (before[1], mixer.gate))
         self._measure()
+        self._status.heard.push(self._mixers[0].dry, self._mixed[0])
         self._bridge.join(self._clean, self._mixed, self._lines)
         if self._tee is not None:
             self._tee.push(self._hop, self._mixed)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge_runtime.live.control.controls import LOWEST_DBFS, Settings, mean_dbfs, plain
+from edge_runtime.live.control.heard import Heard
 
 N_RECENT: Final = 625  # hops whose times are kept: 10 s
 STARTING, RUNNING, OVERLOADED, WAITING, STOPPED = "starting", "running", "overloaded", "waiting", "stopped"
@@ -27,6 +28,7 @@ class Status:
         self.engine = ""
         self.band = ""  # "full" or "speech"
         self.budget_ms = 16.0
+        self.heard = Heard()  # of the first stream
         self.input_gain_db = 0.0
         self.highpass_hz = 0.0  # 0: none
         self.n_hops = 0

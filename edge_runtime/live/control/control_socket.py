@@ -4,6 +4,7 @@
     {"command": "set", "strength": 0.7, "limit_db": 12, "gate_dbfs": null}      absent: as it is; null: off
     {"command": "bypass", "on": true}                                           without "on": the other way
     {"command": "reset"}                                                        the denoiser forgets
+    {"command": "spectra", "seen": 0}                                           "spectra" too, of hops not yet seen
 
     {"ok": true, "status": {...}}      {"ok": false, "error": "one line"}
 
@@ -64,7 +65,13 @@ class ResetCommand(msgspec.Struct, tag_field="command", tag="reset", forbid_unkn
     """The denoiser forgets what it heard."""
 
 
-Message = StatusCommand | SetCommand | BypassCommand | ResetCommand
+class SpectraCommand(msgspec.Struct, tag_field="command", tag="spectra", forbid_unknown_fields=True):
+    """A picture of the hops after the first `seen`, and the status."""
+
+    seen: int = 0
+
+
+Message = StatusCommand | SetCommand | BypassCommand | ResetCommand | SpectraCommand
 _DECODER: Final = msgspec.json.Decoder(Message)
 
 
@@ -92,10 +99,12 @@ def _given(value: float | msgspec.UnsetType | None, now: float, off: float) -> f
 def answer(line: bytes, status: Status) -> bytes:
     """The reply to one line; never an exception."""
     try:
-        apply(_DECODER.decode(line), status)
+        message = _DECODER.decode(line)
+        apply(message, status)
     except (msgspec.MsgspecError, ValueError, UnicodeDecodeError, RecursionError) as error:
         return _line({"ok": False, "error": " ".join(str(error).split())})
-    return _line({"ok": True, "status": status.snapshot()})
+    picture = {"spectra": status.heard.since(message.seen)} if isinstance(message, SpectraCommand) else {}
+    return _line({"ok": True, "status": status.snapshot(), **picture})
 
 
 def default_path() -> Path:

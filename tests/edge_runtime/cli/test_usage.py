@@ -49,6 +49,7 @@ NUMBERS = [  # every option that takes one, and what it must not be
     (LIVE, "--limit-db", ["-1", "201", "nan", "loud"], "is not a number from 0 to 200"),
     (LIVE, "--gate-dbfs", ["1", "-121", "inf"], "is not a number from -120 to 0"),
     (["pipe", "--model", "MODEL"], "--rate", ["0", "7999", "1e6"], "is not a whole number from 8000 to 192000 Hz"),
+    (["panel"], "--port", ["0", "65536", "http"], "is not a whole number from 1 to 65535"),
     (LATENCY, "--rate", ["0", "1e6"], "is not a whole number from 8000 to 192000 Hz"),
     (LATENCY, "--period-ms", ["0", "nan", "-16"], "is not a number from 1 to 200 ms"),
     (LATENCY, "--periods", ["1", "65"], "is not a whole number from 2 to 64"),

@@ -1,0 +1,59 @@
+"""`edge-denoise panel`: a page for a running `live`. Parses, calls once, answers."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from pathlib import Path
+from typing import Final
+
+from edge_runtime.command import Answer, Command
+from edge_runtime.command.parsing import whole
+from edge_runtime.errors import Failure
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--port", type=whole(1, 65_535), default=8765, metavar="N", help="default: 8765")
+    add("--listen", default="127.0.0.1", metavar="ADDRESS", help="for other machines, by a token; default: 127.0.0.1")
+    add("--socket", metavar="PATH", help="of the stream; default: in the user's run-time folder")
+
+
+def _panel(args: argparse.Namespace) -> Answer:
+    """Until Ctrl-C."""
+    from edge_runtime.extras import require
+    from edge_runtime.live.control.control_socket import listening_path
+    from edge_runtime.panel.guard import Guard, is_loopback
+    from edge_runtime.panel.server import open_server
+
+    require("bottle")
+    try:
+        is_here = is_loopback(args.listen)
+    except ValueError:
+        remedy = "give an address of this machine, such as 192.168.1.20; `hostname -I` lists them"
+        raise Failure(f"--listen is {args.listen!r}", remedy=remedy) from None
+    if not is_here:
+        require("segno")
+    guard = Guard(address=args.listen, port=args.port, token="" if is_here else secrets.token_urlsafe(16))
+    server = open_server(guard, lambda: Path(args.socket) if args.socket else listening_path())
+    print(guard.link, flush=True)
+    if guard.token and sys.stdout.isatty():
+        import segno
+
+        segno.make(guard.link).terminal(out=sys.stdout, compact=True)
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
+    return Answer({}, ())
+
+
+PANEL: Final = Command(
+    "panel",
+    "a page that shows and steers a running `live`",
+    _arguments,
+    _panel,
+    examples=("edge-denoise panel", "edge-denoise panel --listen 192.168.1.20"),
+    page="guide/panel.md",
+)

@@ -1,0 +1,124 @@
+"""The page and what it asks for. Nothing here touches sound: all goes through `live`'s control socket.
+
+GET  /         the page
+GET  /state    status, spectra since ?seen=N, temperature; 503 and one line while no `live` answers
+POST /control  a message of the control socket, as JSON
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from edge_runtime.errors import Failure
+from edge_runtime.live.control.control_socket import ask
+from edge_runtime.machine import hottest_mc
+from edge_runtime.panel.guard import Guard
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+MAX_BYTES: Final = 4096
+COMMANDS: Final = ("set", "bypass", "reset")
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def application(guard: Guard, to_live: Ask) -> Any:
+    """A WSGI application."""
+    import bottle
+
+    app = bottle.Bottle()
+    page = files("edge_runtime.panel").joinpath("page.html").read_text("utf-8")
+
+    def refuse(status: int, line: str) -> Any:
+        return bottle.HTTPResponse(f"{line}\n", status, {**_HEADERS, "Content-Type": "text/plain; charset=utf-8"})
+
+    @app.hook("before_request")  # type: ignore[untyped-decorator]
+    def check() -> None:
+        request = bottle.request
+        token = request.headers.get("X-Token") or request.query.get("token") or ""
+        line = guard.refusal(request.headers.get("Host", ""), request.headers.get("Origin"), token)
+        if line:
+            raise refuse(403, line)
+
+    @app.hook("after_request")  # type: ignore[untyped-decorator]
+    def protect() -> None:
+        bottle.response.headers.update(_HEADERS)
+
+    @app.get("/")  # type: ignore[untyped-decorator]
+    def show() -> str:
+        return page
+
+    @app.get("/state")  # type: ignore[untyped-decorator]
+    def state() -> Any:
+        seen = bottle.request.query.get("seen", "0")
+        return _answered(refuse, lambda: _state(to_live, int(seen) if seen.isdecimal() else 0))
+
+    @app.post("/control")  # type: ignore[untyped-decorator]
+    def control() -> Any:
+        return _steered(refuse, to_live, bottle.request.body.read(MAX_BYTES))
+
+    return app
+
+
+def _steered(refuse: Callable[[int, str], Any], to_live: Ask, body: bytes) -> Any:
+    try:
+        message = json.loads(body)
+    except ValueError:
+        return refuse(400, "a message is a line of JSON")
+    if not isinstance(message, dict) or message.get("command") not in COMMANDS:
+        return refuse(400, f"a command is one of {', '.join(COMMANDS)}")
+    return _answered(refuse, lambda: to_live(message)["status"])
+
+
+def _answered(refuse: Callable[[int, str], Any], answer: Callable[[], dict[str, Any]]) -> Any:
+    try:
+        return answer()
+    except Failure as failure:
+        return refuse(503, str(failure))
+
+
+def _state(to_live: Ask, n_seen: int) -> dict[str, Any]:
+    shown = to_live({"command": "spectra", "seen": n_seen})
+    heat_mc = hottest_mc()
+    return {
+        "status": shown["status"],
+        "spectra": shown["spectra"],
+        "temperature_c": None if heat_mc is None else round(heat_mc / 1000, 1),
+    }
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    timeout = 10
+
+    def log_message(self, *_args: Any) -> None:
+        """Ten requests a second are no news."""
+
+
+def open_server(guard: Guard, socket_path: Callable[[], Path]) -> WSGIServer:
+    """Listening; `serve_forever` serves. Failure: the address or the port cannot be had."""
+
+    def to_live(message: dict[str, Any]) -> dict[str, Any]:
+        return ask(socket_path(), message)
+
+    class _OfFamily(_Server):
+        address_family = 10 if ":" in guard.address else 2  # AF_INET6, AF_INET
+
+    try:
+        return make_server(guard.address, guard.port, application(guard, to_live), _OfFamily, _Quiet)
+    except OSError as error:
+        what = f"cannot listen on {guard.address} port {guard.port} ({error.strerror or error})"
+        raise Failure(what, remedy="name another with --port, or an address of this machine with --listen") from error
