@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from edge_runtime.command import Answer, Command
-from edge_runtime.command.parsing import whole
+from edge_runtime.command import Answer, Command, whole
 from edge_runtime.errors import Failure
 
 
