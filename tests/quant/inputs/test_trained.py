@@ -20,6 +20,7 @@ from quant.inputs import source, trained
 from quant.inputs.source import Inputs
 from quant.inputs.trained import Header, Trained
 from quant.int8 import recipe
+from quant.network import registry
 from quant.ptq.quantize import Quantized, requantize
 
 
@@ -159,9 +160,11 @@ def test_what_a_build_starts_from(path: Path | None, name: str | None, wanted: s
     assert source.open_source(path, name).name == wanted
 
 
-def test_the_embedded_default_is_small_and_attributed() -> None:
-    path = trained.embedded()
+@pytest.mark.parametrize(("name", "most_bytes"), [("gtcrn", 500_000), ("ul-unas", 850_000)])
+def test_an_embedded_default_is_small_and_attributed(name: str, most_bytes: int) -> None:
+    path = trained.embedded(registry.load(name))
     found: Trained = trained.load(path)
-    assert path.stat().st_size < 500_000
+    assert found.network.name == name
+    assert path.stat().st_size < most_bytes
     assert "Rong" in found.header.attribution
     assert "LibriSpeech" in found.header.attribution
