@@ -20,6 +20,7 @@ from edge_runtime.engines.interface import (
     state_out,
 )
 from edge_runtime.errors import Failure
+from edge_runtime.extras import pip_install
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.quiet import quiet_stderr
 from edge_runtime.stft import N_BINS, Float32Array
@@ -97,7 +98,7 @@ def _refused(error: Exception, label: str, entry: ModelEntry) -> Failure:
     if isinstance(error, SystemError):  # tflite-runtime 2.14 with NumPy 2: "_ARRAY_API not found"
         return Failure(
             f"{label} does not work with NumPy {np.__version__}",
-            remedy="install 'numpy<2', or ai-edge-litert instead of it",
+            remedy=f"{pip_install('numpy<2')}, or {pip_install('ai-edge-litert')} in its place",
         )
     reason = str(error).partition("\n")[0] or type(error).__name__
     remedy = "build it again with `quant build`, or update the interpreter"

@@ -53,8 +53,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scheduler",
         metavar="tcp://HOST:PORT",
-        help="run on a Dask cluster: the same edge-denoise[build,eval,cluster] is installed there, and its workers see "
-        "the files of --pairs under the same paths (artifacts are sent)",
+        help="run on a Dask cluster: the same edge-denoise is installed there with the extras build, eval and cluster, "
+        "and its workers see the files of --pairs under the same paths (artifacts are sent)",
     )
 
 

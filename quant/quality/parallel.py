@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 
 from edge_runtime.errors import Failure
+from edge_runtime.extras import how_to_install
 from quant.quality import isolated
 from quant.quality.isolated import AfterDeath
 
@@ -115,7 +116,9 @@ def _connected(scheduler: str) -> AbstractContextManager[Any]:
         raise Failure("the scheduler has no workers", where=scheduler, remedy=remedy) from error
     if lacking:
         client.close()
-        remedy = "install the same edge-denoise[build,eval,cluster] there"
+        remedy = (
+            f"install the same there, with the extras build, eval and cluster, as here by {how_to_install('cluster')}"
+        )
         raise Failure("edge-denoise is not installed", where=lacking[0], remedy=remedy)
     return client
 

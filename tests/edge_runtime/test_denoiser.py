@@ -242,7 +242,9 @@ def test_tflite_runtime_with_numpy_2_says_what_to_install(monkeypatch):
         raise SystemError("<built-in method CreateWrapperFromBuffer> returned a result with an exception set")
 
     monkeypatch.setattr(interpreter, "Interpreter", refuse)
-    with pytest.raises(Failure, match=r"does not work with NumPy .*; install 'numpy<2', or ai-edge-litert"):
+    with pytest.raises(
+        Failure, match=r"does not work with NumPy .*; `.* 'numpy<2'`, or `.* ai-edge-litert` in its place"
+    ):
         open_engine(toy(), "tflite")
 
 

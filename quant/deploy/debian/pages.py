@@ -46,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     import shtab
 
     parser = parser_of(PROGRAM)
+    commands = next(each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    parser._positionals._group_actions.append(commands)  # where argparse-manpage looks for it
+    for each in (parser, *commands.choices.values()):
+        each.epilog = None  # the examples: it would fill their lines
     for action in _actions(parser):
         if action.type is Path:
             action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE  # type: ignore[attr-defined]
