@@ -282,7 +282,7 @@ def test_a_network_of_nan_is_never_written(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(torch.optim.Adam, "step", poison)
     with pytest.raises(Failure, match="the validation loss is nan at step 1; lower --learning-rate"):
         runs.train(tiny(tmp_path, settings=replace(QUICK, steps=1), keeps_last=True), silent)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.json", "last.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "history.json", "last.pt"]
     assert all(torch.isfinite(value).all() for value in weights_of(tmp_path).values())
 
 
