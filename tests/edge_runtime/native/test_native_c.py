@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from c_programs import NO_VECTORS, SANITIZED, compiled, linked, linked_fuzzer, output, sanitized_engine, written
 from native_program import regressions
+from random_networks import PUBLISHED, random_network
 
 from edge_runtime.stft import Float32Array
 from quant.emit.native.emitter import emit_native
 from quant.int8.reference import Reference
 from quant.network.graph import Graph
+from quant.network.passes import streaming_graph
 from quant.ptq.quantize import Quantized
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
@@ -45,13 +47,15 @@ def test_every_kernel_is_the_portable_one(check: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("signal", ["noise", "silence", "tiny", "loud"])
 def test_whole_hops_are_clean_under_sanitizers(
-    check: Path, quantized: Quantized, graph: Graph, tmp_path: Path, signal: str
+    check: Path, quantized: Quantized, graph: Graph, ulunas_quantized: Quantized, tmp_path: Path, signal: str
 ) -> None:
-    (tmp_path / "int8").write_bytes(emit_native(quantized.graph, quantized.plan).data)
-    (tmp_path / "fp32").write_bytes(emit_native(graph).data)
+    networks = {"gtcrn": (quantized, graph), "ul-unas": (ulunas_quantized, streaming_graph(random_network("ul-unas")))}
+    for name, (chosen, floating) in networks.items():
+        (tmp_path / f"{name}-int8").write_bytes(emit_native(chosen.graph, chosen.plan).data)
+        (tmp_path / f"{name}-fp32").write_bytes(emit_native(floating).data)
     for isa in output(check, "isas").split():
-        for precision in ("int8", "fp32"):
-            assert "hops" in output(check, "hops", tmp_path / precision, isa, 6, signal)
+        for weights in sorted(tmp_path.iterdir()):
+            assert "hops" in output(check, "hops", weights, isa, 6, signal)
 
 
 @pytest.fixture(scope="module")
@@ -127,15 +131,16 @@ def test_arm_kernels_are_the_portable_ones(
     output(*check, "kernels", 1, 20)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=PUBLISHED)
 def replayed(
-    tmp_path_factory: pytest.TempPathFactory, quantized: Quantized, spectra_3_s: Float32Array
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, spectra_3_s: Float32Array
 ) -> tuple[Path, Path]:
-    """int8 weights, and 1.5 s of speech, three times what its convolutions remember, with what the integer reference
-    makes of it."""
+    """int8 weights of each network, and 1.5 s of speech, three times what convolutions remember, with what the integer
+    reference makes of it."""
+    chosen: Quantized = request.getfixturevalue("ulunas_quantized" if request.param == "ul-unas" else "quantized")
     folder, spectra = tmp_path_factory.mktemp("replay"), spectra_3_s[:N_REPLAYED]
-    (folder / "int8").write_bytes(emit_native(quantized.graph, quantized.plan).data)
-    reference = Reference(quantized.graph, quantized.plan)
+    (folder / "int8").write_bytes(emit_native(chosen.graph, chosen.plan).data)
+    reference = Reference(chosen.graph, chosen.plan)
     enhanced = np.stack([reference.step(frame) for frame in spectra])
     frames = np.concatenate([spectra.reshape(-1, 514), enhanced.reshape(-1, 514)], 1)
     frames.astype("<f4").tofile(folder / "frames")

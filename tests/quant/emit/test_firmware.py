@@ -11,9 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from c_programs import SANITIZED, WARNINGS
 from places import ROOT, TESTS
+from random_networks import random_network
 from toy_build import TOY, toy
 
 from edge_runtime import native as library
@@ -22,9 +25,15 @@ from edge_runtime.engines.golden import check_golden
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, open_artifact
 from edge_runtime.quiet import silent
+from edge_runtime.stft import Float32Array
 from quant.build import stages
 from quant.build.settings import Settings
 from quant.emit.native import c_project
+from quant.emit.native.emitter import emit_native
+from quant.int8.reference import Reference
+from quant.network.float_model import FloatModel
+from quant.network.passes import streaming_graph
+from quant.ptq.quantize import Quantized
 
 WARN = f"WARN={' '.join(WARNINGS)}"
 ARMV7 = "-O2 -march=armv7-a -mfpu=vfpv3-d16 -static"
@@ -192,6 +201,35 @@ def test_on_an_emulated_microcontroller(folder: Path, core: str) -> None:
     assert [(data, bss) for _, data, bss in texts] == [(0, 0), (0, 0)], "the caller owns every byte of RAM"
     assert [text <= most for (text, _, _), most in zip(texts, (95_000, 145_000), strict=True)] == [True, True]
     assert len(re.findall(r"\d{7} instructions a hop, \d{4} bytes of stack", said)) == 2
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_the_second_network_is_a_folder_like_the_first(
+    make: Make, tmp_path: Path, ulunas_quantized: Quantized, spectra_3_s: Float32Array, precision: str
+) -> None:
+    """Bit for bit in 8 bits; through its own window."""
+    floating = streaming_graph(random_network("ul-unas"))
+    frames = spectra_3_s[: c_project.N_FRAMES]
+    reference = Reference(ulunas_quantized.graph, ulunas_quantized.plan)
+    with torch.no_grad():
+        enhanced, _ = FloatModel(floating)(torch.from_numpy(frames.transpose(2, 0, 1).copy())[None])
+    golden = {
+        "spectrum": frames,
+        "enhanced_int8": np.stack([reference.step(frame) for frame in frames]),
+        "enhanced_fp32": np.ascontiguousarray(enhanced[0].permute(1, 2, 0).numpy()),
+    }
+    models = {
+        "model.native": emit_native(ulunas_quantized.graph, ulunas_quantized.plan),
+        "model.fp32.native": emit_native(floating),
+    }
+    noise = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
+    for name, data in c_project.files(
+        models, golden, noise, dict.fromkeys(("version", "checkpoint", "recipe"), "")
+    ).items():
+        (tmp_path / name).write_bytes(data)
+    make(tmp_path, f"PRECISION={precision}")
+    status, lines = self_test(tmp_path)
+    assert (status, len(lines)) == (0, 2), lines
 
 
 def test_the_engine_needs_five_functions_and_no_memory_of_its_own(make: Make, copy: Path) -> None:
