@@ -82,6 +82,8 @@ static const ed_kernel kernels[ED_N_KINDS] = {
     [ED_CONV] = ed_scalar_CONV, [ED_CONV_I8] = ed_scalar_CONV_I8, [ED_DEPTH] = ed_scalar_DEPTH,
     [ED_DEPTH_I8] = ed_scalar_DEPTH_I8, [ED_LAYER_NORM] = run_LAYER_NORM, [ED_QUANTIZE] = run_QUANTIZE,
     [ED_BIGRU_I8] = ed_scalar_BIGRU_I8, [ED_GRU_CELL] = ed_scalar_GRU_CELL,
+    [ED_RESAMPLE_I8] = ed_scalar_depth_any_i8, [ED_AFFINE_RELU_I8] = ed_scalar_AFFINE_RELU_I8,
+    [ED_GATES_I8] = ed_scalar_GATES_I8,
 };
 
 const ed_isa ed_scalar = {"scalar", &ed_portable, usable, kernels, kernels};

@@ -212,4 +212,10 @@ void ed_scalar_DEPTH_I8(const ed_args *a);
 void ed_scalar_GRU_CELL(const ed_args *a);
 void ed_scalar_BIGRU_I8(const ed_args *a);
 
+/* --- ed_scalar_rows.c --- */
+
+void ed_scalar_depth_any_i8(const ed_args *a);
+void ed_scalar_AFFINE_RELU_I8(const ed_args *a);
+void ed_scalar_GATES_I8(const ed_args *a);
+
 #endif

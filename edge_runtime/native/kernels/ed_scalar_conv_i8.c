@@ -234,7 +234,7 @@ void ed_scalar_DEPTH_I8(const ed_args *a)
     const int8_t *x[3];
     int c, i, t;
     if (op->time_taps != 3 || op->taps != 3 || op->n_rows > MOST_ROWS || n % NO != 0 || !leaks(op)) {
-        ed_portable_kernels[ED_DEPTH_I8](a);
+        ed_scalar_depth_any_i8(a);
         return;
     }
     for (c = 0; c < n; c += NO) {
