@@ -25,7 +25,7 @@ from quant.artifact import typed_json
 from quant.audit.findings import EstimatePart, FrameTime
 
 HOP_MS: Final = 16.0
-PUBLISHED_MACS: Final = 32_998_378  # of the network that was counted, as papers count them
+PUBLISHED_MACS: Final = {"gtcrn": 32_998_378}  # of the networks that were counted, as papers count them
 LIBRARY: Final = "libedge_denoise"  # the native engine called from C; "native" is it through Python
 BENCH: Final = "a bench"
 BENCH_REMEDY: Final = "give what `edge-denoise bench --json` printed"
@@ -53,6 +53,7 @@ class _Count(msgspec.Struct, frozen=True):
     precision: str
     n_instructions: int
     date: str
+    network: str = "gtcrn"
 
 
 class _Instructions(msgspec.Struct, frozen=True):
@@ -67,18 +68,24 @@ class _Rows(msgspec.Struct):
     rows: list[BenchPart] | None = None
 
 
-def estimates(board: Board) -> list[EstimatePart]:
-    """Every engine and precision that was counted, fastest first; empty for a core of which nothing is known."""
+def counted_network(published_macs: int) -> str | None:
+    """The network of so many MACs, if its instructions were counted."""
+    return next((name for name, macs in PUBLISHED_MACS.items() if macs == published_macs), None)
+
+
+def estimates(board: Board, network: str | None = "gtcrn") -> list[EstimatePart]:
+    """Every engine and precision that was counted, fastest first; empty for a core or a network of which nothing is
+    known."""
     return [
         EstimatePart(engine=t.engine, precision=t.precision, low_ms=t.low_ms, high_ms=t.high_ms, source=t.source)
-        for t in frame_times(board)
+        for t in frame_times(board, network=network)
     ]
 
 
-def frame_times(board: Board, benches: Iterable[BenchPart] = ()) -> list[FrameTime]:
+def frame_times(board: Board, benches: Iterable[BenchPart] = (), network: str | None = "gtcrn") -> list[FrameTime]:
     """The same, and in the place of an estimate what was measured on such a board: see `read_bench`."""
     limit_ms = board.budget.rtf * HOP_MS
-    rows = {(row.engine, row.precision): row for row in _estimated(board, limit_ms)}
+    rows = {(row.engine, row.precision): row for row in _estimated(board, limit_ms, network)}
     rows |= {(bench.engine, bench.precision): _measured(bench, limit_ms) for bench in benches}
     return sorted(rows.values(), key=lambda row: (row.middle_ms, row.engine, row.precision))
 
@@ -117,11 +124,11 @@ def sentence(row: FrameTime) -> str:
     return f"{row.label} a hop: {name:<22} {row.low_ms:.2f} to {row.high_ms:.2f} ms of 16{counted}{verdict}"
 
 
-def _estimated(board: Board, limit_ms: float) -> Iterator[FrameTime]:
+def _estimated(board: Board, limit_ms: float, network: str | None) -> Iterator[FrameTime]:
     core = _cores().get(board.cpu.core)
     if core is None:
         return
-    counted, runtimes_on = _counted(), None if board.bare else _COUNTED_RUNTIMES
+    counted, runtimes_on = _counted(network), None if board.bare else _COUNTED_RUNTIMES
     for (on, engine, precision), n in counted.items():
         if on != (core.counted_on if engine == LIBRARY else runtimes_on):
             continue
@@ -135,15 +142,16 @@ def _estimated(board: Board, limit_ms: float) -> Iterator[FrameTime]:
             n_instructions=n,
             low_ms=low_ms,
             high_ms=high_ms,
-            source=_source(board, core, on, engine),
+            source=_source(board, core, on, engine, network),
             fits=high_ms <= limit_ms,
             measured=False,
             label="estimate",
         )
 
 
-def _source(board: Board, core: _Core, on: str, engine: str) -> str:
-    date = next(row.date for row in _instructions().rows if (row.core, row.engine) == (on, engine))
+def _source(board: Board, core: _Core, on: str, engine: str, network: str | None) -> str:
+    rows = _instructions().rows
+    date = next(row.date for row in rows if (row.core, row.engine, row.network) == (on, engine, network))
     counted = f"counted on emulated {on}, {date}"
     (low, high), why = core.loops, core.loops_source
     if engine != LIBRARY and core.runtimes:
@@ -175,6 +183,7 @@ def _instructions() -> _Instructions:
     return msgspec.json.decode((resources.files(__package__) / "instructions.json").read_bytes(), type=_Instructions)
 
 
-def _counted() -> dict[tuple[str, str, str], int]:
-    """(core, engine, precision) -> instructions of a hop."""
-    return {(row.core, row.engine, row.precision): row.n_instructions for row in _instructions().rows}
+def _counted(network: str | None) -> dict[tuple[str, str, str], int]:
+    """(core, engine, precision) -> instructions of a hop of the network."""
+    rows = [row for row in _instructions().rows if row.network == network]
+    return {(row.core, row.engine, row.precision): row.n_instructions for row in rows}

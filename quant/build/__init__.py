@@ -6,4 +6,5 @@ contents  what lies in the folder, and the manifest
 reported  what the report says of it
 again     into a folder that holds an artifact
 stages    `quant build`, in order
+networks  what there is to choose from, side by side
 """

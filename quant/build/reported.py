@@ -29,6 +29,7 @@ def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | 
         version=schema.VERSION,
         board=made.board.name,
         target=made.board,
+        network=made.source.family.name,
         recipe=made.source.recipe.name,
         checkpoint=Weights(name=made.source.name, sha256=made.source.sha256),
         files=made.models.sizes(),

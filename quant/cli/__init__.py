@@ -2,7 +2,7 @@
 
 options   options that several commands share
 output    how tables are laid out
-inputs    pull, boards
+inputs    pull, boards, networks
 build     plan, build, ablate
 train     qat, train
 evaluate  eval
@@ -41,13 +41,13 @@ _TRIED_TOO: Final = {  # what a command imports itself; engines and metrics have
 }
 PROGRAM: Final = Program(
     PROG,
-    "Compile a GTCRN checkpoint into an int8 denoiser for a board.",
+    "Compile a checkpoint of GTCRN or UL-UNAS into an int8 denoiser for a board.",
     {
         title: tuple(
             command.after(partial(_try_packages, *_TRIED, *_TRIED_TOO.get(each.name, ())), each) for each in group
         )
         for title, group in {
-            "start": (build.BUILD, inputs.BOARDS, inputs.PULL),
+            "start": (build.BUILD, inputs.BOARDS, inputs.NETWORKS, inputs.PULL),
             "choose what is in 8 bits": (build.PLAN, build.ABLATE, budget.BUDGET),
             "train": (train.QAT, train.TRAIN),
             "measure and show": (evaluate.EVAL, report.REPORT, report.CARD, report.VIEW),

@@ -104,7 +104,9 @@ def measure(args: argparse.Namespace, scratch: Path) -> Measured:
         machine=this_machine(),
         target=args.target,
         quality=tuple(_built_quality(args, path, scratch / path.stem, pairs) for path in checkpoints),
-        times=times(scratch / checkpoints[0].stem),
+        times=times(
+            scratch / checkpoints[0].stem, next((path for path in checkpoints if path.suffix == ".onnx"), None)
+        ),
     )
 
 
@@ -144,11 +146,11 @@ def quality_of(artifact: Path, pairs: Sequence[Pair]) -> tuple[SystemPart, ...]:
     return summarise(rows, comparisons(systems))
 
 
-def times(artifact: Path) -> dict[str, Spread]:
-    """System -> time of a frame, the engines taking turns with the official streaming model."""
+def times(artifact: Path, official: Path | None = None) -> dict[str, Spread]:
+    """System -> time of a frame, the engines taking turns with the official streaming model, by default the pulled."""
     opened = open_artifact(artifact)
     frames = load_golden(opened)["spectrum"]
-    steps: dict[str, Callable[[Float32Array], None]] = {OFFICIAL: _official(assets.weights())}
+    steps: dict[str, Callable[[Float32Array], None]] = {OFFICIAL: _official(official or assets.weights())}
     for engine in ENGINES:
         for precision in PRECISIONS:
             steps[f"{engine} {precision}"] = _step(open_engine(opened, engine, precision))

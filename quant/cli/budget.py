@@ -141,9 +141,8 @@ def _frame_times(args: argparse.Namespace, counted: BudgetPart) -> list[FrameTim
         if benches:
             raise Failure("--bench without a board", remedy="give --target too")
         return []
-    rows = frame_time.frame_times(boards.load(args.target), benches)
-    published = counted.published.macs == frame_time.PUBLISHED_MACS
-    return rows if published else [row for row in rows if row.measured]
+    network = frame_time.counted_network(counted.published.macs)
+    return frame_time.frame_times(boards.load(args.target), benches, network)
 
 
 def _own(args: argparse.Namespace, times: Sequence[FrameTime]) -> list[FrameTime]:

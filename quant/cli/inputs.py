@@ -1,4 +1,4 @@
-"""`quant pull | boards`: parses, calls once, answers."""
+"""`quant pull | boards | networks`: parses, calls once, answers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ BOARD_COLUMNS: Final = ("board", "processor", "MMAC/s", "model KB", "RAM KB", "c
 
 if TYPE_CHECKING:
     from boards import Board
+    from quant.build.networks import NetworkPart, TimePart
     from quant.inputs.assets import PulledAsset
 
 
@@ -66,6 +67,46 @@ def _board_cells(board: Board) -> tuple[str, ...]:
     return board.name, processor, *figures, f"{budget.rtf:.0%}"
 
 
+def _networks(args: argparse.Namespace) -> Answer:
+    from quant.build import networks
+
+    parts = networks.parts()
+    return Answer({part.name: part for part in parts}, _network_lines(parts))
+
+
+def _network_lines(parts: Sequence[NetworkPart]) -> Iterator[str]:
+    """A column a network."""
+    rows = [
+        ("learned parameters", *(f"{part.n_learned:,}" for part in parts)),
+        ("MMAC/s, as papers count", *(f"{part.published_mmacs_per_s:.1f}" for part in parts)),
+        ("MACs a frame, executed", *(f"{part.macs_frame:,}" for part in parts)),
+        ("bytes of states, float", *(f"{part.state_bytes:,}" for part in parts)),
+        ("in the paper", *(_in_the_paper(part) for part in parts)),
+        ("trained default", *("embedded" if part.trained_sha256 else "none yet: --checkpoint" for part in parts)),
+        ("PESQ-WB, int8", *(_quality(part) for part in parts)),
+        *((f"{board}, a hop", *(_time(part.times[board]) for part in parts)) for board in parts[0].times),
+        ("window", *(part.window for part in parts)),
+    ]
+    yield from table(("", *(part.name for part in parts)), rows)
+    yield "times are estimates in 8 bits, of the 16 ms that a hop has: `quant budget --network NAME --target BOARD`"
+    for part in parts:
+        yield f"{part.name}: {part.title}, {part.advice}; {part.paper.url}"
+
+
+def _in_the_paper(part: NetworkPart) -> str:
+    n, mmacs = part.paper.n_parameters, part.paper.mmacs_per_s
+    known = [f"{n / 1000:.1f} K" if n else "", f"{mmacs:.0f} MMAC/s" if mmacs else ""]
+    return ", ".join(text for text in known if text) or "not stated"
+
+
+def _quality(part: NetworkPart) -> str:
+    return "not measured"
+
+
+def _time(found: TimePart | None) -> str:
+    return "not counted" if found is None else f"{found.low_ms:.2f} to {found.high_ms:.2f} ms"
+
+
 PULL: Final = Command(
     "pull",
     "fetch the official weights, some speech and some noise into the cache, once",
@@ -87,4 +128,15 @@ BOARDS: Final = Command(
         "quant boards rpi4",
     ),
     page="guide/budget.md",
+)
+NETWORKS: Final = Command(
+    "networks",
+    "list the networks with their size, cost, quality and time on every board",
+    nothing,
+    _networks,
+    examples=(
+        "quant networks",
+        "quant networks --json",
+    ),
+    page="guide/networks.md",
 )

@@ -47,8 +47,8 @@ class Taken:
 
 def complete(report: Report, clips: Sequence[Clip]) -> Report:
     """The report as its file will be read again, so that a remake draws the same, judged anew."""
-    counted = report.budget.published.macs == frame_time.PUBLISHED_MACS  # no other network was
-    estimates = tuple(frame_time.estimates(report.target)) if counted else ()
+    counted = frame_time.counted_network(report.budget.published.macs)  # other sizes were not
+    estimates = tuple(frame_time.estimates(report.target, counted))
     known = shipped.measured_of(report.checkpoint.sha256, report.provenance.inputs.get(RANGES_SHA256, ""))
     parts = tuple(clip.part() for clip in clips)
     whole = replace(report, estimates=estimates, shipped=known, clips=parts, verdict=())

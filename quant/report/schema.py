@@ -122,6 +122,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     version: Literal[1]
     board: str
     target: Board
+    network: str = "gtcrn"  # of every report that names none
     recipe: str
     checkpoint: Weights
     files: dict[str, FileSize]

@@ -232,7 +232,8 @@ def main() -> None:
             print_full_band(args.artifact, compile_plugin(Path(folder)), Path(folder), args.rate)
         return
     manifest = json.loads((args.artifact / "manifest.json").read_text())
-    kept = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
+    before = json.loads(args.out.read_text()) if args.out.exists() else {"rows": []}
+    network = manifest["network"]
     with tempfile.TemporaryDirectory() as folder:
         plugin = compile_plugin(Path(folder))
         rows = list(native_rows(args.artifact, plugin, Path(folder)))
@@ -240,13 +241,16 @@ def main() -> None:
             rows += python_rows(args.artifact, plugin, args.root.resolve())
         if args.firmware:
             rows += firmware_rows(args.firmware)
-    counted_now = {(row["core"], row["engine"]) for row in rows}
-    rows = [{**row, "date": date.today().isoformat()} for row in rows]
-    rows += [row for row in kept if (row["core"], row["engine"]) not in counted_now]
+    counted_now = {(row["core"], row["engine"], network) for row in rows}
+    rows = [{**row, "network": network, "date": date.today().isoformat()} for row in rows]
+    kept = [{"network": "gtcrn", **row} for row in before["rows"]]
+    rows += [row for row in kept if (row["core"], row["engine"], row["network"]) not in counted_now]
     counted = {
         "what": "instructions a hop of 256 samples, counted by tests/counting/count.py",
-        "checkpoint": manifest["checkpoint"],
-        "recipe": manifest["recipe"],
+        "networks": {
+            **before.get("networks", {}),
+            network: {"checkpoint": manifest["checkpoint"], "recipe": manifest["recipe"]},
+        },
         "flags": setup_flags(),
         "tools": [first_line(tool, "--version") for tool in ("qemu-aarch64", *sorted({c.compiler for c in CORES}))],
         "n_hops": N_HOPS,
