@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ _KINDS: Final = (
 _RUN_STATE: Final = frozenset({"model", "optimizer", "step", "history", "best"})
 _FRAME_REMEDY: Final = "train with n_fft=512 and a hop of 256 at 16 kHz, or take the weights of such a network"
 _HARMLESS: Final = ("argparse", "collections", "datetime", "numpy", "torch")
-_MOST_PLAIN: Final = 1000
+_MOST_PLAIN, _DEEPEST_PLAIN = 1000, 6  # values of a list or dictionary, and lists within one another
 
 
 def refuse(path: Path, data: bytes) -> None:
@@ -92,9 +93,17 @@ def remedy(weights: Weights) -> str:
 
 
 def as_plain(value: Any) -> Any:
-    """A small dictionary or list of a pickle as Python's own."""
+    """A small dictionary or list of a pickle as Python's own; a larger one is cut, for it was not stored here."""
+    return _plain(value, _DEEPEST_PLAIN, iter(range(_MOST_PLAIN)))
+
+
+def _plain(value: Any, deepest: int, left: Iterator[int]) -> Any:
+    """`left`: runs out, for a pickle can name one list a million times."""
+    if deepest == 0 or next(left, None) is None:
+        return None
     if isinstance(value, Thing) and value.of is None:
-        return {name: as_plain(each) for name, each in value.pairs[:_MOST_PLAIN] if isinstance(name, str)}
+        pairs = value.pairs[:_MOST_PLAIN]
+        return {name: _plain(each, deepest - 1, left) for name, each in pairs if isinstance(name, str)}
     if isinstance(value, list | tuple):
-        return tuple(value[:_MOST_PLAIN])
+        return tuple(_plain(each, deepest - 1, left) for each in value[:_MOST_PLAIN])
     return value

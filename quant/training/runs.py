@@ -37,6 +37,7 @@ EXCERPT_CLIPS, EXCERPT_SAMPLES = 3, 2 * SAMPLE_RATE_HZ
 EXCERPT_SEED = 2**40  # no step's
 TRAINING_MIX = Mix(n_clips=8, clip_ms=3000, warmup_ms=0)
 SPEECH, NOISE = "recordings of --speech", "recordings of --noise"
+AFFINE = {"affine_weight": 0.0, "affine_bias": 0.0, "slope_weight": 0.25}  # an affine PReLU starts as a PReLU
 FROZEN_ROLES = frozenset({"running_mean", "running_var"})
 
 
@@ -153,6 +154,8 @@ def _initial(
     if role in ("running_mean", "running_var"):
         return np.full(shape, float(role == "running_var"), np.float32)
     weight = shapes.get(f"{layer}.weight", ())
+    if role in AFFINE:
+        return np.full(shape, AFFINE[role], np.float32)
     if len(weight) == 1 and shape == (1,):
         return np.full(shape, 0.25, np.float32)  # PReLU
     if f"{layer}.running_mean" in shapes or layer.endswith("_ln"):

@@ -30,7 +30,9 @@ each_network = pytest.mark.parametrize("network", registry.NETWORKS.values(), id
 
 
 def params_of(config: Any) -> dict[str, Float32Array]:
-    return initial_params(1, config)
+    """Random ones, no two numbers alike."""
+    draw = np.random.default_rng(0)
+    return {name: draw.random(v.shape, np.float32) + 0.1 for name, v in initial_params(1, config).items()}
 
 
 def tensors(config: Any) -> dict[str, torch.Tensor]:
