@@ -58,7 +58,8 @@ class Network:
     `window`: what the published weights were trained through. `embedded`: the file of its trained default beside
     `quant.inputs`; `trained_on`: whose sounds are in that. `pulled`: `quant pull` fetches its official weights;
     `weights_at`: where they are. `of_shapes` and `n_fft` read a checkpoint's shapes, None where they cannot tell.
-    `n_named_blocks`: of the `blocks` whose number decides what the names of layers mean.
+    `n_named_blocks`: of the `blocks` whose number decides what the names of layers mean. `attentions`: what modules are
+    called whose GRU, linear layer and gate stand and fall together.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Network:
     n_fft: Callable[[Shapes], int | None]
     n_named_blocks: Callable[[Any], int]
     blocks: str
+    attentions: tuple[str, ...]
     settings: Mapping[str, Setting]
     sized: Callable[[Mapping[str, Any]], Any]
     window: WindowName

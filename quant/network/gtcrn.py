@@ -242,6 +242,7 @@ NETWORK = Network(
     n_fft=n_fft,
     n_named_blocks=lambda config: len(config.dilations),
     blocks="GT-conv blocks",
+    attentions=(".tra",),
     settings={
         name: Setting("numbers" if name == "dilations" else "number", attrgetter(field))
         for name, field in FIELDS.items()

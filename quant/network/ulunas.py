@@ -294,6 +294,7 @@ NETWORK = Network(
     n_fft=n_fft,
     n_named_blocks=lambda config: 0,  # its recipe names kinds of layers
     blocks="blocks",
+    attentions=(),
     settings={
         "blocks": Setting("words", lambda c: tuple(block.kind for block in c.blocks)),
         "channels": Setting("numbers", lambda c: tuple(block.channels for block in c.blocks)),

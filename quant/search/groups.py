@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from quant.audit.counts import count
 from quant.int8.recipe import QUANTIZABLE, RECURRENT, Precision, Recipe, Rule
+from quant.network import registry
 from quant.network.graph import Graph, Node
 
 EVERYTHING = Rule("*", "int8", "the most aggressive start")
-ATTENTION = ".tra"  # GRU, linear and gate of one attention: they stand and fall together
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,18 @@ class Group:
 def groups(graph: Graph) -> tuple[Group, ...]:
     """Every node that can be int8, in execution order of the groups' first nodes."""
     found: dict[str, list[Node]] = {}
+    attentions = registry.NETWORKS[graph.network].attentions if graph.network in registry.NETWORKS else ()
     for node in graph.nodes:
         if node.kind in QUANTIZABLE:
-            found.setdefault(_group_name(node), []).append(node)
+            found.setdefault(_group_name(node, attentions), []).append(node)
     macs = {layer.name: layer.macs_frame for layer in count(graph)}
     return tuple(_group(graph, name, nodes, macs) for name, nodes in found.items())
 
 
-def _group_name(node: Node) -> str:
+def _group_name(node: Node, attentions: tuple[str, ...]) -> str:
     """Sums, shuffles and GRUs alone; an attention whole; the convolutions of one module together."""
     parent = node.name.rpartition(".")[0]
-    if parent.endswith(ATTENTION):
+    if parent.endswith(attentions):
         return parent
     if node.kind != "conv":
         return node.name

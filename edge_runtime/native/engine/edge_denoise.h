@@ -1,4 +1,4 @@
-/* edge-denoise: GTCRN speech denoiser, one hop of 256 samples at 16 kHz at a time.
+/* edge-denoise: a streaming speech denoiser, one hop of 256 samples at 16 kHz at a time.
  *
  * No allocation, no globals, no input or output. The caller owns two blocks of memory: the weights, written by
  * `quant build` and only read, and one state block for each stream. Streams share nothing but the weights.
