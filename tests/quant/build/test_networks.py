@@ -108,7 +108,7 @@ def test_it_is_built_and_verified(weights: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_built_for_a_microcontroller(weights: Path, tmp_path: Path) -> None:
-    built = stages.build(toy("generic-c", tmp_path / "out", inputs=Inputs(checkpoint=weights)), silent)
+    built = stages.build(toy("generic-c", tmp_path / "out", inputs=Inputs(checkpoint=weights), html=False), silent)
     assert all(row.ok for row in check_golden(open_artifact(built.folder)))
 
 
