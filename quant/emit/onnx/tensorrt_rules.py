@@ -25,9 +25,9 @@ from onnx import TensorProto, numpy_helper
 
 # Of those that the parser takes, the ones that we write.
 OPERATORS: Final = frozenset((
-    "Add", "Concat", "Conv", "DequantizeLinear", "GRU", "Gemm", "LayerNormalization", "LeakyRelu", "MatMul", "Mul",
-    "QuantizeLinear", "ReduceSumSquare", "Reshape", "Sigmoid", "Slice", "Split", "Sqrt", "Squeeze", "Tanh", "Transpose",
-    "Unsqueeze",
+    "Add", "Concat", "Conv", "DequantizeLinear", "GRU", "Gemm", "LayerNormalization", "LeakyRelu", "Log", "MatMul",
+    "Max", "Mul", "Pad", "QuantizeLinear", "ReduceSumSquare", "Relu", "Reshape", "Sigmoid", "Slice", "Split", "Sqrt",
+    "Squeeze", "Tanh", "Transpose", "Unsqueeze",
 ))  # fmt: skip
 MOST_OPSET: Final = 17
 LAYERS: Final = ("Conv", "Gemm")
