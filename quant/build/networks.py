@@ -11,8 +11,10 @@ import boards
 from edge_runtime.errors import Failure
 from quant.audit import budget, frame_time
 from quant.inputs import trained
+from quant.inputs.trained import Trained
 from quant.network import registry
 from quant.network.family import Network
+from quant.quality import shipped
 
 
 class PaperPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +36,8 @@ class TimePart(msgspec.Struct, frozen=True, kw_only=True):
 
 class NetworkPart(msgspec.Struct, frozen=True, kw_only=True):
     """A network as it was published. `n_parameters`: with the fixed ERB matrices; `trained_sha256`: of the trained
-    default that comes with this version; `times`: by board, None where its core or the network was not counted."""
+    default that comes with this version; `pesq_wb`: measured of it, by system; `times`: by board, None where its core
+    or the network was not counted."""
 
     name: str
     title: str
@@ -50,6 +53,7 @@ class NetworkPart(msgspec.Struct, frozen=True, kw_only=True):
     state_bytes: int
     paper: PaperPart
     trained_sha256: str | None
+    pesq_wb: dict[str, float] | None
     times: dict[str, TimePart | None]
 
 
@@ -59,6 +63,7 @@ def parts() -> list[NetworkPart]:
 
 
 def _part(network: Network) -> NetworkPart:
+    default = _default(network)
     counted, paper = budget.for_target(None, network=network.name), network.paper
     return NetworkPart(
         name=network.name,
@@ -79,16 +84,24 @@ def _part(network: Network) -> NetworkPart:
             n_parameters=paper.n_parameters,
             mmacs_per_s=paper.mmacs_per_s,
         ),
-        trained_sha256=_trained_sha256(network),
+        trained_sha256=default.sha256 if default else None,
+        pesq_wb=_pesq_wb(default) if default else None,
         times=dict(_times(network)),
     )
 
 
-def _trained_sha256(network: Network) -> str | None:
+def _default(network: Network) -> Trained | None:
     try:
-        return hashlib.sha256(trained.embedded(network).read_bytes()).hexdigest()
+        return trained.load(trained.embedded(network))
     except Failure:
         return None
+
+
+def _pesq_wb(default: Trained) -> dict[str, float] | None:
+    """System -> mean; None: nobody measured these weights on these ranges."""
+    ranges = hashlib.sha256(default.header.ranges.to_json()).hexdigest()
+    found = shipped.measured_of(default.sha256, ranges)
+    return None if found is None else {s.system: s.means["pesq"] for s in found.systems if "pesq" in s.means}
 
 
 def _times(network: Network) -> Mapping[str, TimePart | None]:

@@ -100,7 +100,8 @@ def _in_the_paper(part: NetworkPart) -> str:
 
 
 def _quality(part: NetworkPart) -> str:
-    return "not measured"
+    found = (part.pesq_wb or {}).get("native int8")
+    return "not measured" if found is None else f"{found:.3f}"
 
 
 def _time(found: TimePart | None) -> str:

@@ -329,5 +329,5 @@ NETWORK = Network(
     ),
     copyright="Copyright (c) 2026 Xiaobin Rong",
     licence="MIT",
-    advice="better speech at about the same cost, with more memory: for Linux boards",
+    advice="the later network, of about as many MACs, with more memory: for Linux boards",
 )

@@ -20,10 +20,9 @@ def everywhere(report: Report) -> tuple[BoardPart, ...]:
 
 
 def estimates(report: Report, board: boards.Board) -> Mapping[tuple[str, str], tuple[float, float]]:
-    """(engine, precision) -> least and most ms a hop; only the published network was counted."""
-    if report.budget.published.macs != frame_time.PUBLISHED_MACS:
-        return {}
-    return {(e.engine, e.precision): (e.low_ms, e.high_ms) for e in frame_time.estimates(board)}
+    """(engine, precision) -> least and most ms a hop; only published networks were counted."""
+    network = frame_time.counted_network(report.budget.published.macs)
+    return {(e.engine, e.precision): (e.low_ms, e.high_ms) for e in frame_time.estimates(board, network)}
 
 
 def _on(board: boards.Board, report: Report) -> BoardPart:
