@@ -128,11 +128,14 @@ def _estimated(board: Board, limit_ms: float, network: str | None) -> Iterator[F
     core = _cores().get(board.cpu.core)
     if core is None:
         return
-    counted, runtimes_on = _counted(network), None if board.bare else _COUNTED_RUNTIMES
+    counted = _counted(network)
     for (on, engine, precision), n in counted.items():
-        if on != (core.counted_on if engine == LIBRARY else runtimes_on):
+        if on != (core.counted_on if engine == LIBRARY else _COUNTED_RUNTIMES) or not _runs_on(board, engine):
             continue
-        in_loops = min(n, counted[on, LIBRARY, precision]) if engine in ("native", LIBRARY) else 0
+        in_loops = 0
+        if engine in ("native", LIBRARY):  # its kernels were counted on this core, what Python adds on another
+            in_loops = counted[core.counted_on, LIBRARY, precision]
+            n += in_loops - counted[on, LIBRARY, precision]
         ranges = zip(core.loops, core.runtimes or core.loops, strict=True)
         cycles = [in_loops * a + (n - in_loops) * b for a, b in ranges]
         low_ms, high_ms = (c / board.cpu.clock_mhz / 1e3 for c in cycles)
@@ -147,6 +150,12 @@ def _estimated(board: Board, limit_ms: float, network: str | None) -> Iterator[F
             measured=False,
             label="estimate",
         )
+
+
+def _runs_on(board: Board, engine: str) -> bool:
+    if board.bare or engine in ("native", LIBRARY):
+        return engine == LIBRARY or not board.bare
+    return any(system.extra_for(engine) is not None for system in board.os)
 
 
 def _source(board: Board, core: _Core, on: str, engine: str, network: str | None) -> str:

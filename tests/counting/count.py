@@ -5,7 +5,7 @@
 The native engine is cross-compiled as setup.py compiles it and counted in all and by operation. With --root, a Debian
 arm64 root that has Python 3.11 and, in /opt/wheels, the engines' wheels (`tests/counting/root.sh` makes one), whole
 hops through the Python runtime are counted too: every engine, as `edge-denoise` runs it. With --firmware, what `quant
-build --target generic-c` left is counted on a Cortex-M7 (`cortex_m/run.sh`). Rows that are not counted now stay,
+build --target generic-c` left is counted on Cortex-M (`cortex_m/run.sh`). Rows that are not counted now stay,
 with their date.
 Needs Debian's qemu-user 7.2 (later ones load no plugins), gcc, gcc-aarch64-linux-gnu and gcc-arm-linux-gnueabihf.
 Counts of C repeat exactly, those of Python within a percent.
@@ -14,6 +14,7 @@ Counts of C repeat exactly, those of Python within a percent.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import subprocess
@@ -44,13 +45,16 @@ N_PYTHON_HOPS = {"native": (20, 2020), "onnx": (20, 120), "tflite": (20, 220)}
 CLASSES = ("simd_fp", "load_store", "branch", "integer")
 
 
+ZIG = (sys.executable, "-m", "ziglang", "cc")  # of the extra `wheels`
+
+
 class Core(NamedTuple):
     """An emulated core, the kernels that run there, and what to compile for it with."""
 
     name: str
     isa: str
     arch: str = "aarch64"
-    compiler: str = "aarch64-linux-gnu-gcc"
+    compiler: tuple[str, ...] = ("aarch64-linux-gnu-gcc",)
     flags: tuple[str, ...] = ()
 
 
@@ -58,8 +62,12 @@ CORES = (
     Core("cortex-a53", "neon"),
     Core("cortex-a72", "neon"),
     Core("cortex-a76", "dotprod"),
-    Core("cortex-a7", "neon", "arm", "arm-linux-gnueabihf-gcc", ("-march=armv7-a", "-mfpu=vfpv3-d16")),
+    Core("cortex-a7", "neon", "arm", ("arm-linux-gnueabihf-gcc",), ("-march=armv7-a", "-mfpu=vfpv3-d16")),
+    # No distribution's C library here is for it, so zig links its own.
+    Core("arm1176", "scalar", "arm", (*ZIG, "-target", "arm-linux-musleabihf"), ("-mcpu=arm1176jzf_s",)),
 )
+COMPILERS = sorted({core.compiler[0] for core in CORES if core.compiler[:4] != ZIG})
+MICROCONTROLLERS = ("m4", "m7", "m33", "m55")
 FILES = {"int8": "model.native", "fp32": "model.fp32.native"}
 
 
@@ -77,11 +85,11 @@ def compile_plugin(folder: Path) -> Path:
 
 def compile_hops(folder: Path, core: Core, *defines: str) -> Path:
     """The engine and its driver; with EACH_STEP the engine marks its steps."""
-    program = folder / f"{'steps' if defines else 'hops'}-{core.arch}"
+    program = folder / f"{'steps' if defines else 'hops'}-{core.arch}-{core.isa}"
     if not program.exists():
         sources = [str(HERE / "hops.c"), *engine_sources()]
         flags = [*setup_flags(), "-std=gnu11", "-static", *INCLUDES, *core.flags, *defines]
-        subprocess.run([core.compiler, *flags, *sources, "-o", str(program), "-lm"], check=True)
+        subprocess.run([*core.compiler, *flags, *sources, "-o", str(program), "-lm"], check=True)
     return program
 
 
@@ -150,6 +158,9 @@ def steps_of(precision: str) -> list[tuple[str, str]]:
 def native_rows(artifact: Path, plugin: Path, folder: Path) -> Iterator[dict[str, Any]]:
     samples = speech(artifact)
     for core in CORES:
+        if core.compiler[:4] == ZIG and importlib.util.find_spec("ziglang") is None:
+            print(f"{core.name}: not counted, needs the extra `wheels`", file=sys.stderr)
+            continue
         program, apart = compile_hops(folder, core), compile_hops(folder, core, EACH_STEP)
         for precision, name in FILES.items():
             hops = count_hops(plugin, program, core, artifact / name, samples)[:, 0]
@@ -202,16 +213,16 @@ def python_rows(artifact: Path, plugin: Path, root: Path) -> Iterator[dict[str, 
 
 
 def firmware_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Hops of a microcontroller."""
-    done = subprocess.run([CORTEX_M, folder, "m7"], capture_output=True, text=True, check=True)
-    for precision, n_instructions in re.findall(r"m7 (int8|fp32): (\d+) instructions a hop", done.stdout):
-        print(f"cortex-m7 {precision}: {int(n_instructions):,}", file=sys.stderr)
+    """Hops of microcontrollers."""
+    done = subprocess.run([CORTEX_M, folder, *MICROCONTROLLERS], capture_output=True, text=True, check=True)
+    for core, precision, n in re.findall(r"(m\d+) (int8|fp32): (\d+) instructions a hop", done.stdout):
+        print(f"cortex-{core} {precision}: {int(n):,}", file=sys.stderr)
         yield {
-            "core": "cortex-m7",
+            "core": f"cortex-{core}",
             "isa": "scalar",
             "engine": "libedge_denoise",
             "precision": precision,
-            "n_instructions": int(n_instructions),
+            "n_instructions": int(n),
         }
 
 
@@ -223,7 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Count instructions a hop on emulated ARM cores.")
     parser.add_argument("--artifact", type=Path, default=PROJECT / "build" / "rpi4", help="default: build/rpi4")
     parser.add_argument("--root", type=Path, help="a Debian arm64 root, to count the other engines too")
-    parser.add_argument("--firmware", type=Path, help="a generic-c folder, to count on a Cortex-M7")
+    parser.add_argument("--firmware", type=Path, help="a generic-c folder, to count on Cortex-M")
     parser.add_argument("--rate", type=int, metavar="HZ", help="print the full band's hops at this rate instead")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
@@ -252,7 +263,10 @@ def main() -> None:
             network: {"checkpoint": manifest["checkpoint"], "recipe": manifest["recipe"]},
         },
         "flags": setup_flags(),
-        "tools": [first_line(tool, "--version") for tool in ("qemu-aarch64", *sorted({c.compiler for c in CORES}))],
+        "tools": [
+            first_line(tool, "--version")
+            for tool in ("qemu-aarch64", *sorted({c.compiler[0] for c in CORES if c.compiler[:4] != ZIG}))
+        ],
         "n_hops": N_HOPS,
         "rows": rows,
     }

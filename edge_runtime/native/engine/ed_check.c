@@ -9,6 +9,7 @@
  *  - 8-bit weights reach from -127 to 127, biases and numbers under one sum so far that 32 bits hold it: see MOST;
  *  - all of them together do no more work, in no more memory, than ED_MOST_... say. */
 #include "ed_bounds.h"
+#include "ed_tables.h"
 
 static uint32_t crc32(const uint8_t *bytes, size_t n)
 {
@@ -96,7 +97,8 @@ ED_SELDOM static ed_status check_header(const ed_header *h, size_t n_bytes)
     if (h->crc32 != crc32((const uint8_t *)h + ED_HASHED_FROM, n_bytes - ED_HASHED_FROM)) return ED_BAD_HASH;
     if ((int64_t)h->n_arena_bytes + h->n_state_bytes > ED_MOST_MEMORY_BYTES) return ED_TOO_LARGE;
     if (h->precision > 1 || h->period == 0 || h->n_arena_bytes % 64 != 0 || h->n_state_bytes % 16 != 0) return ED_BAD_PROGRAM;
-    if (h->window >= ED_N_WINDOWS || (h->reserved[0] | h->reserved[1] | h->reserved[2]) != 0) return ED_BAD_PROGRAM;
+    if (h->window >= ED_N_WINDOWS || ed_windows[h->window].analysis == NULL) return ED_BAD_PROGRAM;
+    if ((h->reserved[0] | h->reserved[1] | h->reserved[2]) != 0) return ED_BAD_PROGRAM;
     if (h->ops % 4 != 0 || h->ops < sizeof *h || h->n_ops > MOST) return ED_BAD_PROGRAM;
     return (int64_t)h->ops + h->n_ops * (int64_t)sizeof(ed_op) + (int64_t)ED_SLACK <= (int64_t)n_bytes ? ED_OK : ED_BAD_PROGRAM;
 }

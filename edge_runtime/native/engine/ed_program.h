@@ -14,6 +14,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Bit for bit needs sums as they are written, also where a build cannot be told (-ffp-contract=off), as Arduino's. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#pragma GCC optimize("fp-contract=off")
+#endif
+
 /* The kernel sets of this target besides portable C. */
 #if defined(ED_NO_VECTORS) || !defined(__GNUC__)
 #elif defined(__x86_64__)

@@ -14,7 +14,22 @@ HEAD = """/* Constants of the Fourier transform, written by make_tables.py. */
 
 """
 
-WINDOWS = """const ed_window ed_windows[ED_N_WINDOWS] = {{sqrt_hann, sqrt_hann}, {hann, hann_synthesis}};
+WINDOWS = """\
+/* -DED_ONLY_WINDOW, where flash is dear: the one of the weights. */
+#if !defined(ED_ONLY_WINDOW) || ED_ONLY_WINDOW == 0
+#define SQRT_HANN {{sqrt_hann, sqrt_hann}}
+{sqrt_hann}#else
+#define SQRT_HANN {{NULL, NULL}}
+#endif
+
+#if !defined(ED_ONLY_WINDOW) || ED_ONLY_WINDOW == 1
+#define HANN {{hann, hann_synthesis}}
+{hann}
+{hann_synthesis}#else
+#define HANN {{NULL, NULL}}
+#endif
+
+const ed_window ed_windows[ED_N_WINDOWS] = {{SQRT_HANN, HANN}};
 """
 
 
@@ -28,15 +43,16 @@ def array(name: str, values: NDArray[np.float64], storage: str = "const float") 
 def tables() -> str:
     """The file."""
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
-    hann_synthesis = hann / (hann**2 + np.roll(hann, HALF) ** 2)
+    windows = {
+        "sqrt_hann": np.sqrt(hann),  # its squares add up to 1
+        "hann": hann,
+        "hann_synthesis": hann / (hann**2 + np.roll(hann, HALF) ** 2),
+    }
     twiddles = np.exp(-2j * np.pi * np.outer(np.arange(SIDE), np.arange(SIDE)) / HALF).ravel()
     unpack = np.exp(-2j * np.pi * np.arange(272) / WINDOW)  # 257 and padding to whole vectors
     return HEAD + "\n".join(
         [
-            array("sqrt_hann", np.sqrt(hann), "static const float"),  # its squares add up to 1
-            array("hann", hann, "static const float"),
-            array("hann_synthesis", hann_synthesis, "static const float"),
-            WINDOWS,
+            WINDOWS.format(**{name: array(name, values, "static const float") for name, values in windows.items()}),
             array("ed_twiddle_re", twiddles.real),
             array("ed_twiddle_im", twiddles.imag),
             array("ed_unpack_re", unpack.real),

@@ -26,6 +26,9 @@ FULL_SCALE = 32768.0  # of 16-bit samples
 # Of a state block beside arena and states: ed_state in ed_engine.c up to MEMORY_AT, and ed_audio.
 STATE_HEAD_BYTES, AUDIO_BYTES = 64, 4 * (4 + 512 + 256)
 MODELS = {"int8": "model.native", "fp32": "model.fp32.native"}
+TABLES = "ed_tables.c"
+ONLY_WINDOW = b"#define ED_ONLY_WINDOW %d /* of these weights; without it: every network's */\n"
+TOLD = ("README.md", "library.properties", "library.json")  # say what they are made from
 WORDS_A_LINE, SAMPLES_A_LINE = 10, 16
 
 WEIGHTS_HEADER = Template("""\
@@ -93,6 +96,7 @@ extern const int16_t vector_clean[VECTOR_HOPS * 256];  /* fp32: rounded to 16 bi
 #endif
 """)
 VECTORS = Template("""\
+#if defined(ED_SELF_TEST) || defined(ED_EXAMPLE)
 #include "test_vectors.h"
 
 const uint32_t vector_spectrum[VECTOR_FRAMES * 257 * 2] = {
@@ -110,6 +114,9 @@ ${crc32}
 const int16_t vector_clean[VECTOR_HOPS * 256] = {
 ${clean}
 };
+#else
+typedef int test_vectors_are_not_asked_for;
+#endif
 """)
 
 
@@ -135,12 +142,14 @@ def files(
     made["ed_weights.h"] = WEIGHTS_HEADER.substitute(numbers).encode()
     made["test_vectors.h"] = VECTORS_HEADER.substitute(numbers).encode()
     made |= fixed()
-    made["README.md"] = Template(made["README.md"].decode()).substitute(numbers).encode()
+    made[TABLES] = ONLY_WINDOW % header_of(models[MODELS["int8"]].data)["window"] + made[TABLES]
+    for name in TOLD:
+        made[name] = Template(made[name].decode()).substitute(numbers).encode()
     return made
 
 
 def fixed() -> dict[str, bytes]:
-    """Sources of the engine, Makefile, self-test, licence."""
+    """Sources of the engine, what builds them (make, CMake, Arduino, PlatformIO), self-test, example, licence."""
     native_folder = resources.files("edge_runtime") / "native"
     folders = (native_folder / "engine", native_folder / "kernels")
     sources = [f for folder in folders for f in folder.iterdir() if f.name.endswith((".c", ".h", ".inc"))]
@@ -150,8 +159,15 @@ def fixed() -> dict[str, bytes]:
 
 def state_bytes(data: bytes) -> int:
     """What `ed_size` says of these weights."""
-    (header,) = np.frombuffer(data, HEADER, 1)
+    header = header_of(data)
     return STATE_HEAD_BYTES + int(header["n_arena_bytes"]) + int(header["n_state_bytes"]) + AUDIO_BYTES
+
+
+def header_of(data: bytes) -> np.void:
+    """ed_header of a model file."""
+    (header,) = np.frombuffer(data, HEADER, 1)
+    found: np.void = header
+    return found
 
 
 def stream(data: bytes, model: str, precision: str, hops: NDArray[np.int16]) -> Float32Array:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,12 @@ ARMV7 = "-O2 -march=armv7-a -mfpu=vfpv3-d16 -static"
 CORTEX_M = TESTS / "edge_runtime" / "native" / "cortex_m" / "run.sh"
 SIZES = r"text (\d+) bytes \(code, tables and weights\), data (\d+), bss (\d+)"
 NEEDS = {"memcpy", "memset", "memmove", "strcmp", "sqrtf"}  # of the C library, as README.md says
+
+APP = """#include "ed_weights.h"
+#include "edge_denoise.h"
+static union { uint8_t bytes[ED_STATE_BYTES]; double align; } state;
+int main(void) { return ed_init(state.bytes, sizeof state, ED_WEIGHTS, ED_WEIGHT_BYTES) != ED_OK; }
+"""
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc") or not shutil.which("make"), reason="no C compiler or make")
 
@@ -112,7 +120,7 @@ def test_every_c_file_is_compiled_or_included(folder: Path) -> None:
         subprocess.run(["make", "-n", "SIMD=1", f"PRECISION={p}"], cwd=folder, capture_output=True, text=True)
         for p in ("int8", "fp32")
     ]
-    compiled = {name for done in asked for name in re.findall(r"\S+\.c\b", done.stdout)}
+    compiled = {name for done in asked for name in re.findall(r"\S+\.c\b", done.stdout)} | {"double_buffer.c"}
     texts = {path.name: path.read_text() for path in folder.iterdir() if path.suffix in (".c", ".h", ".inc")}
     included = {name for text in texts.values() for name in re.findall(r'#include "(.+)"', text)}
     assert set(texts) == compiled | included
@@ -146,6 +154,58 @@ def test_make_and_self_test(make: Make, copy: Path, variables: tuple[str, ...], 
     assert len(lines) == (n_sets or len(library.isas()))
     how = "within their bounds" if "PRECISION=fp32" in variables else "bit for bit"
     assert all(f"16 frames and 62 hops {how}" in line and line.endswith(": ok") for line in lines), lines
+
+
+@pytest.mark.skipif(not shutil.which("cmake"), reason="no CMake (Debian: cmake)")
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_cmake_and_its_test(copy: Path, tmp_path: Path, precision: str) -> None:
+    """By itself; and as part of another project, which takes the library alone."""
+
+    def run(*command: object) -> None:
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+    fp32 = f"-DED_FP32={'ON' if precision == 'fp32' else 'OFF'}"
+    run("cmake", "-S", copy, "-B", tmp_path / "alone", fp32)
+    run("cmake", "--build", tmp_path / "alone")
+    run("ctest", "--test-dir", tmp_path / "alone")
+    (tmp_path / "app.c").write_text(APP)
+    (tmp_path / "CMakeLists.txt").write_text(
+        f"cmake_minimum_required(VERSION 3.13)\nproject(app C)\nadd_subdirectory({copy.name})\n"
+        "add_executable(app app.c)\ntarget_link_libraries(app edge_denoise)\n"
+    )
+    run("cmake", "-S", tmp_path, "-B", tmp_path / "within", fp32)
+    run("cmake", "--build", tmp_path / "within")
+    run(tmp_path / "within" / "app")
+
+
+def test_a_folder_that_is_compiled_whole_is_a_library(copy: Path, tmp_path: Path) -> None:
+    """As Arduino and PlatformIO do: every C file of the folder, no option of ours; no main is among them."""
+    objects = []
+    for source in sorted(copy.glob("*.c")):
+        objects.append(tmp_path / f"{source.stem}.o")
+        done = subprocess.run(["gcc", "-O0", "-Wall", "-c", source, "-o", objects[-1]], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), source.name
+    (tmp_path / "app.c").write_text(APP)
+    app = ["gcc", tmp_path / "app.c", f"-I{copy}", *objects, "-lm", "-o", tmp_path / "app"]
+    assert subprocess.run(app, capture_output=True).returncode == 0
+    assert subprocess.run([tmp_path / "app"]).returncode == 0
+
+
+def test_library_managers_can_read_what_it_is(folder: Path) -> None:
+    properties = dict(line.split("=", 1) for line in (folder / "library.properties").read_text().splitlines())
+    described = json.loads((folder / "library.json").read_text())
+    assert (properties["name"], properties["version"]) == (described["name"], described["version"])
+    assert described["version"] == version("edge-denoise")
+    needed = {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url", "architectures"}
+    assert needed <= set(properties)
+    assert properties["includes"] in {path.name for path in folder.iterdir()}
+
+
+def test_the_folder_has_one_window_and_nothing_of_hosts(folder: Path) -> None:
+    sources = [path for path in folder.iterdir() if path.suffix in (".c", ".h", ".inc")]
+    assert not [path.name for path in sources if "ladspa" in path.read_text().lower()]
+    assert (folder / "ed_tables.c").read_text().startswith("#define ED_ONLY_WINDOW 0 ")
 
 
 def test_32_bit_x86(make: Make, copy: Path, tmp_path: Path) -> None:
@@ -187,7 +247,7 @@ def test_on_an_emulated_armv6(make: Make, copy: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.qemu
-@pytest.mark.parametrize("core", ["m7", "m55"])
+@pytest.mark.parametrize("core", ["m7", "m33", "m55"])
 def test_on_an_emulated_microcontroller(folder: Path, core: str) -> None:
     """Cortex-M with an FPU, no operating system: bit for bit, and the sizes that the guide tells."""
     if not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"):
@@ -196,6 +256,8 @@ def test_on_an_emulated_microcontroller(folder: Path, core: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout
     assert f"{core} scalar int8: 16 frames and 62 hops bit for bit" in said
+    late = r"double_buffer: 0 of 62 hops wrong, 0 late; a hop every 1800000 instructions"
+    assert re.search(f"{core} int8: {late}", said), "live sound, three quarters of a hop of 150 MHz"
     assert f"{core} scalar fp32: 16 frames and 62 hops within their bounds" in said
     texts = [(int(text), int(data), int(bss)) for text, data, bss in re.findall(SIZES, said)]
     assert [(data, bss) for _, data, bss in texts] == [(0, 0), (0, 0)], "the caller owns every byte of RAM"

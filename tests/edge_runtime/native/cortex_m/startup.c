@@ -43,7 +43,10 @@ void fault(void)
     for (;;) {}
 }
 
+/* The timer's, of a program that has one. */
+void systick(void) __attribute__((weak, alias("fault")));
+
 __attribute__((section(".vectors"), used)) static void *const vectors[16] = {
     &_estack, (void *)reset_handler, (void *)fault, (void *)fault, (void *)fault, (void *)fault, (void *)fault, 0,
-    0, 0, 0, (void *)fault, 0, 0, (void *)fault, (void *)fault,
+    0, 0, 0, (void *)fault, 0, 0, (void *)fault, (void *)systick,
 };
