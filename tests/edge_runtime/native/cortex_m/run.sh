@@ -29,12 +29,6 @@ for core in "$@"; do
     for precision in int8 fp32; do
         if [ $precision = fp32 ]; then fp32=-DED_FP32; else fp32=; fi
         flags="-std=gnu99 ${OPT:--O2} -mthumb -mfloat-abi=hard $cpu -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror"
-<<<<<<< HEAD
-        engine="ed_check.c ed_check_kinds.c ed_engine.c ed_isas.c ed_tables.c ed_weights_$precision.c"
-        engine="$engine ed_portable.c ed_portable_conv.c ed_portable_gru.c ed_portable_spectrum.c"
-        engine="$engine ed_scalar.c ed_scalar_conv.c ed_scalar_conv_i8.c ed_scalar_gru.c ed_scalar_rows.c"
-=======
->>>>>>> cc50bbd (The microcontroller folder is a library of CMake, Arduino and PlatformIO, with live sound by a double buffer; boards pico2 and rpizero)
         link="--specs=rdimon.specs -nostartfiles -Wl,-T,$here/board.ld -Wl,--no-warn-rwx-segments -Wl,--gc-sections"
         link="$link -Wl,--defsym=FLASH_AT=${flash%,*},--defsym=FLASH_BYTES=${flash#*,},--defsym=RAM_AT=${ram%,*},--defsym=RAM_BYTES=${ram#*,}"
         compile="arm-none-eabi-gcc $flags -DED_NO_VECTORS $fp32 -DTICK_HZ=$tick -I$folder"
