@@ -14,7 +14,7 @@ BUDGET = ["budget", "--target", "host"]
 TRAIN = ["train", "--out", "out/run"]
 
 WORDS = [
-    ("unknown command", ["fly"], "unknown command 'fly'; choose from build, boards, pull"),
+    ("unknown command", ["fly"], "unknown command 'fly'; choose from build, boards, networks, pull"),
     ("nearly a command", ["biuld"], "unknown command 'biuld'; did you mean build?; see `quant --help`"),
     ("build without target", ["build"], "required: --target"),
     ("target without value", ["build", "--target"], "--target: expected one argument"),
