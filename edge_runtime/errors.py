@@ -6,8 +6,10 @@ Failure                 exit status 1; printed without a traceback unless --debu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+TYPE_CHECKING = False  # typing's own would be an import at every start
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Final
 
 MOST_CHARACTERS: Final = 1000  # of a line on a terminal: a dozen rows
 _TAIL_CHARACTERS: Final = 400  # of a line that is cut: the last reason and the remedy

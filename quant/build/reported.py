@@ -11,6 +11,7 @@ from quant.audit.footprint import Footprint
 from quant.audit.memory import plan_memory
 from quant.build.contents import Made, built_with
 from quant.build.models import TENSORRT_FILE, tensorrt_snr_db
+from quant.emit.native import c_project
 from quant.inputs.source import Inputs
 from quant.int8.plan import plan_table
 from quant.report import remake, schema
@@ -49,8 +50,11 @@ def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | 
 
 
 def held(made: Made) -> Footprint:
-    """Flash and RAM of the C engine's 8-bit model."""
-    return Footprint.of(made.models.ours["model.native"].data)
+    """Flash and RAM of the C engine's 8-bit model. Failure: the engine is not compiled here."""
+    try:
+        return Footprint.of(made.models.ours["model.native"].data)
+    except ImportError as error:
+        raise c_project.not_compiled() from error
 
 
 def executed(made: Made) -> dict[str, CoveragePart]:

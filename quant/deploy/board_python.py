@@ -83,7 +83,8 @@ def assumed(board: Board) -> BoardPython:
     if not board.os:
         raise Failure("runs no operating system", where=f"board {board.name}", remedy="deploy to a board with Linux")
     system = board.os[0]
-    machine = "aarch64" if board.cpu.isa.startswith("armv") else platform.machine()
+    isa = board.cpu.isa
+    machine = "armv6l" if isa == "armv6" else "aarch64" if isa.startswith("armv") else platform.machine()
     major, minor = (int(n) for n in system.python.split("."))
     glibc = GLIBC_OF_RELEASE.get(system.release, (2, _OLDEST_GLIBC))
     return BoardPython(

@@ -30,6 +30,8 @@ class State(NamedTuple):
     channels: int
 
 
+MOST_BLOCKS = 64  # of a kind, in a network that a file describes: ten times the published ones
+
 # kind -> the parameters it reads, by role (order matters only for printing)
 KINDS: dict[str, tuple[str, ...]] = {
     "features": (),  # spectrum (re, im) -> (magnitude, re, im)

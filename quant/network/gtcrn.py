@@ -15,7 +15,7 @@ from operator import attrgetter
 from edge_runtime.stft import SQRT_HANN, Float32Array, WindowName
 from quant.network.builder import KERNELS, N_BINS, SPECTRUM, Builder
 from quant.network.family import Cache, Network, Paper, Setting, Shapes, with_state
-from quant.network.graph import Graph, Node, Shape, State
+from quant.network.graph import MOST_BLOCKS, Graph, Node, Shape, State
 
 NAME = "gtcrn"
 
@@ -49,6 +49,8 @@ class Config:
             yield f"a kernel of {self.kernel} bands is not written: it must be one of {KERNELS}"
         if not self.dilations or min(self.dilations) < 1:
             yield f"dilations {self.dilations} must be one or more numbers from 1"
+        if max(len(self.dilations), self.n_dpgrnn) > MOST_BLOCKS:
+            yield f"{len(self.dilations)} dilations and {self.n_dpgrnn} DPGRNNs: at most {MOST_BLOCKS} are compiled"
         n_high_bins = N_BINS - self.n_low_bins
         if self.n_low_bins < 1 or self.n_high_bands < 2 or n_high_bins < self.n_high_bands:
             yield (

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from edge_runtime.stft import HANN, Float32Array, WindowName
 from quant.network.builder import GRU_ROLES, KERNELS, N_BINS, SPECTRUM, Builder
 from quant.network.family import Cache, Network, Paper, Setting, Shapes, with_state
-from quant.network.graph import Graph, Shape, State
+from quant.network.graph import MOST_BLOCKS, Graph, Shape, State
 
 NAME = "ul-unas"
 KINDS = ("conv", "dws", "mb")
@@ -74,6 +74,8 @@ class Config:
     def _problems(self) -> Iterator[str]:
         if self.groups < 1 or self.n_dpgrnn < 1 or not self.blocks:
             yield f"blocks, groups ({self.groups}) and DPGRNNs ({self.n_dpgrnn}) must be at least 1"
+        if max(len(self.blocks), self.n_dpgrnn) > MOST_BLOCKS:
+            yield f"{len(self.blocks)} blocks and {self.n_dpgrnn} DPGRNNs: at most {MOST_BLOCKS} of each are compiled"
         if self.n_low_bins < 1 or self.n_high_bands < 2 or N_BINS - self.n_low_bins < self.n_high_bands:
             yield f"{self.n_low_bins} low bins and {self.n_high_bands} ERB bands do not fit into {N_BINS} bins"
         channels, bands = 1, self.n_bands

@@ -163,6 +163,12 @@ def state_bytes(data: bytes) -> int:
     return STATE_HEAD_BYTES + int(header["n_arena_bytes"]) + int(header["n_state_bytes"]) + AUDIO_BYTES
 
 
+def not_compiled() -> Failure:
+    """Why a build stops where the engine is missing."""
+    remedy = "install a C compiler (Debian: apt install gcc) and edge-denoise again"
+    return Failure("the native engine is not compiled here", remedy=remedy)
+
+
 def header_of(data: bytes) -> np.void:
     """ed_header of a model file."""
     (header,) = np.frombuffer(data, HEADER, 1)
@@ -176,8 +182,7 @@ def stream(data: bytes, model: str, precision: str, hops: NDArray[np.int16]) -> 
     try:
         engine = native.open_model(data, entry, precision, 1, isa="portable")
     except ImportError as error:
-        remedy = "install a C compiler (Debian: apt install gcc) and edge-denoise again"
-        raise Failure("the native engine is not compiled here", remedy=remedy) from error
+        raise not_compiled() from error
     noisy = hops.reshape(-1, HOP_SAMPLES).astype(np.float32) / np.float32(FULL_SCALE)
     clean = np.empty_like(noisy)
     for hop, hop_out in zip(noisy, clean, strict=True):

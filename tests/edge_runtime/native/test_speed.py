@@ -68,7 +68,7 @@ def test_a_hop_costs_the_same_whatever_it_hears(
     core: count.Core, quantized: Quantized, graph: Graph, mixture: np.ndarray, compiled: Path, tmp_path: Path
 ) -> None:
     """Instructions of every hop, counted on an emulated core: no signal, denormal or not finite, has a slow path."""
-    if shutil.which(f"qemu-{core.arch}") is None or shutil.which(core.compiler) is None:
+    if shutil.which(f"qemu-{core.arch}") is None or shutil.which(core.compiler[0]) is None:
         pytest.skip("needs Debian's qemu-user 7.2 and gcc-aarch64-linux-gnu")
     blobs = {"int8": emit_native(quantized.graph, quantized.plan).data, "fp32": emit_native(graph).data}
     plugin, program = count.compile_plugin(compiled), count.compile_hops(compiled, core)

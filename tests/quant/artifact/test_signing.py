@@ -73,7 +73,7 @@ def test_a_signed_artifact_verifies_with_its_key_and_says_whose_without(signed: 
     assert verified.is_trusted
     assert verified.fingerprint != mine
     assert signing.verify(signed, None) == (verified.fingerprint, False)
-    assert json.loads((signed / MANIFEST_FILE).read_text())["network"] == "toy"
+    assert json.loads((signed / MANIFEST_FILE).read_text())["network"] == "gtcrn"
     (keys.parent / "again").unlink()
     (keys.parent / "again.pub").unlink()
 

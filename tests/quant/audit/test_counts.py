@@ -164,9 +164,13 @@ def test_a_rewritten_graph_has_no_published_counts():
 
 
 def test_every_kind_is_counted_or_removed_by_a_pass():
-    removed = {"conv_transpose", "linear", "batch_norm", "prelu", "neighbours"}
+    removed = {"conv_transpose", "linear", "batch_norm", "prelu", "neighbours", "affine_prelu", "mean_square_channels"}
     assert set(counts.MACS) == set(KINDS) - removed
-    assert {kind for kind, roles in KINDS.items() if roles} == set(counts.PUBLISHED) | {"edge_bands"}
+    assert {kind for kind, roles in KINDS.items() if roles} == set(counts.PUBLISHED) | {
+        "edge_bands",
+        "affine_relu",
+        "band_energy",
+    }
 
 
 def test_a_graph_before_the_passes_is_refused():

@@ -80,7 +80,10 @@ def test_it_is_trained_built_and_verified_in_every_engine(weights: Path, tmp_pat
         compare.open_side("channels=12,dpgrnn=1,dilations=1,2,4", None, "static"),
         compare.open_side(str(built.folder)),
     )
-    assert [title for title, change in compared.totals.items() if change.difference] == []
+    differ = {title: change for title, change in compared.totals.items() if change.difference}
+    # Arrays that are equal lie once in a file: LayerNorms of a network that has hardly learned.
+    assert set(differ) <= {"flash bytes", "RAM bytes"}
+    assert all(-0.05 * change.before < change.difference < 0 for change in differ.values())
 
 
 def test_it_is_trained_under_8_bit_rounding_and_built(weights: Path, tmp_path: Path) -> None:

@@ -380,7 +380,9 @@ def test_a_board_whose_python_will_not_do(text, message):
 @pytest.mark.parametrize("name", [name for name in boards.names() if boards.load(name).os])
 def test_what_a_dry_run_assumes_of_every_board(name):
     assumed = board_python.assumed(boards.load(name))
-    assert assumed.runs("manylinux_2_17_x86_64" if name == "host" else "manylinux_2_17_aarch64")
+    assert assumed.runs(
+        {"host": "manylinux_2_17_x86_64", "rpizero": "linux_armv6l"}.get(name, "manylinux_2_17_aarch64")
+    )
 
 
 def of_unit(folder: Path, **more: str) -> release.Settings:

@@ -538,7 +538,7 @@ def test_rows_of_every_system_and_paired_differences(pairs: Path, artifact: Path
     assert [float(r["sisdr"]) for r in rows] == [c["sisdr"] for c in result["clips"]]
     assert main([*argv, "--by", "subset", "--force"]) == 0
     table = capfd.readouterr().out
-    assert next(line.split()[:2] for line in table.splitlines() if line.startswith((" a ", " b "))) == ["a", "noisy"]
+    assert next(line.split()[:2] for line in table.splitlines() if line.startswith(("a ", "b "))) == ["a", "noisy"]
 
 
 # --- what is kept --------------------------------------------------------------------------------------------------
