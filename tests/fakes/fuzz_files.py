@@ -19,7 +19,8 @@ from mutations import MARKUP, ODD, flipped, mutated
 
 from edge_runtime.errors import Failure
 from edge_runtime.install import bundle, trust
-from quant.report import page, remake, schema
+from quant.report import remake, schema
+from quant.report.page import whole
 
 MEMBERS = {
     "__main__.py": b"print()",
@@ -86,7 +87,7 @@ def a_report(draw: random.Random, folder: Path, good: Any) -> str:
     try:
         read = schema.read(path)
         with schema.coherent(path):  # as `quant report` makes it
-            html = page.render(remake.complete(read, ()), ()).decode()
+            html = whole.render(remake.complete(read, ()), ()).decode()
     except Failure as failure:
         _check_line(failure)
         return "refused"

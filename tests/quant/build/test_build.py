@@ -118,16 +118,15 @@ def test_the_report_is_the_one_in_the_folder(built: Built) -> None:
 
 def test_a_build_ends_with_the_verdict_three_figures_and_what_to_type(built: Built) -> None:
     lines = "\n".join(_build_lines(built, 12.3, verbose=False)).splitlines()
-    first, *_, opened, tried, measured = lines
+    first, *_, figures, opened, tried = lines
     assert first == f"{built.folder}: built for Raspberry Pi 4 Model B in 12 s"
     questions = [j.question for j in built.report.verdict]  # answers may take lines of their own
     assert [q for line in lines for q in questions if line.startswith(q)] == questions
-    assert re.fullmatch(r"\d+ KB of flash, \d+ KB of RAM, [\d.]+ to [\d.]+ ms of every 16 ms \(estimated\)", lines[-4])
+    assert re.fullmatch(r"\d+ KB of flash, \d+ KB of RAM, [\d.]+ to [\d.]+ ms of every 16 ms \(estimated\)", figures)
     assert opened == f"open:    {built.folder}/report.html"
     assert tried == f"try:     edge-denoise file noisy.wav clean.wav --model {built.folder}"
-    assert measured == f"next:    quant eval {built.folder} --pairs PAIRS, then quant report {built.folder}"
     more = "\n".join(_build_lines(built, 12.3, verbose=True))
-    assert "recipe:   static" in more
+    assert "recipe:   float-mask" in more
     assert len(worst(built.report)) == 8
 
 
