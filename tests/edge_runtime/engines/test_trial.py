@@ -15,11 +15,12 @@ from toy_artifact import toy
 
 from edge_runtime.engines import apart, choice, trial
 from edge_runtime.errors import Failure
+from edge_runtime.extras import pip_install
 
 DYING = "import os, signal\nos.kill(os.getpid(), signal.{})\n"
 ON_USE = "import os, signal\ndef __getattr__(name):\n    os.kill(os.getpid(), signal.{})\n"
 ILLEGAL, CRASH = "illegal instruction on this processor (signal 4)", "segmentation fault (signal 11)"
-ANOTHER = "install another version of it, or again: `pip install --force-reinstall {}`"
+ANOTHER = f"install another version of it, or again: {pip_install('--force-reinstall', 'NAME')}".replace("NAME", "{}")
 ENGINE = "take another engine ({}), or install another version of it"
 MODEL = f"--model={toy().directory}"
 PAIRS = ["quant.cli", "eval", str(toy().directory), "--pairs=pairs", "--metrics=sisdr"]
