@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import setuptools  # noqa: F401  before anything imports the interpreter's own distutils, which setup.py cannot follow
 from hypothesis import settings
 
 settings.register_profile("laws", deadline=None)  # a busy machine breaks no law
