@@ -153,9 +153,9 @@ def _estimated(board: Board, limit_ms: float, network: str | None) -> Iterator[F
 
 
 def _runs_on(board: Board, engine: str) -> bool:
-    if board.bare or engine in ("native", LIBRARY):
-        return engine == LIBRARY or not board.bare
-    return any(system.extra_for(engine) is not None for system in board.os)
+    """The library anywhere, its Python face where there is a system, others where they have wheels."""
+    installs = engine == "native" or any(system.extra_for(engine) is not None for system in board.os)
+    return engine == LIBRARY or (installs and not board.bare)
 
 
 def _source(board: Board, core: _Core, on: str, engine: str, network: str | None) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from edge_runtime.stft import Float32Array, WindowName
 from quant.network.erb import merging_matrix
 from quant.network.graph import Graph, Node
+
+if TYPE_CHECKING:  # it brings NumPy
+    from quant.network.builder import Builder
 
 Shapes = Mapping[str, tuple[int, ...]]
 ERB, ERB_BACK = "erb.erb_fc.weight", "erb.ierb_fc.weight"  # of every network here; computed, not learned
@@ -55,18 +58,17 @@ class Paper:
 class Network:
     """A family of networks. `config`: the class of its sizes; functions take them as its instance.
 
-    `window`: what the published weights were trained through. `embedded`: the file of its trained default beside
-    `quant.inputs`; `trained_on`: whose sounds are in that. `pulled`: `quant pull` fetches its official weights;
-    `weights_at`: where they are. `of_shapes` and `n_fft` read a checkpoint's shapes, None where they cannot tell.
-    `n_named_blocks`: of the `blocks` whose number decides what the names of layers mean. `attentions`: what modules are
-    called whose GRU, linear layer and gate stand and fall together.
+    `layers`: its nodes. `window`: what the published weights were trained through. `embedded`: the file of its
+    trained default beside `quant.inputs`; `trained_on`: whose sounds are in that. `pulled`: `quant pull` fetches its
+    official weights; `weights_at`: where they are. `of_shapes` and `n_fft` read a checkpoint's shapes, None where
+    they cannot tell. `n_named_blocks`: of the `blocks` whose number decides what the names of layers mean.
+    `attentions`: what modules are called whose GRU, linear layer and gate stand and fall together.
     """
 
     name: str
     title: str
     config: type[Any]
-    build: Callable[[Mapping[str, Float32Array], Any, WindowName], Graph]
-    param_shapes: Callable[[Any], dict[str, tuple[int, ...]]]
+    layers: Callable[[Any], Builder]
     of_shapes: Callable[[Shapes], Any]
     n_fft: Callable[[Shapes], int | None]
     n_named_blocks: Callable[[Any], int]
@@ -94,7 +96,19 @@ class Network:
     @property
     def names(self) -> frozenset[str]:
         """Every parameter of the published network."""
-        return frozenset(self.param_shapes(self.published))
+        return frozenset(self.param_shapes())
+
+    def build(self, params: Mapping[str, Float32Array], config: Any = None, window: WindowName | None = None) -> Graph:
+        """The streaming graph with a checkpoint's parameters (name -> array, see `quant.inputs.checkpoint.load`), that
+        were trained on spectra through `window`; by default of the published sizes and window."""
+        return self._layers(config).graph(params, window or self.window)
+
+    def param_shapes(self, config: Any = None) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter, in the order of the network; what a checkpoint must hold."""
+        return self._layers(config).param_shapes()
+
+    def _layers(self, config: Any) -> Builder:
+        return self.layers(self.published if config is None else config)
 
     def fixed(self, config: Sizes) -> dict[str, Float32Array]:
         """Parameters that are computed, not learned."""
@@ -112,6 +126,11 @@ class Network:
     def takes_inputs(self, names: Sequence[str]) -> bool:
         """Whether an ONNX model with these inputs is its official streaming export."""
         return {cache.name for cache in self.caches} <= set(names)
+
+
+def n_numbered(shapes: Shapes, name: str, first: int) -> int:
+    """How many parameters are called `name` with a number for its {}, from `first` on without a gap."""
+    return next(n for n in range(len(shapes) + 1) if name.format(first + n) not in shapes)
 
 
 def with_state(graph: Graph, kind: str, name_part: str = "") -> tuple[Node, ...]:

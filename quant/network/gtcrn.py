@@ -8,13 +8,13 @@ recurrent attention, GT-conv grouped temporal convolution block, DPGRNN grouped 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 
-from edge_runtime.stft import SQRT_HANN, Float32Array, WindowName
+from edge_runtime.stft import SQRT_HANN
 from quant.network.builder import KERNELS, N_BINS, SPECTRUM, Builder
-from quant.network.family import Cache, Network, Paper, Setting, Shapes, with_state
+from quant.network.family import Cache, Network, Paper, Setting, Shapes, n_numbered, with_state
 from quant.network.graph import MOST_BLOCKS, Graph, Node, Shape, State
 
 NAME = "gtcrn"
@@ -123,22 +123,6 @@ class _Gtcrn(Builder):
         return self.add("shuffle", prefix, (y, x2), wide)
 
 
-def gtcrn(params: Mapping[str, Float32Array], config: Config | None = None, window: WindowName = SQRT_HANN) -> Graph:
-    """The streaming graph with a checkpoint's parameters (name -> array, see `quant.inputs.checkpoint.load`), that
-    were trained on spectra through `window`."""
-    return _network(config or Config()).graph(params, window)
-
-
-def blank(config: Config | None = None) -> Graph:
-    """The network without a checkpoint: enough to count."""
-    return NETWORK.blank(config)
-
-
-def param_shapes(config: Config | None = None) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter, in the order of the network; what a checkpoint must hold."""
-    return _network(config or Config()).param_shapes()
-
-
 def _network(c: Config) -> _Gtcrn:
     b = _Gtcrn()
     x = b.add("features", "features", (SPECTRUM,), Shape(3, N_BINS))
@@ -199,25 +183,18 @@ def of_shapes(shapes: Shapes) -> Config | None:
         first = shapes["encoder.en_convs.0.conv.weight"]
         second = shapes["encoder.en_convs.1.conv.weight"]
         n_high_bands, n_high_bins = shapes["erb.erb_fc.weight"]
-        if _count(shapes, "encoder.en_convs.", ".depth_conv.weight", 2) != len(Config().dilations):
+        if n_numbered(shapes, "encoder.en_convs.{}.depth_conv.weight", 2) != len(Config().dilations):
             return None
         return Config(
             channels=first[0],
             n_low_bins=N_BINS - n_high_bins,
             n_high_bands=n_high_bands,
             kernel=first[3],
-            n_dpgrnn=_count(shapes, "dpgrnn", ".intra_fc.weight", 1),
+            n_dpgrnn=n_numbered(shapes, "dpgrnn{}.intra_fc.weight", 1),
             groups=second[0] // second[1],
         )
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         return None
-
-
-def _count(names: Shapes, before: str, after: str, first: int) -> int:
-    n = 0
-    while f"{before}{first + n}{after}" in names:
-        n += 1
-    return n
 
 
 def n_fft(shapes: Shapes) -> int | None:
@@ -238,8 +215,7 @@ NETWORK = Network(
     name=NAME,
     title="GTCRN",
     config=Config,
-    build=gtcrn,
-    param_shapes=param_shapes,
+    layers=_network,
     of_shapes=of_shapes,
     n_fft=n_fft,
     n_named_blocks=lambda config: len(config.dilations),
@@ -277,3 +253,5 @@ NETWORK = Network(
     licence="MIT",
     advice="the smallest: for microcontrollers, little memory and slow boards",
 )
+
+gtcrn, blank, param_shapes = NETWORK.build, NETWORK.blank, NETWORK.param_shapes

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
 
-from edge_runtime.stft import HANN, Float32Array, WindowName
+from edge_runtime.stft import HANN
 from quant.network.builder import GRU_ROLES, KERNELS, N_BINS, SPECTRUM, Builder
-from quant.network.family import Cache, Network, Paper, Setting, Shapes, with_state
-from quant.network.graph import MOST_BLOCKS, Graph, Shape, State
+from quant.network.family import Cache, Network, Paper, Setting, Shapes, n_numbered, with_state
+from quant.network.graph import MOST_BLOCKS, Shape, State
 
 NAME = "ul-unas"
 KINDS = ("conv", "dws", "mb")
@@ -186,22 +186,6 @@ class _Ulunas(Builder):
         return self.shuffled(f"{prefix}.shuffled", y, block.groups)
 
 
-def ulunas(params: Mapping[str, Float32Array], config: Config | None = None, window: WindowName = HANN) -> Graph:
-    """The streaming graph with a checkpoint's parameters (name -> array, see `quant.inputs.checkpoint.load`), that
-    were trained on spectra through `window`."""
-    return _network(config or Config()).graph(params, window)
-
-
-def blank(config: Config | None = None) -> Graph:
-    """The network without a checkpoint: enough to count."""
-    return NETWORK.blank(config)
-
-
-def param_shapes(config: Config | None = None) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter, in the order of the network; what a checkpoint must hold."""
-    return _network(config or Config()).param_shapes()
-
-
 def _network(c: Config) -> _Ulunas:
     b = _Ulunas()
     x = b.add("log_magnitude", "features", (SPECTRUM,), Shape(1, N_BINS))
@@ -262,7 +246,7 @@ def of_shapes(shapes: Shapes) -> Config | None:
             blocks.append(Block(kind, n_out, (weight[2], weight[3]), stride, channels // entry[1]))
             channels, bands = n_out, after
         first = shapes["dpgrnn.0.inter_rnn.rnn1.weight_ih_l0"]
-        n_dpgrnn = next(n for n in range(len(shapes)) if f"dpgrnn.{n}.intra_fc.weight" not in shapes)
+        n_dpgrnn = n_numbered(shapes, "dpgrnn.{}.intra_fc.weight", 0)
         return Config(tuple(blocks), n_low, n_high_bands, n_dpgrnn, channels // first[1])
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         return None
@@ -290,8 +274,7 @@ NETWORK = Network(
     name=NAME,
     title="UL-UNAS",
     config=Config,
-    build=ulunas,
-    param_shapes=param_shapes,
+    layers=_network,
     of_shapes=of_shapes,
     n_fft=n_fft,
     n_named_blocks=lambda config: 0,  # its recipe names kinds of layers

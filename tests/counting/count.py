@@ -57,6 +57,11 @@ class Core(NamedTuple):
     compiler: tuple[str, ...] = ("aarch64-linux-gnu-gcc",)
     flags: tuple[str, ...] = ()
 
+    @property
+    def by_zig(self) -> bool:
+        """Whether its compiler is the one of the extra `wheels`."""
+        return self.compiler[: len(ZIG)] == ZIG
+
 
 CORES = (
     Core("cortex-a53", "neon"),
@@ -66,7 +71,7 @@ CORES = (
     # No distribution's C library here is for it, so zig links its own.
     Core("arm1176", "scalar", "arm", (*ZIG, "-target", "arm-linux-musleabihf"), ("-mcpu=arm1176jzf_s",)),
 )
-COMPILERS = sorted({core.compiler[0] for core in CORES if core.compiler[:4] != ZIG})
+COMPILERS = sorted({core.compiler[0] for core in CORES if not core.by_zig})
 MICROCONTROLLERS = ("m4", "m7", "m33", "m55")
 FILES = {"int8": "model.native", "fp32": "model.fp32.native"}
 
@@ -158,7 +163,7 @@ def steps_of(precision: str) -> list[tuple[str, str]]:
 def native_rows(artifact: Path, plugin: Path, folder: Path) -> Iterator[dict[str, Any]]:
     samples = speech(artifact)
     for core in CORES:
-        if core.compiler[:4] == ZIG and importlib.util.find_spec("ziglang") is None:
+        if core.by_zig and importlib.util.find_spec("ziglang") is None:
             print(f"{core.name}: not counted, needs the extra `wheels`", file=sys.stderr)
             continue
         program, apart = compile_hops(folder, core), compile_hops(folder, core, EACH_STEP)

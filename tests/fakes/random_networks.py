@@ -41,7 +41,7 @@ def of_gtcrn(**sizes: Any) -> Network:
 def of_ulunas(**sizes: Any) -> Network:
     """UL-UNAS of these sizes."""
     config = ulunas.Config(**sizes)
-    return Network(partial(ulunas.ulunas, config=config), ulunas.param_shapes(config))
+    return Network(partial(ulunas.NETWORK.build, config=config), ulunas.NETWORK.param_shapes(config))
 
 
 NETWORKS = {
