@@ -74,10 +74,4 @@ class Settings:
     def folder(self) -> Path:
         """Where the artifact goes."""
         folder = self.outputs.folder
-        return folder if folder is not None else built_folder(self.target, self.inputs.network)
-
-
-def built_folder(target: str, network: str | None) -> Path:
-    """Where an artifact goes unless the user says: build/BOARD, of another network than the first BOARD-NETWORK."""
-    named = [] if network is None or network == registry.DEFAULT.name else [network]
-    return Path("build") / "-".join((Path(target).stem, *named))
+        return folder if folder is not None else registry.built_folder(self.target, self.inputs.network)

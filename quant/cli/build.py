@@ -112,6 +112,8 @@ def _build(args: argparse.Namespace) -> Answer:
 
 def _build_lines(built: Built, elapsed_s: float, *, verbose: bool) -> Iterator[str]:
     """The verdict, three figures, what to open, what to type next."""
+    from quant.report.verdict import judge
+
     report, folder = built.report, shlex.quote(str(built.folder))
     yield f"{built.folder}: built for {report.target.title} in {elapsed_s:.0f} s"
     yield from table(("question", "", "answer"), [(j.question, j.status, j.answer) for j in report.verdict])
@@ -128,8 +130,8 @@ def _build_lines(built: Built, elapsed_s: float, *, verbose: bool) -> Iterator[s
         yield f"try:     make -C {folder} && {folder}/self_test"
     else:
         yield f"try:     edge-denoise file noisy.wav clean.wav --model {folder}"
-    if todo := next((j.todo for j in report.verdict if j.status == "unknown"), ""):
-        yield f"next:    {todo.replace('DIR', folder)}"
+    if todo := next((j.todo for j in judge(report, folder) if j.status == "unknown"), ""):
+        yield f"next:    {todo}"
 
 
 def figures(report: Report) -> Iterator[str]:

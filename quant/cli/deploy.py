@@ -78,9 +78,9 @@ def _run(args: argparse.Namespace) -> Answer:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    from quant.build.settings import built_folder
     from quant.deploy.release import Settings
     from quant.deploy.ssh import Address
+    from quant.network.registry import built_folder
 
     address = Address(args.destination, args.port, args.identity, tuple(args.ssh_option))
     target = args.target or ""

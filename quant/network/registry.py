@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from edge_runtime.errors import Failure
@@ -32,3 +33,9 @@ def of_config(config: Sizes) -> Network:
 def title(graph: Graph) -> str:
     """What a graph is called in the files made of it."""
     return NETWORKS[graph.network].title if graph.network in NETWORKS else "network"
+
+
+def built_folder(target: str, network: str | None) -> Path:
+    """Where an artifact goes unless the user says: build/BOARD, of another network than the first BOARD-NETWORK."""
+    named = [] if network is None or network == DEFAULT.name else [network]
+    return Path("build") / "-".join((Path(target).stem, *named))

@@ -16,6 +16,7 @@ from edge_runtime.bench import BenchPart
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 from quant.audit.findings import EstimatePart
 from quant.audit.frame_time import engine_of
+from quant.network import registry
 from quant.quality.results import QualityPart, RobustnessRow
 from quant.quality.shipped import ShippedPart
 from quant.report.schema import Judgement, Report, Status
@@ -50,8 +51,8 @@ def judge(report: Report, folder: str = "") -> tuple[Judgement, ...]:
 
 
 def default_folder(report: Report) -> str:
-    """Where `quant build` puts an artifact of this board unless told."""
-    return f"build/{report.board}"
+    """Where `quant build` puts an artifact of this board and network unless told."""
+    return str(registry.built_folder(report.board, report.network))
 
 
 def overall(judged: Iterable[Judgement]) -> Status:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -128,6 +129,12 @@ def test_a_build_ends_with_the_verdict_three_figures_and_what_to_type(built: Bui
     more = "\n".join(_build_lines(built, 12.3, verbose=True))
     assert "recipe:   float-mask" in more
     assert len(worst(built.report)) == 8
+
+
+def test_what_to_type_next_names_the_folder_that_was_built(built: Built) -> None:
+    unmeasured = replace(built, report=msgspec.structs.replace(built.report, shipped=None))
+    *_, last = _build_lines(unmeasured, 12.3, verbose=False)
+    assert last == f"next:    quant eval {built.folder} --pairs PAIRS, then quant report {built.folder}"
 
 
 def test_flash_and_ram_are_the_same_figures_in_report_card_budget_and_at_the_end_of_a_build(built: Built) -> None:
