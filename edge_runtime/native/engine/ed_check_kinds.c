@@ -317,57 +317,60 @@ static int bigru_products(const bounds *b)
            && floats(b, op->scale, 3 * op->n_out);
 }
 
+/* A kind whose kernel is not in this build cannot be run. */
+#define FITS(kind, proof) case ED_##kind: return ED_IF_USED(kind, 1, 0) && (proof)
+
 ED_SELDOM int ed_fits(bounds *b)
 {
     const ed_op *op = b->op;
     switch (op->kind) {
-    case ED_FEATURES:
-        return op->n_rows <= ED_N_BINS && op->y_row == 4 && makes(b, op->n_rows, 4, 4) && reads_planes(b, op->x);
-    case ED_MERGE: return merge(b);
-    case ED_SPLIT: return op->n_rows <= ED_N_BINS && makes_planes(b) && runs(b, 2);
-    case ED_MASK: return op->n_rows <= ED_N_BINS && makes_planes(b) && reads_planes(b, op->x) && reads_planes(b, op->x2);
-    case ED_EDGES: return edges(b);
-    case ED_CONV: return convolution(b, 4);
-    case ED_CONV_I8: return convolution(b, 1);
-    case ED_DEPTH: return depthwise(b, 4);
-    case ED_DEPTH_I8: return depthwise(b, 1);
-    case ED_LEAKY: case ED_SIGMOID: case ED_TANH: case ED_QUANTIZE: return elementwise(b, 0, 4, 1);
-    case ED_LEAKY_I8: case ED_DEQUANTIZE: return elementwise(b, 0, 1, 1);
-    case ED_ADD: return elementwise(b, 1, 4, 1);
-    case ED_ADD_I8: return elementwise(b, 1, 1, 1);
-    case ED_GATE: return elementwise(b, 0, 4, 1) && reads_one(b, op->x2, op->n_out, 4);
-    case ED_GATE_I8: return elementwise(b, 0, 1, 1) && reads_one(b, op->x2, op->n_out, 1);
-    case ED_SHUFFLE: return elementwise(b, 1, 4, 2);
-    case ED_SHUFFLE_I8: return elementwise(b, 1, 1, 2);
-    case ED_GATE_SHUFFLE: return elementwise(b, 1, 4, 2) && reads_one(b, op->bias, op->n_out, 4);
-    case ED_INTERLEAVE: return interleave(b, 4);
-    case ED_INTERLEAVE_I8: return interleave(b, 1);
-    case ED_MEAN_SQUARE: return op->halo == 0 && makes(b, 1, op->n_out, 4) && reads(b, op->x, op->x_row, op->n_out, 4);
-    case ED_LAYER_NORM: return layer_norm(b);
-    case ED_GRU_CELL: return cell(b, 4);
-    case ED_GRU_CELL_I8: return cell(b, 1) && grids(b, op->scale);
-    case ED_BIGRU:
-        return bigru(b, 4) && floats(b, op->bias, 3 * op->n_out)
-               && numbers(b, op->weight, 3 * (int64_t)op->n_out * op->n_in);
-    case ED_BIGRU_MIXED: return bigru(b, 4) && bigru_products(b);
-    case ED_BIGRU_I8: return bigru(b, 1) && bigru_products(b) && grids(b, op->scale + 12 * (int64_t)op->n_out);
-    case ED_LOG_MAGNITUDE:
-        return op->n_rows <= ED_N_BINS && op->y_row == 1 && makes(b, op->n_rows, 1, 4) && reads_planes(b, op->x);
-    case ED_MASK_REAL:
-        return op->n_rows <= ED_N_BINS && makes_planes(b) && reads_planes(b, op->x) && reads_one(b, op->x2, op->n_rows, 4);
-    case ED_HISTORY: return history(b, 4);
-    case ED_HISTORY_I8: return history(b, 1);
-    case ED_RESAMPLE: return resampling(b, 4);
-    case ED_RESAMPLE_I8: return resampling(b, 1);
-    case ED_AFFINE_RELU: return affine_relu(b, 4);
-    case ED_AFFINE_RELU_I8: return affine_relu(b, 1);
-    case ED_MEAN_SQUARE_I8: return op->halo == 0 && makes(b, 1, op->n_out, 1) && reads(b, op->x, op->x_row, op->n_out, 1);
-    case ED_BAND_ENERGY: return band_energy(b, 4);
-    case ED_BAND_ENERGY_I8: return band_energy(b, 1);
-    case ED_BAND_GATE: return elementwise(b, 0, 4, 1) && reads_one(b, op->x2, op->n_rows, 4);
-    case ED_BAND_GATE_I8: return elementwise(b, 0, 1, 1) && reads_one(b, op->x2, op->n_rows, 1);
-    case ED_GATES: return gates(b, 4);
-    case ED_GATES_I8: return gates(b, 1);
+    FITS(FEATURES, op->n_rows <= ED_N_BINS && op->y_row == 4 && makes(b, op->n_rows, 4, 4) && reads_planes(b, op->x));
+    FITS(MERGE, merge(b));
+    FITS(SPLIT, op->n_rows <= ED_N_BINS && makes_planes(b) && runs(b, 2));
+    FITS(MASK, op->n_rows <= ED_N_BINS && makes_planes(b) && reads_planes(b, op->x) && reads_planes(b, op->x2));
+    FITS(EDGES, edges(b));
+    FITS(CONV, convolution(b, 4));
+    FITS(CONV_I8, convolution(b, 1));
+    FITS(DEPTH, depthwise(b, 4));
+    FITS(DEPTH_I8, depthwise(b, 1));
+    FITS(LEAKY, elementwise(b, 0, 4, 1));
+    FITS(SIGMOID, elementwise(b, 0, 4, 1));
+    FITS(TANH, elementwise(b, 0, 4, 1));
+    FITS(QUANTIZE, elementwise(b, 0, 4, 1));
+    FITS(LEAKY_I8, elementwise(b, 0, 1, 1));
+    FITS(DEQUANTIZE, elementwise(b, 0, 1, 1));
+    FITS(ADD, elementwise(b, 1, 4, 1));
+    FITS(ADD_I8, elementwise(b, 1, 1, 1));
+    FITS(GATE, elementwise(b, 0, 4, 1) && reads_one(b, op->x2, op->n_out, 4));
+    FITS(GATE_I8, elementwise(b, 0, 1, 1) && reads_one(b, op->x2, op->n_out, 1));
+    FITS(SHUFFLE, elementwise(b, 1, 4, 2));
+    FITS(SHUFFLE_I8, elementwise(b, 1, 1, 2));
+    FITS(GATE_SHUFFLE, elementwise(b, 1, 4, 2) && reads_one(b, op->bias, op->n_out, 4));
+    FITS(INTERLEAVE, interleave(b, 4));
+    FITS(INTERLEAVE_I8, interleave(b, 1));
+    FITS(MEAN_SQUARE, op->halo == 0 && makes(b, 1, op->n_out, 4) && reads(b, op->x, op->x_row, op->n_out, 4));
+    FITS(LAYER_NORM, layer_norm(b));
+    FITS(GRU_CELL, cell(b, 4));
+    FITS(GRU_CELL_I8, cell(b, 1) && grids(b, op->scale));
+    FITS(BIGRU, bigru(b, 4) && floats(b, op->bias, 3 * op->n_out)
+                    && numbers(b, op->weight, 3 * (int64_t)op->n_out * op->n_in));
+    FITS(BIGRU_MIXED, bigru(b, 4) && bigru_products(b));
+    FITS(BIGRU_I8, bigru(b, 1) && bigru_products(b) && grids(b, op->scale + 12 * (int64_t)op->n_out));
+    FITS(LOG_MAGNITUDE, op->n_rows <= ED_N_BINS && op->y_row == 1 && makes(b, op->n_rows, 1, 4) && reads_planes(b, op->x));
+    FITS(MASK_REAL, op->n_rows <= ED_N_BINS && makes_planes(b) && reads_planes(b, op->x) && reads_one(b, op->x2, op->n_rows, 4));
+    FITS(HISTORY, history(b, 4));
+    FITS(HISTORY_I8, history(b, 1));
+    FITS(RESAMPLE, resampling(b, 4));
+    FITS(RESAMPLE_I8, resampling(b, 1));
+    FITS(AFFINE_RELU, affine_relu(b, 4));
+    FITS(AFFINE_RELU_I8, affine_relu(b, 1));
+    FITS(MEAN_SQUARE_I8, op->halo == 0 && makes(b, 1, op->n_out, 1) && reads(b, op->x, op->x_row, op->n_out, 1));
+    FITS(BAND_ENERGY, band_energy(b, 4));
+    FITS(BAND_ENERGY_I8, band_energy(b, 1));
+    FITS(BAND_GATE, elementwise(b, 0, 4, 1) && reads_one(b, op->x2, op->n_rows, 4));
+    FITS(BAND_GATE_I8, elementwise(b, 0, 1, 1) && reads_one(b, op->x2, op->n_rows, 1));
+    FITS(GATES, gates(b, 4));
+    FITS(GATES_I8, gates(b, 1));
     default: return 0; /* ANALYSIS and SYNTHESIS are not part of a program */
     }
 }

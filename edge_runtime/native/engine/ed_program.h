@@ -65,6 +65,27 @@
     X(LOG_MAGNITUDE) X(MASK_REAL) X(HISTORY) X(HISTORY_I8) X(RESAMPLE) X(RESAMPLE_I8) X(AFFINE_RELU) X(AFFINE_RELU_I8)           \
     X(MEAN_SQUARE_I8) X(BAND_ENERGY) X(BAND_ENERGY_I8) X(BAND_GATE) X(BAND_GATE_I8) X(GATES) X(GATES_I8)
 
+/* A folder for one program has no kernels but those of the kinds that it uses: it defines ED_ONLY_KINDS and, of each kind,
+ * ED_USES_kind as 1 or 0 (ed_only_kinds.h, by quant/emit/native/c_project.py). ED_IF_USED(kind, yes, no) is one of both. */
+#if defined(ED_ONLY_KINDS)
+#define ED_IF_USED_1(yes, no) yes
+#define ED_IF_USED_0(yes, no) no
+#define ED_IF_USED_OF(uses, yes, no) ED_IF_USED_##uses(yes, no)
+#define ED_IF_USED_AS(uses, yes, no) ED_IF_USED_OF(uses, yes, no)
+#define ED_IF_USED(kind, yes, no) ED_IF_USED_AS(ED_USES_##kind, yes, no)
+#else
+#define ED_IF_USED(kind, yes, no) yes
+#endif
+#if defined(__GNUC__)
+#define ED_UNUSED static __attribute__((unused))
+#else
+#define ED_UNUSED static
+#endif
+
+/* What begins a kernel's function, and a line that declares it: one that is not used is left out of what is compiled. */
+#define ED_KERNEL(kind) ED_IF_USED(kind, , ED_UNUSED) void
+#define ED_DECLARE_KERNEL(kind, name) ED_IF_USED(kind, void name(const ed_args *a);, )
+
 #define ED_ENUM(name) ED_##name,
 enum ed_kind { ED_KINDS(ED_ENUM) ED_N_KINDS };
 #undef ED_ENUM

@@ -22,9 +22,9 @@ KERNEL(GATE_I8)
 }
 
 /* x[r][c] * gate[r]. x2: a gate a row, one after the other. */
-#define BAND_GATE_I8 (float)(((const int8_t *)a->x2)[r] - op->x2_zp)
+#define BAND_STEPS (float)(((const int8_t *)a->x2)[r] - op->x2_zp)
 KERNEL(BAND_GATE) { EACH(float, c, XF[c] * ((const float *)a->x2)[r]); }
-KERNEL(BAND_GATE_I8) { EACH(int8_t, c, to_i8(XI * BAND_GATE_I8 * op->f0, (float)op->y_zp)); }
+KERNEL(BAND_GATE_I8) { EACH(int8_t, c, to_i8(XI * BAND_STEPS * op->f0, (float)op->y_zp)); }
 
 /* x[r][c] * gate[c] * gate of the band[r]: x2 as in GATE, state as x2 in BAND_GATE. The product of the first two has a
  * grid of its own, mid_zp, f0 leads to it and f1 from there; all gates have the zero point x2_zp. */
@@ -189,7 +189,7 @@ KERNEL(LAYER_NORM)
     }
 }
 
-#define ENTRY(name) ed_portable_##name,
+#define ENTRY(name) ED_IF_USED(name, ed_portable_##name, NULL),
 const ed_kernel ed_portable_kernels[ED_N_KINDS] = {ED_KINDS(ENTRY)};
 
 static int usable(void)

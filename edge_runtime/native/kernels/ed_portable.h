@@ -28,8 +28,8 @@
 #error "-ffast-math would reorder sums that must be exact"
 #endif
 
-#define KERNEL(name) ED_SELDOM void ed_portable_##name(const ed_args *a)
-#define ED_DECLARE(name) void ed_portable_##name(const ed_args *a);
+#define KERNEL(name) ED_SELDOM ED_KERNEL(name) ed_portable_##name(const ed_args *a)
+#define ED_DECLARE(name) ED_DECLARE_KERNEL(name, ed_portable_##name)
 ED_KINDS(ED_DECLARE)
 #undef ED_DECLARE
 

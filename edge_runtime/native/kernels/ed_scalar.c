@@ -9,7 +9,7 @@
 #include "ed_scalar.h"
 
 /* Rounding is one instruction where the processor has it (byte_of); four side by side. */
-static void run_QUANTIZE(const ed_args *a)
+ED_KERNEL(QUANTIZE) ed_scalar_QUANTIZE(const ed_args *a)
 {
     const ed_op *op = a->op;
     const float f0 = op->f0;
@@ -55,7 +55,7 @@ static INLINE void normalize(const ed_args *a, int n, float mean, float gain, co
         }
 }
 
-static void run_LAYER_NORM(const ed_args *a)
+ED_KERNEL(LAYER_NORM) ed_scalar_LAYER_NORM(const ed_args *a)
 {
     const ed_op *op = a->op;
     const float *x = a->x;
@@ -78,12 +78,14 @@ static int usable(void)
     return 1;
 }
 
+#define ENTRY(kind, kernel) [ED_##kind] = ED_IF_USED(kind, kernel, NULL)
+
 static const ed_kernel kernels[ED_N_KINDS] = {
-    [ED_CONV] = ed_scalar_CONV, [ED_CONV_I8] = ed_scalar_CONV_I8, [ED_DEPTH] = ed_scalar_DEPTH,
-    [ED_DEPTH_I8] = ed_scalar_DEPTH_I8, [ED_LAYER_NORM] = run_LAYER_NORM, [ED_QUANTIZE] = run_QUANTIZE,
-    [ED_BIGRU_I8] = ed_scalar_BIGRU_I8, [ED_GRU_CELL] = ed_scalar_GRU_CELL,
-    [ED_RESAMPLE_I8] = ed_scalar_depth_any_i8, [ED_AFFINE_RELU_I8] = ed_scalar_AFFINE_RELU_I8,
-    [ED_GATES_I8] = ed_scalar_GATES_I8,
+    ENTRY(CONV, ed_scalar_CONV), ENTRY(CONV_I8, ed_scalar_CONV_I8), ENTRY(DEPTH, ed_scalar_DEPTH),
+    ENTRY(DEPTH_I8, ed_scalar_DEPTH_I8), ENTRY(LAYER_NORM, ed_scalar_LAYER_NORM),
+    ENTRY(QUANTIZE, ed_scalar_QUANTIZE), ENTRY(BIGRU_I8, ed_scalar_BIGRU_I8), ENTRY(GRU_CELL, ed_scalar_GRU_CELL),
+    ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8), ENTRY(AFFINE_RELU_I8, ed_scalar_AFFINE_RELU_I8),
+    ENTRY(GATES_I8, ed_scalar_GATES_I8),
 };
 
 const ed_isa ed_scalar = {"scalar", &ed_portable, usable, kernels, kernels};

@@ -203,19 +203,21 @@ static INLINE float weight_at(const void *weights, ptrdiff_t i, const int half)
     return half ? half_to_float(((const uint16_t *)weights)[i]) : ((const float *)weights)[i];
 }
 
-/* --- ed_scalar_conv.c, ed_scalar_conv_i8.c, ed_scalar_gru.c ------------------------------------------------------ */
+/* --- ed_scalar.c, ed_scalar_conv.c, ed_scalar_conv_i8.c, ed_scalar_gru.c ------------------------------------------------------ */
 
-void ed_scalar_CONV(const ed_args *a);
-void ed_scalar_DEPTH(const ed_args *a);
-void ed_scalar_CONV_I8(const ed_args *a);
-void ed_scalar_DEPTH_I8(const ed_args *a);
-void ed_scalar_GRU_CELL(const ed_args *a);
-void ed_scalar_BIGRU_I8(const ed_args *a);
+ED_DECLARE_KERNEL(CONV, ed_scalar_CONV)
+ED_DECLARE_KERNEL(DEPTH, ed_scalar_DEPTH)
+ED_DECLARE_KERNEL(CONV_I8, ed_scalar_CONV_I8)
+ED_DECLARE_KERNEL(DEPTH_I8, ed_scalar_DEPTH_I8)
+ED_DECLARE_KERNEL(GRU_CELL, ed_scalar_GRU_CELL)
+ED_DECLARE_KERNEL(BIGRU_I8, ed_scalar_BIGRU_I8)
+ED_DECLARE_KERNEL(LAYER_NORM, ed_scalar_LAYER_NORM)
+ED_DECLARE_KERNEL(QUANTIZE, ed_scalar_QUANTIZE)
 
 /* --- ed_scalar_rows.c --- */
 
-void ed_scalar_depth_any_i8(const ed_args *a);
-void ed_scalar_AFFINE_RELU_I8(const ed_args *a);
-void ed_scalar_GATES_I8(const ed_args *a);
+ED_DECLARE_KERNEL(RESAMPLE_I8, ed_scalar_depth_any_i8)
+ED_DECLARE_KERNEL(AFFINE_RELU_I8, ed_scalar_AFFINE_RELU_I8)
+ED_DECLARE_KERNEL(GATES_I8, ed_scalar_GATES_I8)
 
 #endif

@@ -64,7 +64,7 @@ static INLINE void columns(const ed_args *a, int o, const int half)
     }
 }
 
-void ed_scalar_CONV(const ed_args *a)
+ED_KERNEL(CONV) ed_scalar_CONV(const ed_args *a)
 {
     const ed_op *op = a->op;
     int o;
@@ -92,7 +92,7 @@ static INLINE int has_nine(const ed_op *op)
     return op->time_taps == 3 && op->taps == 3;
 }
 
-void ed_scalar_DEPTH(const ed_args *a)
+ED_KERNEL(DEPTH) ed_scalar_DEPTH(const ed_args *a)
 {
     const ed_op *op = a->op;
     const char *x[3];

@@ -183,7 +183,7 @@ static APART void one_row(const ed_args *a, const stage *end)
     }
 }
 
-void ed_scalar_CONV_I8(const ed_args *a)
+ED_KERNEL(CONV_I8) ed_scalar_CONV_I8(const ed_args *a)
 {
     const ed_op *op = a->op;
     const stage end = stage_of(op);
@@ -225,7 +225,7 @@ static APART void column(const int8_t *const x[3], const int8_t *w, int n, int32
     }
 }
 
-void ed_scalar_DEPTH_I8(const ed_args *a)
+ED_KERNEL(DEPTH_I8) ed_scalar_DEPTH_I8(const ed_args *a)
 {
     const ed_op *op = a->op;
     const stage end = stage_of(op);
@@ -234,7 +234,7 @@ void ed_scalar_DEPTH_I8(const ed_args *a)
     const int8_t *x[3];
     int c, i, t;
     if (op->time_taps != 3 || op->taps != 3 || op->n_rows > MOST_ROWS || n % NO != 0 || !leaks(op)) {
-        ed_scalar_depth_any_i8(a);
+        ED_IF_USED(RESAMPLE_I8, ed_scalar_depth_any_i8, ed_portable_kernels[ED_DEPTH_I8])(a);
         return;
     }
     for (c = 0; c < n; c += NO) {

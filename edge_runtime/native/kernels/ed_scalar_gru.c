@@ -22,7 +22,7 @@ static INLINE float sigmoid_exact(float x)
     return tanh_exact(x * 0.5f) * 0.5f + 0.5f;
 }
 
-void ed_scalar_GRU_CELL(const ed_args *a)
+ED_KERNEL(GRU_CELL) ed_scalar_GRU_CELL(const ed_args *a)
 {
     const ed_op *op = a->op;
     const int n = op->n_out, n_rows = op->n_rows;
@@ -106,7 +106,7 @@ static APART void direction(const ed_args *a, const four *wide, int first, const
     }
 }
 
-void ed_scalar_BIGRU_I8(const ed_args *a)
+ED_KERNEL(BIGRU_I8) ed_scalar_BIGRU_I8(const ed_args *a)
 {
     const ed_op *op = a->op;
     const int n = op->n_out, half = n / 2, n_rows = op->n_rows;

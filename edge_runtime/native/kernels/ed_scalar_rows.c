@@ -34,7 +34,7 @@ static APART void channel(const ed_args *a, const char *const *frame, int c, int
     }
 }
 
-void ed_scalar_depth_any_i8(const ed_args *a)
+ED_KERNEL(RESAMPLE_I8) ed_scalar_depth_any_i8(const ed_args *a)
 {
     const ed_op *op = a->op;
     const int resampled = op->kind == ED_RESAMPLE_I8, n_phases = resampled ? op->seg_row : 1, n = op->n_out;
@@ -51,7 +51,7 @@ void ed_scalar_depth_any_i8(const ed_args *a)
     if (op->time_taps > 1) ed_keep_frame_in(a, n_rows_in, 1);
 }
 
-void ed_scalar_AFFINE_RELU_I8(const ed_args *a)
+ED_KERNEL(AFFINE_RELU_I8) ed_scalar_AFFINE_RELU_I8(const ed_args *a)
 {
     const ed_op *op = a->op;
     const int8_t *w = a->weight, *rise = a->table;
@@ -70,7 +70,7 @@ void ed_scalar_AFFINE_RELU_I8(const ed_args *a)
     }
 }
 
-void ed_scalar_GATES_I8(const ed_args *a)
+ED_KERNEL(GATES_I8) ed_scalar_GATES_I8(const ed_args *a)
 {
     const ed_op *op = a->op;
     const int8_t *gates = a->x2, *bands = a->state;

@@ -18,7 +18,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.manifest import ModelEntry
 from edge_runtime.stft import HOP_SAMPLES, Float32Array
 from quant.emit.emitted import Emitted
-from quant.emit.native.file import HEADER
+from quant.emit.native.file import HEADER, KINDS, OP
 
 N_FRAMES = 16  # beyond the longest history of the network, 10 frames
 N_HOPS = 62  # 1 s
@@ -28,9 +28,21 @@ STATE_HEAD_BYTES, AUDIO_BYTES = 64, 4 * (4 + 512 + 256)
 MODELS = {"int8": "model.native", "fp32": "model.fp32.native"}
 TABLES = "ed_tables.c"
 ONLY_WINDOW = b"#define ED_ONLY_WINDOW %d /* of these weights; without it: every network's */\n"
+PROGRAM, ONLY_KINDS = "ed_program.h", "ed_only_kinds.h"
+EVERY_STREAM = ("analysis", "synthesis")  # are kernels that no operation names
 TOLD = ("README.md", "library.properties", "library.json")  # say what they are made from
 WORDS_A_LINE, SAMPLES_A_LINE = 10, 16
 
+KINDS_HEADER = Template("""\
+/* The kinds of operations that the weights of this folder use, 8-bit or (-DED_FP32) float: no kernel of another one is
+ * compiled, and weights that have one are refused as what cannot be run. Without ED_ONLY_KINDS every kernel is. */
+#define ED_ONLY_KINDS
+#ifdef ED_FP32
+${fp32}
+#else
+${int8}
+#endif
+""")
 WEIGHTS_HEADER = Template("""\
 /* The weights of `make PRECISION=...` (-DED_FP32: the float ones) and the size of a state block for them. */
 #ifndef ED_WEIGHTS_H
@@ -143,6 +155,8 @@ def files(
     made["test_vectors.h"] = VECTORS_HEADER.substitute(numbers).encode()
     made |= fixed()
     made[TABLES] = ONLY_WINDOW % header_of(models[MODELS["int8"]].data)["window"] + made[TABLES]
+    made[ONLY_KINDS] = KINDS_HEADER.substitute({p: uses(models[m].data) for p, m in MODELS.items()}).encode()
+    made[PROGRAM] = f'#include "{ONLY_KINDS}"\n'.encode() + made[PROGRAM]
     for name in TOLD:
         made[name] = Template(made[name].decode()).substitute(numbers).encode()
     return made
@@ -155,6 +169,14 @@ def fixed() -> dict[str, bytes]:
     sources = [f for folder in folders for f in folder.iterdir() if f.name.endswith((".c", ".h", ".inc"))]
     firmware = (resources.files(__package__) / "firmware").iterdir()
     return {f.name: f.read_bytes() for f in (*sources, *firmware)}
+
+
+def uses(data: bytes) -> str:
+    """ED_USES_kind of every kind, a line each: 1 of those that the operations of a model file and every stream have."""
+    header = header_of(data)
+    ops = np.frombuffer(data, OP, int(header["n_ops"]), int(header["ops"]))
+    used = {*EVERY_STREAM, *(KINDS[kind] for kind in np.unique(ops["kind"]))}
+    return "\n".join(f"#define ED_USES_{kind.upper()} {int(kind in used)}" for kind in KINDS)
 
 
 def state_bytes(data: bytes) -> int:
