@@ -331,11 +331,48 @@ static inline void energies_add(energies *d, int8x16_t x, int zp, const int8_t *
     d->sum[1] = vmlal_s16(d->sum[1], vget_high_s16(b), vget_high_s16(bw));
 }
 
+/* Of `width` bytes, without weights. */
+static inline void energies_square(energies *d, int8x16_t x, int zp, const int width)
+{
+    int8x8_t z = vdup_n_s8((int8_t)zp);
+    int16x8_t a = vsubl_s8(vget_low_s8(x), z), b = vsubl_s8(vget_high_s8(x), z);
+    d->sum[0] = vmlal_s16(d->sum[0], vget_low_s16(a), vget_low_s16(a));
+    if (width > 4) d->sum[1] = vmlal_s16(d->sum[1], vget_high_s16(a), vget_high_s16(a));
+    if (width > 8) d->sum[0] = vmlal_s16(d->sum[0], vget_low_s16(b), vget_low_s16(b));
+    if (width > 12) d->sum[1] = vmlal_s16(d->sum[1], vget_high_s16(b), vget_high_s16(b));
+}
+
 static inline int32_t energies_sum(const energies *d)
 {
     int32x4_t sum = vaddq_s32(d->sum[0], d->sum[1]);
     sum = pairs(sum, sum);
     return vgetq_lane_s32(pairs(sum, sum), 0);
+}
+
+/* Sums of squares, 16 columns. */
+typedef struct {
+    int32x4_t sum[4];
+} squares;
+
+static inline void squares_start(squares *d)
+{
+    d->sum[0] = d->sum[1] = d->sum[2] = d->sum[3] = vdupq_n_s32(0);
+}
+
+static inline void squares_add(squares *d, int8x16_t x, int zp, const int width)
+{
+    int8x8_t z = vdup_n_s8((int8_t)zp);
+    int16x8_t a = vsubl_s8(vget_low_s8(x), z), b = vsubl_s8(vget_high_s8(x), z);
+    d->sum[0] = vmlal_s16(d->sum[0], vget_low_s16(a), vget_low_s16(a));
+    if (width > 4) d->sum[1] = vmlal_s16(d->sum[1], vget_high_s16(a), vget_high_s16(a));
+    if (width > 8) d->sum[2] = vmlal_s16(d->sum[2], vget_low_s16(b), vget_low_s16(b));
+    if (width > 12) d->sum[3] = vmlal_s16(d->sum[3], vget_high_s16(b), vget_high_s16(b));
+}
+
+static inline void squares_sum(const squares *d, vf *sum)
+{
+    int i;
+    _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) sum[i] = vcvtq_f32_s32(d->sum[i]);
 }
 
 static inline void ints16(const int32_t *p, vf *v)

@@ -226,6 +226,11 @@ static inline void ints16(const int32_t *p, vf *v)
     v[1] = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p + 8)));
 }
 
+static inline void squares_sum(const squares *d, vf *sum)
+{
+    sum[0] = _mm256_cvtepi32_ps(d->sum[0]), sum[1] = _mm256_cvtepi32_ps(d->sum[1]);
+}
+
 static inline vf sum_of_three(__m128i a, __m128i b, const int16_t *c)
 {
     __m256i two = _mm256_add_epi32(_mm256_cvtepi16_epi32(a), _mm256_cvtepi16_epi32(b));

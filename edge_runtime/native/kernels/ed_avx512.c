@@ -213,6 +213,11 @@ static inline void ints16(const int32_t *p, vf *v)
     v[0] = _mm512_cvtepi32_ps(_mm512_loadu_si512(p));
 }
 
+static inline void squares_sum(const squares *d, vf *sum)
+{
+    sum[0] = _mm512_cvtepi32_ps(_mm512_inserti64x4(_mm512_castsi256_si512(d->sum[0]), d->sum[1], 1));
+}
+
 static inline void affine16(const int8_t *x, int zp, const int8_t *w, const int16_t *bias, const int8_t *rise, vf *sum)
 {
     __m256i below, above;

@@ -71,6 +71,13 @@ static inline void affine_products(const int8_t *x, int zp, const int8_t *w, con
     *above = _mm256_mullo_epi16(_mm256_max_epi16(xs, _mm256_setzero_si256()), bytes_n(rise, 16));
 }
 
+/* Steps from the zero point of `width` words, 0 of the others. */
+static inline __m256i words_less(__m256i x, int zp, const int width)
+{
+    const __m128i all = _mm_set1_epi16((int16_t)zp), half = _mm_move_epi64(all), none = _mm_setzero_si128();
+    return _mm256_sub_epi16(x, _mm256_set_m128i(width == 16 ? all : width == 12 ? half : none, width == 4 ? half : all));
+}
+
 /* Sums of weighted squares of 16 numbers; what lies beyond the last one has no weight. */
 typedef struct {
     __m256i sum;
@@ -87,11 +94,35 @@ static inline void energies_add(energies *d, __m256i x, int zp, const int8_t *w)
     d->sum = _mm256_add_epi32(d->sum, _mm256_madd_epi16(xs, _mm256_mullo_epi16(xs, bytes_n(w, 16))));
 }
 
+/* Of `width` bytes as words, without weights; the others are zero. */
+static inline void energies_square(energies *d, __m256i x, int zp, const int width)
+{
+    __m256i steps = words_less(x, zp, width);
+    d->sum = _mm256_add_epi32(d->sum, _mm256_madd_epi16(steps, steps));
+}
+
 static inline int32_t energies_sum(const energies *d)
 {
     __m128i four = _mm_add_epi32(_mm256_castsi256_si128(d->sum), _mm256_extracti128_si256(d->sum, 1));
     four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+}
+
+/* Sums of squares, 16 columns: the low 8 and the high 8. A step's square fits 16 bits without sign. */
+typedef struct {
+    __m256i sum[2];
+} squares;
+
+static inline void squares_start(squares *d)
+{
+    d->sum[0] = d->sum[1] = _mm256_setzero_si256();
+}
+
+static inline void squares_add(squares *d, __m256i x, int zp, const int width)
+{
+    __m256i steps = _mm256_sub_epi16(x, _mm256_set1_epi16((int16_t)zp)), square = _mm256_mullo_epi16(steps, steps);
+    d->sum[0] = _mm256_add_epi32(d->sum[0], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(square)));
+    if (width > 8) d->sum[1] = _mm256_add_epi32(d->sum[1], _mm256_cvtepu16_epi32(_mm256_extracti128_si256(square, 1)));
 }
 
 /* Whether floats hold every sum of nine products with these biases exactly. */

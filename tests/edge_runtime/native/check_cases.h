@@ -337,8 +337,17 @@ static void history(test_case *c)
     if (between(0, 1)) c->op.x_row = (uint16_t)(c->op.n_in + 3);
 }
 
+/* What the kernels know by heart, beside any. */
+static void history_known(test_case *c)
+{
+    history(c);
+    if (between(0, 1)) return;
+    start(c, pick(129, 65, between(1, 70)), pick(1, 12, 12), 0);
+    c->op.time_taps = 3, c->op.n_out = c->op.y_row = (uint16_t)((3 * c->op.n_in + 3) / 4 * 4);
+}
+
 static void shape_HISTORY(test_case *c) { history(c); float_inputs(c); }
-static void shape_HISTORY_I8(test_case *c) { history(c); byte_inputs(c); }
+static void shape_HISTORY_I8(test_case *c) { history_known(c); byte_inputs(c); }
 
 /* Half as many rows, or twice, or any. */
 static void resampling(test_case *c)
@@ -389,7 +398,17 @@ static void shape_AFFINE_RELU_I8(test_case *c)
 static void shape_MEAN_SQUARE_I8(test_case *c) { byte_rows(c); c->op.f0 *= 1e-4f; }
 static void energies(test_case *c) { c->op.n_in = (uint16_t)(c->op.n_rows + between(-1, 3)), c->op.y_row = 4; }
 static void shape_BAND_ENERGY(test_case *c) { float_rows(c); energies(c); floats(c->weights.floats, 64, 1); }
-static void shape_BAND_ENERGY_I8(test_case *c) { byte_rows(c); energies(c); weights8(c->weights.bytes, 64); c->op.f0 *= 1e-5f; }
+
+static void shape_BAND_ENERGY_I8(test_case *c)
+{
+    byte_rows(c);
+    if (between(0, 1)) c->op.n_out = (uint16_t)pick(24, 12, pick(16, 32, 1)), c->op.x_row = c->op.n_out;
+    energies(c);
+    weights8(c->weights.bytes, 64);
+    if (between(0, 1)) memset(c->weights.bytes, c->weights.bytes[0], 64);
+    c->op.f0 *= 1e-5f;
+}
+
 static void shape_BAND_GATE(test_case *c) { float_rows(c); }
 static void shape_BAND_GATE_I8(test_case *c) { shape_GATE_I8(c); }
 static void shape_GATES(test_case *c) { float_rows(c); }
