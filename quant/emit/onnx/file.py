@@ -15,6 +15,7 @@ from quant.int8.qparams import QParams
 
 OPSET = 17
 IR_VERSION = 8
+CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # to (1, frames, bands, channels), and back
 
 
 class OnnxFile:
@@ -103,7 +104,7 @@ class OnnxFile:
         return str(self.op("DequantizeLinear", grid, axis=axis))
 
     def state_in(self, name: str, shape: Sequence[int], q: QParams | None) -> str:
-        """The input of a state, uint8 on a grid or float."""
+        """The input of a state, uint8 on a grid (a convolution's then lies channels last) or float."""
         self.states.append(state_entry(name, shape, q, unsigned=True))
         return self.input(name, shape, TensorProto.UINT8 if q else TensorProto.FLOAT)
 

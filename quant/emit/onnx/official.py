@@ -26,7 +26,7 @@ from onnx import TensorProto
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, WindowName
 from quant.emit.emitted import Emitted
 from quant.emit.onnx.emitter import write
-from quant.emit.onnx.file import OnnxFile
+from quant.emit.onnx.file import CHANNELS_FIRST, CHANNELS_LAST, OnnxFile
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams
 from quant.network import registry
@@ -121,12 +121,15 @@ class _OfficialFile(OnnxFile):
         return super().output(RENAMED[name], shape, kind)
 
     def state_in(self, name: str, shape: Sequence[int], q: QParams | None) -> str:
-        """A part of a cache, quantized where the model keeps the state in 8 bits."""
+        """A part of a cache; quantized, and channels last, where the model keeps the state in 8 bits."""
         self.grids[name] = q
         part = self.parts[name]
         if name in self.flat:
-            part = self.op("Reshape", [part, self.ints(*shape)])
-        return self.quantized(part, q) if q else part
+            first = shape if q is None else (1, shape[3], *shape[1:3])
+            part = self.op("Reshape", [part, self.ints(*first)])
+        if q is None:
+            return part
+        return str(self.op("Transpose", [self.quantized(part, q)], perm=CHANNELS_LAST))
 
     def state_out(self, name: str, shape: Sequence[int], q: QParams | None) -> str:
         """What `write_caches` puts into a cache."""
@@ -172,8 +175,12 @@ class _OfficialFile(OnnxFile):
         self.parts |= {state.name: part for state, part in zip(states, parts, strict=True)}
 
     def _floats(self, states: Sequence[State]) -> list[str]:
-        names = [state.name for state in states]
-        return [self.dequantized(f"{n}_out", q) if (q := self.grids[n]) else f"{n}_out" for n in names]
+        return [self._float(f"{state.name}_out", self.grids[state.name]) for state in states]
+
+    def _float(self, value: str, q: QParams | None) -> str:
+        if q is None:
+            return value
+        return str(self.op("Transpose", [self.dequantized(value, q)], perm=CHANNELS_FIRST))
 
     def _write(self, cache: Held, value: str) -> None:
         self.op("Reshape", [value, self.ints(*cache.shape)], out=super().output(f"{cache.name}_out", cache.shape))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from edge_runtime.stft import Float32Array
 from quant.emit.emitted import UINT8_SHIFT
-from quant.emit.onnx.file import OnnxFile
+from quant.emit.onnx.file import CHANNELS_FIRST, CHANNELS_LAST, OnnxFile
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams, quantize_bias, quantize_weight
-from quant.network.graph import Graph, Node
+from quant.network.graph import Graph, Node, State
 
 Layout = Literal["maps", "rows"]
 
@@ -103,15 +104,23 @@ class Values:
         return self.file.integers(moved, scales, axis, UINT8_SHIFT), self.file.integers(biases, units, 0)
 
     def with_state(self, node: Node) -> str:
-        """The frames before this one, then this one; writes the state back. Integers are not converted on the way."""
+        """The frames before this one, then this one; writes the state back.
+
+        Integers are not converted on the way, and lie channels last, as ONNX Runtime's 8-bit convolutions have them:
+        its own transpositions on both sides cancel out with these.
+        """
         assert node.state is not None
-        s, int8 = node.state, self.is_int8(node)
-        shape = (1, s.channels, s.frames, s.bands)
-        q = self.plan.grids[node.inputs[0]] if self.plan and int8 else None
-        both = self.file.op("Concat", [self.file.state_in(s.name, shape, q), self.read(node.inputs[0], int8)], axis=2)
-        self.file.op(
-            "Slice",
-            [both, self.file.ints(1), self.file.ints(s.frames + 1), self.file.ints(2)],
-            out=self.file.state_out(s.name, shape, q),
-        )
-        return self.file.dequantized(both, q) if q else str(both)
+        s, x = node.state, self.read(node.inputs[0], self.is_int8(node))
+        if self.plan is None or not self.is_int8(node):
+            return self.joined(s, x, (1, s.channels, s.frames, s.bands), 2, None)
+        q = self.plan.grids[node.inputs[0]]
+        last = str(self.file.op("Transpose", [x], perm=CHANNELS_LAST))
+        both = self.joined(s, last, (1, s.frames, s.bands, s.channels), 1, q)
+        return self.file.dequantized(str(self.file.op("Transpose", [both], perm=CHANNELS_FIRST)), q)
+
+    def joined(self, s: State, x: str, shape: Sequence[int], time: int, q: QParams | None) -> str:
+        """The state of this shape, then the frame, along the axis of time."""
+        both = str(self.file.op("Concat", [self.file.state_in(s.name, shape, q), x], axis=time))
+        cut = [self.file.ints(n) for n in (1, s.frames + 1, time)]
+        self.file.op("Slice", [both, *cut], out=self.file.state_out(s.name, shape, q))
+        return both
