@@ -1,4 +1,4 @@
-"""The verdict of a report: five questions, each answered from the figures by a rule in RULES, with what to do next.
+"""The verdict of a report: six questions, each answered from the figures by a rule in RULES, with what to do next.
 
 good      within the bound, measured
 caution   within a wider bound, or only estimated, or measured on another machine
@@ -206,10 +206,40 @@ def _executed(report: Report) -> Answer:
     return Answer("caution", f"{said}: the engine runs the rest in float", "use --engine native or tflite on the board")
 
 
+def _pays(report: Report) -> Answer:
+    """Eight bits against float in the board's engine, in time and in bytes of the model's file."""
+    engine, found = report.target.preferred_engine, _time_against_float(report)
+    small, large = (report.files.get(name) for name in (model_file(report), f"model.fp32.{engine}"))
+    size = f", {small.bytes / large.bytes:.2f} of its file" if small and large else ""
+    if found is None:
+        both = (
+            "on the board: edge-denoise bench --model DIR --json > bench.json, then quant report DIR --bench bench.json"
+        )
+        return Answer("unknown", f"time against float was neither measured nor estimated in {engine}{size}", both)
+    ratio, how = found
+    said = f"8 bits take {ratio:.2f} of float's time in {engine} ({how}){size}"
+    if ratio <= 1:
+        return Answer("good", said)
+    return Answer("caution", f"float is faster: {said}", "--precision fp32 where time decides")
+
+
+def _time_against_float(report: Report) -> tuple[float, str] | None:
+    """(8 bits / float, how that is known): of benches of both on the board, else of both estimates."""
+    board = report.target
+    own = [b for b in report.benches if b.engine == board.preferred_engine and is_of(b, board)]
+    benched = {b.precision: b.hop_us.p50 for b in own}
+    counted = {e.precision: e.low_ms + e.high_ms for e in report.estimates if e.engine == engine_of(board)}
+    for how, times in ("measured", benched), ("estimated", counted):
+        if {"int8", "fp32"} <= times.keys():
+            return times["int8"] / times["fp32"], how
+    return None
+
+
 RULES: Final[dict[str, Callable[[Report], Answer]]] = {
     "Does it fit?": _fits,
     "Is it fast enough?": _speed,
     "What did 8 bits cost?": _quality,
     "Does it hold on hard input?": _robust,
     "Is it really 8 bits?": _executed,
+    "Do 8 bits pay?": _pays,
 }

@@ -162,14 +162,14 @@ def test_what_another_run_changed_meanwhile_is_kept(mine: Path) -> None:
 
 
 def test_measurements_are_kept_and_the_manifest_agrees(mine: Path, tmp_path: Path) -> None:
-    bench = written(tmp_path / "bench.json", bench_row(engine="native"))
-    remake.remake(mine, remake.Taken(benches=[bench]))
+    both = [bench_row(engine="native"), bench_row(engine="native", precision="fp32")]
+    remake.remake(mine, remake.Taken(benches=[written(tmp_path / "bench.json", both)]))
     taken = remake.Taken(
         evaluation=written(tmp_path / "eval.json", evaluation(-0.004)),
         robustness=written(tmp_path / "hard.json", {"rows": [hard_row(True)]}),
     )
     found = remake.remake(mine, taken)
-    assert (len(found.benches), len(found.robustness or ())) == (1, 1)
+    assert (len(found.benches), len(found.robustness or ())) == (2, 1)
     assert "clips" not in json.loads((mine / "report.json").read_text())["quality"]
     status = {j.question: j.status for j in found.verdict}
     assert set(status.values()) == {"good"}, status
@@ -336,6 +336,9 @@ def test_a_clip_of_the_user_is_heard_in_five_ways(mine: Path, tmp_path: Path) ->
 BAD_HOP = {"p50": 9e3, "p95": 17e3, "p99": 20e3, "max": 3e4, "mean": 1e4}
 PC = {"cpu": "Intel", "arch": "x86_64", "os": "Debian", "n_cores": 2}
 ESTIMATE = {"engine": "tflite", "precision": "int8", "low_ms": 0.9, "high_ms": 1.6, "source": "counts"}
+IN_FLOAT = ESTIMATE | {"precision": "fp32", "low_ms": 1.8, "high_ms": 3.2}
+HALF_A_HOP = {name: us / 2 for name, us in bench_row()["hop_us"].items()}
+FLOAT_FASTER = [bench_row(), bench_row(precision="fp32", hop_us=HALF_A_HOP)]
 VERDICTS = [
     # what the report has, question, status, words of the answer
     ({}, "Does it fit?", "good", "tightest: parameters, 27% used"),
@@ -359,6 +362,12 @@ VERDICTS = [
     ({"robustness": [hard_row(True), hard_row(False)]}, "Does it hold on hard input?", "bad", "1 of 2"),
     ({}, "Is it really 8 bits?", "good", "in tflite"),
     ({"share": 0.5}, "Is it really 8 bits?", "caution", "runs the rest in float"),
+    ({}, "Do 8 bits pay?", "unknown", "neither measured nor estimated in tflite"),
+    ({"estimates": [ESTIMATE]}, "Do 8 bits pay?", "unknown", "neither"),
+    ({"estimates": [ESTIMATE, IN_FLOAT]}, "Do 8 bits pay?", "good", "0.50 of float's time in tflite (estimated)"),
+    ({"estimates": [ESTIMATE, IN_FLOAT], "benches": FLOAT_FASTER}, "Do 8 bits pay?", "caution", "measured"),
+    ({"benches": FLOAT_FASTER}, "Do 8 bits pay?", "caution", "float is faster: 8 bits take 2.00 of"),
+    ({"benches": [bench_row(machine=PC), FLOAT_FASTER[1]]}, "Do 8 bits pay?", "unknown", "neither"),
 ]
 
 
