@@ -29,15 +29,16 @@ __all__ = ["AUTO", "ENGINES", "available", "choose", "open_engine", "open_model"
 
 
 def open_engine(artifact: Artifact, engine: str = AUTO, precision: str = "int8", n_threads: int = 1) -> Engine:
-    """Load one model of the artifact; `auto` is as `choose` says, and the engine's `reason` why.
+    """Load one model of the artifact; `auto`, of the engine or the precision, is as `choose` says, and the engine's
+    `reason` why.
 
     Failure: no such model in the artifact, no package to run it, or a file that is not what was built.
     """
     chosen = choose(artifact, engine, precision, n_threads)
     check_usable(chosen.engine)
-    entry = artifact.model(chosen.engine, precision)
+    entry = artifact.model(chosen.engine, chosen.precision)
     window = artifact.manifest.window
-    opened = open_model(artifact.read(entry.file), entry, chosen.engine, precision, n_threads, window)
+    opened = open_model(artifact.read(entry.file), entry, chosen.engine, chosen.precision, n_threads, window)
     opened.reason = chosen.reason
     return opened
 

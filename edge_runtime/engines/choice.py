@@ -1,4 +1,5 @@
-"""Which engines there are, which `auto` takes, and why: the board's, unless another was measured faster than it here.
+"""Which engines there are, which `auto` takes, and why: the board's, unless another was measured faster than it here;
+so with the precision: 8 bits, unless float was.
 
 Measurements of `edge-denoise bench` are kept in one small file of the user's cache folder, and hold only for the same
 processor, model files and installed engines, and as many threads. Each is kept until the same is measured again.
@@ -56,10 +57,11 @@ MOST_REMEMBERED: Final = 32  # artifacts; the oldest are forgotten first
 
 
 class Choice(NamedTuple):
-    """An engine, and in a few words why this one."""
+    """An engine and a precision, and in a few words why these."""
 
     engine: str
     reason: str
+    precision: str = "int8"
 
 
 class Measured(NamedTuple):
@@ -85,23 +87,44 @@ def check_usable(name: str) -> None:
 
 
 def choose(artifact: Artifact, engine: str = AUTO, precision: str = "int8", n_threads: int = 1) -> Choice:
-    """The engine to open, and why: as asked; else the board's or what there is, or a faster one.
+    """The engine and the precision to open, and why: as asked; else the board's or what there is, or a faster one.
 
     Failure: `auto` and nothing that could run the artifact is installed.
     """
+    if precision == AUTO:
+        return _faster(artifact, engine, n_threads)
     if engine != AUTO:
-        return Choice(engine, "as asked")
+        return Choice(engine, "as asked", precision)
     manifest = artifact.manifest
     built = [name for name in ENGINES if precision in manifest.models.get(name, {})]
     built.sort(key=lambda name: name != manifest.preferred_engine)
     if not built:
-        return Choice(manifest.preferred_engine, "the board's")  # Artifact.model says what there is instead
+        return Choice(manifest.preferred_engine, "the board's", precision)  # Artifact.model says what there is instead
     usable = [name for name in built if name in available()]
     if not usable:
         raise _not_installed(built)
-    taken_us = {row.engine: row.hop_us for row in recall(artifact) if row[1:3] == (precision, n_threads)}
+    taken_us = dict(_taken_us(artifact, precision, n_threads))
     running = [name for name in usable if taken_us.get(name, 0) is not None] or usable
-    return _fastest(running, taken_us) or _unmeasured(running[0], manifest.preferred_engine)
+    chosen = _fastest(running, taken_us) or _unmeasured(running[0], manifest.preferred_engine)
+    return chosen._replace(precision=precision)
+
+
+def _taken_us(artifact: Artifact, precision: str, n_threads: int) -> list[tuple[str, float | None]]:
+    """(engine, its hop) of each that was measured so."""
+    return [(row.engine, row.hop_us) for row in recall(artifact) if row[1:3] == (precision, n_threads)]
+
+
+def _faster(artifact: Artifact, engine: str, n_threads: int) -> Choice:
+    """Float where it was measured faster here; else 8 bits."""
+    small, large = (choose(artifact, engine, precision, n_threads) for precision in ("int8", "fp32"))
+    taken_us = [dict(_taken_us(artifact, c.precision, n_threads)).get(c.engine) for c in (small, large)]
+    small_us, large_us = taken_us
+    if small_us is None or large_us is None:
+        return small._replace(reason=f"{small.reason}; 8 bits, until a bench finds float faster")
+    times = f"measured here, {large_us:.0f} us a hop against {small_us:.0f}"
+    if large_us < small_us:
+        return large._replace(reason=f"{large.reason}; float is faster, {times}")
+    return small._replace(reason=f"{small.reason}; float is not faster, {times}")
 
 
 def _fastest(names: Sequence[str], taken_us: dict[str, float | None]) -> Choice | None:

@@ -44,7 +44,7 @@ def packages(*names: str) -> None:
 def engine(artifact: Artifact, asked: str, precision: str, n_threads: int) -> None:
     """Failure: the engine that would be opened takes its process with it. The native one is compiled with this package,
     for any processor of its architecture, and not tried."""
-    name = choose(artifact, asked, precision, n_threads).engine
+    name, _, precision = choose(artifact, asked, precision, n_threads)
     kind, models = ENGINES[name], artifact.manifest.models.get(name, {})
     entry = next((entry for held, entry in models.items() if held == precision), None)
     if kind.extra is None or name not in available() or entry is None or _is_imported(kind.packages):

@@ -33,7 +33,7 @@ def rows(
 
 def test_unmeasured_it_is_the_boards():
     chosen = choose(toy())
-    assert chosen == (toy().manifest.preferred_engine, "the board's, not measured here")
+    assert chosen == (toy().manifest.preferred_engine, "the board's, not measured here", "int8")
 
 
 @pytest.mark.parametrize(("onnx_us", "tflite_us", "engine"), [(100, 300, "onnx"), (300, 100, "tflite")])
@@ -48,7 +48,7 @@ def test_the_fastest_measured_is_taken_and_said(onnx_us: float, tflite_us: float
 
 def test_an_engine_that_is_named_is_taken():
     choice.remember(toy(), rows(100, 300))
-    assert choose(toy(), "tflite") == ("tflite", "as asked")
+    assert choose(toy(), "tflite") == ("tflite", "as asked", "int8")
 
 
 def test_a_precision_that_was_not_measured_is_the_boards():
@@ -63,6 +63,26 @@ def test_a_bench_of_one_precision_keeps_the_figures_of_the_other():
     assert [choose(toy(), precision=p).engine for p in ("int8", "fp32")] == ["onnx", "tflite"]
 
 
+@pytest.mark.parametrize(
+    ("int8_us", "fp32_us", "precision", "words"),
+    [
+        (100, 150, "int8", "float is not faster, measured here, 150 us a hop against 100"),
+        (150, 100, "fp32", "float is faster, measured here, 100 us a hop against 150"),
+        (100, None, "int8", "8 bits, until a bench finds float faster"),
+    ],
+)
+def test_the_faster_precision_is_taken_where_that_is_asked(
+    int8_us: float, fp32_us: float | None, precision: str, words: str
+):
+    choice.remember(toy(), rows(300, int8_us))
+    choice.remember(toy(), rows(300, fp32_us, "fp32")[1:])
+    for engine in ("auto", "tflite"):
+        chosen = choose(toy(), engine, "auto")
+        assert (chosen.engine, chosen.precision, words in chosen.reason) == ("tflite", precision, True), chosen
+        assert Denoiser.open(toy(), engine, "auto").engine.precision == precision
+    assert choose(toy()).precision == "int8", "unless it is asked"
+
+
 def test_a_bench_replaces_what_it_measured_before():
     choice.remember(toy(), rows(100, 300))
     choice.remember(toy(), rows(400, 300))
@@ -72,7 +92,7 @@ def test_a_bench_replaces_what_it_measured_before():
 
 def test_what_was_measured_with_more_threads_is_taken_with_as_many():
     choice.remember(toy(), rows(100, 300, n_threads=4))
-    assert choose(toy()) == ("tflite", "the board's, not measured here")
+    assert choose(toy()) == ("tflite", "the board's, not measured here", "int8")
     assert choose(toy(), n_threads=4).engine == "onnx"
     choice.remember(toy(), rows(500, 300))
     assert [choose(toy(), n_threads=n).engine for n in (1, 4)] == ["tflite", "onnx"]
@@ -93,7 +113,7 @@ def test_an_engine_that_did_not_run_is_taken_once_it_does():
 
 def test_none_beats_a_board_s_engine_that_was_not_measured():
     choice.remember(toy(), rows(100, None)[:1])
-    assert choose(toy()) == ("tflite", "the board's, not measured here")
+    assert choose(toy()) == ("tflite", "the board's, not measured here", "int8")
 
 
 def test_a_damaged_copy_is_refused_and_moves_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
@@ -179,6 +199,21 @@ def test_bench_measures_all_and_auto_follows(tmp_path: Path, capfd: pytest.Captu
     done = json.loads(capfd.readouterr().out)
     assert done["engine"] == figures["fastest"]["int8"]
     assert done["engine_reason"].startswith("fastest measured here")
+
+
+@pytest.mark.parametrize(("fp32_us", "said"), [(50.0, True), (200.0, False)])
+def test_bench_says_where_float_is_faster(fp32_us: float, said: bool):
+    small = bench.bench(toy(), "tflite", n_frames=1)
+    spreads = [bench.Spread(**dict.fromkeys(bench.Spread.__struct_fields__, us)) for us in (100.0, fp32_us)]
+    both = [
+        msgspec.structs.replace(small, precision=precision, hop_us=hop_us)
+        for precision, hop_us in zip(("int8", "fp32"), spreads, strict=True)
+    ]
+    figures = bench.BenchAll(
+        rows=tuple(both), failed=(), fastest={"int8": "tflite"}, remembered=None, machine=small.machine
+    )
+    line = "in tflite float is faster here, 8 bits take 2.00 of its time: `--precision auto`"
+    assert (line in bench.lines_of_all(figures)) == said
 
 
 def test_an_engine_that_dies_is_a_row(monkeypatch: pytest.MonkeyPatch):
