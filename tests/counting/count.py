@@ -224,7 +224,7 @@ def firmware_rows(folder: Path) -> Iterator[dict[str, Any]]:
         print(f"cortex-{core} {precision}: {int(n):,}", file=sys.stderr)
         yield {
             "core": f"cortex-{core}",
-            "isa": "scalar",
+            "isa": "helium" if core == "m55" else "scalar",
             "engine": "libedge_denoise",
             "precision": precision,
             "n_instructions": int(n),

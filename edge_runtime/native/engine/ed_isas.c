@@ -7,6 +7,8 @@ extern const ed_isa ed_avx512, ed_avx2;
 extern const ed_isa ed_dotprod, ed_neon;
 #elif defined(ED_ARM32)
 extern const ed_isa ed_neon;
+#elif defined(ED_HELIUM)
+extern const ed_isa ed_helium;
 #else
 extern const ed_isa ed_scalar;
 #endif
@@ -18,6 +20,8 @@ const ed_isa *const ed_isas[] = {
     &ed_dotprod, &ed_neon,
 #elif defined(ED_ARM32)
     &ed_neon,
+#elif defined(ED_HELIUM)
+    &ed_helium,
 #else
     &ed_scalar,
 #endif

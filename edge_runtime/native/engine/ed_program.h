@@ -38,7 +38,11 @@
 #define ED_SELDOM __attribute__((cold))
 #else
 #define ED_SELDOM
+#if defined(__GNUC__) && defined(__ARM_FEATURE_MVE) && __ARM_FEATURE_MVE & 2 && !defined(ED_NO_HELIUM)
+#define ED_HELIUM 1 /* vectors of a microcontroller: known when it is compiled */
+#else
 #define ED_SCALAR 1 /* no vectors here: kernels in blocks of registers */
+#endif
 #endif
 
 #define ED_MAGIC 0x574e4445u /* "EDNW" */

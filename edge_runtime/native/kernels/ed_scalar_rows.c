@@ -2,7 +2,7 @@
  * once, because stores of bytes might change it, and what a channel needs stays in registers. */
 #include "ed_program.h"
 
-#if defined(ED_SCALAR)
+#if defined(ED_SCALAR) || defined(ED_HELIUM)
 #include "ed_scalar.h"
 
 #define MOST_TAPS 16

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from c_programs import NO_VECTORS, SANITIZED, compiled, linked, linked_fuzzer, output, sanitized_engine, written
 from native_program import regressions
+from places import TESTS
 from random_networks import PUBLISHED, random_network
 
 from edge_runtime.stft import Float32Array
@@ -21,6 +22,8 @@ from quant.int8.reference import Reference
 from quant.network.graph import Graph
 from quant.network.passes import streaming_graph
 from quant.ptq.quantize import Quantized
+
+CORTEX_M_KERNELS = TESTS / "edge_runtime" / "native" / "cortex_m" / "kernels.sh"
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
 
@@ -129,6 +132,17 @@ def test_arm_kernels_are_the_portable_ones(
     check = arm_check(target, cpu)
     assert output(*check, "isas").split() == isas
     output(*check, "kernels", 1, 20)
+
+
+@pytest.mark.slow
+@pytest.mark.qemu
+@pytest.mark.parametrize("core", ["m4", "m33", "m55"])
+def test_kernels_of_microcontrollers_are_the_portable_ones(core: str) -> None:
+    """Pairs of 8-bit products, rounding in floating-point registers, Helium."""
+    if not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"):
+        pytest.skip("needs Debian's gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm")
+    done = subprocess.run([CORTEX_M_KERNELS, "10", core], capture_output=True, text=True, timeout=900)
+    assert (done.returncode, done.stdout.endswith("10 cases each: 0 differ\n")) == (0, True), done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module", params=PUBLISHED)

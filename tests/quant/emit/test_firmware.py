@@ -285,22 +285,25 @@ def test_on_an_emulated_armv6(make: Make, copy: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.qemu
-@pytest.mark.parametrize("core", ["m7", "m33", "m55"])
-def test_on_an_emulated_microcontroller(folder: Path, core: str) -> None:
+@pytest.mark.parametrize(
+    ("core", "isa", "most"),  # bytes of flash: int8, fp32
+    [("m7", "scalar", (87_500, 128_500)), ("m33", "scalar", (87_500, 128_500)), ("m55", "helium", (96_000, 131_000))],
+)
+def test_on_an_emulated_microcontroller(folder: Path, core: str, isa: str, most: tuple[int, int]) -> None:
     """Cortex-M with an FPU, no operating system: bit for bit, and the sizes that the guide tells."""
     if not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"):
         pytest.skip("needs Debian's gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm")
     done = subprocess.run([CORTEX_M, folder, core], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout
-    assert f"{core} scalar int8: 16 frames and 62 hops bit for bit" in said
+    assert f"{core} {isa} int8: 16 frames and 62 hops bit for bit" in said
     late = r"double_buffer: 0 of 62 hops wrong, 0 late; a hop every 1800000 instructions"
     assert re.search(f"{core} int8: {late}", said), "live sound, three quarters of a hop of 150 MHz"
-    assert f"{core} scalar fp32: 16 frames and 62 hops within their bounds" in said
+    assert f"{core} {isa} fp32: 16 frames and 62 hops within their bounds" in said
     texts = [(int(text), int(data), int(bss)) for text, data, bss in re.findall(SIZES, said)]
     assert [(data, bss) for _, data, bss in texts] == [(0, 0), (0, 0)], "the caller owns every byte of RAM"
-    assert [text <= most for (text, _, _), most in zip(texts, (87_500, 128_500), strict=True)] == [True, True]
-    assert len(re.findall(r"\d{7} instructions a hop, \d{4} bytes of stack", said)) == 2
+    assert [text <= bound for (text, _, _), bound in zip(texts, most, strict=True)] == [True, True]
+    assert len(re.findall(r"\d{6,7} instructions a hop, \d{4} bytes of stack", said)) == 2
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
