@@ -17,7 +17,10 @@ from edge_runtime.errors import Failure
 
 NAME: Final = "edge-denoise"
 PACKAGED: Final = "debian-package"  # a file beside this one, where Debian's package put it: the package and its version
-_APT: Final = {"onnx": "`sudo apt install python3-onnxruntime` (Debian 13 and newer)"}  # what Debian has of it
+_APT: Final = {  # what Debian has of it
+    "onnx": "`sudo apt install python3-onnxruntime` (Debian 13 and newer)",
+    "panel": "`sudo apt install python3-bottle python3-segno`",
+}
 # module -> the extra that brings it, where that is not `build`; engines name their own
 _EXTRAS: Final = {
     **dict.fromkeys(("cloudpickle", "joblib", "pesq", "pystoi", "speechmos"), "eval"),

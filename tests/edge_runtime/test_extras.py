@@ -119,7 +119,12 @@ def test_each_module_has_its_extra(monkeypatch: pytest.MonkeyPatch, module: str,
 
 
 @pytest.mark.parametrize(
-    ("extra", "remedy"), [("onnx", "`sudo apt install python3-onnxruntime`"), ("litert", "a virtual environment of")]
+    ("extra", "remedy"),
+    [
+        ("onnx", "`sudo apt install python3-onnxruntime`"),
+        ("panel", "`sudo apt install python3-bottle python3-segno`"),
+        ("litert", "a virtual environment of"),
+    ],
 )
 def test_in_debians_package_nothing_names_a_registry_that_does_not_know_us(tmp_path, monkeypatch, extra, remedy):
     assert extras.debian_package() is None  # a clone

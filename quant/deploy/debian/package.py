@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ from quant.deploy.debian import modules, pages
 from quant.deploy.wheels import FILES_DATE, LIBRARY, TARGETS, TOP, Target, compile_engine
 
 FILES: Final = Path(__file__).parent / "files"
-MAINTAINER: Final = "The edge-denoise authors <edge-denoise@packages.invalid>"
+AUTHORS: Final = "The edge-denoise authors"  # as pyproject.toml names them
 ROOM: Final = "usr/lib/edge-denoise"
 LADSPA: Final = "usr/lib/ladspa/edge_denoise"
 UNIT: Final = "usr/lib/systemd/system/edge-denoise@.service"
@@ -72,9 +73,23 @@ class Package:
 class Wish:
     """`names`: of architectures, none is all; `maintainer`: as Debian writes it; `mirror`: of bookworm's headers."""
 
+    maintainer: str
     names: Sequence[str] = ()
-    maintainer: str = MAINTAINER
     mirror: str = modules.MIRROR
+
+
+def maintainer_of(clone: Path) -> str:
+    """The project's authors, by the mail of its last commit: SECURITY.md tells people to write there, too.
+
+    Failure: `clone` is no clone of git."""
+    asked = ["git", "-C", str(clone), "log", "-1", "--format=%ae", "--", "."]
+    mail = ""  # as a clone of something else around it leaves it
+    with suppress(OSError):
+        mail = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    if not mail:
+        remedy = "give --maintainer 'NAME <MAIL>' (`make deb ARGS=...`)"
+        raise Failure("no clone of git, so nobody is known to maintain the package", where=clone, remedy=remedy)
+    return f"{AUTHORS} <{mail}>"
 
 
 def build(out: Path, wish: Wish) -> list[Package]:
@@ -118,7 +133,7 @@ def _build_one(architecture: Architecture, folder: Path, wish: Wish) -> Package:
 
 def _copy_runtime(room: Path) -> None:
     """Python files and the models that are built in; C sources are of no use there."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.so", "engine", "kernels", "ladspa")
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "band", "engine", "kernels", "ladspa")
     shutil.copytree(TOP / "edge_runtime", room / "edge_runtime", ignore=ignored)
     (room / "edge_runtime" / PACKAGED).write_text(f"{NAME} {__version__}\n")
 
@@ -195,13 +210,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
     known = [each.name for each in ARCHITECTURES]
     parser.add_argument("--architecture", action="append", default=[], choices=known, help="default: all three")
-    parser.add_argument("--maintainer", default=MAINTAINER, metavar="WHO", help="as Debian writes it: NAME <MAIL>")
-
+    who = "as Debian writes it, NAME <MAIL>; default: the authors, by the mail of the last commit"
+    parser.add_argument("--maintainer", metavar="WHO", help=who)
     parser.add_argument("--mirror", default=modules.MIRROR, metavar="URL", help="of bookworm; default: Debian's")
 
 
 def _run(args: argparse.Namespace) -> Answer:
-    wish = Wish(names=args.architecture, maintainer=args.maintainer, mirror=args.mirror)
+    maintainer = args.maintainer or maintainer_of(TOP)
+    wish = Wish(names=args.architecture, maintainer=maintainer, mirror=args.mirror)
     made = build(args.out, wish)
     lines = [f"{p.path}: {p.bytes / 1024:.0f} KB, {p.installed_bytes / 1024:.0f} KB installed" for p in made]
     return Answer([{**vars(package), "path": str(package.path)} for package in made], lines)

@@ -23,6 +23,7 @@ import soundfile
 from places import ROOT
 
 from edge_runtime import __version__
+from edge_runtime.errors import Failure
 from edge_runtime.extras import NAME
 from edge_runtime.install import service, virtual_mic
 from quant.deploy.debian import package
@@ -51,6 +52,24 @@ python3 -c 'import ctypes; ctypes.CDLL("/usr/lib/ladspa/edge_denoise.so").ladspa
 mkdir -p /etc/systemd/system/multi-user.target.wants
 ln -s /usr/lib/systemd/system/edge-denoise@.service /etc/systemd/system/multi-user.target.wants/edge-denoise@A.service
 """
+# The panel, with Debian's own bottle and segno: the remedy first, then the page.
+SHOWN = """
+set -e; cd /tmp
+edge-denoise panel 2>&1 | grep -o 'sudo apt install python3-bottle python3-segno'
+apt-get -qq --yes --no-install-recommends install python3-bottle python3-segno >/dev/null 2>&1
+edge-denoise panel --port 8799 & page=$!
+python3 - <<'END'
+import time, urllib.request
+for _ in range(60):
+    try:
+        print(urllib.request.urlopen("http://127.0.0.1:8799/").read().decode().count("</html>"))
+        break
+    except OSError:
+        time.sleep(1)
+END
+kill $page
+apt-get -qq --yes purge python3-bottle python3-segno >/dev/null 2>&1
+"""
 
 
 def test_what_is_not_compiled_lies_where_debian_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +88,25 @@ def test_what_is_not_compiled_lies_where_debian_looks(tmp_path: Path, monkeypatc
     assert (room / "edge_runtime/native/ladspa_edge_denoise.so").resolve() == tmp_path / f"{package.LADSPA}.so"
     assert (room / "edge_runtime/debian-package").read_text() == f"{NAME} {__version__}\n"
     names = {path.name for path in room.rglob("*")}
-    assert not names & {"__pycache__", "engine", "kernels", "ladspa"}
+    assert not names & {"__pycache__", "band", "engine", "kernels", "ladspa"}
     assert {"LICENSE", "golden.npz", "manifest.json", "py.typed"} <= names
     assert (tmp_path / "usr/share/man/man1/edge-denoise.1.gz").is_file()
+
+
+def test_it_is_maintained_by_the_authors_of_the_project(tmp_path: Path) -> None:
+    """Who must be written to is who committed last; a folder that no clone knows names nobody."""
+    assert f'authors = [{{ name = "{package.AUTHORS}" }}]' in (ROOT / "pyproject.toml").read_text()
+    clone, unpacked = tmp_path / "clone", tmp_path / "clone" / "unpacked"
+    unpacked.mkdir(parents=True)
+    who = ("-c", "user.name=A", "-c", "user.email=a@b.c")
+    (clone / "file").touch()
+    for words in (("init", "-q"), ("add", "file"), (*who, "commit", "-qm", "x")):
+        subprocess.run(["git", "-C", str(clone), *words], check=True)
+    (unpacked / "file").touch()
+    assert package.maintainer_of(clone) == f"{package.AUTHORS} <a@b.c>"
+    for folder in (unpacked, tmp_path):
+        with pytest.raises(Failure, match=r"give --maintainer 'NAME <MAIL>'"):
+            package.maintainer_of(folder)
 
 
 def test_its_changelog_is_as_debian_reads_it() -> None:
@@ -220,5 +255,7 @@ class TestMade:
         assert "model: gtcrn, built in" in said
         assert re.search(r"native +int8 +inf +exact +ok", said)
         assert said.splitlines()[-2:] == ["1", "plugin loads"]
+        said = run("chroot", folder, "bash", "-c", SHOWN, DEBIAN_FRONTEND="noninteractive")
+        assert [said.splitlines()[0], said.splitlines()[-1]] == ["sudo apt install python3-bottle python3-segno", "1"]
         apt(folder, "purge", NAME)
         assert tree(folder) - before == set()
