@@ -47,6 +47,12 @@ class Front(ctypes.Structure):
     _fields_ = (("state", 10 * ctypes.c_double),)
 
 
+class Phases(ctypes.Structure):
+    """ed_phases: taps of sound between samples, (n_up, n_taps)."""
+
+    _fields_ = (("taps", ctypes.c_void_p), *((name, ctypes.c_int) for name in ("n_taps", "n_up", "n_down")))
+
+
 class Samples(ctypes.c_float * N_SPECTRUM):  # type: ignore[misc]  # ctypes makes its array types when it runs
     """Floats in [-1, 1], written and read by index or slice. ValueError: integers, whose full scale is another."""
 
@@ -153,6 +159,8 @@ def load_library() -> ctypes.CDLL:
         "ed_band_join": (status, memory, memory, memory, memory),
         "ed_front_init": (None, memory, ctypes.c_double, ctypes.c_double),
         "ed_front_run": (ctypes.c_double, memory, memory, status, memory, memory),
+        "ed_convert_rate": (None, memory, memory, status, memory, status),
+        "ed_follow_clock": (None, memory, memory, ctypes.c_double, ctypes.c_double, memory, status),
         "ed_isa_name": (ctypes.c_char_p, ctypes.c_uint, ctypes.POINTER(status)),
     }
     for name, (result, *arguments) in prototypes.items():

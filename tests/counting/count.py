@@ -120,7 +120,7 @@ def count_hops(plugin: Path, program: Path, core: Core, weights: Path, samples: 
 
 
 def print_full_band(artifact: Path, plugin: Path, folder: Path, rate_hz: int) -> None:
-    """Whole hops in and out at `rate_hz`, with the full band."""
+    """Whole hops in and out at `rate_hz`: high-pass, gain, full band, a second clock."""
     n_up = rate_hz / 16_000
     samples = np.interp(np.arange(int(N_HOPS * 256 * n_up)) / n_up, np.arange(N_HOPS * 256), speech(artifact))
     (folder / "samples").write_bytes(samples.astype("<f4").tobytes())
@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--artifact", type=Path, default=PROJECT / "build" / "rpi4", help="default: build/rpi4")
     parser.add_argument("--root", type=Path, help="a Debian arm64 root, to count the other engines too")
     parser.add_argument("--firmware", type=Path, help="a generic-c folder, to count on Cortex-M")
-    parser.add_argument("--rate", type=int, metavar="HZ", help="print the full band's hops at this rate instead")
+    parser.add_argument("--rate", type=int, metavar="HZ", help="print live sound's hops at this rate instead")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     if args.rate:

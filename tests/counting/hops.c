@@ -2,13 +2,18 @@
  *
  *     hops WEIGHTS ISA SAMPLES [RATE_HZ]
  *
- * SAMPLES: float32, whole hops; at RATE_HZ above 16 kHz, in and out with the full band. A mark costs instructions of its own: two in a row, at the very start, tell how many.
+ * SAMPLES: float32, whole hops. At RATE_HZ above 16 kHz: as `live` has it in and out, high-pass and gain before, the full
+ * band around, and a second clock followed. A mark costs instructions of its own: two in a row, at the very start, tell
+ * how many.
  * Compiled with -DED_AFTER_STEP=count_mark, the engine sets one after each of its steps, too: analysis, operations.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ed_band.h"
+#include "ed_between.h"
+#include "ed_front.h"
 
 __attribute__((noinline)) void count_mark(void)
 {
@@ -28,27 +33,38 @@ static void *whole_file(const char *path, size_t *n_bytes)
     return data;
 }
 
-/* Hops at a host's rate, the filters there and back with them. */
-static double through_band(void *state, const float *samples, size_t n_samples, unsigned long rate_hz)
+/* Hops at a host's rate; before and after them what live sound needs besides. */
+static double through_band(void *state, float *samples, size_t n_samples, unsigned long rate_hz)
 {
     void *rate = malloc(ed_rate_size(rate_hz)), *band;
-    float out[ED_HOP_SAMPLES], *joined;
     const ed_band_lines lines = {1, 1, 1, 1, 1, 1};
-    double sum = 0;
+    const float highpass_and_gain[4] = {1, 1, 4, 4};
+    float out[ED_HOP_SAMPLES], *joined, *played, *taps = calloc((ED_CLOCK_PHASES + 1) * ED_CLOCK_TAPS, sizeof *taps);
+    ed_front front;
+    double sum = 0, below;
+    int n_most;
     ed_rate_init(rate, rate_hz);
+    ed_front_init(&front, (double)rate_hz, 60);
     band = malloc(ed_band_size(rate));
-    joined = malloc(sizeof *joined * (size_t)ed_band_most(rate));
+    n_most = ed_band_most(rate);
+    joined = calloc((size_t)n_most + ED_CLOCK_TAPS, sizeof *joined);
+    played = malloc(sizeof *played * (size_t)n_most);
     ed_band_init(band, rate);
     count_mark();
     count_mark();
     while ((size_t)ed_band_wanted(band) <= n_samples) {
-        const int n = ed_band_push(band, samples, ed_band_wanted(band));
+        const int n = ed_band_wanted(band);
+        int n_joined;
+        ed_front_run(&front, samples, n, highpass_and_gain, &below);
+        ed_band_push(band, samples, n);
         samples += n;
         n_samples -= (size_t)n;
         ed_process(state, ed_band_hop(band), out);
-        ed_band_join(band, out, &lines, joined);
+        n_joined = ed_band_join(band, out, &lines, joined + ED_CLOCK_TAPS);
+        ed_follow_clock(taps, joined, 0.5, 1.00002, played, n_joined);
+        memmove(joined, joined + n_joined, sizeof *joined * ED_CLOCK_TAPS);
         count_mark();
-        sum += joined[0];
+        sum += played[0];
     }
     return sum;
 }
@@ -57,8 +73,7 @@ int main(int argc, char **argv)
 {
     size_t n_weights, n_sample_bytes, n_state, n_hops, k;
     void *weights, *state;
-    const float *samples;
-    float out[ED_HOP_SAMPLES], sum = 0;
+    float *samples, out[ED_HOP_SAMPLES], sum = 0;
     if (argc != 4 && argc != 5) return fputs("usage: hops WEIGHTS ISA SAMPLES [RATE_HZ]\n", stderr), 2;
     weights = whole_file(argv[1], &n_weights);
     samples = whole_file(argv[3], &n_sample_bytes);

@@ -15,8 +15,9 @@ mkdir -p "$root/opt/project" "$root/sys/devices/system/cpu" "$root/proc"
 cp -r "$project/edge_runtime" "$root/opt/project/"
 aarch64-linux-gnu-gcc -std=c99 -O3 -ffp-contract=off -fno-math-errno -fvisibility=hidden -shared -fPIC \
   -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro,-z,now \
-  -I"$project/edge_runtime/native/engine" -I"$project/edge_runtime/native/kernels" \
-  "$project"/edge_runtime/native/engine/*.c "$project"/edge_runtime/native/kernels/*.c -o "$root/opt/project/edge_runtime/native/libedge_denoise.so" -lm
+  -I"$project/edge_runtime/native/engine" -I"$project/edge_runtime/native/kernels" -I"$project/edge_runtime/native/band" \
+  "$project"/edge_runtime/native/engine/*.c "$project"/edge_runtime/native/kernels/*.c \
+  "$project"/edge_runtime/native/band/*.c -o "$root/opt/project/edge_runtime/native/libedge_denoise.so" -lm
 # ONNX Runtime asks what processor it runs on: that of a Pi 4.
 echo 0-3 > "$root/sys/devices/system/cpu/possible"
 echo 0-3 > "$root/sys/devices/system/cpu/present"

@@ -17,9 +17,9 @@ from typing import Final
 
 import numpy as np
 
-from edge_runtime.errors import Failure
 from edge_runtime.live.control.controls import LOWEST_DBFS, dbfs
-from edge_runtime.native import Front, load_library
+from edge_runtime.live.sound.library import sound_library
+from edge_runtime.native import Front
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Float32Array
 
 HIGHPASS_HZ: Final = 60.0  # below it nobody speaks
@@ -72,7 +72,7 @@ class FrontEnd:
     """All streams of one device. Nothing is allocated after it was made."""
 
     def __init__(self, settings: FrontSettings, rate_hz: int, n_streams: int) -> None:
-        """Failure: a high-pass or gain is asked for, and the native library is not here."""
+        """Failure: the native library is not here."""
         self._settings, self._rate_hz = settings, rate_hz
         self.auto = AutoGain() if settings.gain_db is None else None
         self.gain_db = settings.gain_db or 0.0
@@ -81,25 +81,15 @@ class FrontEnd:
         self._share, self._gain = float(self.highpass_hz > 0), 10 ** (self.gain_db / 20)
         self._n_heard = 0
         self._power_below = self._passed = 0.0
-        self._library = self._load()
+        self._library = sound_library()
         self._fronts = [Front() for _ in range(n_streams)]
         self._lines, self._below = np.zeros(4, np.float32), ctypes.c_double()
         for front in self._fronts:
-            if self._library is not None:
-                self._library.ed_front_init(ctypes.byref(front), rate_hz, settings.highpass_hz or HIGHPASS_HZ)
-
-    def _load(self) -> ctypes.CDLL | None:
-        try:
-            return load_library()
-        except ImportError as error:
-            if not self._settings.highpass_hz and self._settings.gain_db == 0:
-                return None  # auto, where nothing can be done
-            remedy = "reinstall edge-denoise where a C compiler is, or leave --highpass and --input-gain-db out"
-            raise Failure(f"neither high-pass nor gain: {error}", remedy=remedy) from error
+            self._library.ed_front_init(ctypes.byref(front), rate_hz, settings.highpass_hz or HIGHPASS_HZ)
 
     def run(self, streams: Float32Array) -> None:
         """(n_streams, n), in place."""
-        if self._library is None or not streams.shape[1]:
+        if not streams.shape[1]:
             return
         if self.auto:
             self.auto.limit(max(float(streams.max()), -float(streams.min())))

@@ -4,26 +4,31 @@ A file can wait: `resample.Resampler` (soxr) works in blocks of up to 37 ms ther
 CROSSINGS samples of the lower rate (2 ms at 16 kHz) and give out what is ready with every block.
 
 RateConverter    between two fixed rates, exact in time for ever
-DriftConverter   16 kHz to 16 kHz by a ratio near 1 that may change; at 1 it hands samples through unchanged
+DriftConverter   a rate to itself by a ratio near 1 that may change; at 1 it hands samples through unchanged
+
+The taps are made here, the sums over them in C (`native/band/ed_between.h`).
 """
 
 from __future__ import annotations
 
+import ctypes
 from math import ceil, gcd
 from typing import Final
 
 import numpy as np
 
 from edge_runtime.live.sound.fifo import Fifo
+from edge_runtime.live.sound.library import sound_library
+from edge_runtime.native import Phases
 from edge_runtime.stft import Float32Array
 
 CROSSINGS: Final = 32  # of the sinc, on each side
 CUTOFF: Final = 0.94  # of half the lower rate: 7.5 kHz of 8
 KAISER_BETA: Final = 8.0  # 80 dB
 
-DRIFT_CROSSINGS: Final = 16
+DRIFT_CROSSINGS: Final = 16  # ED_CLOCK_TAPS / 2
 _DRIFT_CUTOFF: Final = 1.0  # at ratio 1 the centre tap alone is not 0
-_N_PHASES: Final = 512  # linear between two: an error of (pi / 512)^2 / 8, -107 dB
+_N_PHASES: Final = 512  # ED_CLOCK_PHASES; linear between two: an error of (pi / 512)^2 / 8, -107 dB
 
 
 def sinc_table(n_phases: int, half: int, bandwidth: float) -> Float32Array:
@@ -41,7 +46,8 @@ class RateConverter:
     """Rows at `from_hz` in, rows at `to_hz` out. Output k is at the time of input k from_hz / to_hz."""
 
     def __init__(self, from_hz: int, to_hz: int, n_rows: int, n_block: int) -> None:
-        """`n_block` is the most that one `push` brings."""
+        """`n_block` is the most that one `push` brings. Failure: the native library is not here."""
+        self._library = sound_library()
         common = gcd(from_hz, to_hz)
         self._up, self._down = to_hz // common, from_hz // common
         lower = min(1.0, to_hz / from_hz)
@@ -49,13 +55,10 @@ class RateConverter:
         self.delay_s = half / from_hz
         self.n_most = ceil(n_block * to_hz / from_hz) + 1
         self._n_taps = 2 * half
-        self._table = sinc_table(self._up, half, CUTOFF * lower)
+        self._taps = sinc_table(self._up, half, CUTOFF * lower)
+        self._phases = ctypes.byref(Phases(self._taps.ctypes.data, self._n_taps, self._up, self._down))
         self._in = Fifo(n_rows, n_block + 2 * self._n_taps)
         self._half = half
-        self._steps = np.arange(self.n_most) * self._down
-        self._position, self._base, self._phase = (np.zeros(self.n_most, np.int64) for _ in range(3))
-        self._windows = _Windows(self.n_most, self._n_taps)
-        self._coefficients = np.zeros((self.n_most, self._n_taps), np.float32)
         self.reset()
 
     def reset(self) -> None:
@@ -72,11 +75,9 @@ class RateConverter:
         """Take (n_rows, n) and append what is ready to `out`."""
         self._in.push(block)
         n = max(0, ((self._in.n - self._n_taps + 1) * self._up - 1 - self._next) // self._down + 1)
-        np.add(self._steps[:n], self._next, out=self._position[:n])
-        np.floor_divide(self._position[:n], self._up, out=self._base[:n])
-        np.remainder(self._position[:n], self._up, out=self._phase[:n])
-        np.take(self._table, self._phase[:n], axis=0, out=self._coefficients[:n], mode="clip")
-        self._windows.weigh(self._in.view(self._in.n), self._base[:n], self._coefficients[:n], out.room(n))
+        convert = self._library.ed_convert_rate
+        for row, row_out in zip(self._in.view(self._in.n), out.room(n), strict=True):
+            convert(self._phases, row.ctypes.data, self._next, row_out.ctypes.data, n)
         consumed, self._next = divmod(self._next + n * self._down, self._up)
         self._in.drop(consumed)
 
@@ -88,22 +89,14 @@ class DriftConverter:
     """
 
     def __init__(self, n_rows: int, n_block: int) -> None:
-        half = DRIFT_CROSSINGS
+        """`n_block` is the most that one `push` brings. Failure: the native library is not here."""
+        self._library = sound_library()
         self.ratio = 1.0
-        self.delay_samples = half
-        self.n_most = ceil(n_block * 1.02) + 2
+        self.delay_samples = half = DRIFT_CROSSINGS
         self._half, self._n_taps = half, 2 * half
-        self._table = np.vstack((sinc_table(_N_PHASES, half, _DRIFT_CUTOFF), np.zeros((1, 2 * half), np.float32)))
-        self._table[-1, 1:] = self._table[0, :-1]  # phase 1 is phase 0 of the next sample
-        self._slope = np.diff(self._table, axis=0)
+        self._taps = np.vstack((sinc_table(_N_PHASES, half, _DRIFT_CUTOFF), np.zeros((1, 2 * half), np.float32)))
+        self._taps[-1, 1:] = self._taps[0, :-1]  # phase 1 is phase 0 of the next sample
         self._in = Fifo(n_rows, n_block + 2 * self._n_taps)
-        self._steps = np.arange(self.n_most, dtype=np.float64)
-        self._position, self._phase = np.zeros(self.n_most), np.zeros(self.n_most)
-        self._base, self._row = np.zeros(self.n_most, np.int64), np.zeros(self.n_most, np.int64)
-        self._coefficients = np.zeros((self.n_most, self._n_taps), np.float32)
-        self._correction = np.zeros_like(self._coefficients)
-        self._fraction = np.zeros((self.n_most, 1), np.float32)
-        self._windows = _Windows(self.n_most, self._n_taps)
         self.reset()
 
     def reset(self) -> None:
@@ -122,40 +115,9 @@ class DriftConverter:
             out.push(self._in.view(self._half - 1 + n)[:, self._half - 1 :])
             self._in.drop(n)
             return
-        self._interpolate(n, out.room(n))
+        follow = self._library.ed_follow_clock
+        for row, row_out in zip(self._in.view(self._in.n), out.room(n), strict=True):
+            follow(self._taps.ctypes.data, row.ctypes.data, self._next, self.ratio, row_out.ctypes.data, n)
         end = self._next + n * self.ratio
         self._in.drop(int(end))
         self._next = end - int(end)
-
-    def _interpolate(self, n: int, out: Float32Array) -> None:
-        np.multiply(self._steps[:n], self.ratio, out=self._position[:n])
-        self._position[:n] += self._next
-        np.floor(self._position[:n], out=self._phase[:n])
-        self._base[:n] = self._phase[:n]
-        np.subtract(self._position[:n], self._phase[:n], out=self._phase[:n])
-        self._phase[:n] *= _N_PHASES
-        self._row[:n] = self._phase[:n]  # truncates
-        np.subtract(self._phase[:n], self._row[:n], out=self._phase[:n])
-        self._fraction[:n, 0] = self._phase[:n]
-        np.take(self._table, self._row[:n], axis=0, out=self._coefficients[:n], mode="clip")
-        np.take(self._slope, self._row[:n], axis=0, out=self._correction[:n], mode="clip")
-        self._correction[:n] *= self._fraction[:n]
-        self._coefficients[:n] += self._correction[:n]
-        self._windows.weigh(self._in.view(self._in.n), self._base[:n], self._coefficients[:n], out)
-
-
-class _Windows:
-    """Gathers one window of samples for each output and weighs it."""
-
-    def __init__(self, n_most: int, n_taps: int) -> None:
-        self._taps = np.arange(n_taps)
-        self._index = np.zeros((n_most, n_taps), np.int64)
-        self._gathered = np.zeros((n_most, n_taps), np.float32)
-
-    def weigh(self, rows: Float32Array, base: np.ndarray, coefficients: Float32Array, out: Float32Array) -> None:
-        """out[r, k] = sum over t of rows[r, base[k] + t] coefficients[k, t]."""
-        n = len(base)
-        np.add(base[:, None], self._taps, out=self._index[:n])
-        for row, row_out in zip(rows, out, strict=True):
-            np.take(row, self._index[:n], out=self._gathered[:n], mode="clip")
-            np.einsum("kt,kt->k", self._gathered[:n], coefficients, out=row_out)

@@ -204,10 +204,10 @@ static float joined(const ed_band *b, const float *gains, int row, float full, f
 {
     const ed_rate *f = b->rate;
     float with = 0, without = 0;
-    if (full < 1) without = ed_convolve(b->clean + b->clean_at, f->to_host + row * ED_RATE_TAPS, ED_RATE_TAPS);
+    if (full < 1) without = ed_convolve_row(b->clean + b->clean_at, f->to_host + row * ED_RATE_TAPS);
     if (full <= 0) return without;
     with = (gains[0] + (gains[1] - gains[0]) * ((float)row / (float)f->n_down)) * host;
-    with += ed_convolve(b->rest + b->clean_at, f->to_host_below + row * ED_RATE_TAPS, ED_RATE_TAPS);
+    with += ed_convolve_row(b->rest + b->clean_at, f->to_host_below + row * ED_RATE_TAPS);
     return full >= 1 ? with : full * with + (1 - full) * without;
 }
 

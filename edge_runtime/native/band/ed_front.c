@@ -41,18 +41,23 @@ double ed_front_run(ed_front *f, float *samples, int n, const float lines[4], do
 {
     const float share_from = lines[0], share_to = lines[1], gain_from = lines[2], gain_to = lines[3];
     const int is_plain = share_from == 0 && share_to == 0 && gain_from == 1 && gain_to == 1;
-    double passed = 0;
+    const int is_still = share_from == share_to && gain_from == gain_to;
+    ed_biquad high_pass = f->high, low_pass = f->low; /* in registers */
+    double passed = 0, low_energy = 0;
     int i;
-    *below = 0;
     for (i = 0; i < n; i++) {
-        const double x = samples[i], high = filtered(&f->high, x, -2), low = filtered(&f->low, x, 2);
-        const double along = (double)(i + 1) / n, share = share_from + (share_to - share_from) * along;
+        const double x = samples[i], high = filtered(&high_pass, x, -2), low = filtered(&low_pass, x, 2);
+        const double along = is_still ? 0 : (double)(i + 1) / n;
+        const double share = share_from + (share_to - share_from) * along;
         passed += high * high;
-        *below += low * low;
+        low_energy += low * low;
         if (is_plain) continue; /* what needs nothing stays bit for bit */
         samples[i] = (float)((x + (high - x) * share) * (gain_from + (gain_to - gain_from) * along));
     }
-    settle(&f->high);
-    settle(&f->low);
+    settle(&high_pass);
+    settle(&low_pass);
+    f->high = high_pass;
+    f->low = low_pass;
+    *below = low_energy;
     return passed;
 }

@@ -85,7 +85,8 @@ void ed_rate_init(void *rate, unsigned long rate_hz)
     fill_to_host(f->to_host_below, f->n_down, BELOW_FULL);
 }
 
-float ed_convolve(const float *samples, const float *taps, int n_taps)
+/* Inlined where `n_taps` is known, so that no sum need be in memory; the same sums in the same order either way. */
+static inline float convolved(const float *samples, const float *taps, int n_taps)
 {
     float sum[8] = {0}; /* two vector registers: compilers may not reorder one sum themselves */
     int i, lane;
@@ -93,4 +94,14 @@ float ed_convolve(const float *samples, const float *taps, int n_taps)
         for (lane = 0; lane < 8; lane++) sum[lane] += taps[i + lane] * samples[i + lane];
     for (lane = 0; lane < 4; lane++) sum[lane] += sum[lane + 4];
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+float ed_convolve(const float *samples, const float *taps, int n_taps)
+{
+    return convolved(samples, taps, n_taps);
+}
+
+float ed_convolve_row(const float *samples, const float *taps)
+{
+    return convolved(samples, taps, ED_RATE_TAPS);
 }

@@ -26,4 +26,7 @@ typedef struct {
 /* The sum of `taps` times as many samples, a multiple of 8. */
 float ed_convolve(const float *samples, const float *taps, int n_taps);
 
+/* The same of ED_RATE_TAPS. */
+float ed_convolve_row(const float *samples, const float *taps);
+
 #endif

@@ -150,6 +150,7 @@ def _lay_out(tree: Path, maintainer: str) -> None:
         "usr/bin/edge-denoise": (FILES / "edge-denoise").read_bytes(),
         UNIT: service.instances_unit("/usr/bin/edge-denoise").encode(),
         CHAIN: chain.encode(),
+        f"usr/share/lintian/overrides/{NAME}": (FILES / "lintian-overrides").read_bytes(),
         f"{DOC}/copyright": (FILES / "copyright").read_bytes(),
         f"{DOC}/changelog": _changelog(maintainer).encode(),
     }

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import ceil, gcd, inf
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_runtime.errors import Failure
 from edge_runtime.live.control.controls import GATE_HOLD_MS, Meter, Mixer, Settings, check, level_dbfs
 from edge_runtime.live.drift import MOST, DriftControl
 from edge_runtime.live.overload import FIRST_REST_HOPS, FORGET_HOPS, LIMIT, LONGEST_REST_HOPS, Overload
+from edge_runtime.live.sound import library
 from edge_runtime.live.sound.fifo import Fifo
-from edge_runtime.live.sound.rate import DRIFT_CROSSINGS, DriftConverter, RateConverter
+from edge_runtime.live.sound.rate import CROSSINGS, CUTOFF, DRIFT_CROSSINGS, DriftConverter, RateConverter, sinc_table
 from edge_runtime.stft import HOP_SAMPLES, LATENCY_SAMPLES
 
 seeds = st.integers(0, 2**32 - 1)
@@ -226,6 +228,66 @@ def test_another_ratio_keeps_a_tone_clean_and_changes_its_speed(ratio):
     error = (out.view(out.n)[0] - wanted)[200:]
     assert 10 * np.log10(0.5 / np.mean(error**2)) >= 100
     assert out.n == pytest.approx(51_200 / ratio, abs=DRIFT_CROSSINGS + 2)
+
+
+def poisoned(converter):
+    """As if memory that nothing was pushed into held what would be heard at once."""
+    converter._in._data.fill(np.nan)
+    converter.reset()
+    return converter
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 256), st.sampled_from([0.995, 0.9999, 1.0, 1.0001, 1.005])), min_size=1),
+    st.integers(0, 2**32 - 1),
+)
+@settings(deadline=None, max_examples=50)
+def test_samples_between_two_clocks_are_windows_of_those_that_came_and_no_others(pushes, seed):
+    """Against the definition, in 64 bits."""
+    converter, out = poisoned(DriftConverter(1, 256)), Fifo(1, 60_000)
+    samples = np.random.default_rng(seed).normal(0, 0.2, sum(n for n, _ in pushes)).astype(np.float32)
+    begin, place, places = 0, 0.0, []
+    for n, ratio in pushes:
+        converter.ratio, n_before = ratio, out.n
+        converter.push(samples[None, begin : begin + n], out)
+        places += [place + k * ratio for k in range(out.n - n_before)]
+        place += (out.n - n_before) * ratio
+        begin += n
+    half = DRIFT_CROSSINGS
+    padded, table = np.pad(samples.astype(float), (half - 1, 0)), sinc_table(512, half, 1.0).astype(float)
+    rows = np.vstack((table, np.roll(table[:1], 1, axis=1)))
+    rows[-1, 0] = 0
+    for heard, where in zip(out.view(out.n)[0], places, strict=True):
+        whole, phase = int(where), (where - int(where)) * 512
+        window, row, along = padded[whole : whole + 2 * half], int(phase), phase - int(phase)
+        assert heard == pytest.approx(window @ (rows[row] * (1 - along) + rows[row + 1] * along), abs=2e-6)
+
+
+@given(st.sampled_from([(48_000, 16_000), (44_100, 16_000), (44_100, 48_000)]), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=10)
+def test_samples_at_another_rate_are_windows_of_those_that_came_and_no_others(rates, seed):
+    """Against the definition, in 64 bits."""
+    n_up, n_down = (rate // gcd(*rates) for rate in reversed(rates))
+    converter, out = poisoned(RateConverter(*rates, 1, 900)), Fifo(1, 4000)
+    samples = np.random.default_rng(seed).normal(0, 0.2, 2700).astype(np.float32)
+    for begin in range(0, 2700, 900):
+        converter.push(samples[None, begin : begin + 900], out)
+    lower = min(1.0, n_up / n_down)
+    half = ceil(CROSSINGS / lower)
+    padded, table = np.pad(samples.astype(float), (half - 1, 0)), sinc_table(n_up, half, CUTOFF * lower).astype(float)
+    wanted = [padded[at : at + 2 * half] @ table[row] for at, row in (divmod(k * n_down, n_up) for k in range(out.n))]
+    assert np.allclose(out.view(out.n)[0], wanted, rtol=0, atol=2e-6)
+    assert (out.n * n_down) // n_up + 2 * half > padded.size  # the next one was not there yet
+
+
+def test_live_sound_without_the_native_library_is_a_line_with_its_remedy(monkeypatch):
+    def missing():
+        raise ImportError("libedge_denoise.so: cannot open shared object file")
+
+    monkeypatch.setattr(library, "load_library", missing)
+    for make in (lambda: DriftConverter(1, 256), lambda: RateConverter(48_000, 16_000, 1, 256)):
+        with pytest.raises(Failure, match=r"live sound needs the native library \(.*\); where a C compiler is .*`apt"):
+            make()
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=60))
