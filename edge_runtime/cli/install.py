@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from edge_runtime.install.receipt import Place
     from edge_runtime.manifest import Artifact
 
+_HEARD: Final = ("channels", "band", "input_gain_db", "highpass")  # options of `live` that a service has as well
 _ONLY_FOR: Final = {
     "source": "virtual_mic",
     "alsa_source": "virtual_mic",
     "strength": "virtual_mic",
     "capture": "service",
     "playback": "service",
+    **dict.fromkeys(_HEARD, "service"),
 }
 
 
@@ -35,6 +37,9 @@ def _install_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strength", type=number(0, 1), metavar="X", help=strength)
     parser.add_argument("--capture", metavar="PCM", help="the service's ALSA input; default: default")
     parser.add_argument("--playback", metavar="PCM", help="the service's ALSA output; default: default")
+    parser.add_argument("--channels", metavar="C", help=f"the service's: {options.CHANNELS}")
+    parser.add_argument("--band", choices=("full", "speech"), help="the service's: as `live` has it")
+    options.microphone_as_typed(parser)
     _add_how(parser)
 
 
@@ -80,11 +85,22 @@ def _install(args: argparse.Namespace) -> Answer:
         )
     else:
         own = None if args.model is None else artifact.directory
-        changes = service.changes(place.root, own, args.capture or "default", args.playback or "default")
+        devices = args.capture or "default", args.playback or "default"
+        changes = service.changes(place.root, own, *devices, _heard(args))
     old = load_receipt(place)
     edits, made = plan_install(place, changes, old, force=args.force)
     next_step = virtual_mic.NEXT_STEP if args.virtual_mic else service.NEXT_STEP
     return _asked(args, edits, next_step, lambda: install(edits, made, old, place), artifact)
+
+
+def _heard(args: argparse.Namespace) -> list[str]:
+    """Options of `live` as they were typed. Failure: no such channels."""
+    from edge_runtime.live.channels import Channels, count_of
+
+    if args.channels is not None:
+        Channels.parse(args.channels, count_of(args.capture or "default") if args.channels == "all" else None)
+    given = {name: getattr(args, name) for name in _HEARD}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
 
 
 def _uninstall(args: argparse.Namespace) -> Answer:

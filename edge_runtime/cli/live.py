@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -27,7 +26,7 @@ def _live_arguments(parser: argparse.ArgumentParser) -> None:
     _add_devices(group("devices"))
     _add_buffers(group("delay"))
     sound = group("what is heard")
-    _add_microphone(sound)
+    options.microphone(sound)
     _add_controls(sound)
     sound.add_argument("--bypass", action="store_true", help="start in bypass")
     _add_run(group("the run"))
@@ -48,8 +47,7 @@ def _add_devices(group: argparse._ActionsContainer) -> None:
     add("--format", choices=_FORMATS, help="of both devices; default: the finest they have")
     opened = "to open; default: the fewest, two of a mixer"
     add("--capture-channels", type=whole(1, 64, "channels"), metavar="N", help=opened)
-    chosen = "best (one), mix, all, or numbers such as 1,3; default: the mean of one or two, of more the first"
-    add("--channels", default="auto", metavar="C", help=chosen)
+    add("--channels", default="auto", metavar="C", help=options.CHANNELS)
     add("--wait", action="store_true", help="wait for devices that are not there yet")
 
 
@@ -62,16 +60,6 @@ def _add_buffers(group: argparse._ActionsContainer) -> None:
     unheard = "devices run so long on silence before they are heard; default: 300"
     add("--settle-ms", type=number(0, 10_000, "ms"), default=300.0, metavar="MS", help=unheard)
     add("--ordinary", action="store_true", help="ask for neither real-time priority nor locked memory")
-
-
-def _add_microphone(group: argparse._ActionsContainer) -> None:
-    add = group.add_argument
-    gain = "for a quiet microphone; auto: slowly, by speech alone; default: 0"
-    db: Callable[[str], float | None] = number(-40, 60, "dB")
-    add("--input-gain-db", type=or_word("auto", None, db), default=0.0, metavar="DB", help=gain)
-    rumble = "take off offset and rumble below, auto (60 where there is some), or off; default: auto"
-    hz: Callable[[str], float | None] = number(10, 300, "Hz")
-    add("--highpass", type=or_word("off", 0.0, or_word("auto", None, hz)), default=None, metavar="HZ", help=rumble)
 
 
 def _add_controls(group: argparse._ActionsContainer) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_runtime import command
-from edge_runtime.command import whole
+from edge_runtime.command import number, or_word, whole
 from edge_runtime.engines import AUTO, ENGINES
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 PROG: Final = "edge-denoise"
 MODEL: Final = "made by `quant build`; default: the model that is built in"
 PRECISION: Final = "default: int8; auto takes fp32 where a bench found it faster"
+CHANNELS: Final = "best (one), mix, all, or numbers such as 1,3; default: the mean of one or two, of more the first"
 _MAX_THREADS: Final = 64
 
 say = partial(command.say, PROG)
@@ -44,6 +46,35 @@ def band(parser: argparse._ActionsContainer) -> None:
     """How far up sound goes."""
     text = "full keeps what lies above 8 kHz, speech ends there; default: full, where sound is sampled above 16 kHz"
     parser.add_argument("--band", choices=("full", "speech"), help=text)
+
+
+_GAIN_DB: Final[Callable[[str], float | None]] = or_word("auto", None, number(-40, 60, "dB"))
+_HIGHPASS_HZ: Final[Callable[[str], float | None]] = or_word("off", 0.0, or_word("auto", None, number(10, 300, "Hz")))
+_GAIN: Final = "for a quiet microphone; auto: slowly, by speech alone; default: 0"
+_RUMBLE: Final = "take off offset and rumble below, auto (60 where there is some), or off; default: auto"
+
+
+def microphone(parser: argparse._ActionsContainer) -> None:
+    """What it needs before it is heard."""
+    parser.add_argument("--input-gain-db", type=_GAIN_DB, default=0.0, metavar="DB", help=_GAIN)
+    parser.add_argument("--highpass", type=_HIGHPASS_HZ, default=None, metavar="HZ", help=_RUMBLE)
+
+
+def microphone_as_typed(parser: argparse._ActionsContainer) -> None:
+    """The same for a command that hands it on, checked."""
+    for name, check, metavar, text in (
+        ("--input-gain-db", _GAIN_DB, "DB", _GAIN),
+        ("--highpass", _HIGHPASS_HZ, "HZ", _RUMBLE),
+    ):
+        parser.add_argument(name, type=_as_typed(check), metavar=metavar, help=f"the service's: {text}")
+
+
+def _as_typed(check: Callable[[str], object]) -> Callable[[str], str]:
+    def keep(text: str) -> str:
+        check(text)
+        return text
+
+    return keep
 
 
 def threads(parser: argparse._ActionsContainer) -> None:

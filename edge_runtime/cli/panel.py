@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edge_runtime.command import Answer, Command, whole
 from edge_runtime.errors import Failure
@@ -35,7 +36,8 @@ def _panel(args: argparse.Namespace) -> Answer:
     if not is_here:
         require("segno")
     guard = Guard(address=args.listen, port=args.port, token="" if is_here else secrets.token_urlsafe(16))
-    server = open_server(guard, lambda: Path(args.socket) if args.socket else listening_path())
+    socket_path = (lambda: Path(args.socket)) if args.socket else listening_path
+    server = open_server(guard, to_a_stream(socket_path, Path.home()))
     print(guard.link, flush=True)
     if guard.token and sys.stdout.isatty():
         import segno
@@ -46,6 +48,22 @@ def _panel(args: argparse.Namespace) -> Answer:
     finally:
         server.server_close()
     return Answer({}, ())
+
+
+def to_a_stream(socket_path: Callable[[], Path], home: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Asks whichever `live` listens then. Failure: none does; a virtual microphone of this home folder is no `live`."""
+
+    from edge_runtime.install import virtual_mic
+    from edge_runtime.live.control.control_socket import ask
+
+    def to_live(message: dict[str, Any]) -> dict[str, Any]:
+        path = socket_path()
+        if not path.exists() and virtual_mic.is_set_up(home):
+            what = "no `live` runs here, and the virtual microphone is PipeWire's, out of a page's reach"
+            raise Failure(what, remedy=f"steer it by {virtual_mic.STEERED}, or start `edge-denoise live`")
+        return ask(path, message)
+
+    return to_live
 
 
 PANEL: Final = Command(

@@ -96,16 +96,18 @@ ProtectHome=read-only
 """
 
 
-def changes(root: Path, model: Path | None, capture: str, playback: str) -> list[Change]:
-    """The machine's unit; without a model that of the runtime, whichever version is installed then.
+def changes(root: Path, model: Path | None, capture: str, playback: str, heard: Sequence[str] = ()) -> list[Change]:
+    """The machine's unit; without a model that of the runtime, whichever version is installed then. `heard`: further
+    options of `live`.
 
     Failure: a name that a unit cannot hold."""
     own = [] if model is None else [model.resolve()]
     seen = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).resolve().parents[1], *own]
+    further = [systemd_word(option) for option in heard]
     unit = _UNIT.format(
         written="Written by `edge-denoise install --service`; `edge-denoise uninstall --service` removes it.",
         after="sound.target",
-        command=" ".join([*_program(), *_live(capture, playback, *(systemd_word(str(path)) for path in own))]),
+        command=" ".join([*_program(), *_live(capture, playback, *map(systemd_word, map(str, own))), *further]),
         rights=_OF_THE_MACHINE.format(binds=_binds(seen), runtime=_RUNTIME),
         runtime=_RUNTIME,
         wanted_by="multi-user.target",

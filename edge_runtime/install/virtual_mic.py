@@ -22,6 +22,7 @@ PLUGIN: Final = "edge_runtime.native.ladspa_edge_denoise"
 RECEIPT: Final = Path(".local/share/edge-denoise/virtual-mic.json")
 NODE: Final = "edge_denoise"  # of PipeWire; the ALSA device has the same name
 NEXT_STEP: Final = "`systemctl --user restart pipewire`, then choose the microphone 'Denoised microphone'"
+STEERED: Final = f"""`pw-cli s {NODE} Props '{{ params = [ "denoiser:Strength" 0.5 ] }}'`"""  # while PipeWire runs
 
 WRITTEN: Final = "Written by `edge-denoise install --virtual-mic`; `edge-denoise uninstall --virtual-mic` removes it."
 # Where Debian's package puts it, and what hosts call it: PipeWire 1.6 looks for names alone.
@@ -79,6 +80,11 @@ FILES: Final = {
     ".config/edge-denoise/asound.conf": False,  # before 0.2
     ".asoundrc": True,
 }
+
+
+def is_set_up(home: Path, root: Path = Path("/")) -> bool:
+    """Whether PipeWire makes one for this user: by `install`, or by the file of Debian's package, for all."""
+    return (home / _PIPEWIRE_FILE).exists() or (root / "etc/pipewire/pipewire.conf.d/edge-denoise.conf").exists()
 
 
 def system_plugin(artifact: Artifact) -> Path | None:

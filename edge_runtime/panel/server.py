@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib.resources import files
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from edge_runtime.errors import Failure
-from edge_runtime.live.control.control_socket import ask
 from edge_runtime.machine import hottest_mc
 from edge_runtime.panel.guard import Guard
 
@@ -108,17 +106,15 @@ class _Quiet(WSGIRequestHandler):
         """Ten requests a second are no news."""
 
 
-def open_server(guard: Guard, socket_path: Callable[[], Path]) -> WSGIServer:
+def open_server(guard: Guard, to_live: Ask) -> WSGIServer:
     """Listening; `serve_forever` serves. Failure: the address or the port cannot be had."""
-
-    def to_live(message: dict[str, Any]) -> dict[str, Any]:
-        return ask(socket_path(), message)
 
     class _OfFamily(_Server):
         address_family = 10 if ":" in guard.address else 2  # AF_INET6, AF_INET
 
+    app = application(guard, to_live)
     try:
-        return make_server(guard.address, guard.port, application(guard, to_live), _OfFamily, _Quiet)
+        return make_server(guard.address, guard.port, app, _OfFamily, _Quiet)
     except OSError as error:
         what = f"cannot listen on {guard.address} port {guard.port} ({error.strerror or error})"
         raise Failure(what, remedy="name another with --port, or an address of this machine with --listen") from error

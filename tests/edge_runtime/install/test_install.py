@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 from native_artifact import write_native
 
-from edge_runtime.cli import main
+from edge_runtime.cli import PROGRAM, live, main
+from edge_runtime.command import parser_of
 from edge_runtime.install import service, virtual_mic
+from edge_runtime.live.sound.front import FrontSettings
 
 pytestmark = pytest.mark.skipif(
     find_spec("edge_runtime.native.ladspa_edge_denoise") is None, reason="the plugin is not compiled here"
@@ -398,6 +401,36 @@ def test_the_service_is_installed_and_undone(home: Path, model: Path) -> None:
     unit = (home / UNIT).read_text()
     assert f'live --wait --capture plughw:1,0 --playback "hw:Loop back" --model {model}' in unit
     assert uninstall(home, what="--service") == 0
+    assert tree(home) == {}
+
+
+def test_a_service_hears_as_it_was_told_after_every_restart(home: Path, model: Path) -> None:
+    """What the unit starts, `live` reads as what was asked for."""
+    wanted = ("--channels", "best", "--band", "full", "--input-gain-db", "auto", "--highpass", "80")
+    assert install(home, model, *wanted, "--capture", "plughw:CARD=Device", what="--service") == 0
+    (line,) = [line for line in (home / UNIT).read_text().splitlines() if line.startswith("ExecStart=")]
+    words = shlex.split(line)
+    args = parser_of(PROGRAM).parse_args(words[words.index("live") :])
+    plan = live._plan(args)
+    assert (plan.channels.best, plan.band, plan.capture_wish.rate_hz) == (True, "full", 48_000)
+    assert plan.front == FrontSettings(gain_db=None, highpass_hz=80.0)
+    assert install(home, model, "--input-gain-db", "-6", "--highpass", "off", what="--service") == 0  # again, otherwise
+    assert "--input-gain-db=-6 --highpass=off" in (home / UNIT).read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "line"),
+    [
+        (("--virtual-mic", "--band", "full"), 1, "--band is for --service; leave it out"),
+        (("--virtual-mic", "--input-gain-db", "auto"), 1, "--input-gain-db is for --service; leave it out"),
+        (("--service", "--channels", "0"), 1, "--channels is '0'; give best, mix, all, or numbers from 1 such as 1,3"),
+        (("--service", "--highpass", "1000"), 2, "argument --highpass: '1000' is not a number from 10 to 300 Hz"),
+    ],
+)
+def test_what_no_service_can_hear_is_refused_at_once(home, model, capsys, argv, status, line) -> None:
+    options = [] if status == 2 else ["--root", str(home)]
+    assert main(["install", *argv, "--model", str(model), "--yes", *options]) == status
+    assert line in capsys.readouterr().err
     assert tree(home) == {}
 
 

@@ -5,7 +5,9 @@ sox and applyplugin hold 16 bits to 32; ALSA is a real `type ladspa` PCM; PipeWi
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import time
@@ -22,6 +24,7 @@ from rigs import pipewire
 from rigs.pipewire import Graph, end
 
 from edge_runtime.cli import main
+from edge_runtime.install import virtual_mic
 from edge_runtime.stft import Float32Array
 from quant.emit.native.emitter import emit_native
 from quant.ptq.quantize import Quantized
@@ -202,3 +205,26 @@ def test_pipewire(home: Path, files: Path, rate_hz: int, quantum: int) -> None:
             return
     assert set(takes) <= LOSSES, takes
     pytest.skip(f"this machine is too busy: {takes}")
+
+
+@pytest.mark.audio
+@pytest.mark.skipif(pipewire.missing() is not None, reason=f"not installed: {pipewire.missing()}")
+def test_pipewire_loads_it_by_its_name_and_moves_its_controls(home: Path, tmp_path: Path) -> None:
+    """As Debian's package has it, and as the panel says that the virtual microphone is steered."""
+    drop_ins = tmp_path / "config/pipewire/pipewire.conf.d"
+    drop_ins.mkdir(parents=True)
+    (drop_ins / "60-edge-denoise.conf").write_text(virtual_mic.filter_chain("x", "edge_denoise", "fakemic"))
+    graph = Graph(tmp_path / "graph", config=tmp_path / "config")
+    graph.environment["LADSPA_PATH"] = str(home / ".local/lib/ladspa")
+    words = shlex.split(virtual_mic.STEERED.strip("`"))
+    with graph:
+        assert any(port.startswith("edge_denoise:capture_") for port in graph.ports("-o"))
+        assert strength(graph) == 1.0
+        assert graph.run(*words).returncode == 0
+        assert strength(graph) == 0.5
+
+
+def strength(graph: Graph) -> float:
+    (node,) = json.loads(graph.run("pw-dump", "edge_denoise.capture").stdout)
+    (values,) = (set_["params"] for set_ in node["info"]["params"]["Props"] if "denoiser:Strength" in set_["params"])
+    return values[values.index("denoiser:Strength") + 1]

@@ -18,6 +18,8 @@ import pytest
 from fake_sound import FakeDenoiser, FakeDevice, World, noise, run
 
 from edge_runtime.cli import main
+from edge_runtime.cli.panel import to_a_stream
+from edge_runtime.errors import Failure
 from edge_runtime.live.control.control_socket import ControlServer, answer
 from edge_runtime.live.control.heard import FLOOR_DBFS, N_BANDS, Heard
 from edge_runtime.live.status import Status
@@ -51,7 +53,7 @@ class Live:
         ).start()
         self.start()
         guard = Guard(address="127.0.0.1", port=0, token="")
-        self._server = open_server(guard, lambda: self._path)
+        self._server = open_server(guard, to_a_stream(lambda: self._path, folder))
         self.port = self._server.server_port
         self._server.set_app(open_app(self.port, self._path))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -118,6 +120,20 @@ def test_only_who_may_is_let_in(guard: Guard, host: str, origin: str | None, tok
     assert line.startswith(begins)
     assert bool(line) == bool(begins)
     assert "\n" not in line
+
+
+def test_beside_a_virtual_microphone_the_page_says_how_that_is_steered(tmp_path: Path) -> None:
+    """In one line, and only where there is one and no stream."""
+    to_live = to_a_stream(lambda: tmp_path / "none.sock", tmp_path)
+    with pytest.raises(Failure, match="nobody answers"):
+        to_live({"command": "status"})
+    chain = tmp_path / ".config/pipewire/pipewire.conf.d/60-edge-denoise.conf"
+    chain.parent.mkdir(parents=True)
+    chain.touch()
+    with pytest.raises(Failure) as raised:
+        to_live({"command": "status"})
+    assert "out of a page's reach; steer it by `pw-cli s edge_denoise Props" in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 REFUSED = [
