@@ -16,6 +16,9 @@ APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
 SECONDS ?= 60
 
+# Tests and demo start many interpreters: what they import is compiled once, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo check test slow fuzz bench counts wheels deb builtin lock clean
 
 setup: $(VENV)/.ready

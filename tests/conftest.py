@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
 
 N_FRAMES_3_S = 188
 ROOM_BYTES = 1 << 28
+
+# What a script's background or nohup has this process ignore, every program that it starts would ignore, too. A handler
+# goes no further than exec: they begin as from a terminal, and this process goes on ignoring it.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture

@@ -119,8 +119,17 @@ def test_a_number_is_in_range_or_refused(parse: Callable[[str], float], good: li
             parse(text)
 
 
+@pytest.fixture
+def by_default() -> Iterator[None]:
+    """Signals end this program, whatever it was started by."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_second_signal_does_not_disturb_the_cleaning_up(capsys, number: int, status: int) -> None:
+def test_a_second_signal_does_not_disturb_the_cleaning_up(capsys, by_default, number: int, status: int) -> None:
     cleaned = []
 
     def work() -> Answer:

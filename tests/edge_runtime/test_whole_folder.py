@@ -2,69 +2,33 @@
 
 from __future__ import annotations
 
-import errno
-import itertools
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ended import ended, full
 from file_systems import mounted
 from places import ROOT, TESTS
+from replaced_folder import BEFORE, MINE, NEW, OLD, WAYS, Tree, cannot_exchange, holds, make, ours, tree, write
 
 from edge_runtime import whole_folder as module
 from edge_runtime.errors import Failure
 from edge_runtime.whole_folder import whole_folder
 
-OLD, NEW = {"mark": "old", "gone": "old", "both": "old"}, {"mark": "new", "both": "new", "more": "new"}
-MINE = {"notes.txt": "mine", "sub/take.wav": "mine"}  # the user's
-Tree = dict[str, str]
 
-
-def ours(folder: Path) -> set[str]:
-    """Folders that hold a file `mark` are ours, with the files of OLD and NEW in them; empty ones are free."""
-    if any(path.name[0] != "." for path in folder.iterdir()) and not (folder / "mark").is_file():
-        raise Failure("holds other files", where=folder)
-    return {"mark", "gone", "both", "more"} if (folder / "mark").is_file() else set()
-
-
-def make(folder: Path, files: Tree) -> Path:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
-
-
-def tree(folder: Path) -> Tree:
-    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
-
-
-def write(out: Path, files: Tree = NEW) -> None:
-    with whole_folder(out, ours) as part:
-        make(part, files)
-
-
-@pytest.fixture(params=["by exchange", "in the open"])
+@pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """As file systems can exchange two folders, or cannot."""
     if request.param == "in the open":
-
-        def cannot(one: Path, other: Path) -> None:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-
-        monkeypatch.setattr(module, "_exchange", cannot)
+        monkeypatch.setattr(module, "_exchange", cannot_exchange)
     return str(request.param)
 
 
 # --- what is there afterwards -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("before", [None, {}, OLD, OLD | MINE], ids=["absent", "empty", "old", "old and the user's"])
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
 def test_the_new_files_and_the_users_are_there_and_nothing_else(tmp_path: Path, way: str, before: Tree | None) -> None:
     out = tmp_path / "deep" / "out"
     if before is not None:
@@ -113,7 +77,7 @@ def test_a_folder_that_is_mounted_on_itself_is_written_from_within(tmp_path: Pat
 
 def test_a_parent_that_may_not_be_written_is_left_alone(tmp_path: Path) -> None:
     out = make(tmp_path / "out", OLD | MINE)
-    body = f"from pathlib import Path; from test_whole_folder import *; write(Path({str(out)!r}))"
+    body = f"from pathlib import Path; replaced_folder.write(Path({str(out)!r}))"
     done = as_nobody(tmp_path, out, body)
     assert (done.returncode, done.stderr) == (0, "")
     assert tree(tmp_path) == {f"out/{name}": text for name, text in (NEW | MINE).items()}
@@ -128,8 +92,7 @@ def as_nobody(top: Path, out: Path, body: str) -> subprocess.CompletedProcess[st
             folder.chmod(0o755)
     for path in (out, *out.rglob("*")):
         os.chown(path, 65534, 65534)
-    here = Path(__file__).parent
-    script = f"import os, sys; sys.path[:0] = {[str(here), str(TESTS / 'fakes'), str(ROOT)]}; import test_whole_folder"
+    script = f"import os, sys; sys.path[:0] = {[str(TESTS / 'fakes'), str(ROOT)]}; import replaced_folder"
     script += f"; os.setuid(65534); {body}"
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
 
@@ -223,71 +186,23 @@ def test_a_full_disk_keeps_the_old_folder_and_says_so(tmp_path: Path) -> None:
 # --- what a kill leaves ---------------------------------------------------------------------------------------------
 
 
-def times(top: Path, before: Tree | None) -> Iterator[tuple[int, Path]]:
-    """For ever: a number, and an `out` as it was `before` in a folder of its own."""
-    for n in itertools.count(1):
-        out = top / str(n) / "out"
-        (out if before is not None else out.parent).mkdir(parents=True)
-        yield n, make(out, before or {})
-
-
-def written(out: Path) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    write(out)
-    return 0
-
-
-@pytest.mark.parametrize("before", [None, {}, OLD, OLD | MINE], ids=["absent", "empty", "old", "old and the user's"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("before", BEFORE)
 def test_a_kill_at_any_touch_leaves_old_or_new_and_the_next_run_nothing_hidden(
-    in_memory: Path, way: str, before: Tree | None
+    in_memory: Path, way: str, before: str
 ) -> None:
-    kept = MINE if before == OLD | MINE else {}
-    for n, out in times(in_memory, before):
-        done = ended(partial(written, out), in_memory, n)
-        found = tree(out) if out.is_dir() else {}
-        visible = {name: text for name, text in found.items() if not name.startswith(".")}
-        if way == "by exchange":
-            assert visible in (before or {}, NEW | kept), n
-        assert visible.items() >= kept.items(), n
-        if done.status == 0:
-            break
-        write(out)
-        assert tree(out.parent) == {f"out/{name}": text for name, text in (NEW | kept).items()}, n
-        assert [path.name for path in out.parent.iterdir()] == ["out"], n
-    assert n > 20, "so often it touches files at least"
+    holds("killed", in_memory, way, before)
 
 
-@pytest.mark.parametrize("before", [None, OLD | MINE], ids=["absent", "old"])
-def test_a_signal_at_any_touch_leaves_old_or_new_and_nothing_hidden(
-    in_memory: Path, way: str, before: Tree | None
-) -> None:
-    for n, out in times(in_memory, before):
-        done = ended(partial(written, out), in_memory, n, signal.SIGTERM)
-        states = (before or {}, NEW | (MINE if before else {}))
-        assert tree(out.parent) in ({f"out/{name}": text for name, text in files.items()} for files in states), n
-        assert [path.name for path in out.parent.iterdir()] in (["out"], []), n
-        if done.status == 0:
-            break
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("before", ["absent", "old and the user's"])
+def test_a_signal_at_any_touch_leaves_old_or_new_and_nothing_hidden(in_memory: Path, way: str, before: str) -> None:
+    holds("signalled", in_memory, way, before)
 
 
-@pytest.mark.parametrize("before", [None, OLD | MINE], ids=["absent", "old"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("before", ["absent", "old and the user's"])
 def test_a_disk_that_is_full_at_any_touch_leaves_the_old_and_nothing_hidden(
-    in_memory: Path, way: str, before: Tree | None
+    in_memory: Path, way: str, before: str
 ) -> None:
-    def told(out: Path) -> int:
-        try:
-            write(out)
-        except Failure as failure:
-            print(failure, end="", file=sys.stderr)
-            return 1
-        return 0
-
-    for n, out in times(in_memory, before):
-        done = full(partial(told, out), in_memory, n)
-        if done.status == 0:
-            break
-        why = "cannot be written (No space left on device); free some space on its disk, or write elsewhere"
-        assert done.errors == f"{out}: {why}", n
-        assert tree(out.parent) == {f"out/{name}": text for name, text in (before or {}).items()}, n
-        assert [path.name for path in out.parent.iterdir()] in (["out"], []), n
-    assert n > 5
+    holds("filled", in_memory, way, before)

@@ -5,7 +5,9 @@
 #include "ed_program.h"
 
 #if defined(__GNUC__)
+#ifndef INLINE
 #define INLINE inline __attribute__((always_inline))
+#endif
 #define UNROLL _Pragma("GCC unroll 16")
 #define APART __attribute__((noinline)) /* has the registers to itself */
 #else

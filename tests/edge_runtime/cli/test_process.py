@@ -22,9 +22,7 @@ from runtime_desk import file, main
 def process(*argv: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "edge_runtime.cli", *argv]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **options.pop("env", {})}
-    # A test run in the background of a script ignores Ctrl-C, and its children would inherit that.
-    heeds_ctrl_c = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": heeds_ctrl_c, "text": True}
+    usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=environment, **(usual | options))
 
 

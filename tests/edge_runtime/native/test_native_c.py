@@ -82,7 +82,7 @@ def test_what_once_left_its_memory_no_longer_does(fuzz: Path, tmp_path: Path) ->
     assert "4 programs, 1 accepted" in printed
 
 
-N_REPLAYED = 94  # frames; 32 are remembered by the dilated convolutions of encoder and decoder
+N_REPLAYED = 48  # frames; 32 are remembered by the dilated convolutions of encoder and decoder
 
 
 class Target(NamedTuple):
@@ -149,8 +149,8 @@ def test_kernels_of_microcontrollers_are_the_portable_ones(core: str) -> None:
 def replayed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, spectra_3_s: Float32Array
 ) -> tuple[Path, Path]:
-    """int8 weights of each network, and 1.5 s of speech, three times what convolutions remember, with what the integer
-    reference makes of it."""
+    """int8 weights of each network, and 0.8 s of speech, half as much again as convolutions remember, with what the
+    integer reference makes of it."""
     chosen: Quantized = request.getfixturevalue("ulunas_quantized" if request.param == "ul-unas" else "quantized")
     folder, spectra = tmp_path_factory.mktemp("replay"), spectra_3_s[:N_REPLAYED]
     (folder / "int8").write_bytes(emit_native(chosen.graph, chosen.plan).data)
