@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import flatbuffers
@@ -52,7 +53,7 @@ class Stored(NamedTuple):
 
 
 class Executed(NamedTuple):
-    """One 8-bit operator in one frame: what the runtime made of its inputs, and what the reference rule makes."""
+    """One 8-bit operator in every frame: what the runtime made of its inputs, and what the reference rule makes."""
 
     kind: str
     found: Array
@@ -71,7 +72,7 @@ ELEMENTWISE: dict[str, Callable[..., Array]] = {
 
 
 def convolved(x: Stored, weight: Stored, bias: Stored, out: Stored, pad: tuple[int, int], **options: Any) -> Array:
-    """(1, C, T, B) by (O, C/groups, T, B) -> (1, O, 1, B): float64 holds the integer sums exactly."""
+    """(N, C, T, B) by (O, C/groups, T, B) -> (N, O, 1, B): float64 holds the integer sums exactly."""
     padded = np.pad(x.centred, ((0, 0), (0, 0), (0, 0), pad))
     arrays = (padded, weight.centred, bias.centred)
     total = torch.conv2d(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays), **options).numpy()
@@ -83,49 +84,63 @@ def leaky(x: Stored, slope: float, out: Stored) -> Array:
     return out.holds(np.where(x.real < 0, np.float32(slope) * x.real, x.real))
 
 
+def stacked(recorded: list[Tensors]) -> Tensors:
+    """Every frame's, (frames, *shape); what only the first has, as it is."""
+    every = recorded[-1].keys()
+    return {name: np.stack([frame[name] for frame in recorded]) if name in every else recorded[0][name]
+            for name in recorded[0]}  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def parsed_tflite(data: bytes) -> Any:
+    """Half a second each. Whoever changes it puts it back."""
+    return schema.ModelT.InitFromPackedBuf(data, 0)
+
+
+@lru_cache(maxsize=4)
 def show_tflite(model: Emitted) -> Shown:
     """Every tensor becomes an output, so that any kernels, XNNPACK's too, show what they made."""
-    parsed = schema.ModelT.InitFromPackedBuf(model.data, 0)
+    parsed = parsed_tflite(model.data)
     graph = parsed.subgraphs[0]
+    outputs = graph.outputs
     states = tuple(zip(model.states, graph.inputs[1:].tolist(), graph.outputs[1:].tolist(), strict=True))
     made = [int(t) for op in graph.operators for t in op.outputs]
     constants = {int(t) for op in graph.operators for t in op.inputs if t >= 0} - {*made, *graph.inputs.tolist()}
     graph.outputs = np.array(made, np.int32)
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(parsed.Pack(builder), b"TFL3")
+    graph.outputs = outputs
     return Shown(bytes(builder.Output()), int(graph.inputs[0]), states, tuple(made), tuple(sorted(constants)))
 
 
 def tflite_ops(model: Emitted, recorded: list[Tensors]) -> Iterator[Executed]:
-    parsed = schema.ModelT.InitFromPackedBuf(model.data, 0)
+    parsed, values = parsed_tflite(model.data), stacked(recorded)
     graph = parsed.subgraphs[0]
     kinds = {number: name for name, number in vars(schema.BuiltinOperator).items()}
-    for frame in recorded:
-        values = {**recorded[0], **frame}
 
-        def stored(index: int, values: Tensors = values) -> Stored:
-            grid = graph.tensors[index].quantization
-            quantized = grid is not None and grid.scale is not None
-            return Stored(values[int(index)], *((grid.scale, int(grid.zeroPoint[0])) if quantized else ([1.0], 0)))
+    def stored(index: int) -> Stored:
+        grid = graph.tensors[index].quantization
+        quantized = grid is not None and grid.scale is not None
+        return Stored(values[int(index)], *((grid.scale, int(grid.zeroPoint[0])) if quantized else ([1.0], 0)))
 
-        for op in graph.operators:
-            kind, out = kinds[parsed.operatorCodes[op.opcodeIndex].builtinCode], stored(op.outputs[0])
-            if out.values.dtype == np.int8 and kind not in TFLITE_MOVES:
-                wanted = tflite_rule(kind, op.builtinOptions, [stored(i) for i in op.inputs], out)
-                yield Executed(kind, out.values, wanted)
+    for op in graph.operators:
+        kind, out = kinds[parsed.operatorCodes[op.opcodeIndex].builtinCode], stored(op.outputs[0])
+        if out.values.dtype == np.int8 and kind not in TFLITE_MOVES:
+            wanted = tflite_rule(kind, op.builtinOptions, [stored(i) for i in op.inputs], out)
+            yield Executed(kind, out.values, wanted)
 
 
 TFLITE_MOVES = frozenset({"CONCATENATION", "PAD", "RESHAPE", "SLICE", "SPLIT", "TRANSPOSE"})
 
 
 def tflite_rule(kind: str, options: Any, ins: list[Stored], out: Stored) -> Array:
-    """TFLite lies as (1, time, bands, channels), its weights as (out, time, band, in) or (1, time, band, out)."""
+    """TFLite lies as (frames, 1, time, bands, channels), weights as (out, time, band, in) or (1, time, band, out)."""
     if kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         depthwise = kind != "CONV_2D"
         x, weight, bias = ins
-        x = x._replace(values=x.values.transpose(0, 3, 1, 2))
+        x = x._replace(values=x.values[:, 0].transpose(0, 3, 1, 2))
         weight = weight._replace(values=weight.values.transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2)))
-        n_bands, width, n_out = x.values.shape[3], weight.values.shape[3], out.values.shape[2]
+        n_bands, width, n_out = x.values.shape[3], weight.values.shape[3], out.values.shape[3]
         short = max((n_out - 1) * options.strideW + width - n_bands, 0)
         return convolved(
             x,
@@ -136,7 +151,7 @@ def tflite_rule(kind: str, options: Any, ins: list[Stored], out: Stored) -> Arra
             stride=(1, options.strideW),
             dilation=(options.dilationHFactor, 1),
             groups=x.values.shape[1] if depthwise else 1,
-        ).transpose(0, 2, 3, 1)
+        ).transpose(0, 2, 3, 1)[:, None]
     if kind == "LEAKY_RELU":
         return leaky(ins[0], options.alpha, out)
     if kind == "QUANTIZE" and ins[0].values.dtype == np.float32:
@@ -190,41 +205,42 @@ class OnnxGraph:
 
 def onnx_ops(model: Emitted, recorded: list[Tensors]) -> Iterator[Executed]:
     graph = OnnxGraph(onnx.load_from_string(model.data))
-    for frame in recorded:
-        values = {**graph.constants, **frame}
+    values = graph.constants | stacked(recorded)
 
-        def stored(node: onnx.NodeProto, integers: str, values: Tensors = values) -> Stored:
-            scales, zero_points = (values[name] for name in node.input[1:])
-            return Stored(values[integers], np.atleast_1d(scales), int(np.ravel(zero_points)[0]))
+    def stored(node: onnx.NodeProto, integers: str) -> Stored:
+        scales, zero_points = (values[name] for name in node.input[1:])
+        return Stored(values[integers], np.atleast_1d(scales), int(np.ravel(zero_points)[0]))
 
-        for node in graph.rounded:
-            out, source = stored(node, node.output[0]), graph.before(node)
-            if source is None:
-                grid = QParams(float(out.scales[0]), out.zero_point - UINT8_SHIFT)
-                wanted = quantize(values[node.input[0]], grid).astype(int) + UINT8_SHIFT
-                yield Executed("QuantizeLinear", out.values, wanted)
-            else:
-                ins = [stored(graph.made_by[name], graph.made_by[name].input[0]) for name in source.input]
-                attrs = {a.name: helper.get_attribute_value(a) for a in source.attribute}
-                yield Executed(source.op_type, out.values, onnx_rule(source.op_type, attrs, ins, out))
+    for node in graph.rounded:
+        out, source = stored(node, node.output[0]), graph.before(node)
+        if source is None:
+            grid = QParams(float(out.scales[0]), out.zero_point - UINT8_SHIFT)
+            wanted = quantize(values[node.input[0]], grid).astype(int) + UINT8_SHIFT
+            yield Executed("QuantizeLinear", out.values, wanted)
+        else:
+            ins = [stored(graph.made_by[name], graph.made_by[name].input[0]) for name in source.input]
+            attrs = {a.name: helper.get_attribute_value(a) for a in source.attribute}
+            yield Executed(source.op_type, out.values, onnx_rule(source.op_type, attrs, ins, out))
 
 
 def onnx_rule(kind: str, attrs: dict[str, Any], ins: list[Stored], out: Stored) -> Array:
-    """ONNX lies as (1, channels, time, bands), or (bands, channels) around Gemm."""
+    """ONNX lies as (frames, 1, channels, time, bands), or (frames, bands, channels) around Gemm."""
     if kind == "Conv":
         attrs = {"strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0]} | attrs
         strides, dilations, pads = attrs["strides"], attrs["dilations"], attrs["pads"]
-        return convolved(*ins, out, (pads[1], pads[3]), stride=strides, dilation=dilations, groups=attrs["group"])
+        x = ins[0]._replace(values=ins[0].values[:, 0])
+        options = {"stride": strides, "dilation": dilations, "groups": attrs["group"]}
+        return convolved(x, *ins[1:], out, (pads[1], pads[3]), **options)[:, None]
     if kind == "Gemm":
         x, weight, bias = ins
-        turned = x._replace(values=x.values.T[None, :, None])
-        return convolved(turned, weight._replace(values=weight.values.T[:, :, None, None]), bias, out, (0, 0))[
-            0, :, 0
-        ].T
+        x = x._replace(values=x.values.transpose(0, 2, 1)[:, :, None])
+        weight = weight._replace(values=weight.values.T[:, :, None, None])
+        return convolved(x, weight, bias, out, (0, 0))[:, :, 0].transpose(0, 2, 1)
     if kind == "LeakyRelu":
         return leaky(ins[0], attrs["alpha"], out)
     if kind == "Concat":
-        return out.holds(np.concatenate([x.real for x in ins], attrs["axis"])).reshape(out.values.shape)
+        axis = attrs["axis"] + (attrs["axis"] >= 0)  # frames come first
+        return out.holds(np.concatenate([x.real for x in ins], axis)).reshape(out.values.shape)
     return out.holds(ELEMENTWISE[{"Add": "ADD", "Mul": "MUL", "Sigmoid": "LOGISTIC"}[kind]](*(x.real for x in ins)))
 
 
@@ -270,6 +286,7 @@ def judged(runtime: str, model: Emitted, recorded: list[Tensors]) -> dict[str, J
     found = onnx_ops(model, recorded) if runtime == "onnx" else tflite_ops(model, recorded)
     worst, off, total = defaultdict[str, int](int), defaultdict[str, int](int), defaultdict[str, int](int)
     for op in found:
+        assert op.found.shape == op.wanted.shape, op.kind
         lsb = np.abs(op.found.astype(int) - op.wanted)
         worst[op.kind] = max(worst[op.kind], int(lsb.max()))
         off[op.kind] += int(np.count_nonzero(lsb))

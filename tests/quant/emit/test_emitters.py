@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -44,7 +44,19 @@ from quant.ptq.quantize import Quantized
 Array = NDArray[Any]
 
 
+KEPT: dict[tuple[str, int, int], tuple[Graph, Plan | None, Emitted]] = {}
+
+
 def emitted(runtime: str, graph: Graph, plan: Plan | None = None) -> Emitted:
+    """Emitted once."""
+    kind = "onnx" if runtime == "onnx" else "tflite"
+    key = (kind, id(graph), id(plan))
+    if key not in KEPT:
+        KEPT[key] = (graph, plan, anew(kind, graph, plan))
+    return KEPT[key][-1]
+
+
+def anew(runtime: str, graph: Graph, plan: Plan | None = None) -> Emitted:
     return (emit_onnx if runtime == "onnx" else emit_tflite)(graph, plan)
 
 
@@ -144,38 +156,52 @@ def test_every_8_bit_operator_is_in_its_class(
     assert met == set(CLASSES[runtime]), "a class that nothing measures"
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_second_network_is_the_float_model_and_its_reference(
-    runtime: str, ulunas_quantized: Quantized, spectra_3_s: Float32Array
-) -> None:
-    frames, q = spectra_3_s[60:90], ulunas_quantized
-    graph = streaming_graph(random_network("ul-unas"))
+class Second(NamedTuple):
+    """The second network on some frames: its float graph, what that makes of them, and what the reference does."""
+
+    frames: Float32Array
+    graph: Graph
+    enhanced: Float32Array
+    wanted: Float32Array
+
+
+@pytest.fixture(scope="module")
+def second(ulunas_quantized: Quantized, spectra_3_s: Float32Array) -> Second:
+    frames, graph = spectra_3_s[60:90], streaming_graph(random_network("ul-unas"))
     with torch.no_grad():
         y, _ = FloatModel(graph)(torch.from_numpy(frames).permute(2, 0, 1)[None].contiguous())
-    enhanced = np.ascontiguousarray(y[0].permute(1, 2, 0).numpy())
-    assert snr_db(enhanced, stream(engine(runtime, emitted(runtime, graph)), frames)) >= FP32_FLOOR_DB
-    reference = Reference(q.graph, q.plan)
+    reference = Reference(ulunas_quantized.graph, ulunas_quantized.plan)
     wanted = np.stack([reference.step(frame) for frame in frames]).astype(np.float32)
-    assert snr_db(wanted, stream(engine(runtime, emitted(runtime, q.graph, q.plan)), frames)) >= REFERENCE_FLOOR_DB
+    return Second(frames, graph, np.ascontiguousarray(y[0].permute(1, 2, 0).numpy()), wanted)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_second_network_is_the_float_model_and_its_reference(
+    runtime: str, second: Second, ulunas_quantized: Quantized
+) -> None:
+    q = ulunas_quantized
+    floating = stream(engine(runtime, emitted(runtime, second.graph)), second.frames)
+    assert snr_db(second.enhanced, floating) >= FP32_FLOOR_DB
+    found = stream(engine(runtime, emitted(runtime, q.graph, q.plan)), second.frames)
+    assert snr_db(second.wanted, found) >= REFERENCE_FLOOR_DB
 
 
 @pytest.mark.parametrize(
-    ("audit", "emit", "share"),
-    [(coverage.audit_onnx, emit_onnx, 0.80), (coverage.audit_tflite, emit_tflite, 0.929)],
-    ids=["onnx", "tflite"],
+    ("runtime", "audit", "share"),
+    [("onnx", coverage.audit_onnx, 0.80), ("tflite", coverage.audit_tflite, 0.929)],
 )
 def test_the_second_network_is_executed_in_8_bits(
-    audit: Callable[..., CoveragePart], emit: Callable[..., Emitted], share: float, ulunas_quantized: Quantized
+    runtime: str, audit: Callable[..., CoveragePart], share: float, ulunas_quantized: Quantized
 ) -> None:
     q = ulunas_quantized
-    assert audit(q.graph, q.plan, emit(q.graph, q.plan)).int8_share == pytest.approx(share, abs=0.002)
+    assert audit(q.graph, q.plan, emitted(runtime, q.graph, q.plan)).int8_share == pytest.approx(share, abs=0.002)
 
 
 # --- files ------------------------------------------------------------------------------------------------------
 
 
 def test_tflite_writes_the_grids_of_the_plan(quantized: Quantized) -> None:
-    model = emit_tflite(quantized.graph, quantized.plan)
+    model = emitted("tflite", quantized.graph, quantized.plan)
     graph = schema.ModelT.InitFromPackedBuf(model.data, 0).subgraphs[0]
     held = defaultdict[str, set[tuple[float, int]]](set)
     for op, node in zip(graph.operators, model.op_nodes, strict=True):
@@ -189,7 +215,7 @@ def test_tflite_writes_the_grids_of_the_plan(quantized: Quantized) -> None:
 
 
 def test_onnx_writes_the_grids_of_the_plan(quantized: Quantized) -> None:
-    proto = onnx.load_from_string(emit_onnx(quantized.graph, quantized.plan).data)
+    proto = onnx.load_from_string(emitted("onnx", quantized.graph, quantized.plan).data)
     constants = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
     rounded = {n.input[0]: n for n in proto.graph.node if n.op_type == "QuantizeLinear"}
     for node in quantized.graph.nodes:
@@ -213,7 +239,7 @@ def planned_numbers(quantized: Quantized, node: Node) -> tuple[list[float], list
 
 
 def test_tflite_holds_the_integers_and_slopes_of_the_plan(everything: Quantized) -> None:
-    model = emit_tflite(everything.graph, everything.plan)
+    model = emitted("tflite", everything.graph, everything.plan)
     parsed = schema.ModelT.InitFromPackedBuf(model.data, 0)
     tensors, checked = parsed.subgraphs[0].tensors, set()
 
@@ -234,7 +260,7 @@ def test_tflite_holds_the_integers_and_slopes_of_the_plan(everything: Quantized)
 
 
 def test_onnx_holds_the_integers_and_slopes_of_the_plan(everything: Quantized) -> None:
-    proto = onnx.load_from_string(emit_onnx(everything.graph, everything.plan).data)
+    proto = onnx.load_from_string(emitted("onnx", everything.graph, everything.plan).data)
     constants = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
     by_name = {n.name: n for n in proto.graph.node}
     source = {n.output[0]: n.input[0] for n in proto.graph.node if n.op_type == "DequantizeLinear"}
@@ -249,7 +275,7 @@ def test_onnx_holds_the_integers_and_slopes_of_the_plan(everything: Quantized) -
 
 
 def test_a_tflite_state_has_one_grid_in_and_out(quantized: Quantized) -> None:
-    run = interpreter(emit_tflite(quantized.graph, quantized.plan).data, builtin=True)
+    run = interpreter(emitted("tflite", quantized.graph, quantized.plan).data, builtin=True)
     ins, outs = ({d["name"]: d for d in side} for side in (run.get_input_details(), run.get_output_details()))
     for name in ins.keys() - {"spectrum"}:
         for key in ("dtype", "quantization"):
@@ -279,7 +305,7 @@ LARGEST_BYTES = {
 @pytest.mark.parametrize(("runtime", "precision"), LARGEST_BYTES)
 def test_files_stay_small_and_come_out_alike(runtime: str, precision: str, graph: Graph, quantized: Quantized) -> None:
     source = (graph, None) if precision == "fp32" else (quantized.graph, quantized.plan)
-    first, again = (emitted(runtime, *source).data for _ in range(2))
+    first, again = (anew(runtime, *source).data for _ in range(2))
     assert first == again
     assert len(first) <= LARGEST_BYTES[runtime, precision]
 
@@ -287,7 +313,7 @@ def test_files_stay_small_and_come_out_alike(runtime: str, precision: str, graph
 def test_a_plan_without_8_bits_is_the_float_file(graph: Graph) -> None:
     nothing = Plan({node.name: "float" for node in graph.nodes}, {}, {})
     for runtime in ("onnx", "tflite"):
-        assert emitted(runtime, graph, nothing) == emitted(runtime, graph)
+        assert anew(runtime, graph, nothing) == emitted(runtime, graph)
 
 
 EMIT = """
@@ -321,7 +347,7 @@ def test_another_process_writes_the_same_bytes() -> None:
 
 
 def test_onnx_runtime_executes_every_8_bit_convolution_in_8_bits(quantized: Quantized) -> None:
-    audit = coverage.audit_onnx(quantized.graph, quantized.plan, emit_onnx(quantized.graph, quantized.plan))
+    audit = coverage.audit_onnx(quantized.graph, quantized.plan, emitted("onnx", quantized.graph, quantized.plan))
     rows = [row for row in audit.nodes if row.planned == "int8"]
     assert {row.executed for row in rows if row.kind == "conv"} == {"int8"}
     assert {row.executed for row in rows if row.kind in ("gru", "bigru")} == {"float"}, "it has no 8-bit GRU"
@@ -330,12 +356,12 @@ def test_onnx_runtime_executes_every_8_bit_convolution_in_8_bits(quantized: Quan
 
 
 def test_onnx_runtime_executes_8_bit_sums_and_gates_in_8_bits(everything: Quantized) -> None:
-    audit = coverage.audit_onnx(everything.graph, everything.plan, emit_onnx(everything.graph, everything.plan))
+    audit = coverage.audit_onnx(everything.graph, everything.plan, emitted("onnx", everything.graph, everything.plan))
     assert {row.executed for row in audit.nodes if row.kind in ("add", "gate", "conv")} == {"int8"}
 
 
 def test_tflite_executes_all_that_is_planned(quantized: Quantized) -> None:
-    audit = coverage.audit_tflite(quantized.graph, quantized.plan, emit_tflite(quantized.graph, quantized.plan))
+    audit = coverage.audit_tflite(quantized.graph, quantized.plan, emitted("tflite", quantized.graph, quantized.plan))
     for row in audit.nodes:
         assert row.executed == ("moved" if row.kind == "quantize" else row.planned), row.node
     assert audit.int8_share == pytest.approx(0.8158, abs=0.0005)
