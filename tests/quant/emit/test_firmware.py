@@ -158,15 +158,16 @@ def test_make_and_self_test(make: Make, copy: Path, variables: tuple[str, ...], 
 
 @pytest.mark.skipif(not shutil.which("cmake"), reason="no CMake (Debian: cmake)")
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
-def test_cmake_and_its_test(copy: Path, tmp_path: Path, precision: str) -> None:
+def test_cmake_and_its_test(once: tuple[str, ...], copy: Path, tmp_path: Path, precision: str) -> None:
     """By itself; and as part of another project, which takes the library alone."""
+    launcher = f"-DCMAKE_C_COMPILER_LAUNCHER={';'.join(once)}"
 
     def run(*command: object) -> None:
         done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
     fp32 = f"-DED_FP32={'ON' if precision == 'fp32' else 'OFF'}"
-    run("cmake", "-S", copy, "-B", tmp_path / "alone", fp32)
+    run("cmake", "-S", copy, "-B", tmp_path / "alone", fp32, launcher)
     run("cmake", "--build", tmp_path / "alone")
     run("ctest", "--test-dir", tmp_path / "alone")
     (tmp_path / "app.c").write_text(APP)
@@ -174,7 +175,7 @@ def test_cmake_and_its_test(copy: Path, tmp_path: Path, precision: str) -> None:
         f"cmake_minimum_required(VERSION 3.13)\nproject(app C)\nadd_subdirectory({copy.name})\n"
         "add_executable(app app.c)\ntarget_link_libraries(app edge_denoise)\n"
     )
-    run("cmake", "-S", tmp_path, "-B", tmp_path / "within", fp32)
+    run("cmake", "-S", tmp_path, "-B", tmp_path / "within", fp32, launcher)
     run("cmake", "--build", tmp_path / "within")
     run(tmp_path / "within" / "app")
 
