@@ -119,7 +119,8 @@ def or_word(word: str, meaning: Value, parse: Callable[[str], Value]) -> Callabl
 
 def parser_of(program: Program) -> argparse.ArgumentParser:
     """A parser with its subcommands."""
-    more = below(program.examples, program.page)
+    own = f"`{program.name} COMMAND --help` shows a command's options; without one that it needs, a command names it."
+    more = "\n\n".join([own, below(program.examples, program.page)])
     parser = Parser(prog=program.name, description=program.description, epilog=more)
     parser.add_argument("--version", action="version", version=f"{program.name} {__version__}")
     groups = {title: [(each.name, each.summary) for each in group] for title, group in program.groups.items()}

@@ -103,7 +103,8 @@ def _build(args: argparse.Namespace) -> Answer:
     settings = _settings(args)
     measured = None if args.pairs is None else evaluate.Quality.of(args.pairs)
     start = time.monotonic()
-    built = stages.build(settings, Stages(USUAL_S))
+    with Stages(USUAL_S) as said:
+        built = stages.build(settings, said)
     if measured is not None:
         built = replace(built, report=measured.taken_in(built.folder, html=not args.no_report))
     lines = _build_lines(built, time.monotonic() - start, verbose=args.verbose)

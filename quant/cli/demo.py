@@ -1,6 +1,7 @@
 """`make demo`: pull, build, denoise a real recording with every model, and say how good and how fast they are.
 
-build/rpi4/    the artifact                build/demo/    noisy.wav, clean.wav, onnx-int8.wav, tflite-int8.wav, ...
+build/rpi4/    the artifact, its report with the recording in it: noisy, float, 8 bits, clean
+build/demo/    noisy.wav, clean.wav, onnx-int8.wav, tflite-int8.wav, ...
 """
 
 from __future__ import annotations
@@ -31,9 +32,13 @@ from edge_runtime.whole_file import written_whole
 from quant.build import stages
 from quant.build.settings import Outputs, Settings
 from quant.cli.bench import PRECISIONS, ratio, times
-from quant.cli.build import figures
+from quant.cli.build import USUAL_S, figures
+from quant.cli.output import Stages
 from quant.inputs import assets
+from quant.inputs.source import Inputs
+from quant.network import registry
 from quant.quality.metrics import DEFAULT_METRICS, score
+from quant.report.remake import Taken, remake
 
 SPEECH, NOISE = "beckett.wav", "keyboard-typing.ogg"  # both heard by a microphone, and of the full band
 MIX = Mix(snr_db=(5, 5), level_dbfs=(-25, -25), share_clean=0, share_noise_alone=0, n_clips=1, clip_ms=9000, seed=1)
@@ -51,18 +56,24 @@ class Result(NamedTuple):
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="rpi4", metavar="BOARD", help="default: rpi4")
+    parser.add_argument("--network", metavar="NAME", help="of `quant networks`; default: gtcrn")
     parser.add_argument("--out", type=Path, default=Path("build/demo"), metavar="DIR", help="default: build/demo")
 
 
 def _demo(args: argparse.Namespace) -> Answer:
-    boards.load(args.target)  # a wrong name fails before anything is pulled
+    boards.load(args.target)  # wrong names fail before anything is pulled
+    registry.load(args.network)
     assets.pull(progress=_say)
     start = time.monotonic()
-    built = stages.build(Settings(target=args.target, outputs=Outputs(force=True)), _say)
+    settings = Settings(target=args.target, inputs=Inputs(network=args.network), outputs=Outputs(force=True))
+    with Stages(USUAL_S, tell=_say) as said:
+        built = stages.build(settings, said)
     elapsed_s = time.monotonic() - start
     _say("denoising and measuring")
     clip = noisy_recording(args.out)
     results = judge(open_artifact(built.folder), args.out)
+    _say("drawing the report with the recording in it")
+    remake(built.folder, Taken(clips=[f"{args.out / 'noisy.wav'}:{args.out / 'clean.wav'}"]))
     value = {"artifact": str(built.folder), "sounds": str(args.out), "results": [each._asdict() for each in results]}
     return Answer(value, [*_built(built, elapsed_s), *_heard(clip), *table(results), *_next(built, args.out)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -23,37 +24,72 @@ GAP: Final = 2  # characters between columns
 _FIGURE: Final = re.compile(r"[-+=<>≤≥ ]*(\d[\d.,:]*([eE][-+]?\d+)?)?( ?(%|[a-zA-Zµ/]{1,6}))?|-|=|inf")
 _NAME: Final = re.compile(r"\S*[._/]\S*")  # encoder.en_convs.0.conv, build/rpi4
 
+SILENT_S: Final = 4.5  # at most, and a look more
+_LOOK_S: Final = 0.25
 PRIOR_S: Final = 2.0  # how much of what a stage usually takes counts before this machine has shown its pace
 
 say = partial(command.say, PROG)
 
 
 class Stages:
-    """Progress in stages of which is known how long they usually take, in order: each says how much is left.
+    """Progress in stages of which is known how long they usually take, in order: each says how much is left, again and
+    again while it lasts. Enter it for the time of the work.
 
     `usual_s`: what a stage's line begins with -> seconds; only their ratios matter once some are done. The first says
     nothing of the rest: what it finds decides which stages there are.
     """
 
-    def __init__(self, usual_s: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        usual_s: Mapping[str, float],
+        clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self._usual_s, self._clock, self._start = usual_s, clock, clock()
+        self._tell = tell or say
+        self._message = ""
         self._now: str | None = None
         self._done_s = 0.0
+        self._began_s = self._said_s = 0.0  # of this stage, and of the line before; since the start
+        self._has_ended = threading.Event()
+        self._watch = threading.Thread(target=self._never_silent, daemon=True)
+
+    def __enter__(self) -> Stages:
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._has_ended.set()
+        self._watch.join()
 
     def __call__(self, message: str) -> None:
         """What begins now; a line that is no stage is only handed on."""
         elapsed_s = self._clock() - self._start
         stage = next((name for name in self._usual_s if message.startswith(name)), None)
         if stage is None:
-            say(message)
+            self._tell(message)
             return
         self._done_s += self._usual_s.get(self._now or "", 0.0)
-        self._now = stage
+        self._now, self._message, self._began_s = stage, message, elapsed_s
+        self._say(elapsed_s, message)
+
+    def again(self) -> None:
+        """The same stage still, once that is SILENT_S ago."""
+        elapsed_s = self._clock() - self._start
+        if self._now and elapsed_s - self._said_s >= SILENT_S:
+            self._say(elapsed_s, f"{self._message} still")
+
+    def _say(self, elapsed_s: float, what: str) -> None:
         names = list(self._usual_s)
-        to_come_s = sum(self._usual_s[name] for name in names[names.index(stage) :])
-        pace = (elapsed_s + PRIOR_S) / (self._done_s + PRIOR_S)
-        left = f", about {max(1.0, pace * to_come_s):.0f} s left" if self._done_s else ""
-        say(f"{elapsed_s:3.0f} s  {message}{left}")
+        to_come_s = sum(self._usual_s[name] for name in names[names.index(self._now or "") :])
+        pace = (self._began_s + PRIOR_S) / (self._done_s + PRIOR_S)
+        left_s = max(1.0, pace * to_come_s - (elapsed_s - self._began_s))
+        self._said_s = elapsed_s
+        self._tell(f"{elapsed_s:3.0f} s  {what}" + (f", about {left_s:.0f} s left" if self._done_s else ""))
+
+    def _never_silent(self) -> None:
+        while not self._has_ended.wait(_LOOK_S):
+            self.again()
 
 
 def laid_out(renderable: Any) -> Iterator[str]:

@@ -33,6 +33,7 @@ def test_a_wrong_word_is_one_line(desk, capfd, argv, message):
 
 
 LIVE = ["live", "--model", "MODEL"]
+SERVICE = ["install", "--service"]
 LATENCY = ["latency", "--capture=a", "--playback=b"]
 NUMBERS = [  # every option that takes one, and what it must not be
     (bench(), "--threads", ["0", "-1", "two", "1000", "1.5", "nan"], "is not a whole number from 1 to 64"),
@@ -40,6 +41,8 @@ NUMBERS = [  # every option that takes one, and what it must not be
     (LIVE, "--capture-channels", ["0", "65", "mono"], "is not a whole number from 1 to 64"),
     (LIVE, "--input-gain-db", ["-41", "61", "loud"], "is not a number from -40 to 60 dB"),
     (LIVE, "--highpass", ["9", "301", "on"], "is not a number from 10 to 300 Hz"),
+    (SERVICE, "--input-gain-db", ["-41", "61", "loud"], "is not a number from -40 to 60 dB"),
+    (SERVICE, "--highpass", ["9", "301", "on"], "is not a number from 10 to 300 Hz"),
     (LIVE, "--period-ms", ["0", "201", "nan", "inf"], "is not a number from 1 to 200 ms"),
     (LIVE, "--periods", ["1", "33", "2.5"], "is not a whole number from 2 to 32"),
     (LIVE, "--margin-ms", ["-1", "501", "nan"], "is not a number from 0 to 500 ms"),

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from contextlib import suppress
 
 import pytest
@@ -76,6 +77,39 @@ def test_a_stage_says_what_is_left_by_the_pace_so_far(monkeypatch):
         "  2 s  calibrating on 64 clips, about 17 s left",  # (2 + 2) / (1 + 2) of 13 s
         " 22 s  drawing the report, about 8 s left",  # (22 + 2) / (10 + 2) of 4 s
     ]
+
+
+def test_a_long_stage_is_never_silent_for_five_seconds(monkeypatch):
+    said, now = list[str](), iter((0.0, 0.0, 0.0, 1.0, 3.0, 6.0, 8.0, 11.0, 40.0))
+    monkeypatch.setattr(output, "say", said.append)
+    stages = Stages({"reading": 1.0, "calibrating": 9.0, "drawing": 4.0}, lambda: next(now))
+    stages.again()  # nothing has begun
+    stages("reading the weights")
+    stages("calibrating")
+    for _ in range(5):
+        stages.again()
+    assert said == [
+        "  0 s  reading the weights",
+        "  1 s  calibrating, about 13 s left",
+        "  6 s  calibrating still, about 8 s left",
+        " 11 s  calibrating still, about 3 s left",
+        " 40 s  calibrating still, about 1 s left",
+    ]
+
+
+def test_what_lasts_is_said_while_it_lasts_and_no_longer(monkeypatch):
+    said = list[str]()
+    monkeypatch.setattr(output, "say", said.append)
+    monkeypatch.setattr(output, "SILENT_S", 0.05)
+    monkeypatch.setattr(output, "_LOOK_S", 0.01)
+    with Stages({"reading": 1.0}) as stages:
+        stages("reading the weights")
+        while len(said) < 3:
+            time.sleep(0.01)
+    n = len(said)
+    time.sleep(0.1)
+    assert len(said) == n
+    assert said[1].strip().endswith("reading the weights still")
 
 
 def test_what_is_no_stage_is_said_as_it_is(monkeypatch):

@@ -200,6 +200,7 @@ def root(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
         ]
         run("mmdebstrap", *options, suite, made[-1], package.modules.MIRROR)
         run("mount", "-t", "proc", "proc", made[-1] / "proc")
+        apt(made[-1], "update")  # whose lists are not in every root that is made
         return made[-1]
 
     yield make
