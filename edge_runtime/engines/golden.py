@@ -1,7 +1,8 @@
 """Golden streaming vectors: spectra in, and what each precision must make of them, frame after frame.
 
 golden.npz    spectrum, enhanced_fp32, enhanced_int8: each (n_frames, 257, 2) float32, from the start
-              enhanced_int8_onnx: the same for an engine that computes something else on purpose; where there is one
+              enhanced_int8_onnx, enhanced_int8_tflite: the same for an engine that computes something else on
+              purpose; where there is one
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from edge_runtime.stft import N_BINS, Float32Array
 
 ARRAYS: Final = ("spectrum", "enhanced_fp32", "enhanced_int8")
 MOST_BYTES: Final = 256 * bounded.MIB  # of the archive and what it unpacks to; a build writes 3 MB
-OF_AN_ENGINE: Final = ("enhanced_int8_onnx",)  # it has no 8-bit GRU
+# ONNX has no 8-bit GRU; both round where the native engine does not.
+OF_AN_ENGINE: Final = ("enhanced_int8_onnx", "enhanced_int8_tflite")
 
 
 class GoldenRow(NamedTuple):

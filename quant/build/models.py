@@ -21,6 +21,7 @@ from quant.emit.onnx.tensorrt import emit_tensorrt
 from quant.emit.tflite.emitter import emit_tflite
 from quant.int8.plan import Plan, with_float_grus
 from quant.int8.reference import Reference
+from quant.int8.roundings import with_fewer_roundings
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
 from quant.network.spectra import analyse
@@ -85,7 +86,8 @@ def emit_others(graph: Graph, quantized: Quantized, *, official: bool, tensorrt:
 def golden_vectors(graph: Graph, quantized: Quantized, noisy: Float32Array, *, bare: bool) -> dict[str, Float32Array]:
     """`noisy` (samples,) through the float model and the integer reference, as `engines.golden` reads it.
 
-    A `bare` board has no ONNX, whose 8-bit model is judged by the plan as it computes it: with float GRUs.
+    The native engine's plan has fewer roundings. A `bare` board has no others: TFLite is judged by the plan as it
+    is, ONNX by one with float GRUs.
     """
     spectrum = analyse(noisy, graph.window)
     with torch.no_grad():
@@ -94,9 +96,10 @@ def golden_vectors(graph: Graph, quantized: Quantized, noisy: Float32Array, *, b
     golden = {
         "spectrum": frames,
         "enhanced_fp32": np.ascontiguousarray(enhanced[0].permute(1, 2, 0).numpy()),
-        "enhanced_int8": _referred(quantized.graph, quantized.plan, frames),
+        "enhanced_int8": _referred(*with_fewer_roundings(quantized.graph, quantized.plan), frames),
     }
     if not bare:
+        golden["enhanced_int8_tflite"] = _referred(quantized.graph, quantized.plan, frames)
         golden["enhanced_int8_onnx"] = _referred(*with_float_grus(quantized.graph, quantized.plan), frames)
     return golden
 

@@ -3,6 +3,7 @@
 qparams        the five verbs of quantization and the one rounding rule
 recipe         which nodes are computed in 8 bits (recipes/*.toml)
 plan           what is stored in 8 bits and on which grid
+roundings      the plan as the native engine computes it: fewer grids
 fake_quantize  the plan as a tap of the float model
 exact_float    float arithmetic in a stated order, for C to follow bit for bit
 recurrent      recurrent cells in float, with 8-bit products, all in 8 bits

@@ -81,9 +81,15 @@ def multiplier(unit: Any, q: QParams) -> Any:
     return (np.asarray(unit, np.float64) / q.scale).astype(np.float32)
 
 
-def requantize(values: NDArray[Any], unit: Any, q: QParams) -> NDArray[np.int8]:
-    """Integer sums, `unit` real each, onto a grid: the sum and its product with the multiplier in float32."""
-    return _on_grid(values.astype(np.float32) * multiplier(unit, q), q)
+def requantize(values: NDArray[Any], unit: Any, q: QParams, *, slope: float | None = None) -> NDArray[np.int8]:
+    """Integer sums, `unit` real each, onto a grid: the sum and its product with the multiplier in float32; then, with
+    a `slope` of at most 1, through a LeakyReLU."""
+    return _on_grid(leaky(values.astype(np.float32) * multiplier(unit, q), slope), q)
+
+
+def leaky(values: Float32Array, slope: float | None) -> Float32Array:
+    """The greater one of x and slope x in float32: a LeakyReLU up to a slope of 1; none without a slope."""
+    return values if slope is None else np.maximum(values, values * np.float32(slope))
 
 
 def requantize_sum(a: NDArray[Any], a_unit: float, b: NDArray[Any], b_unit: float, q: QParams) -> NDArray[np.int8]:

@@ -14,7 +14,8 @@ from edge_runtime import bounded
 from edge_runtime.errors import Failure
 from quant.network.graph import Graph, Node
 
-# mixed: a GRU whose matrix products are int8 and whose gates and state stay float
+# mixed: a GRU whose matrix products are int8 and whose gates and state stay float; in the native engine's plan
+# (roundings.py) a convolution, too, whose float result is not put on a grid
 Precision = Literal["int8", "mixed", "float"]
 FOLLOWERS = frozenset(
     {"leaky_relu", "slice", "interleave", "stack_bands", "unstack_bands", "quantize"}

@@ -113,7 +113,10 @@ class _GruInt8:
         scales = self.scales[role]
         total = (x.astype(np.int32) - source.zero_point) @ self.integers[role].astype(np.int32).T
         total = total + quantize_bias(bias, source.scale, scales)
-        return requantize(total, np.float64(source.scale) * scales, self._grid(target))
+        return self._put(total, np.float64(source.scale) * scales, target)
+
+    def _put(self, total: Values, unit: Values, target: str) -> Values:
+        return requantize(total, unit, self._grid(target))
 
     def gates_x(self, x: Values) -> Values:
         return self._gates(x, self.plan.grids[self.node.inputs[0]], "weight_ih", self.w.b_ih, "gates_x")
@@ -147,10 +150,12 @@ class _GruMixed(_GruInt8):
     def start(self) -> Values:
         return np.zeros((1, self.w.hidden), np.float32)
 
-    def gates_x(self, x: Values) -> Values:
-        return dequantize(super().gates_x(x), self._grid("gates_x"))
+    def _put(self, total: Values, unit: Values, target: str) -> Values:
+        """In float: on their grid where they have one (`roundings`)."""
+        if f"{self.node.name}.{target}" not in self.plan.grids:
+            return total.astype(np.float32) * unit.astype(np.float32)
+        return dequantize(super()._put(total, unit, target), self._grid(target))
 
     def step(self, gates_x: Values, h: Values) -> Values:
         state = quantize(h, self._grid("state"))
-        total = self._gates(state, self._grid("state"), "weight_hh", self.w.b_hh, "gates_h")
-        return _float_step(gates_x, dequantize(total, self._grid("gates_h")), h)
+        return _float_step(gates_x, self._gates(state, self._grid("state"), "weight_hh", self.w.b_hh, "gates_h"), h)

@@ -17,6 +17,7 @@ from quant.int8.plan import Plan
 from quant.int8.qparams import (
     QParams,
     dequantize,
+    leaky,
     quantize,
     quantize_bias,
     quantize_weight,
@@ -38,7 +39,7 @@ class Reference:
         self._weights = {
             n.name: quantize_weight(graph.params[n.param("weight")], plan.weight_scales[n.param("weight")])
             for n in graph.nodes
-            if n.kind in WEIGHTED and plan.is_int8(n)
+            if n.kind in WEIGHTED and plan.reads_int8(n)
         }
         self._layers = {n.name: gru_layer(graph, plan, n) for n in graph.nodes if n.kind in ("gru", "bigru")}
         self.states: dict[str, Values] = {}
@@ -53,9 +54,10 @@ class Reference:
                 self.states[s.name] = np.full((s.frames, s.channels, s.bands), zero, dtype)
 
     def _state_start(self, node: Node) -> tuple[int, type]:
-        if not self.plan.is_int8(node):
+        is_conv = node.kind == "conv"
+        if not (self.plan.reads_int8(node) if is_conv else self.plan.is_int8(node)):
             return 0, np.float32
-        source = node.inputs[0] if node.kind == "conv" else node.name
+        source = node.inputs[0] if is_conv else node.name
         return self.plan.grids[source].zero_point, np.int8
 
     def step(self, spectrum: Values, tap: Tap = lambda name, value: None) -> Values:
@@ -76,7 +78,8 @@ class Reference:
         is_int8 = self.plan.is_int8(node)
         if node.kind in FLOAT and not is_int8:
             return FLOAT[node.kind](*ins)
-        method = getattr(self, f"_{node.kind}_int8" if is_int8 else f"_{node.kind}")
+        mixed = node.kind == "conv" and self.plan.precision.get(node.name) == "mixed"
+        method = getattr(self, f"_{node.kind}" + ("_int8" if is_int8 else "_mixed" if mixed else ""))
         made: Values = method(node, *ins)
         return made
 
@@ -170,12 +173,21 @@ class Reference:
     def _quantize_int8(self, node: Node, x: Values) -> Values:
         return quantize(x, self.plan.grids[node.name])
 
-    def _conv_int8(self, node: Node, x: Values) -> Values:
-        source, target = self.plan.grids[node.inputs[0]], self.plan.grids[node.name]
-        scales = self.plan.weight_scales[node.param("weight")]
+    def _conv_sums(self, node: Node, x: Values) -> tuple[Values, Values]:
+        """A convolution's exact sums, and what one is in each channel."""
+        source, scales = self.plan.grids[node.inputs[0]], self.plan.weight_scales[node.param("weight")]
         total = _convolve(self._history(node, x).astype(np.int32) - source.zero_point, self._weights[node.name], node)
         total = total + quantize_bias(self._param(node, "bias"), source.scale, scales)[:, None]
-        return requantize(total, (np.float64(source.scale) * scales)[:, None], target)
+        return total, (np.float64(source.scale) * scales)[:, None]
+
+    def _conv_int8(self, node: Node, x: Values) -> Values:
+        """With the LeakyReLU that joined it (`roundings`), if one did."""
+        total, unit = self._conv_sums(node, x)
+        return requantize(total, unit, self.plan.grids[node.name], slope=node.attrs.get("slope"))
+
+    def _conv_mixed(self, node: Node, x: Values) -> Values:
+        total, unit = self._conv_sums(node, x)
+        return leaky(total.astype(np.float32) * unit.astype(np.float32), node.attrs.get("slope"))
 
     def _leaky_relu_int8(self, node: Node, x: Values) -> Values:
         source, target = self._grid(node.inputs[0]), self._grid(node.name)

@@ -46,7 +46,7 @@
 #endif
 
 #define ED_MAGIC 0x574e4445u /* "EDNW" */
-#define ED_FORMAT 1u
+#define ED_FORMAT 2u /* 1 rounded before a LeakyReLU and where float reads */
 #define ED_ALIGN 16u
 #define ED_SLACK 64u /* bytes after the arena and after the blob's arrays: vector loads may read beyond a row */
 #define ED_LANES 16  /* of reductions over a whole value */
@@ -97,7 +97,7 @@ enum ed_kind { ED_KINDS(ED_ENUM) ED_N_KINDS };
 enum ed_flag {
     ED_LEAKY_AFTER = 1, /* a LeakyReLU follows inside the operation */
     ED_HALF = 2,        /* weights in half precision */
-    ED_FLOAT_OUT = 4,   /* an 8-bit operation whose result is wanted in float */
+    ED_FLOAT_OUT = 4,   /* an 8-bit operation whose sums become floats */
     ED_ADD_AFTER = 8    /* x2 is added to the result */
 };
 
@@ -131,7 +131,7 @@ typedef struct {
     uint8_t kind, flags;
     uint8_t taps, stride, pad;           /* over bands */
     uint8_t time_taps, dilation;
-    int8_t x_zp, x2_zp, y_zp, mid_zp;    /* zero points; mid: of a convolution before its LeakyReLU */
+    int8_t x_zp, x2_zp, y_zp, mid_zp;    /* zero points; mid: of GATES_I8 between its products */
     int8_t reserved[3];
 } ed_op;
 

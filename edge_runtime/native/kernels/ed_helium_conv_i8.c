@@ -7,33 +7,21 @@
 
 /* From sums to stored results: an operation's own copy, because stores of bytes might change the operation. */
 typedef struct {
-    float up, down, scale;
-    grid mid, y;
+    float slope;
     int32_t zp;
 } stage;
 
 static INLINE stage stage_of(const ed_op *op)
 {
     stage s;
-    s.up = op->f0, s.down = op->f1, s.scale = op->f2, s.zp = op->y_zp;
-    s.mid = grid_of((float)op->mid_zp), s.y = grid_of((float)op->y_zp);
+    s.slope = op->f0, s.zp = op->y_zp;
     return s;
-}
-
-/* A slope above 1 has the smaller product above zero; no network here has one. */
-static INLINE int leaks(const ed_op *op)
-{
-    return !(op->flags & ED_LEAKY_AFTER) || op->f0 >= op->f1;
 }
 
 static INLINE vf finished(const stage *s, int32x4_t sum, vf multiplier, const int leaky)
 {
     vf v = vmulq_f32(vcvtq_f32_s32(sum), multiplier);
-    if (leaky) {
-        v = on_grid(v, s->mid);
-        v = vmaxnmq_f32(vmulq_n_f32(v, s->up), vmulq_n_f32(v, s->down));
-    }
-    return v;
+    return leaky ? vmaxnmq_f32(vmulq_n_f32(v, s->slope), v) : v;
 }
 
 /* What a convolution's inner loops see of it, `o` its first column of four. */
@@ -74,7 +62,7 @@ static INLINE int8x16_t sixteen_of(const int8_t *w, int n_out)
 
 static INLINE void put(const stage *s, char *y, vf v, const int as_float)
 {
-    if (as_float) vstrwq_f32((float *)(void *)y, vmulq_n_f32(on_grid(v, s->y), s->scale));
+    if (as_float) vstrwq_f32((float *)(void *)y, v);
     else store_bytes((int8_t *)y, v, s->zp);
 }
 
@@ -109,7 +97,7 @@ static INLINE void four_columns(const shape *c, const stage *end, const int n_in
 /* Results of two rows by two columns go to their places. */
 static INLINE void put_square(const stage *s, char *y, uint32x4_t at, vf v, const int as_float)
 {
-    if (as_float) vstrwq_scatter_offset_f32((float *)(void *)y, at, vmulq_n_f32(on_grid(v, s->y), s->scale));
+    if (as_float) vstrwq_scatter_offset_f32((float *)(void *)y, at, v);
     else vstrbq_scatter_offset_s32((int8_t *)y, at, bytes_of(v, s->zp));
 }
 
@@ -180,7 +168,7 @@ ED_KERNEL(CONV_I8) ed_helium_CONV_I8(const ed_args *a)
     const ed_op *op = a->op;
     const int leaky = op->flags & ED_LEAKY_AFTER;
     const int whole = op->n_out % 4 == 0 && op->n_in % 4 == 0 && (op->seg >= op->n_out || op->seg % 4 == 0);
-    if (!whole || op->x_row % 4 != 0 || (uintptr_t)a->x % 4 != 0 || !leaks(op)) ed_portable_kernels[ED_CONV_I8](a);
+    if (!whole || op->x_row % 4 != 0 || (uintptr_t)a->x % 4 != 0) ed_portable_kernels[ED_CONV_I8](a);
     else if (op->flags & ED_FLOAT_OUT) {
         if (leaky) columns(a, 1, 1);
         else columns(a, 0, 1);
@@ -224,7 +212,7 @@ ED_KERNEL(DEPTH_I8) ed_helium_DEPTH_I8(const ed_args *a)
     const stage s = stage_of(op);
     const int8_t *frame[3];
     int c, t;
-    if (op->time_taps != 3 || op->taps != 3 || op->n_out % 8 != 0 || op->flags & ED_FLOAT_OUT || !leaks(op)) {
+    if (op->time_taps != 3 || op->taps != 3 || op->n_out % 8 != 0 || op->flags & ED_FLOAT_OUT) {
         ed_portable_kernels[ED_DEPTH_I8](a);
         return;
     }

@@ -50,19 +50,15 @@ KERNEL(CONV)
         }
 }
 
-/* A sum onto the grid of the result, y_zp. With ED_LEAKY_AFTER it is put on the convolution's own grid first, mid_zp,
- * as the quantized model has it between the two; f0, f1: from there to the result's, above zero and below. f2: the
- * scale of the result where ED_FLOAT_OUT wants it as float. */
+/* A sum times its column's multiplier, then the LeakyReLU of slope f0 if there is one, then rounded once, onto the grid of
+ * the result, y_zp; or with ED_FLOAT_OUT as it is, and multipliers are in real units. */
 static void store(const ed_args *a, int r, ptrdiff_t at, int32_t sum, float multiplier)
 {
     const ed_op *op = a->op;
-    float zp = (float)op->y_zp, v = (float)sum * multiplier;
-    if (op->flags & ED_LEAKY_AFTER) {
-        v = on_grid(v, (float)op->mid_zp);
-        v = v * (v < 0 ? op->f1 : op->f0);
-    }
-    if (op->flags & ED_FLOAT_OUT) ROWS(float, a->y, op->y_row, r)[at] = on_grid(v, zp) * op->f2;
-    else ROWS(int8_t, a->y, op->y_row, r)[at] = to_i8(v, zp);
+    float v = (float)sum * multiplier;
+    if (op->flags & ED_LEAKY_AFTER) v = v < v * op->f0 ? v * op->f0 : v; /* for slopes up to 1 */
+    if (op->flags & ED_FLOAT_OUT) ROWS(float, a->y, op->y_row, r)[at] = v;
+    else ROWS(int8_t, a->y, op->y_row, r)[at] = to_i8(v, (float)op->y_zp);
 }
 
 /* As CONV with bytes: sum[r][o] = bias[o] + sum over k, c of x[r stride + k - pad][c] weight[k][c][o], in 32 bits,

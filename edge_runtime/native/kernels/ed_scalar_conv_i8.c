@@ -13,33 +13,23 @@
 
 /* From a sum to the stored result: an operation's own copy, because stores of bytes might change the operation. */
 typedef struct {
-    float up, down, scale;
-    grid mid, y;
+    float slope;
+    int32_t zp;
 } stage;
 
 static INLINE stage stage_of(const ed_op *op)
 {
     stage s;
-    s.up = op->f0, s.down = op->f1, s.scale = op->f2;
-    s.mid = grid_of(op->mid_zp), s.y = grid_of(op->y_zp);
+    s.slope = op->f0, s.zp = op->y_zp;
     return s;
-}
-
-/* A slope above 1 has the smaller product above zero; no network here has one. */
-static INLINE int leaks(const ed_op *op)
-{
-    return !(op->flags & ED_LEAKY_AFTER) || op->f0 >= op->f1;
 }
 
 static INLINE void store(const stage *s, char *y, int32_t sum, float multiplier, const int leaky, const int as_float)
 {
     float v = (float)sum * multiplier;
-    if (leaky) {
-        v = on_grid(v, &s->mid);
-        v = greater(v * s->up, v * s->down);
-    }
-    if (as_float) *(float *)y = on_grid(v, &s->y) * s->scale;
-    else *(int8_t *)y = (int8_t)byte_of(v, s->y.zp);
+    if (leaky) v = greater(v * s->slope, v);
+    if (as_float) *(float *)y = v;
+    else *(int8_t *)y = (int8_t)byte_of(v, s->zp);
 }
 
 static INLINE void finish(const stage *end, const int32_t (*sum)[NO], const float *multiplier, char *y,
@@ -191,7 +181,7 @@ ED_KERNEL(CONV_I8) ed_scalar_CONV_I8(const ed_args *a)
     const int n_in = op->n_in / 4, most = whole ? (MOST_WIDENED / n_in - op->taps) / op->stride + 1 : 0;
     const int n_at_a_time = most < MOST_ROWS ? most : MOST_ROWS;
     int r;
-    if (!whole || op->taps * n_in > MOST_FOURS || MOST_WIDENED / n_in < op->taps || !leaks(op))
+    if (!whole || op->taps * n_in > MOST_FOURS || MOST_WIDENED / n_in < op->taps)
         ed_portable_kernels[ED_CONV_I8](a);
     else if (op->n_rows == 1) one_row(a, &end);
     else
@@ -233,7 +223,7 @@ ED_KERNEL(DEPTH_I8) ed_scalar_DEPTH_I8(const ed_args *a)
     int32_t sums[MOST_ROWS][NO];
     const int8_t *x[3];
     int c, i, t;
-    if (op->time_taps != 3 || op->taps != 3 || op->n_rows > MOST_ROWS || n % NO != 0 || !leaks(op)) {
+    if (op->time_taps != 3 || op->taps != 3 || op->n_rows > MOST_ROWS || n % NO != 0) {
         ED_IF_USED(RESAMPLE_I8, ed_scalar_depth_any_i8, ed_portable_kernels[ED_DEPTH_I8])(a);
         return;
     }

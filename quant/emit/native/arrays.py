@@ -34,9 +34,10 @@ def floats(weight: Float32Array, bias: Float32Array, *, half: bool = False) -> d
 
 
 def integers(
-    name: str, weight: Float32Array, bias: Float32Array, scales: Float32Array, source: QParams, target: QParams
+    name: str, weight: Float32Array, bias: Float32Array, scales: Float32Array, source: QParams, target: QParams | None
 ) -> dict[str, Array | int]:
-    """(out, in, tap) -> arrays of `conv_i8`: [tap][in / 4][out][in % 4], inputs and outputs padded to fours."""
+    """(out, in, tap) -> arrays of `conv_i8`: [tap][in / 4][out][in % 4], inputs and outputs padded to fours. Without a
+    target the results are real numbers."""
     n_out, n_in, taps = weight.shape
     pad, pad_in = -n_out % 4, -n_in % 4
     w = quantize_weight(weight, scales)
@@ -44,7 +45,7 @@ def integers(
     return {
         "weight": np.ascontiguousarray(laid),
         "bias": np.pad(folded_bias(name, bias, w, scales, source), (0, pad)),
-        "scale": np.pad(multiplier(np.float64(source.scale) * scales, target), (0, pad)),
+        "scale": np.pad(scale_of(scales, source, target), (0, pad)),
         "n_in": n_in,
         "n_out": n_out,
         "taps": taps,
@@ -62,7 +63,7 @@ def depth_integers(
     bias: Float32Array,
     scales: Float32Array,
     source: QParams,
-    target: QParams,
+    target: QParams | None,
     n_phases: int = 1,
 ) -> dict[str, Array]:
     """The same for `depth_i8` and `resample_i8`."""
@@ -70,8 +71,15 @@ def depth_integers(
     return {
         "weight": by_phase(w, n_phases),
         "bias": folded_bias(name, bias, w, scales, source),
-        "scale": multiplier(np.float64(source.scale) * scales, target),
+        "scale": scale_of(scales, source, target),
     }
+
+
+def scale_of(scales: Float32Array, source: QParams, target: QParams | None) -> Float32Array:
+    """What takes a channel's sums to steps of the target, or to real numbers."""
+    units = np.float64(source.scale) * scales
+    made: Float32Array = multiplier(units, target) if target else units.astype(np.float32)
+    return made
 
 
 def by_phase(weight: Array, n_phases: int) -> Array:

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from edge_runtime.stft import Float32Array
 from quant.emit.native.arrays import depth_floats, depth_integers, floats, integers
-from quant.emit.native.file import FLOAT_OUT, LEAKY_AFTER, Array, DType, Number, View
+from quant.emit.native.file import LEAKY_AFTER, Array, DType, Number, View
 from quant.emit.native.parts import Parts
 from quant.int8.plan import Plan, uses_once
-from quant.int8.qparams import QParams, multiplier
 from quant.network.graph import Graph, Node
 from quant.network.gru_weights import block_diagonal
 
@@ -40,20 +39,14 @@ class Convolutions(Parts):
         if phases and phases.attrs["groups"] == 1:
             phases = None  # rows of two phases lie as two rows already
         last = phases or node
-        leaky = self.only_reader(last.name, "leaky_relu")
+        leaky = None if self.plan.reads_int8(node) else self.only_reader(last.name, "leaky_relu")
         last = leaky or last
-        flags, numbers = LEAKY_AFTER if leaky else 0, self.after(node, leaky)
-        as_float = self.plan.is_int8(node) and self.all_read_float(last)
-        if as_float:
-            flags, numbers = flags | FLOAT_OUT, numbers | {"f2": self.grid(last.name).scale}
-        y = self.target(node, last, phases, int8=self.plan.is_int8(node) and not as_float)
+        y = self.target(node, last, phases)
         for done in (node, phases, leaky):
             if done is not None:
                 self.values[done.name] = y
-        if as_float:
-            self.floats[last.name] = y
         lower = {"depth": self.depthwise, "history": self.over_time, "bands": self.groups}[form]
-        lower(node, x, y, phases, numbers | {"flags": flags})
+        lower(node, x, y, phases, self.after(node, leaky))
 
     def form(self, node: Node) -> Literal["depth", "history", "bands"]:
         """How the engine computes it."""
@@ -63,10 +56,10 @@ class Convolutions(Parts):
             return "depth"
         return "history" if weight.shape[2] > 1 else "bands"
 
-    def target(self, node: Node, last: Node, phases: Node | None, *, int8: bool) -> View:
+    def target(self, node: Node, last: Node, phases: Node | None) -> View:
         """Where the result lies: rows of two phases as two rows, one more than is read."""
         shape = self.graph.shapes[node.name]
-        dtype: DType = "int8" if int8 else "float32"
+        dtype: DType = "int8" if self.plan.is_int8(node) else "float32"
         if not phases:
             return self.file.value(shape.bands, shape.channels, dtype)
         return View(
@@ -76,26 +69,13 @@ class Convolutions(Parts):
             shape.channels // 2,
         )
 
-    def all_read_float(self, node: Node) -> bool:
-        """Whether every reader of an 8-bit value computes in float; views follow what they read."""
-        readers = self.graph.consumers(node.name)
-        views = {"slice", "interleave", "stack_bands", "unstack_bands"}
-        return bool(readers) and not any(self.plan.reads_int8(r) or r.kind in views for r in readers)
-
     def after(self, node: Node, leaky: Node | None) -> dict[str, Number]:
-        """Grids and slope of a convolution and the LeakyReLU in it."""
-        if not self.plan.is_int8(node):
-            return {"f0": leaky.attrs["slope"]} if leaky else {}
-        q = self.grid(node.name)
-        if leaky is None:
-            return {"y_zp": q.zero_point}
-        return self.slopes(leaky, q) | {"mid_zp": q.zero_point}
-
-    def slopes(self, leaky: Node, source: QParams) -> dict[str, Number]:
-        """Multipliers above and below zero, and the grid they lead to."""
-        target, slope = self.grid(leaky.name), np.float64(np.float32(leaky.attrs["slope"]))
-        up, down = multiplier(source.scale, target), multiplier(slope * source.scale, target)
-        return {"f0": up, "f1": down, "y_zp": target.zero_point}
+        """Grid of a convolution, and slope of the LeakyReLU in it."""
+        numbers = self.target_of(node.name)[1] if self.plan.reads_int8(node) else {}
+        flags, slope = int(numbers.pop("flags", 0)), leaky.attrs["slope"] if leaky else node.attrs.get("slope")
+        if slope is None:
+            return numbers | {"flags": flags}
+        return numbers | {"flags": flags | LEAKY_AFTER, "f0": slope}
 
     def groups(self, node: Node, x: View, y: View, phases: Node | None, numbers: dict[str, Number]) -> None:
         """One operation a group, or for all where vectors do not fit into one: zeros then stand for what it lacks."""
@@ -162,10 +142,10 @@ class Convolutions(Parts):
     def weights(self, node: Node, weight: Float32Array, rows: Rows = ALL) -> dict[str, Array | int]:
         """Arrays of some output channels: (out, in, tap)."""
         bias = self.array(node, "bias")[rows]
-        if not self.plan.is_int8(node):
+        if not self.plan.reads_int8(node):
             return floats(weight, bias, half=self.half and uses_once(self.graph, node))
         scales = self.plan.weight_scales[node.param("weight")][rows]
-        return integers(node.name, weight, bias, scales, self.grid(node.inputs[0]), self.grid(node.name))
+        return integers(node.name, weight, bias, scales, self.grid(node.inputs[0]), self.plan.grids.get(node.name))
 
     def depthwise(self, node: Node, x: View, y: View, phases: Node | None, numbers: dict[str, Number]) -> None:
         """Over time and bands; the history is a ring of frames with their halo."""
@@ -174,7 +154,7 @@ class Convolutions(Parts):
         if (phases is None) != (n_phases == 1) or x.row != x.n_columns:
             raise ValueError(f"{node.name}: the native engine has no such depthwise convolution")
         x.ask_halo(a["pad"])
-        int8, taps = self.plan.is_int8(node), weight.shape[2:]
+        int8, taps = self.plan.reads_int8(node), weight.shape[2:]
         state = None
         if taps[0] > 1:
             n_frames = (taps[0] - 1) * a["dilation"]
@@ -183,7 +163,8 @@ class Convolutions(Parts):
         order = np.arange(len(weight)).reshape(-1, n_phases).T.ravel()  # (channel, phase) -> (phase, channel)
         if int8:
             scales, q = self.plan.weight_scales[node.param("weight")][order], self.grid(node.inputs[0])
-            arrays = depth_integers(node.name, weight[order], bias[order], scales, q, self.grid(node.name), n_phases)
+            target = self.plan.grids.get(node.name)
+            arrays = depth_integers(node.name, weight[order], bias[order], scales, q, target, n_phases)
             numbers |= {"x_zp": q.zero_point}
         else:
             arrays = depth_floats(weight[order], bias[order], n_phases)

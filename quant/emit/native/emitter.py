@@ -119,8 +119,11 @@ class Lowering(Convolutions):
         if not self.plan.is_int8(node):
             self.elementwise(node, "leaky", f0=node.attrs["slope"])
             return
-        q = self.grid(node.inputs[0])
-        self.elementwise(node, "leaky_i8", x_zp=q.zero_point, **self.slopes(node, q))
+        source, target = self.grid(node.inputs[0]), self.grid(node.name)
+        slope = np.float64(np.float32(node.attrs["slope"]))
+        up, down = multiplier(source.scale, target), multiplier(slope * source.scale, target)
+        zp = {"x_zp": source.zero_point, "y_zp": target.zero_point}
+        self.elementwise(node, "leaky_i8", f0=up, f1=down, **zp)
 
     def quantize(self, node: Node) -> None:
         self.values[node.name] = self.quantized(node.name, self.values[node.inputs[0]], self.grid(node.name))

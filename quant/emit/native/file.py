@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.stft import HANN, SQRT_HANN, WindowName
 
-MAGIC, FORMAT = 0x574E4445, 1
+MAGIC, FORMAT = 0x574E4445, 2
 HASHED_FROM = 16  # bytes: magic, format, size and the hash itself come first
 ALIGN, SLACK = 16, 64
 PLANE = 272  # floats that hold one part of 257 bins

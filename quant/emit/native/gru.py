@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.stft import Float32Array
 from quant.emit.native.arrays import floats, folded_bias, halves, integers
-from quant.emit.native.file import FLOAT_OUT, HALF, Array, Number, View
+from quant.emit.native.file import HALF, Array, Number, View
 from quant.emit.native.parts import Parts
 from quant.int8.plan import GRU_ROLES
 from quant.int8.qparams import QParams, multiplier, quantize_weight
@@ -98,9 +98,10 @@ def _product(parts: Parts, node: Node, x: View, y: View, role: str, groups: list
     else:
         mixed = _precision(parts, node) == "mixed"
         source = parts.grid(node.inputs[0]) if role == "x" else _grid(parts, node, "state" if mixed else "")
-        target, scales = _grid(parts, node, f"gates_{role}"), _scales(parts, node, f"weight_{suffix}", groups)
+        target, grid = parts.target_of(f"{node.name}.gates_{role}")
+        scales = _scales(parts, node, f"weight_{suffix}", groups)
         arrays = integers(node.name, weight[:, :, None], bias, scales, source, target)
-        numbers |= {"y_zp": target.zero_point} | ({"flags": FLOAT_OUT, "f2": target.scale} if mixed else {})
+        numbers |= grid
     parts.product(node, x, y, arrays, **numbers)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edge_runtime.stft import Float32Array
-from quant.emit.native.file import Array, NativeFile, Number, Op, Part, View
+from quant.emit.native.file import FLOAT_OUT, Array, NativeFile, Number, Op, Part, View
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams, multiplier
+from quant.int8.roundings import with_fewer_roundings
 from quant.network.graph import Graph, Node
 
 FLOAT_PLAN = Plan({}, {}, {})
@@ -15,7 +16,7 @@ class Parts:
     """A program so far. `values`: the view of each value, as it is stored; `floats`: 8-bit ones read in float."""
 
     def __init__(self, graph: Graph, plan: Plan | None) -> None:
-        self.graph, self.plan = graph, plan or FLOAT_PLAN
+        self.graph, self.plan = with_fewer_roundings(graph, plan) if plan else (graph, FLOAT_PLAN)
         self.half = plan is not None  # exactly what `ptq.halved` rounded
         self.file = NativeFile("fp32" if plan is None else "int8")
         self.values: dict[str, View] = {}
@@ -33,6 +34,11 @@ class Parts:
 
     def grid(self, name: str) -> QParams:
         return self.plan.grids[name]
+
+    def target_of(self, name: str) -> tuple[QParams | None, dict[str, Number]]:
+        """The grid of an 8-bit product's result, and what says so; none and a flag where it is float."""
+        q = self.plan.grids.get(name)
+        return (q, {"y_zp": q.zero_point}) if q else (None, {"flags": FLOAT_OUT})
 
     def is_int8(self, name: str) -> bool:
         return self.plan.precision.get(name) == "int8"

@@ -24,6 +24,7 @@ from quant.emit.native.file import HEADER_FIELDS
 from quant.int8.plan import int8_taps, prepare
 from quant.int8.recipe import Recipe, Rule
 from quant.int8.reference import Reference
+from quant.int8.roundings import with_fewer_roundings
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
 from quant.network.passes import streaming_graph
@@ -145,14 +146,14 @@ def test_the_face_without_numpy_is_the_engine(int8: bytes, mixture: np.ndarray) 
 
 def test_portable_is_the_reference_on_speech(int8: bytes, model: Quantized, spectra_3_s: Float32Array) -> None:
     """Bit for bit, free-running: no rounding may differ anywhere, or the states would carry it on."""
-    reference = Reference(model.graph, model.plan)
+    reference = Reference(*with_fewer_roundings(model.graph, model.plan))
     wanted = np.stack([reference.step(frame) for frame in spectra_3_s])
     np.testing.assert_array_equal(streamed(opened(int8, isa="portable"), spectra_3_s), wanted)
 
 
 @pytest.mark.parametrize("name", special())
 def test_portable_is_the_reference_on_special_input(int8: bytes, model: Quantized, name: str) -> None:
-    frames, reference = special()[name], Reference(model.graph, model.plan)
+    frames, reference = special()[name], Reference(*with_fewer_roundings(model.graph, model.plan))
     wanted = np.stack([reference.step(frame) for frame in frames])
     np.testing.assert_array_equal(streamed(opened(int8, isa="portable"), frames), wanted)
 
@@ -160,7 +161,7 @@ def test_portable_is_the_reference_on_special_input(int8: bytes, model: Quantize
 def test_everything_in_8_bits_is_the_reference_too(everything: Quantized, spectra: Float32Array) -> None:
     """Kernels that the default recipe leaves idle: 8-bit sums, gates, first convolution, mask, states."""
     model = emit_native(everything.graph, everything.plan).data
-    reference, frames = Reference(everything.graph, everything.plan), spectra[60:100]
+    reference, frames = Reference(*with_fewer_roundings(everything.graph, everything.plan)), spectra[60:100]
     wanted = np.stack([reference.step(frame) for frame in frames])
     for isa in ISAS:
         np.testing.assert_array_equal(streamed(opened(model, isa=isa), frames), wanted, err_msg=isa)
@@ -188,7 +189,7 @@ def test_every_recipe_of_the_second_network_is_the_reference(name: str, spectra:
     ranges = Ranges(observed(prepared, int8_taps(prepared, precision), spectra[:60]), PROVENANCE)
     chosen = requantize(graph, recipe, ranges)
     model = emit_native(chosen.graph, chosen.plan).data
-    reference, frames = Reference(chosen.graph, chosen.plan), spectra[60:90]
+    reference, frames = Reference(*with_fewer_roundings(chosen.graph, chosen.plan)), spectra[60:90]
     wanted = np.stack([reference.step(frame) for frame in frames])
     for isa in ISAS:
         np.testing.assert_array_equal(streamed(opened(model, isa=isa), frames), wanted, err_msg=isa)

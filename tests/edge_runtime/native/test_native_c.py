@@ -19,6 +19,7 @@ from random_networks import PUBLISHED, random_network
 from edge_runtime.stft import Float32Array
 from quant.emit.native.emitter import emit_native
 from quant.int8.reference import Reference
+from quant.int8.roundings import with_fewer_roundings
 from quant.network.graph import Graph
 from quant.network.passes import streaming_graph
 from quant.ptq.quantize import Quantized
@@ -154,7 +155,7 @@ def replayed(
     chosen: Quantized = request.getfixturevalue("ulunas_quantized" if request.param == "ul-unas" else "quantized")
     folder, spectra = tmp_path_factory.mktemp("replay"), spectra_3_s[:N_REPLAYED]
     (folder / "int8").write_bytes(emit_native(chosen.graph, chosen.plan).data)
-    reference = Reference(chosen.graph, chosen.plan)
+    reference = Reference(*with_fewer_roundings(chosen.graph, chosen.plan))
     enhanced = np.stack([reference.step(frame) for frame in spectra])
     frames = np.concatenate([spectra.reshape(-1, 514), enhanced.reshape(-1, 514)], 1)
     frames.astype("<f4").tofile(folder / "frames")

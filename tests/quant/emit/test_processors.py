@@ -36,6 +36,7 @@ from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
 from quant.int8.plan import Plan, with_float_grus
 from quant.int8.reference import Reference
+from quant.int8.roundings import with_fewer_roundings
 from quant.network.graph import Graph
 from quant.network.spectra import analyse
 from quant.ptq.quantize import CalibrationSet, Quantized
@@ -73,7 +74,8 @@ def question(quantized: Quantized, spectra: Float32Array, calibration: Calibrati
     onnx, tflite, native = (emit(quantized.graph, quantized.plan) for emit in (emit_onnx, emit_tflite, emit_native))
     as_planned = referred(quantized.graph, quantized.plan)
     float_grus = referred(*with_float_grus(quantized.graph, quantized.plan))
-    wanted = {"onnx": float_grus, "tflite": as_planned, "native": as_planned}
+    as_native = referred(*with_fewer_roundings(quantized.graph, quantized.plan))
+    wanted = {"onnx": float_grus, "tflite": as_planned, "native": as_native}
     return Question({"onnx": onnx, "tflite": tflite, "native": native}, spectra[FEW], sound, wanted)
 
 
