@@ -35,6 +35,13 @@ typedef float32x4_t x4;
 #define vf_round(v) vrndnq_f32(v)
 #define vf_below_zero(test, then, other) vbslq_f32(vcltzq_f32(test), then, other)
 #define vf_load_half(p) vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))
+#define HALVES16
+static inline void load_halves16(const uint16_t *p, vf *v)
+{
+    float16x8_t low = vreinterpretq_f16_u16(vld1q_u16(p)), high = vreinterpretq_f16_u16(vld1q_u16(p + 8));
+    v[0] = vcvt_f32_f16(vget_low_f16(low)), v[1] = vcvt_high_f32_f16(low);
+    v[2] = vcvt_f32_f16(vget_low_f16(high)), v[3] = vcvt_high_f32_f16(high);
+}
 #define X4_TIMES(w, x, j) vmulq_laneq_f32(w, x, j)
 #define X4_FMA(acc, w, x, j) vfmaq_laneq_f32(acc, w, x, j)
 #define LANE_TIMES(w, h, k) vmulq_laneq_f32(w, h, k)
@@ -45,14 +52,31 @@ typedef float32x4_t x4;
 #define odd_of(a, b) vuzp2q_f32(a, b)
 #define low_words(a, b) vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b))
 #define low_bytes(a, b) vuzp1q_s8(vreinterpretq_s8_s16(a), vreinterpretq_s8_s16(b))
-#define mull_low(a, b) vmull_s8(vget_low_s8(a), vget_low_s8(b))
 #define mull_high(a, b) vmull_high_s8(a, b)
-#define mlal_low(s, a, b) vmlal_s8(s, vget_low_s8(a), vget_low_s8(b))
 #define mlal_high(s, a, b) vmlal_high_s8(s, a, b)
-#define add_low(s, a) vaddw_s16(s, vget_low_s16(a))
 #define add_high(s, a) vaddw_high_s16(s, a)
 #define pairs(a, b) vpaddq_s32(a, b)
 #define add_highs(a, b) vaddl_high_s16(a, b)
+
+/* Of low halves: gcc would keep a half of what stays in a register in another one. */
+static inline int16x8_t mull_low(int8x16_t a, int8x16_t b)
+{
+    int16x8_t y;
+    __asm__("smull %0.8h, %1.8b, %2.8b" : "=w"(y) : "w"(a), "w"(b));
+    return y;
+}
+
+static inline int16x8_t mlal_low(int16x8_t y, int8x16_t a, int8x16_t b)
+{
+    __asm__("smlal %0.8h, %1.8b, %2.8b" : "+w"(y) : "w"(a), "w"(b));
+    return y;
+}
+
+static inline int32x4_t add_low(int32x4_t y, int16x8_t a)
+{
+    __asm__("saddw %0.4s, %0.4s, %1.4h" : "+w"(y) : "w"(a));
+    return y;
+}
 #else
 /* No vector division, square root or rounding; products are not fused. Denormals are taken for zero. */
 static inline vf vf_div(vf a, vf b)
@@ -151,6 +175,20 @@ static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
     vst1q_s8(p, rounded(v, low, high, zp));
 }
 
+/* The same to four places, in pieces of 4, 8 or 16 bytes. */
+static inline __attribute__((always_inline)) void round_at_i8(int8_t *const *to, const int piece, const vf *v, vf low,
+                                                              vf high, int zp)
+{
+    int8x16_t bytes = rounded(v, low, high, zp);
+    if (piece == 16) vst1q_s8(to[0], bytes);
+    else if (piece == 8) vst1_s8(to[0], vget_low_s8(bytes)), vst1_s8(to[2], vget_high_s8(bytes));
+    else {
+        int32x4_t words = vreinterpretq_s32_s8(bytes);
+        vst1q_lane_s32((int32_t *)(void *)to[0], words, 0), vst1q_lane_s32((int32_t *)(void *)to[1], words, 1);
+        vst1q_lane_s32((int32_t *)(void *)to[2], words, 2), vst1q_lane_s32((int32_t *)(void *)to[3], words, 3);
+    }
+}
+
 static inline void floats_of(int8x16_t x, int zp, vf *v)
 {
     int8x8_t z = vdup_n_s8((int8_t)zp);
@@ -180,11 +218,21 @@ static inline void unzip(vf a, vf b, vf *even, vf *odd)
     *even = even_of(a, b), *odd = odd_of(a, b);
 }
 
-static inline void zip8(const float *x, const float *gates, const float *x2, float *y)
+typedef struct {
+    vf low, high;
+} eight;
+
+static inline eight load_gates(const float *gates)
+{
+    eight g = {vf_load(gates), vf_load(gates + 4)};
+    return g;
+}
+
+static inline void zip8(const float *x, eight gates, const float *x2, float *y)
 {
     float32x4x2_t low, high;
-    low.val[0] = vmulq_f32(vf_load(x), vf_load(gates)), low.val[1] = vf_load(x2);
-    high.val[0] = vmulq_f32(vf_load(x + 4), vf_load(gates + 4)), high.val[1] = vf_load(x2 + 4);
+    low.val[0] = vmulq_f32(vf_load(x), gates.low), low.val[1] = vf_load(x2);
+    high.val[0] = vmulq_f32(vf_load(x + 4), gates.high), high.val[1] = vf_load(x2 + 4);
     vst2q_f32(y, low), vst2q_f32(y + 8, high);
 }
 
@@ -212,6 +260,25 @@ static inline int8x16_t four(const int8_t *x)
 static inline int8x16_t block(const int8_t *h, int j)
 {
     return four(h + 4 * j);
+}
+
+/* --- convolutions whose weights stay in registers ---------------------------------------------------------------- */
+
+#define HELD_I8
+
+/* n groups of 4 inputs by `width` columns. */
+typedef struct {
+    int8x16_t w[12];
+    int32x4_t bias[4];
+} held;
+
+static inline __attribute__((always_inline)) void held_load(held *h, const int8_t *w, ptrdiff_t w_row,
+                                                            const int32_t *bias, const int n, const int width)
+{
+    int g, q;
+    _Pragma("GCC unroll 6") for (g = 0; g < n; g++)
+        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) h->w[g * (width / 4) + q] = vld1q_s8(w + g * w_row + 16 * q);
+    _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) h->bias[q] = vld1q_s32(bias + 4 * q);
 }
 
 /* --- depthwise -------------------------------------------------------------------------------------------------- */

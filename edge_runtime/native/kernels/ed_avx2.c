@@ -45,12 +45,16 @@ typedef const float *x4;
 #define LANE_TIMES(w, h, k) ((w) * _mm256_permute_ps(h, (k) * 0x55))
 #define LANE_FMA(acc, w, h, k) vf_fma(acc, w, _mm256_permute_ps(h, (k) * 0x55))
 
-static inline void store16_i8(int8_t *p, const vf v[2], int zp)
+static inline __m128i bytes_of(const vf v[2], int zp)
 {
     __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v[0]), _mm256_cvtps_epi32(v[1]));
     words = _mm256_add_epi16(_mm256_permute4x64_epi64(words, 0xd8), _mm256_set1_epi16((int16_t)zp));
-    _mm_storeu_si128((__m128i *)(void *)p,
-                     _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+    return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
+
+static inline void store16_i8(int8_t *p, const vf v[2], int zp)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, bytes_of(v, zp));
 }
 
 /* To the nearest steps of a grid. */
@@ -60,6 +64,24 @@ static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
     int i;
     for (i = 0; i < 16 / VL; i++) f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
     store16_i8(p, f, zp);
+}
+
+/* The same to four places, in pieces of 4, 8 or 16 bytes. */
+static inline __attribute__((always_inline)) void round_at_i8(int8_t *const *to, const int piece, const vf *v, vf low,
+                                                              vf high, int zp)
+{
+    vf f[2] = {vf_min(vf_max(v[0], low), high), vf_min(vf_max(v[1], low), high)};
+    __m128i bytes = bytes_of(f, zp);
+    if (piece == 16) _mm_storeu_si128((__m128i *)(void *)to[0], bytes);
+    else if (piece == 8) {
+        _mm_storel_epi64((__m128i *)(void *)to[0], bytes);
+        _mm_storeh_pd((double *)(void *)to[2], _mm_castsi128_pd(bytes));
+    } else {
+        int32_t words[4] = {_mm_cvtsi128_si32(bytes), _mm_extract_epi32(bytes, 1), _mm_extract_epi32(bytes, 2),
+                            _mm_extract_epi32(bytes, 3)};
+        __builtin_memcpy(to[0], words, 4), __builtin_memcpy(to[1], words + 1, 4);
+        __builtin_memcpy(to[2], words + 2, 4), __builtin_memcpy(to[3], words + 3, 4);
+    }
 }
 
 /* Steps from the zero point. */
@@ -88,10 +110,13 @@ static inline void unzip(vf a, vf b, vf *even, vf *odd)
     *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(o, 0xd8));
 }
 
-static inline void zip8(const float *x, const float *gates, const float *x2, float *y)
+typedef vf eight;
+#define load_gates(p) vf_load(p)
+
+static inline void zip8(const float *x, eight gates, const float *x2, float *y)
 {
     vf first, second;
-    zip(vf_load(x) * vf_load(gates), vf_load(x2), &first, &second);
+    zip(vf_load(x) * gates, vf_load(x2), &first, &second);
     vf_store(y, first);
     vf_store(y + 8, second);
 }
@@ -159,6 +184,48 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
     _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
         _Pragma("GCC unroll 2") for (v = 0; v < (width + 7) / 8; v++)
             sum[b][v] = joined(d[b].low[v], d[b].high[v], bias + 8 * v);
+}
+
+#define HELD_I8
+
+/* n groups of 4 inputs by `width` columns, 4 columns a vector. */
+typedef struct {
+    __m256i w[12];
+    const int32_t *bias;
+} held;
+
+static inline __attribute__((always_inline)) void held_load(held *h, const int8_t *w, ptrdiff_t w_row,
+                                                            const int32_t *bias, const int n, const int width)
+{
+    int g, q;
+    _Pragma("GCC unroll 6") for (g = 0; g < n; g++)
+        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) h->w[g * (width / 4) + q] = words(w + g * w_row + 16 * q);
+    h->bias = bias;
+}
+
+/* Where a row of inputs lies. */
+typedef const int8_t *held_x;
+
+static inline __attribute__((always_inline)) void held_read(held_x *row, const int8_t *x, const int n_fours)
+{
+    (void)n_fours;
+    *row = x;
+}
+
+static inline __attribute__((always_inline)) void held_sum(const held *h, const held_x *rows, const int n_taps,
+                                                           const int n_fours, const int width, vf *sum)
+{
+    const int n = n_taps * n_fours, n_q = width / 4;
+    __m256i acc[4];
+    int g, q;
+    _Pragma("GCC unroll 6") for (g = 0; g < n; g++) {
+        __m256i xs = four(rows[g / n_fours] + 4 * (g % n_fours));
+        _Pragma("GCC unroll 4") for (q = 0; q < n_q; q++) {
+            __m256i products = _mm256_madd_epi16(h->w[g * n_q + q], xs);
+            acc[q] = g ? _mm256_add_epi32(acc[q], products) : products;
+        }
+    }
+    _Pragma("GCC unroll 2") for (q = 0; q < n_q; q += 2) sum[q / 2] = joined(acc[q], acc[q + 1], h->bias + 4 * q);
 }
 
 /* Depthwise: floats hold these sums exactly, see depth_is_exact. */

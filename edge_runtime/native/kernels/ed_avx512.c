@@ -64,6 +64,15 @@ static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
     store16_i8(p, f, zp);
 }
 
+/* The same of two rows of 8 bytes. */
+static inline void round_at_i8(int8_t *const *to, const int piece, const vf *v, vf low, vf high, int zp)
+{
+    int8_t bytes[16];
+    (void)piece;
+    round16_i8(bytes, v, low, high, zp);
+    __builtin_memcpy(to[0], bytes, 8), __builtin_memcpy(to[2], bytes + 8, 8);
+}
+
 /* Steps from the zero point. */
 static inline void load16_i8(const int8_t *p, int zp, vf *v)
 {
@@ -94,9 +103,12 @@ static inline void unzip(vf a, vf b, vf *even, vf *odd)
     *odd = _mm512_permutex2var_ps(a, ODD, b);
 }
 
-static inline void zip8(const float *x, const float *gates, const float *x2, float *y)
+typedef __m256 eight;
+#define load_gates(p) _mm256_loadu_ps(p)
+
+static inline void zip8(const float *x, eight gates, const float *x2, float *y)
 {
-    vf a = _mm512_castps256_ps512(_mm256_loadu_ps(x) * _mm256_loadu_ps(gates));
+    vf a = _mm512_castps256_ps512(_mm256_loadu_ps(x) * gates);
     vf_store(y, _mm512_permutex2var_ps(a, FIRST, _mm512_castps256_ps512(_mm256_loadu_ps(x2))));
 }
 

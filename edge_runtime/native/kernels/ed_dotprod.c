@@ -57,6 +57,38 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
         _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) sum[b][q] = vcvtq_f32_s32(d[b].v[q]);
 }
 
+/* A row of 8 or 16 inputs. */
+typedef struct {
+    int8x8_t first, second;
+} held_x;
+
+static inline __attribute__((always_inline)) void held_read(held_x *row, const int8_t *x, const int n_fours)
+{
+    row->first = vld1_s8(x), row->second = n_fours > 2 ? vld1_s8(x + 8) : row->first;
+}
+
+static inline __attribute__((always_inline)) void held_sum(const held *h, const held_x *rows, const int n_taps,
+                                                           const int n_fours, const int width, vf *sum)
+{
+    const int n_q = width / 4;
+    int32x4_t acc[4];
+    int t, q;
+    _Pragma("GCC unroll 4") for (q = 0; q < n_q; q++) acc[q] = h->bias[q];
+    _Pragma("GCC unroll 3") for (t = 0; t < n_taps; t++) {
+        const int8x16_t *w = h->w + t * n_fours * n_q;
+#define GROUP(g, x, lane)                                                                                              \
+    _Pragma("GCC unroll 4") for (q = 0; q < n_q; q++) acc[q] = vdotq_lane_s32(acc[q], w[(g) * n_q + q], x, lane);
+        GROUP(0, rows[t].first, 0)
+        GROUP(1, rows[t].first, 1)
+        if (n_fours > 2) {
+            GROUP(2, rows[t].second, 0)
+            GROUP(3, rows[t].second, 1)
+        }
+#undef GROUP
+    }
+    _Pragma("GCC unroll 4") for (q = 0; q < n_q; q++) sum[q] = vcvtq_f32_s32(acc[q]);
+}
+
 static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *sum)
 {
     int q;
