@@ -51,11 +51,6 @@ static INLINE grid grid_of(float zp)
     return g;
 }
 
-static INLINE vf on_grid(vf v, grid g)
-{
-    return vminnmq_f32(vmaxnmq_f32(vrndnq_f32(v), vdupq_n_f32(g.low)), vdupq_n_f32(g.high));
-}
-
 /* The lanes are registers of scalars, whose conversion keeps subnormal halves. */
 static INLINE vf halves_of(uint32x4_t halves)
 {
