@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -80,6 +81,22 @@ def test_without_a_cpu_build_one_line_says_what_to_do(tmp_path: Path, environmen
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
     assert line.startswith("make: error: no torch==2.13.0 without CUDA")
     assert "TORCH_CPU_INDEX=URL" in line
+
+
+@pytest.mark.parametrize("is_right", [True, False], ids=["its hash", "another hash"])
+def test_one_build_by_its_hash_and_no_other(tmp_path: Path, environment: Path, is_right: bool) -> None:
+    shutil.copytree(environment, tmp_path / "venv", symlinks=True)
+    none = index(tmp_path / "none")
+    index(tmp_path / "one", CPU)
+    (wheel,) = (tmp_path / "one" / "torch").glob("*.whl")
+    digest = sha256(wheel.read_bytes()).hexdigest() if is_right else "0" * 64
+    done = make(tmp_path, none, none, TORCH=f"{wheel.as_uri()}#sha256={digest}")
+    if is_right:
+        assert (done.returncode, torch_version(tmp_path)) == (0, CPU)
+        return
+    assert done.returncode != 0
+    assert "HASHES FROM THE REQUIREMENTS FILE" in (tmp_path / "venv" / "torch.log").read_text()
+    assert not (tmp_path / "venv" / ".torch").exists()
 
 
 @pytest.mark.parametrize("python", ["python3.9-that-is-not-there", "/bin/false"])
