@@ -109,7 +109,8 @@ def compile_engine(target: Target, library: Path, plugin: Path) -> int:
     except ImportError as error:  # an installed package has no setup.py
         raise Failure("the sources are not here", where=Path.cwd(), remedy="run it in the project's folder") from error
     # clang unrolls more than gcc: a third more code, 2 % fewer instructions. zig's linker has fewer flags.
-    flags = [*FLAGS, "-fno-unroll-loops", *(flag for flag in LINK_FLAGS if "noseparate-code" not in flag)]
+    linking = [flag for flag in LINK_FLAGS if not flag.endswith(("noseparate-code", "-Bsymbolic-functions"))]
+    flags = [*FLAGS, "-fno-unroll-loops", *linking]
     flags += hardened(target)
     compile_shared(target, flags, plugin_sources(), plugin, "-lm", "-ldl")
     n_bytes = compile_shared(target, flags, sources(), library, "-lm")

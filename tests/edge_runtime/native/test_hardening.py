@@ -35,6 +35,12 @@ def test_addresses_are_resolved_at_load_and_sealed(built: Path) -> None:
     assert not facts.wx
 
 
+def test_calls_within_the_library_are_looked_up_nowhere(built: Path) -> None:
+    """Or binding at load would slow a start down."""
+    relocations = subprocess.run(["readelf", "-rW", str(built)], capture_output=True, text=True, check=True).stdout
+    assert " ed_" not in relocations
+
+
 def test_no_table_of_kernels_stays_writable(built: Path) -> None:
     """All of them lie in what is sealed; the compiler's own start code has some bytes that stay writable."""
     facts = facts_of(built)
