@@ -15,6 +15,7 @@ from quant.inputs.trained import Trained
 from quant.network import registry
 from quant.network.family import Network
 from quant.quality import shipped
+from quant.quality.shipped import ShippedPart
 
 
 class PaperPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,8 +37,8 @@ class TimePart(msgspec.Struct, frozen=True, kw_only=True):
 
 class NetworkPart(msgspec.Struct, frozen=True, kw_only=True):
     """A network as it was published. `n_parameters`: with the fixed ERB matrices; `trained_sha256`: of the trained
-    default that comes with this version; `pesq_wb`: measured of it, by system; `times`: by board, None where its core
-    or the network was not counted."""
+    default that comes with this version; `pesq_wb`: measured of it, by system, on `pesq_date`; `times`: by board, None
+    where its core or the network was not counted."""
 
     name: str
     title: str
@@ -54,6 +55,7 @@ class NetworkPart(msgspec.Struct, frozen=True, kw_only=True):
     paper: PaperPart
     trained_sha256: str | None
     pesq_wb: dict[str, float] | None
+    pesq_date: str | None
     times: dict[str, TimePart | None]
 
 
@@ -64,6 +66,7 @@ def parts() -> list[NetworkPart]:
 
 def _part(network: Network) -> NetworkPart:
     default = _default(network)
+    known = _known(default) if default else None
     counted, paper = budget.for_target(None, network=network.name), network.paper
     return NetworkPart(
         name=network.name,
@@ -85,7 +88,8 @@ def _part(network: Network) -> NetworkPart:
             mmacs_per_s=paper.mmacs_per_s,
         ),
         trained_sha256=default.sha256 if default else None,
-        pesq_wb=_pesq_wb(default) if default else None,
+        pesq_wb=_pesq_wb(known) if known else None,
+        pesq_date=known.date if known else None,
         times=dict(_times(network)),
     )
 
@@ -97,11 +101,15 @@ def _default(network: Network) -> Trained | None:
         return None
 
 
-def _pesq_wb(default: Trained) -> dict[str, float] | None:
-    """System -> mean; None: nobody measured these weights on these ranges."""
+def _known(default: Trained) -> ShippedPart | None:
+    """None: nobody measured these weights on these ranges."""
     ranges = hashlib.sha256(default.header.ranges.to_json()).hexdigest()
-    found = shipped.measured_of(default.sha256, ranges)
-    return None if found is None else {s.system: s.means["pesq"] for s in found.systems if "pesq" in s.means}
+    return shipped.measured_of(default.sha256, ranges)
+
+
+def _pesq_wb(known: ShippedPart) -> dict[str, float]:
+    """System -> mean."""
+    return {s.system: s.means["pesq"] for s in known.systems if "pesq" in s.means}
 
 
 def _times(network: Network) -> Mapping[str, TimePart | None]:

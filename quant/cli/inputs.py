@@ -10,6 +10,7 @@ from edge_runtime.command import Answer, Command
 from quant.cli.options import nothing
 from quant.cli.output import say, table
 
+MEASURED_ENGINES: Final = ("native", "tflite", "onnx")
 BOARD_COLUMNS: Final = ("board", "processor", "MMAC/s", "model KB", "RAM KB", "core")
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _network_lines(parts: Sequence[NetworkPart]) -> Iterator[str]:
         ("bytes of states, float", *(f"{part.state_bytes:,}" for part in parts)),
         ("in the paper", *(_in_the_paper(part) for part in parts)),
         ("trained default", *("embedded" if part.trained_sha256 else "none yet: --checkpoint" for part in parts)),
-        ("PESQ-WB, int8", *(_quality(part) for part in parts)),
+        *((f"PESQ-WB, int8, {engine}", *(_quality(part, engine) for part in parts)) for engine in MEASURED_ENGINES),
         *((f"{board}, a hop", *(_time(part.times[board]) for part in parts)) for board in parts[0].times),
         ("window", *(part.window for part in parts)),
     ]
@@ -99,9 +100,9 @@ def _in_the_paper(part: NetworkPart) -> str:
     return ", ".join(text for text in known if text) or "not stated"
 
 
-def _quality(part: NetworkPart) -> str:
-    found = (part.pesq_wb or {}).get("native int8")
-    return "not measured" if found is None else f"{found:.3f}"
+def _quality(part: NetworkPart, engine: str) -> str:
+    found = (part.pesq_wb or {}).get(f"{engine} int8")
+    return "not measured" if found is None else f"{found:.3f} ({part.pesq_date})"
 
 
 def _time(found: TimePart | None) -> str:

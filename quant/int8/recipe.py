@@ -39,7 +39,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Floor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The range of a value of the prepared graph starts no lower than `low`, because of `why`."""
+    """Calibration hears no less of a value than `low`, and the range of one that has any starts no lower, because of
+    `why`."""
 
     tap: str
     low: float

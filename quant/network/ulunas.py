@@ -309,7 +309,7 @@ NETWORK = Network(
             ' Search", IEEE TASLP 34 (2026)'
         ),
         url="https://arxiv.org/abs/2503.00340",
-        n_parameters=171_000,
+        n_parameters=169_000,
         mmacs_per_s=34.0,
     ),
     copyright="Copyright (c) 2026 Xiaobin Rong",

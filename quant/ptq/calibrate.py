@@ -49,15 +49,21 @@ def observe(
 
 
 def observe_channels(
-    graph: Graph, taps: Sequence[str], clips: Float32Array, warmup_samples: int, percentile: float
+    graph: Graph,
+    taps: Sequence[str],
+    clips: Float32Array,
+    warmup_samples: int,
+    percentile: float,
+    floors: Mapping[str, float],
 ) -> dict[str, Float32Array]:
-    """The peak magnitude of each channel of each tap: what `percentile` % of its values do not exceed."""
+    """The peak magnitude of each channel of each tap: what `percentile` % of its values do not exceed. `floors` as of
+    `observe`."""
     observers = {tap: ChannelMax() for tap in taps}
 
     def tap(name: str, value: torch.Tensor) -> torch.Tensor:
         if name in observers:
             observers[name].observe(value.transpose(0, 1).flatten(1).numpy())
-        return value
+        return value.clamp_min(floors[name]) if name in floors else value
 
     run_tapped(graph, clips, warmup_samples, tap)
     return {name: np.asarray(o.maxima(percentile), np.float32) for name, o in observers.items()}

@@ -69,13 +69,13 @@ class Quantized:
 def quantize(graph: Graph, recipe: Recipe, calibration: CalibrationSet, checkpoint_sha256: str) -> Quantized:
     """Measure channel peaks and ranges on the float graph, plan, then `refine`."""
     noisy, warmup = calibration.noisy, calibration.mix.warmup_samples
+    floors = {floor.tap: floor.low for floor in recipe.floors}
     peaks: dict[str, Float32Array] = {}
     if recipe.migrate_scales:
         peaks = calibrate.observe_channels(
-            graph, migrated_values(graph, recipe), noisy, warmup, recipe.migration_percentile
+            graph, migrated_values(graph, recipe), noisy, warmup, recipe.migration_percentile, floors
         )
     prepared, precision = prepare(migrate_scales(graph, peaks), recipe)
-    floors = {floor.tap: floor.low for floor in recipe.floors}
     histograms = calibrate.observe(prepared, int8_taps(prepared, precision), noisy, warmup, floors)
     provenance = calibration.provenance(recipe, checkpoint_sha256, graph.window)
     ranges = calibrate.choose_ranges(histograms, recipe, provenance, peaks)

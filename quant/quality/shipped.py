@@ -1,6 +1,7 @@
-"""What was measured of the network that comes with the project, for a report until its user measures his own.
+"""What was measured of the networks that come with the project, for a report until its user measures his own.
 
-shipped.json says when, on what, and in which dated pages it all stands; it is of these weights on these ranges alone.
+shipped.json says of each trained default when, on what, and in which dated pages it all stands; a part is of its weights
+on its ranges alone.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ class ShippedPart(msgspec.Struct, frozen=True, kw_only=True):
     robustness: tuple[RobustnessRow, ...]
 
 
-def read() -> ShippedPart:
+def read() -> tuple[ShippedPart, ...]:
     """The file."""
-    return msgspec.json.decode((resources.files(__package__) / FILE).read_bytes(), type=ShippedPart)
+    return msgspec.json.decode((resources.files(__package__) / FILE).read_bytes(), type=tuple[ShippedPart, ...])
 
 
 def measured_of(weights_sha256: str, ranges_sha256: str) -> ShippedPart | None:
     """What was measured of this very network; None of any other."""
-    found = read()
-    return found if (found.weights_sha256, found.ranges_sha256) == (weights_sha256, ranges_sha256) else None
+    measured = (weights_sha256, ranges_sha256)
+    return next((part for part in read() if (part.weights_sha256, part.ranges_sha256) == measured), None)

@@ -160,6 +160,8 @@ def journal_key(base: Recipe, calibration: CalibrationSet, source: Source, split
             base.migration_percentile,
             base.bias_correction,
             base.adaptive_rounding,
+            base.clip_saturated,
+            *((floor.tap, floor.low) for floor in base.floors),
         ],
         "guide": [N_GUIDE_CLIPS, RANKS_BY],
         "versions": {name: version(name) for name in DECIDES_BY},

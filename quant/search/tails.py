@@ -21,7 +21,7 @@ from edge_runtime.stft import Float32Array
 from quant.int8.plan import ENTRANCE, GRU_RANGED, int8_taps, prepare
 from quant.int8.recipe import RECURRENT, Recipe
 from quant.network.graph import Graph
-from quant.ptq import calibrate
+from quant.ptq import calibrate, saturation
 from quant.ptq.migration import choose_factors, migrate_scales
 from quant.ptq.quantize import migrated_values
 
@@ -77,7 +77,8 @@ class Tails:
             name = tap.removesuffix(ENTRANCE)
             inside = self.inside.get(tap)
             values[tap] = inside or self.extremes[name].range(factors[name], self.percentile)
-        return Ranges(values, self.provenance, {name: tuple(p.tolist()) for name, p in peaks.items()})
+        found = Ranges(values, self.provenance, {name: tuple(p.tolist()) for name, p in peaks.items()})
+        return saturation.limited(prepared, precision, found, recipe)
 
 
 def observe(graph: Graph, recipe: Recipe, clips: Float32Array, warmup_samples: int, provenance: Provenance) -> Tails:
@@ -85,7 +86,8 @@ def observe(graph: Graph, recipe: Recipe, clips: Float32Array, warmup_samples: i
     recurrent = [n.name for n in graph.nodes if n.kind in RECURRENT]
     inside = {f"{name}.{role}": Histogram() for name in recurrent for role in GRU_RANGED}
     values = [n.name for n in graph.nodes if n.kind not in RECURRENT]
-    peaks = calibrate.observe_channels(graph, values, clips, warmup_samples, recipe.migration_percentile)
+    floors = {floor.tap.removesuffix(ENTRANCE): floor.low for floor in recipe.floors}  # no entrance is in this graph
+    peaks = calibrate.observe_channels(graph, values, clips, warmup_samples, recipe.migration_percentile, floors)
     extremes: dict[str, Extremes] = {}
     steps: dict[str, list[Tensor]] = {name: [] for name in recurrent}
     wanted = set(values)
@@ -97,7 +99,7 @@ def observe(graph: Graph, recipe: Recipe, clips: Float32Array, warmup_samples: i
             steps[name].append(value)
         elif name in wanted:
             extremes[name] = Extremes.of(value, recipe.percentile)
-        return value
+        return value.clamp_min(floors[name]) if name in floors else value
 
     calibrate.run_tapped(graph, clips, warmup_samples, tap)
     for name, made in steps.items():

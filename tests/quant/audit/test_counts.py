@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from quant.audit import counts
+from quant.audit import counts, frame_time
+from quant.network import ulunas
 from quant.network.graph import KINDS, Graph, Node, Shape, State
 from quant.network.gtcrn import Config, blank, gtcrn, param_shapes
 from quant.network.passes import streaming_graph
@@ -56,35 +57,35 @@ def test_published_totals_are_exact():
     assert sum(row.n_learned + row.n_fixed for row in rows) == 48_245
 
 
-def terms(*kinds: str) -> int:
-    return sum(row.macs for row in counts.published(NETWORK) if row.kind in kinds)
+def terms(*kinds: str, network: Graph = NETWORK) -> int:
+    return sum(row.macs for row in counts.published(network) if row.kind in kinds)
 
 
-def additions() -> int:
-    """Elements of the residual sums of the DPGRNNs, the only torch.add of the official model."""
+def additions(network: Graph = NETWORK) -> int:
+    """Elements of the residual sums of the DPGRNNs, the only torch.add of the official models."""
     return 63 * sum(
-        np.prod(NETWORK.shapes[n.name]) for n in NETWORK.nodes if n.name.startswith("dpgrnn") and n.kind == "add"
+        np.prod(network.shapes[n.name]) for n in network.nodes if n.name.startswith("dpgrnn") and n.kind == "add"
     )
 
 
-def linear_biases() -> int:
+def linear_biases(network: Graph = NETWORK) -> int:
     """The bias once a position, beyond the once a call of 0.7."""
     return sum(
-        NETWORK.params[n.param("bias")].size * (63 * NETWORK.shapes[n.name].bands - 1)
-        for n in NETWORK.nodes
+        network.params[n.param("bias")].size * (63 * network.shapes[n.name].bands - 1)
+        for n in network.nodes
         if n.kind == "linear"
     )
 
 
-def transposed_over_inputs() -> int:
+def transposed_over_inputs(network: Graph = NETWORK) -> int:
     """Transposed convolutions: the weight once an input position, with history, not an output one."""
     return sum(
-        NETWORK.params[n.param("weight")].size
+        network.params[n.param("weight")].size
         * (
-            (63 + (n.state.frames if n.state else 0)) * NETWORK.shapes[n.inputs[0]].bands
-            - 63 * NETWORK.shapes[n.name].bands
+            (63 + (n.state.frames if n.state else 0)) * network.shapes[n.inputs[0]].bands
+            - 63 * network.shapes[n.name].bands
         )
-        for n in NETWORK.nodes
+        for n in network.nodes
         if n.kind == "conv_transpose"
     )
 
@@ -122,6 +123,24 @@ def gru_beyond_operators() -> int:
 def test_other_versions_of_ptflops_differ_by_named_terms(version, macs, difference):
     """The figures of docs/design/counting.md; so its reasons are the whole difference."""
     assert 32_998_378 + difference() == macs
+
+
+def test_those_of_ul_unas_are_of_the_same_terms():
+    """The figures of docs/design/counting.md."""
+    network = ulunas.NETWORK.blank(ulunas.NETWORK.published)
+    whole, rows = terms(*counts.PUBLISHED, network=network), counts.published(network)
+    assert whole == 34_593_920 == frame_time.PUBLISHED_MACS["ul-unas"]
+    assert whole - terms("layer_norm", network=network) == 34_460_864
+    assert (whole := whole + additions(network)) == 34_726_976
+    assert (whole := whole + linear_biases(network)) == 34_905_150
+    assert whole + transposed_over_inputs(network) == 34_345_710
+    assert (sum(row.n_learned for row in rows), sum(row.n_fixed for row in rows)) == (146_752, 24_576)
+    sizes = Counter()
+    for n in network.nodes:
+        sizes.update({(n.kind, role): sum(network.params[p].size for p in names) for role, names in n.params.items()})
+    assert sizes["conv", "bias"] + sizes["conv_transpose", "bias"] == 481
+    assert sizes["batch_norm", "weight"] + sizes["batch_norm", "bias"] == 962
+    assert sizes["affine_prelu", "slope_weight"] == 388
 
 
 def test_published_counts_scale_with_frames_but_for_linear_biases():

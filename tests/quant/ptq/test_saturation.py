@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+import torch
 from random_networks import random_network
 
 from calibration.mixing import Mix
@@ -67,9 +68,26 @@ def test_what_a_floor_cuts_off_is_not_heard_behind_it(graph: Graph) -> None:
     taps, silence = int8_taps(prepared, precision), np.zeros((1, 16_000), np.float32)
     floors = {floor.tap: floor.low for floor in chosen.floors}
     heard, cut_off = (calibrate.observe(prepared, taps, silence, 1024, f) for f in ({}, floors))
-    assert heard["erb.bands.q8"].min < -20
+    assert heard["erb.bands.q8"].min < -60
     first = "encoder.en_convs.0.ops.2"
     assert cut_off[first].peak < heard[first].peak
+    peaks = [calibrate.observe_channels(graph, [first], silence, 1024, 99.9, f)[first] for f in ({}, floors)]
+    assert peaks[1].mean() < peaks[0].mean(), "nor by the peaks that scales are migrated by"
+
+
+def test_what_the_last_of_16_bits_leaves_in_every_band_is_heard(graph: Graph) -> None:
+    """A recording that was cut off below the highest bands has nothing but that in them."""
+    chosen = recipe.load("ul-unas")
+    bits = np.random.default_rng(0).integers(-1, 2, (1, 16_000)).astype(np.float32) / 32768
+    seen: dict[str, float] = {}
+
+    def tap(name: str, value: torch.Tensor) -> torch.Tensor:
+        seen[name] = float(np.quantile(value.numpy(), 0.02))
+        return value
+
+    calibrate.run_tapped(graph, bits, 1024, tap)
+    lows = {floor.tap.removesuffix(".q8"): floor.low for floor in chosen.floors}
+    assert {name: seen[name] > low for name, low in lows.items()} == {"features": True, "erb.bands": True}
 
 
 def test_a_percentile_of_its_own(graph: Graph) -> None:
