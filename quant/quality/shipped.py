@@ -1,7 +1,7 @@
 """What was measured of the networks that come with the project, for a report until its user measures his own.
 
-shipped.json says of each trained default when, on what, and in which dated pages it all stands; a part is of its weights
-on its ranges alone.
+shipped.json says of each trained default when, on what, and in which dated pages it all stands; a part is of its
+weights on its ranges alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FILE: Final = "shipped.json"
 
 class ShippedPart(msgspec.Struct, frozen=True, kw_only=True):
     """Measured by the project on `date` (2026-11-25), through `recordings`; `pages` tell how. `robustness`: of each
-    kind of input the worst of all engines."""
+    kind of input the worst of all engines; empty where it was not measured."""
 
     weights_sha256: str
     ranges_sha256: str

@@ -175,7 +175,7 @@ def board_estimate(report: Report) -> EstimatePart | None:
 def _robust(report: Report) -> Answer:
     if report.robustness:
         return of_robustness(report.robustness)
-    if report.shipped is None:
+    if report.shipped is None or not report.shipped.robustness:
         return Answer("unknown", "behaviour on hard input was not measured", MEASURE_ROBUSTNESS)
     found = of_robustness(report.shipped.robustness)
     return found._replace(answer=f"{found.answer}; {_by_us(report.shipped)}")

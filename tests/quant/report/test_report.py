@@ -78,6 +78,13 @@ def test_what_was_measured_of_the_default_comes_with_it_dated_until_the_user_mea
     assert remake.complete(with_parts(built, **parts), []).shipped is None, "the same weights on other ranges"
 
 
+def test_bounds_that_were_not_measured_are_not_said_to_hold(built: Report) -> None:
+    assert built.shipped is not None
+    without = msgspec.structs.replace(built, shipped=msgspec.structs.replace(built.shipped, robustness=()))
+    answers = {j.question: j.status for j in verdict.judge(without)}
+    assert (answers["What did 8 bits cost?"], answers["Does it hold on hard input?"]) == ("good", "unknown")
+
+
 def test_what_to_do_next_names_the_folder(built: Report) -> None:
     """The default one in the file, which says no place; where the artifact lies when somebody asks from there."""
     for judged, folder in ((built.verdict, "build/rpi4"), (verdict.judge(built, "/mnt/mine"), "/mnt/mine")):
