@@ -215,9 +215,22 @@ def apt(root: Path, *words: str) -> str:
 
 def tree(root: Path) -> set[str]:
     """Every path that a package may leave, but for apt's and dpkg's own."""
-    ignored = ("proc", "tmp", "var/lib/dpkg", "var/lib/apt", "var/cache", "var/log")
-    names = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_relative_to(root / "proc")}
-    return {name for name in names if not any(name == each or name.startswith(f"{each}/") for each in ignored)}
+    ignored = (
+        "proc",
+        "tmp",
+        "var/lib/dpkg",
+        "var/lib/apt",
+        "var/cache",
+        "var/log",
+        "root/.cache",
+    )  # a home is its user's
+    found = set[str]()
+    for folder, folders, files in os.walk(root):
+        here = os.path.relpath(folder, root)
+        names = [os.path.normpath(f"{here}/{name}") for name in (*folders, *files)]
+        found |= {name for name in names if name not in ignored}
+        folders[:] = [name for name in folders if os.path.normpath(f"{here}/{name}") not in ignored]
+    return found
 
 
 class TestMade:
