@@ -214,7 +214,7 @@ def apt(root: Path, *words: str) -> str:
 
 
 def tree(root: Path) -> set[str]:
-    """Every path that a package may leave, but for apt's and dpkg's own."""
+    """Every path that a package may leave, but for apt's and dpkg's own, and what a user's program keeps in a home."""
     ignored = (
         "proc",
         "tmp",
