@@ -43,7 +43,7 @@ MOST_BYTES = 1_000_000
 # What is installed, used and asked in a root; the answers are lines of its output.
 USED = """
 set -e; cd /tmp
-edge-denoise file noisy.wav clean.wav
+edge-denoise file --band speech noisy.wav clean.wav
 edge-denoise verify
 edge-denoise install --virtual-mic --root /tmp/home --yes | grep -c 'plugin = "edge_denoise"'
 test -z "$(ls /tmp/home/.local/lib/ladspa 2>/dev/null)"
