@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from quant.int8 import exact_float
+from quant.int8 import exact_float, sixteen_bits
 from quant.int8.plan import Plan
 from quant.int8.qparams import (
     QParams,
@@ -40,6 +40,11 @@ class Reference:
             n.name: quantize_weight(graph.params[n.param("weight")], plan.weight_scales[n.param("weight")])
             for n in graph.nodes
             if n.kind in WEIGHTED and plan.reads_int8(n)
+        }
+        self._affine_integers = {
+            n.name: sixteen_bits.affine_integers(graph, plan, n)
+            for n in graph.nodes
+            if n.kind == "affine_relu" and n.attrs.get("sixteen_bits")
         }
         self._layers = {n.name: gru_layer(graph, plan, n) for n in graph.nodes if n.kind in ("gru", "bigru")}
         self.states: dict[str, Values] = {}
@@ -198,6 +203,8 @@ class Reference:
     def _affine_relu_int8(self, node: Node, x: Values) -> Values:
         """w x + r max(x, 0) + b in integers, x in steps from real zero: w a channel and band, r a channel, on one
         scale a channel; b in units of input scale times that. Then requantized, one multiplier a channel."""
+        if node.attrs.get("sixteen_bits"):
+            return sixteen_bits.affine(x, self._affine_integers[node.name], self._grid(node.name))
         source, scales = self._grid(node.inputs[0]), self.plan.weight_scales[node.param("weight")][:, None]
         x = steps(x, source)
         rise = quantize_weight(self._param(node, "rise")[:, None], scales).astype(np.int32)
@@ -221,13 +228,22 @@ class Reference:
 
     def _add_int8(self, node: Node, x: Values, y: Values) -> Values:
         a, b = (self._grid(name) for name in node.inputs)
+        if node.attrs.get("sixteen_bits"):
+            factors = sixteen_bits.add_factors(self.plan, node)
+            return sixteen_bits.add(steps(x, a), steps(y, b), factors, self._grid(node.name))
         return requantize_sum(steps(x, a), a.scale, steps(y, b), b.scale, self._grid(node.name))
 
     def _gate_int8(self, node: Node, x: Values, gate: Values) -> Values:
         a, b = (self._grid(name) for name in node.inputs)
         return product(steps(x, a), a, steps(gate, b), b, self._grid(node.name))
 
-    _band_gate_int8 = _gate_int8
+    def _band_gate_int8(self, node: Node, x: Values, *gates: Values) -> Values:
+        """With the gate of the channels that joined it (`sixteen_bits`), if one did."""
+        if not node.attrs.get("sixteen_bits"):
+            return self._gate_int8(node, x, *gates)
+        grids, q = [self._grid(name) for name in node.inputs], self._grid(node.name)
+        parts = [steps(value, grid) for value, grid in zip((x, *gates), grids, strict=True)]
+        return sixteen_bits.gates(parts, sixteen_bits.gate_factor(grids, q), q)
 
     def _shuffle_int8(self, node: Node, x: Values, y: Values) -> Values:
         grids = (self._grid(name) for name in node.inputs)

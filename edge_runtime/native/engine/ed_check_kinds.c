@@ -11,7 +11,7 @@ int ed_makes_i8(const ed_op *op)
         [ED_CONV_I8] = 1, [ED_DEPTH_I8] = 1, [ED_LEAKY_I8] = 1, [ED_GATE_I8] = 1, [ED_SHUFFLE_I8] = 1, [ED_ADD_I8] = 1,
         [ED_INTERLEAVE_I8] = 1, [ED_QUANTIZE] = 1, [ED_GRU_CELL_I8] = 1, [ED_BIGRU_I8] = 1, [ED_HISTORY_I8] = 1,
         [ED_RESAMPLE_I8] = 1, [ED_AFFINE_RELU_I8] = 1, [ED_BAND_GATE_I8] = 1, [ED_GATES_I8] = 1, [ED_MEAN_SQUARE_I8] = 1,
-        [ED_BAND_ENERGY_I8] = 1};
+        [ED_BAND_ENERGY_I8] = 1, [ED_AFFINE_RELU_I16] = 1, [ED_GATES_I16] = 1, [ED_ADD_I16] = 1};
     return can[op->kind] && !(op->flags & ED_FLOAT_OUT);
 }
 
@@ -275,6 +275,20 @@ static int affine_relu(bounds *b, int64_t element)
                             : numbers(b, op->weight, n) && numbers(b, op->bias, n));
 }
 
+/* Of 16 bits, or the unit of 8-bit biases: a whole number. */
+static int is_factor(float v, float most)
+{
+    return v >= 0 && v <= most && (float)(int)v == v;
+}
+
+static int affine_relu_i16(bounds *b)
+{
+    const ed_op *op = b->op;
+    int64_t n = op->n_rows * (int64_t)op->n_out;
+    return elementwise(b, 0, 1, 1) && bytes(b, op->weight, n) && bytes(b, op->bias, n) && bytes(b, op->table, op->n_out)
+           && array(b, op->scale, op->n_out, 2) && is_factor(op->f0, 127.0f);
+}
+
 static int gates(bounds *b, int64_t element)
 {
     const ed_op *op = b->op;
@@ -371,6 +385,9 @@ ED_SELDOM int ed_fits(bounds *b)
     FITS(BAND_GATE_I8, elementwise(b, 0, 1, 1) && reads_one(b, op->x2, op->n_rows, 1));
     FITS(GATES, gates(b, 4));
     FITS(GATES_I8, gates(b, 1));
+    FITS(AFFINE_RELU_I16, affine_relu_i16(b));
+    FITS(GATES_I16, gates(b, 1) && is_factor(op->f0, 32767.0f));
+    FITS(ADD_I16, elementwise(b, 1, 1, 1) && is_factor(op->f0, 32767.0f) && is_factor(op->f1, 32767.0f));
     default: return 0; /* ANALYSIS and SYNTHESIS are not part of a program */
     }
 }

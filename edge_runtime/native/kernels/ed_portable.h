@@ -61,6 +61,19 @@ static inline int8_t to_i8(float steps, float zp)
     return (int8_t)(on_grid(steps, zp) + zp);
 }
 
+/* Of 16-bit numbers: a product of two with 15 bits behind the point, to the nearest one, halves upwards. */
+static inline int32_t high_product(int32_t a, int32_t b)
+{
+    return (a * b + (1 << 14)) >> 15;
+}
+
+/* From 32nds of a step to the byte that is stored, halves upwards. */
+static inline int8_t byte_of_32nds(int32_t v, int32_t zp)
+{
+    const int32_t q = (v + 16) >> 5;
+    return (int8_t)(q < -128 - zp ? -128 : q > 127 - zp ? 127 : q + zp);
+}
+
 /* y[r][y_] = expression, for every element made. XF, X2F: x and x2 of row r; XI, X2I: their steps, of 8 bits. */
 #define EACH(T, y_, expression)                                                                                        \
     do {                                                                                                               \

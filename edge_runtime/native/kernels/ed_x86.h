@@ -125,6 +125,57 @@ static inline void squares_add(squares *d, __m256i x, int zp, const int width)
     if (width > 8) d->sum[1] = _mm256_add_epi32(d->sum[1], _mm256_cvtepu16_epi32(_mm256_extracti128_si256(square, 1)));
 }
 
+/* 16 numbers of 16 bits. */
+typedef __m256i shorts;
+#define shorts_load(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
+#define shorts_save(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
+#define shorts_set1(x) _mm256_set1_epi16((int16_t)(x))
+
+/* Steps from the zero point, 128fold, of words. */
+static inline shorts shorts_steps(bytes16 x, int zp, const int width)
+{
+    (void)width;
+    return _mm256_slli_epi16(_mm256_sub_epi16(x, _mm256_set1_epi16((int16_t)zp)), 7);
+}
+
+static inline shorts shorts_high(shorts a, shorts b, const int width)
+{
+    (void)width;
+    return _mm256_mulhrs_epi16(a, b);
+}
+
+static inline shorts shorts_add(shorts a, shorts b, const int width)
+{
+    (void)width;
+    return _mm256_adds_epi16(a, b);
+}
+
+/* w x + rise max(x, 0) of words of bytes. */
+static inline shorts shorts_bent(bytes16 x, bytes16 w, bytes16 rise)
+{
+    const __m256i above = _mm256_max_epi16(x, _mm256_setzero_si256());
+    return _mm256_add_epi16(_mm256_mullo_epi16(x, w), _mm256_mullo_epi16(above, rise));
+}
+
+static inline shorts shorts_scaled(bytes16 x, int unit, shorts start)
+{
+    return _mm256_add_epi16(start, _mm256_mullo_epi16(x, _mm256_set1_epi16((int16_t)unit)));
+}
+
+/* The byte of 32nds, saturated; `width` bytes. */
+static inline void shorts_store(int8_t *p, shorts v, const int width)
+{
+    const __m256i q = _mm256_srai_epi16(v, 5);
+    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+    int8_t row[16];
+    if (width == 16) {
+        _mm_storeu_si128((__m128i *)(void *)p, bytes);
+        return;
+    }
+    _mm_storeu_si128((__m128i *)(void *)row, bytes);
+    __builtin_memcpy(p, row, (size_t)width);
+}
+
 /* Whether floats hold every sum of nine products with these biases exactly. */
 static inline int depth_is_exact(const int32_t *bias, int n)
 {

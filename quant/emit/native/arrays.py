@@ -9,6 +9,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.stft import Float32Array
 from quant.emit.native.file import HALF, MOST_BIAS, Array
 from quant.int8.qparams import QParams, multiplier, quantize_bias, quantize_weight
+from quant.int8.sixteen_bits import AffineIntegers
 
 MOST_SHORT = (1 << 15) - 1  # of 16 bits
 
@@ -108,6 +109,12 @@ def affine_integers(
         "table": quantize_weight(rise[:, None], scales)[:, 0],
         "scale": multiplier(np.float64(source.scale) * scales, target),
     }
+
+
+def affine_shorts(w: AffineIntegers) -> tuple[dict[str, Array], float]:
+    """Arrays and the unit of `affine_relu_i16`."""
+    arrays = {"weight": w.weight.T, "bias": w.bias.T, "table": w.rise, "scale": w.multiplier.astype("<i2")}
+    return {role: np.ascontiguousarray(array) for role, array in arrays.items()}, float(w.unit)
 
 
 def folded_bias(

@@ -13,10 +13,10 @@ import numpy as np
 
 from quant.emit.emitted import Emitted
 from quant.emit.native import gru, limits
-from quant.emit.native.arrays import affine_integers, halves
+from quant.emit.native.arrays import affine_integers, affine_shorts, halves
 from quant.emit.native.convolutions import Convolutions
 from quant.emit.native.file import ADD_AFTER, HALF, PLANE, Array, Number, View
-from quant.int8 import exact_float
+from quant.int8 import exact_float, sixteen_bits
 from quant.int8.plan import Plan, uses_once
 from quant.int8.qparams import multiplier, quantize_weight
 from quant.network.graph import Graph, Node
@@ -135,6 +135,10 @@ class Lowering(Convolutions):
         self.elementwise(node, "tanh")
 
     def add(self, node: Node) -> None:
+        if node.attrs.get("sixteen_bits"):
+            f0, f1 = map(float, sixteen_bits.add_factors(self.plan, node))
+            self.elementwise(node, "add_i16", **self.zero_points(node), f0=f0, f1=f1)
+            return
         if not self.plan.is_int8(node):
             self.elementwise(node, "add")
             return
@@ -143,6 +147,11 @@ class Lowering(Convolutions):
     def affine_relu(self, node: Node) -> None:
         x, int8 = self.read(node), self.plan.is_int8(node)
         y = self.new(node, int8=int8)
+        if node.attrs.get("sixteen_bits"):
+            arrays, unit = affine_shorts(sixteen_bits.affine_integers(self.graph, self.plan, node))
+            numbers = {"f0": unit, "y_zp": self.grid(node.name).zero_point, "n_out": x.n_columns}
+            self.op("affine_relu_i16", node, x.n_rows, x=x, y=y, **arrays, **numbers)
+            return
         weight, bias, rise = (self.array(node, role) for role in ("weight", "bias", "rise"))
         if int8:
             scales, source = self.plan.weight_scales[node.param("weight")], self.grid(node.inputs[0])
@@ -156,6 +165,14 @@ class Lowering(Convolutions):
         self.op("affine_relu", node, x.n_rows, x=x, y=y, n_out=x.n_columns, **arrays, **flags)
 
     def band_gate(self, node: Node) -> None:
+        if node.attrs.get("sixteen_bits"):
+            x, channels, bands = (self.read(node, i) for i in range(3))
+            grids, q = [self.grid(name) for name in node.inputs], self.grid(node.name)
+            factor, zps = float(sixteen_bits.gate_factor(grids, q)), [g.zero_point for g in grids]
+            numbers = {"x_zp": zps[0], "x2_zp": zps[1], "y_zp": q.zero_point, "f0": factor, "n_out": x.n_columns}
+            y = self.new(node, int8=True)
+            self.op("gates_i16", node, x.n_rows, x=x, x2=channels, gates=bands, y=y, **numbers)
+            return
         self.gated(node, "band_gate")
 
     def gate(self, node: Node) -> None:

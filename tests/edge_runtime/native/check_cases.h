@@ -414,6 +414,27 @@ static void shape_BAND_GATE_I8(test_case *c) { shape_GATE_I8(c); }
 static void shape_GATES(test_case *c) { float_rows(c); }
 static void shape_GATES_I8(test_case *c) { shape_GATE_I8(c); c->op.f1 *= 0.02f; }
 
+static void shape_AFFINE_RELU_I16(test_case *c)
+{
+    shape_AFFINE_RELU_I8(c);
+    c->op.x_zp = 0, c->op.f0 = (float)between(0, 127);
+    weights8(c->weights.bytes + c->op.bias, 1 << 13);
+    bytes(c->weights.bytes + c->op.scale, 256);
+}
+
+static void shape_GATES_I16(test_case *c)
+{
+    shape_GATE_I8(c);
+    if (between(0, 2) == 0) c->op.n_out = c->op.x_row = c->op.y_row = (uint16_t)pick(1, 12, 24), c->op.n_rows = 33;
+    c->op.f0 = (float)between(0, 32767);
+}
+
+static void shape_ADD_I16(test_case *c)
+{
+    byte_rows(c);
+    c->op.f0 = (float)between(0, 32767), c->op.f1 = (float)between(0, 32767);
+}
+
 /* A kind that has no shape here does not link. */
 typedef void (*shape)(test_case *);
 #define SHAPE(name) shape_##name,
