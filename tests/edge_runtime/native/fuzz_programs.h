@@ -98,6 +98,9 @@ static void make_op(ed_op *op, int kind, int at)
         op->stride = (uint8_t)ONE_OF(1, 2), op->seg_row = (uint16_t)ONE_OF(1, 2);
         op->seg = (uint16_t)((op->n_rows - 1) / op->seg_row * op->stride + 1 + below(2));
         break;
+    case ED_AFFINE_RELU_I16: op->weight = op->table = op->bias = bytes, op->scale = runs, op->f0 = (float)below(128); break;
+    case ED_GATES_I16: op->state = 12288; /* fall through */
+    case ED_ADD_I16: op->f0 = (float)below(32768), op->f1 = (float)below(32768); break;
     case ED_AFFINE_RELU_I8: op->weight = op->table = bytes, op->bias = runs; break;
     case ED_BAND_ENERGY_I8: op->weight = bytes; /* fall through */
     case ED_BAND_ENERGY: op->n_in = (uint16_t)(op->n_rows + below(4)); break;

@@ -63,6 +63,9 @@ VALID: dict[str, Op] = {
     **dict.fromkeys(("band_energy", "band_energy_i8"), ROWS | ARRAYS | {"n_in": 4}),
     **dict.fromkeys(("band_gate", "band_gate_i8"), TWO),
     **dict.fromkeys(("gates", "gates_i8"), TWO | {"state": X2 + 4096}),
+    "affine_relu_i16": ROWS | ARRAYS,
+    "gates_i16": TWO | {"state": X2 + 4096},
+    "add_i16": TWO,
 }
 
 
@@ -183,6 +186,11 @@ REFUSED: dict[str, Op] = {
     "a kind that is none": {**made("leaky"), "kind": len(KINDS)},
     "a kind that is not part of a program": made("leaky") | {"kind": "analysis"},
     "a reserved byte": made("leaky", r1=1),
+    "a multiplier that is no whole number": made("gates_i16", f0=0.5),
+    "a multiplier beyond 16 bits": made("add_i16", f1=32768.0),
+    "a multiplier below zero": made("add_i16", f0=-1.0),
+    "a unit beyond a byte": made("affine_relu_i16", f0=128.0),
+    "a band's 16-bit gate beyond the states": made("gates_i16", state=END - 2),
     **{
         f"flag {flag} of a {kind}": made(kind, flags=flag)
         for kind, flag in (("conv", FLOAT_OUT), ("conv_i8", HALF), ("depth", HALF), ("depth_i8", ADD_AFTER),
@@ -233,6 +241,7 @@ NUMBERS: dict[str, tuple[Op, bytes]] = {
     "an endless rise of a channel": (made("affine_relu", scale=DATA + 1024), words(INF, at=256 + 15)),
     "a rise of -128": (made("affine_relu_i8", table=DATA + 1024), words(-(1 << 31), at=256 + 3)),
     "a weight of -128 of a band": (made("affine_relu_i8", bias=DATA + 1024), words(128, at=11)),
+    "a bias of -128 of a band": (made("affine_relu_i16", bias=DATA + 1024), words(128, at=256 + 11)),
     "an endless weight of an energy": (made("band_energy"), words(INF, at=15)),
     "a weight of -128 of an energy": (made("band_energy_i8"), words(-(1 << 31), at=3)),
     "an endless bias of a band": (made("affine_relu", bias=DATA + 1024), words(INF, at=256 + 47)),
