@@ -33,6 +33,11 @@ TANH_P = np.array(
 TANH_Q = np.array([1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03], np.float32)
 HALF = np.float32(0.5)
 
+# The same with fewer terms: least error up to QUICK_LIMIT, made smaller by that error; Q leads with 1.
+QUICK_LIMIT = np.float32(5.25)
+QUICK_P = np.array([0.05091181397438049, 8.140962600708008, 80.68488311767578], np.float32)
+QUICK_Q = np.array([34.988651275634766, 80.70943450927734], np.float32)
+
 # log(1 + x) = x - x^2 / 2 + x^3 P(x) on [sqrt(1/2) - 1, sqrt(2) - 1]; highest power first. Source: Cephes, logf.c.
 LOG_P = np.array(
     [
@@ -58,6 +63,18 @@ def tanh(x: Float32Array) -> Float32Array:
     x = np.minimum(np.maximum(x, -TANH_LIMIT), TANH_LIMIT)
     s = x * x
     return x * _horner(TANH_P, s) / _horner(TANH_Q, s)
+
+
+def quick_tanh(x: Float32Array) -> Float32Array:
+    """tanh for gates whose products are of 8 bits: half the operations, at most 1.2e-4 off and nowhere beyond 1."""
+    x = np.minimum(np.maximum(x, -QUICK_LIMIT), QUICK_LIMIT)
+    s = x * x
+    return x * _horner(QUICK_P, s) / ((s + QUICK_Q[0]) * s + QUICK_Q[1])
+
+
+def quick_sigmoid(x: Float32Array) -> Float32Array:
+    """quick_tanh(x / 2) / 2 + 1 / 2."""
+    return quick_tanh(x * HALF) * HALF + HALF
 
 
 def log_magnitude(x: Float32Array) -> Float32Array:

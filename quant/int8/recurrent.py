@@ -60,15 +60,15 @@ def gru_layer(graph: Graph, plan: Plan, node: Node) -> _GruFloat | _GruInt8:
     """The cell of a recurrent node, groups and directions merged."""
     weights = merged(graph, node)
     if not plan.reads_int8(node):
-        return _GruFloat(weights)
+        return _GruFloat(weights, quick=node.attrs.get("quick", False))
     return (_GruInt8 if plan.is_int8(node) else _GruMixed)(weights, plan, node)
 
 
 class _GruFloat:
     """A GRU cell in float32; `h` is (bands, hidden)."""
 
-    def __init__(self, w: GruWeights) -> None:
-        self.w = w
+    def __init__(self, w: GruWeights, *, quick: bool) -> None:
+        self.w, self.quick = w, quick
 
     def start(self) -> Values:
         return np.zeros((1, self.w.hidden), np.float32)
@@ -77,13 +77,17 @@ class _GruFloat:
         return exact_float.linear(x, self.w.w_ih, self.w.b_ih)
 
     def step(self, gates_x: Values, h: Values) -> Values:
-        return _float_step(gates_x, exact_float.linear(h, self.w.w_hh, self.w.b_hh), h)
+        return _float_step(gates_x, exact_float.linear(h, self.w.w_hh, self.w.b_hh), h, quick=self.quick)
 
 
-def _float_step(gates_x: Values, gates_h: Values, h: Values) -> Values:
+def _float_step(gates_x: Values, gates_h: Values, h: Values, *, quick: bool) -> Values:
+    """`quick`: by the curve of the native engine's plan (`roundings`)."""
+    sigmoid, tanh = (
+        (exact_float.quick_sigmoid, exact_float.quick_tanh) if quick else (exact_float.sigmoid, exact_float.tanh)
+    )
     n_rz = 2 * h.shape[1]
-    r, z = np.split(exact_float.sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
-    n = exact_float.tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
+    r, z = np.split(sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
+    n = tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
     return n + z * (h - n)
 
 
@@ -158,4 +162,5 @@ class _GruMixed(_GruInt8):
 
     def step(self, gates_x: Values, h: Values) -> Values:
         state = quantize(h, self._grid("state"))
-        return _float_step(gates_x, self._gates(state, self._grid("state"), "weight_hh", self.w.b_hh, "gates_h"), h)
+        gates_h = self._gates(state, self._grid("state"), "weight_hh", self.w.b_hh, "gates_h")
+        return _float_step(gates_x, gates_h, h, quick=self.node.attrs.get("quick", False))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from quant.int8.plan import SAME_GRID, Plan
-from quant.int8.recipe import Precision
+from quant.int8.recipe import RECURRENT, Precision
 from quant.int8.sixteen_bits import with_sixteen_bits
 from quant.network.graph import Graph, Node
 
@@ -25,6 +25,7 @@ def with_fewer_roundings(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:
     - An 8-bit convolution and the LeakyReLU that alone reads it are one node: attribute `slope`, the LeakyReLU's grid.
     - A convolution that float nodes alone read is "mixed": its sums become float32 without a grid, through its slope.
     - Gates of a mixed GRU that float arithmetic reads have no grid either.
+    - Gates of a GRU that float arithmetic makes come from a curve of fewer terms (attribute `quick`).
     - Affine ReLUs, gates and sums go in 16 bits where those hold their multipliers (`sixteen_bits`).
     """
     graph, plan = _with_slopes(graph, plan)
@@ -38,7 +39,8 @@ def with_fewer_roundings(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:
         if precision[node.name] == "mixed":
             for role in UNROUNDED_GATES.get(node.kind, ()):
                 grids.pop(f"{node.name}.{role}", None)
-    return with_sixteen_bits(graph, Plan(precision, grids, plan.weight_scales))
+    quick = [replace(n, attrs={**n.attrs, "quick": True}) if n.kind in RECURRENT else n for n in graph.nodes]
+    return with_sixteen_bits(graph.rewritten(quick), Plan(precision, grids, plan.weight_scales))
 
 
 def _with_slopes(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:

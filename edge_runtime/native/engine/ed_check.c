@@ -40,7 +40,9 @@ static int flags_of(int kind)
     case ED_CONV_I8: case ED_DEPTH_I8: case ED_RESAMPLE_I8: return ED_LEAKY_AFTER | ED_FLOAT_OUT;
     case ED_DEPTH: case ED_RESAMPLE: return ED_LEAKY_AFTER;
     case ED_LAYER_NORM: return ED_HALF | ED_ADD_AFTER;
-    case ED_BIGRU: case ED_AFFINE_RELU: return ED_HALF;
+    case ED_BIGRU: return ED_HALF | ED_QUICK;
+    case ED_GRU_CELL: case ED_BIGRU_MIXED: return ED_QUICK;
+    case ED_AFFINE_RELU: return ED_HALF;
     default: return 0;
     }
 }

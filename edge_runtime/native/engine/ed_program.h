@@ -99,7 +99,8 @@ enum ed_flag {
     ED_LEAKY_AFTER = 1, /* a LeakyReLU follows inside the operation */
     ED_HALF = 2,        /* weights in half precision */
     ED_FLOAT_OUT = 4,   /* an 8-bit operation whose sums become floats */
-    ED_ADD_AFTER = 8    /* x2 is added to the result */
+    ED_ADD_AFTER = 8,   /* x2 is added to the result */
+    ED_QUICK = 16       /* gates by the quicker curve, of programs in 8 bits */
 };
 
 typedef struct {

@@ -19,6 +19,20 @@ static float sigmoid_exact(float x)
     return tanh_exact(x * 0.5f) * 0.5f + 0.5f;
 }
 
+/* A third of the operations, see ed_curve.h. */
+static float tanh_quick(float x)
+{
+    float s;
+    x = clamp(x, -ED_QUICK_END, ED_QUICK_END);
+    s = x * x;
+    return x * ((ed_quick_p[0] * s + ed_quick_p[1]) * s + ed_quick_p[2]) / ((s + ed_quick_q[0]) * s + ed_quick_q[1]);
+}
+
+static float sigmoid_quick(float x)
+{
+    return tanh_quick(x * 0.5f) * 0.5f + 0.5f;
+}
+
 /* --- curves ----------------------------------------------------------------------------------------------------- */
 
 /* y[r][c] of x[r][c], in float. */
@@ -30,9 +44,11 @@ KERNEL(TANH) { EACH(float, c, tanh_exact(XF[c])); }
  * r = sigmoid(xr + hr), z = sigmoid(xz + hz), n = tanh(xn + r hn), h' = n + z (h - n), where xr, xz, xn = W_ih x +
  * b_ih are made by a convolution before, for all rows at once, and hr, hz, hn = W_hh h + b_hh by each step. */
 
-static float gru(float xr, float xz, float xn, float hr, float hz, float hn, float h)
+static float gru(const ed_op *op, float xr, float xz, float xn, float hr, float hz, float hn, float h)
 {
-    float reset = sigmoid_exact(xr + hr), z = sigmoid_exact(xz + hz), n = tanh_exact(xn + reset * hn);
+    float reset, z, n;
+    if (op->flags & ED_QUICK) reset = sigmoid_quick(xr + hr), z = sigmoid_quick(xz + hz), n = tanh_quick(xn + reset * hn);
+    else reset = sigmoid_exact(xr + hr), z = sigmoid_exact(xz + hz), n = tanh_exact(xn + reset * hn);
     return n + z * (h - n);
 }
 
@@ -46,7 +62,7 @@ KERNEL(GRU_CELL)
     for (r = 0; r < op->n_rows; r++)
         for (u = 0; u < n; u++) {
             const float *x = XF, *g = X2F;
-            h[r * n + u] = gru(x[u], x[n + u], x[2 * n + u], g[u], g[n + u], g[2 * n + u], h[r * n + u]);
+            h[r * n + u] = gru(op, x[u], x[n + u], x[2 * n + u], g[u], g[n + u], g[2 * n + u], h[r * n + u]);
         }
 }
 
@@ -126,7 +142,7 @@ KERNEL(BIGRU)
                     g[gate] = g[gate] + h[u / op->n_in * op->n_in + k]
                                         * weight_at(a, a->weight, (gate * op->n_in + k) * n + u);
             }
-            next[u] = gru(x[gate_at(v, 0)], x[gate_at(v, 1)], x[gate_at(v, 2)], g[0], g[1], g[2], h[u]);
+            next[u] = gru(op, x[gate_at(v, 0)], x[gate_at(v, 1)], x[gate_at(v, 2)], g[0], g[1], g[2], h[u]);
             ROWS(float, a->y, op->y_row, v.row)[u] = next[u];
         }
         memcpy(h, next, (size_t)n * sizeof *h);
@@ -160,7 +176,7 @@ KERNEL(BIGRU_MIXED)
             const float *x = ROWS(const float, a->x, op->x_row, v.row);
             float g[3];
             for (gate = 0; gate < 3; gate++) g[gate] = gate_i8(a, q, gate, u, (float)op->y_zp) * op->f1;
-            next[u] = gru(x[gate_at(v, 0)], x[gate_at(v, 1)], x[gate_at(v, 2)], g[0], g[1], g[2], h[u]);
+            next[u] = gru(op, x[gate_at(v, 0)], x[gate_at(v, 1)], x[gate_at(v, 2)], g[0], g[1], g[2], h[u]);
             ROWS(float, a->y, op->y_row, v.row)[u] = next[u];
         }
         memcpy(h, next, (size_t)n * sizeof *h);

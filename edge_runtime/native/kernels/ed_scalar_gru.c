@@ -22,7 +22,20 @@ static INLINE float sigmoid_exact(float x)
     return tanh_exact(x * 0.5f) * 0.5f + 0.5f;
 }
 
-ED_KERNEL(GRU_CELL) ed_scalar_GRU_CELL(const ed_args *a)
+static INLINE float tanh_quick(float x)
+{
+    float s;
+    x = between(x, -ED_QUICK_END, ED_QUICK_END);
+    s = x * x;
+    return x * ((ed_quick_p[0] * s + ed_quick_p[1]) * s + ed_quick_p[2]) / ((s + ed_quick_q[0]) * s + ed_quick_q[1]);
+}
+
+static INLINE float sigmoid_quick(float x)
+{
+    return tanh_quick(x * 0.5f) * 0.5f + 0.5f;
+}
+
+static INLINE void cells(const ed_args *a, const int quick)
 {
     const ed_op *op = a->op;
     const int n = op->n_out, n_rows = op->n_rows;
@@ -31,11 +44,19 @@ ED_KERNEL(GRU_CELL) ed_scalar_GRU_CELL(const ed_args *a)
     for (r = 0; r < n_rows; r++, h += n) {
         const float *x = ROWS(const float, a->x, op->x_row, r), *g = ROWS(const float, a->x2, op->x2_row, r);
         for (u = 0; u < n; u++) {
-            const float reset = sigmoid_exact(x[u] + g[u]), z = sigmoid_exact(x[n + u] + g[n + u]);
-            const float next = tanh_exact(x[2 * n + u] + reset * g[2 * n + u]);
+            const float xr = x[u] + g[u], xz = x[n + u] + g[n + u];
+            const float reset = quick ? sigmoid_quick(xr) : sigmoid_exact(xr);
+            const float z = quick ? sigmoid_quick(xz) : sigmoid_exact(xz);
+            const float sum = x[2 * n + u] + reset * g[2 * n + u], next = quick ? tanh_quick(sum) : tanh_exact(sum);
             h[u] = next + z * (h[u] - next);
         }
     }
+}
+
+ED_KERNEL(GRU_CELL) ed_scalar_GRU_CELL(const ed_args *a)
+{
+    if (a->op->flags & ED_QUICK) cells(a, 1);
+    else cells(a, 0);
 }
 
 /* ed_gru_grids as a unit sees them: local, because stores of bytes might change the operation. */

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.stft import Float32Array
 from quant.emit.native.arrays import floats, folded_bias, halves, integers
-from quant.emit.native.file import HALF, Array, Number, View
+from quant.emit.native.file import HALF, QUICK, Array, Number, View
 from quant.emit.native.parts import Parts
 from quant.int8.plan import GRU_ROLES
 from quant.int8.qparams import QParams, multiplier, quantize_weight
@@ -50,7 +50,8 @@ def over_time(parts: Parts, node: Node) -> None:
     arrays: dict[str, Array] = {}
     if precision == "int8":
         arrays = {"scale": _cell_grids(parts, node), "table": _tables(parts, node)}
-    parts.op(kind, node, shape.bands, x=gates[0], x2=gates[1], state=h, n_out=shape.channels, **arrays)
+    numbers = {"n_out": shape.channels, "flags": _curve(parts, node)}
+    parts.op(kind, node, shape.bands, x=gates[0], x2=gates[1], state=h, **arrays, **numbers)
     parts.values[node.name] = h
 
 
@@ -69,8 +70,14 @@ def over_bands(parts: Parts, node: Node) -> None:
         _product(parts, node, x.columns(g * n_in, (g + 1) * n_in), out, "x", [2 * g, 2 * g + 1], **numbers)
     arrays, numbers = _recurrence(parts, node, precision)
     y = parts.new(node, int8=int8)
+    numbers["flags"] = int(numbers.get("flags", 0)) | _curve(parts, node)
     kind = {"int8": "bigru_i8", "mixed": "bigru_mixed", "float": "bigru"}[precision]
     parts.op(kind, node, shape.bands, x=gates, y=y, n_in=n_units, n_out=shape.channels, **arrays, **numbers)
+
+
+def _curve(parts: Parts, node: Node) -> int:
+    """The flag of the quicker one; 8-bit gates have tables."""
+    return QUICK if node.attrs.get("quick") and _precision(parts, node) != "int8" else 0
 
 
 def _precision(parts: Parts, node: Node) -> str:

@@ -291,7 +291,12 @@ static void gru_grids(test_case *c, int at)
     bytes(c->weights.bytes + c->op.table, 512);
 }
 
-static void shape_GRU_CELL(test_case *c) { cell(c); float_inputs(c); }
+static void maybe_quick(test_case *c)
+{
+    if (between(0, 1)) c->op.flags |= ED_QUICK;
+}
+
+static void shape_GRU_CELL(test_case *c) { cell(c); float_inputs(c); maybe_quick(c); }
 static void shape_GRU_CELL_I8(test_case *c) { cell(c); byte_inputs(c); gru_grids(c, c->op.scale); }
 
 static void bigru(test_case *c)
@@ -307,6 +312,7 @@ static void shape_BIGRU(test_case *c)
     bigru(c);
     float_inputs(c);
     for (i = 0; i < WEIGHTS / 4; i++) c->weights.floats[i] = uniform() * 0.5f; /* larger ones would make it chaotic */
+    maybe_quick(c);
 }
 
 static void shape_BIGRU_MIXED(test_case *c)
@@ -315,6 +321,7 @@ static void shape_BIGRU_MIXED(test_case *c)
     float_inputs(c);
     byte_weights(c, 3 * c->op.n_out);
     c->op.f0 = 128, c->op.f1 = 0.02f, c->op.x2_zp = 0;
+    maybe_quick(c);
 }
 
 static void shape_BIGRU_I8(test_case *c)

@@ -111,6 +111,7 @@ static void make_op(ed_op *op, int kind, int at)
     }
     if (i8 && one_in(3) && (kind == ED_CONV_I8 || kind == ED_DEPTH_I8 || kind == ED_RESAMPLE_I8)) op->flags |= ED_FLOAT_OUT;
     if (one_in(3) && (kind == ED_CONV || kind == ED_LAYER_NORM || kind == ED_BIGRU || kind == ED_AFFINE_RELU)) op->flags |= ED_HALF;
+    if (one_in(2) && (kind == ED_GRU_CELL || kind == ED_BIGRU || kind == ED_BIGRU_MIXED)) op->flags |= ED_QUICK;
     if (kind == ED_LAYER_NORM && one_in(2)) op->flags |= ED_ADD_AFTER;
     if (op->seg == 0) op->seg = op->n_out;
     op->y_row = (uint16_t)(wide * op->n_out);

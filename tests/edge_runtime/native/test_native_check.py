@@ -10,7 +10,7 @@ import pytest
 from native_program import ARENA_BYTES, DATA_BYTES, STATE_BYTES, X2, X, Y, data_at, program
 
 from edge_runtime.errors import Failure
-from quant.emit.native.file import ADD_AFTER, FLOAT_OUT, HALF, HEADER, KINDS, LEAKY_AFTER, PLANE, SLACK
+from quant.emit.native.file import ADD_AFTER, FLOAT_OUT, HALF, HEADER, KINDS, LEAKY_AFTER, PLANE, QUICK, SLACK
 
 try:
     from edge_runtime.native import Stream, isas
@@ -194,8 +194,9 @@ REFUSED: dict[str, Op] = {
     **{
         f"flag {flag} of a {kind}": made(kind, flags=flag)
         for kind, flag in (("conv", FLOAT_OUT), ("conv_i8", HALF), ("depth", HALF), ("depth_i8", ADD_AFTER),
-                           ("layer_norm", LEAKY_AFTER), ("bigru", FLOAT_OUT), ("leaky", LEAKY_AFTER), ("conv", 16),
-                           ("affine_relu", LEAKY_AFTER), ("affine_relu_i8", HALF), ("resample", FLOAT_OUT))
+                           ("layer_norm", LEAKY_AFTER), ("bigru", FLOAT_OUT), ("leaky", LEAKY_AFTER), ("conv", QUICK),
+                           ("affine_relu", LEAKY_AFTER), ("affine_relu_i8", HALF), ("resample", FLOAT_OUT),
+                           ("bigru_i8", QUICK), ("gru_cell_i8", QUICK))
     },
 }  # fmt: skip
 
