@@ -16,7 +16,7 @@ from quant.network.graph import Graph, Node
 
 MOST_SLOPE = 1.0  # a LeakyReLU up to it is the greater one of x and slope x
 VIEWS = SAME_GRID
-UNROUNDED_GATES = {"gru": ("gates_x", "gates_h"), "bigru": ("gates_x",)}  # of mixed cells
+UNROUNDED_GATES = ("gates_x", "gates_h")  # of mixed cells
 
 
 def with_fewer_roundings(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:
@@ -37,7 +37,7 @@ def with_fewer_roundings(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:
             for name in (node.name, *_views(graph, node)):
                 del grids[name]
         if precision[node.name] == "mixed":
-            for role in UNROUNDED_GATES.get(node.kind, ()):
+            for role in UNROUNDED_GATES:
                 grids.pop(f"{node.name}.{role}", None)
     quick = [replace(n, attrs={**n.attrs, "quick": True}) if n.kind in RECURRENT else n for n in graph.nodes]
     return with_sixteen_bits(graph.rewritten(quick), Plan(precision, grids, plan.weight_scales))

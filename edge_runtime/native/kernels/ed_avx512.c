@@ -42,6 +42,9 @@ typedef __m512 vf;
     _mm512_permutexvar_ps(_mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), v)
 #define vf_join(a, b) _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(a)), _mm256_loadu_ps(b), 1)
 
+#define vf_upper(v) _mm512_zextps256_ps512(_mm512_extractf32x8_ps(v, 1))
+#define vf_twice(v) _mm512_insertf32x8(v, _mm512_castps512_ps256(v), 1)
+
 typedef const float *x4;
 #define x4_load(p) (p)
 #define X4_TIMES(w, x, j) ((w) * vf_set1((x)[j]))

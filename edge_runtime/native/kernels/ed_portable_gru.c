@@ -149,20 +149,19 @@ KERNEL(BIGRU)
     }
 }
 
-/* One gate of one unit, in steps of the grid with zero point zp: the sum of 8-bit products in 32 bits, times scale.
+/* One gate of one unit: the sum of 8-bit products in 32 bits, times scale.
  * weight: [3][n_out][n_in], the 4 inputs of a unit together; bias, scale: [3][n_out]. */
-static float gate_i8(const ed_args *a, const int8_t *h, int gate, int u, float zp)
+static float gate_i8(const ed_args *a, const int8_t *h, int gate, int u)
 {
     const ed_op *op = a->op;
     int at = gate * op->n_out + u, k;
     int32_t sum = ((const int32_t *)a->bias)[at];
     for (k = 0; k < op->n_in; k++)
         sum += h[u / op->n_in * op->n_in + k] * ((const int8_t *)a->weight)[at * op->n_in + k];
-    return on_grid((float)sum * ((const float *)a->scale)[at], zp);
+    return (float)sum * ((const float *)a->scale)[at];
 }
 
-/* Products in integers, gates and state in float. f0: 1 / scale of the quantized state, f1: scale of the gates;
- * x2_zp: zero point of the state, y_zp: of the gates. */
+/* Products in integers, gates and state in float. f0, x2_zp: 1 / scale and zero point of the quantized state. */
 KERNEL(BIGRU_MIXED)
 {
     const ed_op *op = a->op;
@@ -175,7 +174,7 @@ KERNEL(BIGRU_MIXED)
             ed_unit v = unit(op, i, u);
             const float *x = ROWS(const float, a->x, op->x_row, v.row);
             float g[3];
-            for (gate = 0; gate < 3; gate++) g[gate] = gate_i8(a, q, gate, u, (float)op->y_zp) * op->f1;
+            for (gate = 0; gate < 3; gate++) g[gate] = gate_i8(a, q, gate, u);
             next[u] = gru(op, x[gate_at(v, 0)], x[gate_at(v, 1)], x[gate_at(v, 2)], g[0], g[1], g[2], h[u]);
             ROWS(float, a->y, op->y_row, v.row)[u] = next[u];
         }
@@ -197,7 +196,7 @@ KERNEL(BIGRU_I8)
             float x[3], hh[3];
             for (gate = 0; gate < 3; gate++) {
                 x[gate] = (float)ROWS(const int8_t, a->x, op->x_row, v.row)[gate_at(v, gate)] - g->gates_x_zp;
-                hh[gate] = gate_i8(a, h, gate, u, g->gates_h_zp);
+                hh[gate] = on_grid(gate_i8(a, h, gate, u), g->gates_h_zp);
             }
             next[u] = (int8_t)(gru_i8(g, a->table, x, hh, (float)h[u] - g->h_zp) + g->h_zp);
             ROWS(int8_t, a->y, op->y_row, v.row)[u] = next[u];

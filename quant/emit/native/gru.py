@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.stft import Float32Array
-from quant.emit.native.arrays import floats, folded_bias, halves, integers
+from quant.emit.native.arrays import floats, folded_bias, halves, integers, scale_of
 from quant.emit.native.file import HALF, QUICK, Array, Number, View
 from quant.emit.native.parts import Parts
 from quant.int8.plan import GRU_ROLES
@@ -121,16 +121,16 @@ def _recurrence(parts: Parts, node: Node, precision: str) -> tuple[dict[str, Arr
         arrays = {"weight": halves(np.ascontiguousarray(laid.transpose(0, 2, 1)), parts.half), "bias": biases}
         return arrays, {"flags": HALF} if parts.half else {}
     mixed = precision == "mixed"
-    state, target = _grid(parts, node, "state" if mixed else ""), _grid(parts, node, "gates_h")
+    state, target = _grid(parts, node, "state" if mixed else ""), None if mixed else _grid(parts, node, "gates_h")
     scales = merged_scales(node, parts.plan.weight_scales)["weight_hh"]
     w = quantize_weight(laid.reshape(len(scales), -1), scales)
     arrays = {
         "weight": w,
         "bias": folded_bias(node.name, biases.ravel(), w, scales, state),
-        "scale": multiplier(np.float64(state.scale) * scales, target),
+        "scale": scale_of(scales, state, target),
     }
     if mixed:
-        return arrays, {"f0": state.inverse, "x2_zp": state.zero_point, "f1": target.scale, "y_zp": target.zero_point}
+        return arrays, {"f0": state.inverse, "x2_zp": state.zero_point}
     arrays |= {"scale": np.concatenate([arrays["scale"], _cell_grids(parts, node)]), "table": _tables(parts, node)}
     return arrays, {"y_zp": _grid(parts, node, "").zero_point}
 

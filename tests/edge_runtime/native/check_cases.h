@@ -320,7 +320,7 @@ static void shape_BIGRU_MIXED(test_case *c)
     bigru(c);
     float_inputs(c);
     byte_weights(c, 3 * c->op.n_out);
-    c->op.f0 = 128, c->op.f1 = 0.02f, c->op.x2_zp = 0;
+    c->op.f0 = 128, c->op.x2_zp = 0;
     maybe_quick(c);
 }
 
