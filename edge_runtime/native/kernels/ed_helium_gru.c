@@ -35,25 +35,50 @@ vf ed_helium_sigmoid(vf x)
     return vaddq_n_f32(vmulq_n_f32(ed_helium_tanh(vmulq_n_f32(x, 0.5f)), 0.5f), 0.5f);
 }
 
-ED_KERNEL(GRU_CELL) ed_helium_GRU_CELL(const ed_args *a)
+/* As ed_curve.h says. */
+static APART vf tanh_quick(vf x)
+{
+    vf s, num, den;
+    x = vminnmq_f32(vmaxnmq_f32(x, vdupq_n_f32(-ED_QUICK_END)), vdupq_n_f32(ED_QUICK_END));
+    s = vmulq_f32(x, x);
+    num = vaddq_n_f32(vmulq_f32(vaddq_n_f32(vmulq_n_f32(s, ed_quick_p[0]), ed_quick_p[1]), s), ed_quick_p[2]);
+    den = vaddq_n_f32(vmulq_f32(vaddq_n_f32(s, ed_quick_q[0]), s), ed_quick_q[1]);
+    return divided(vmulq_f32(x, num), den);
+}
+
+static INLINE vf curve_tanh(vf x, const int quick)
+{
+    return quick ? tanh_quick(x) : ed_helium_tanh(x);
+}
+
+static INLINE vf curve_sigmoid(vf x, const int quick)
+{
+    return quick ? vaddq_n_f32(vmulq_n_f32(tanh_quick(vmulq_n_f32(x, 0.5f)), 0.5f), 0.5f) : ed_helium_sigmoid(x);
+}
+
+static INLINE void cells(const ed_args *a, const int quick)
 {
     const ed_op *op = a->op;
     const int n = op->n_out, n_rows = op->n_rows;
     float *h = a->state;
     int r, u;
-    if (n % 4 != 0) {
-        ed_portable_kernels[ED_GRU_CELL](a);
-        return;
-    }
     for (r = 0; r < n_rows; r++, h += n) {
         const float *x = ROWS(const float, a->x, op->x_row, r), *g = ROWS(const float, a->x2, op->x2_row, r);
         for (u = 0; u < n; u += 4) {
-            const vf reset = ed_helium_sigmoid(vaddq_f32(vldrwq_f32(x + u), vldrwq_f32(g + u)));
-            const vf z = ed_helium_sigmoid(vaddq_f32(vldrwq_f32(x + n + u), vldrwq_f32(g + n + u)));
-            const vf next = ed_helium_tanh(vaddq_f32(vldrwq_f32(x + 2 * n + u), vmulq_f32(reset, vldrwq_f32(g + 2 * n + u))));
+            const vf reset = curve_sigmoid(vaddq_f32(vldrwq_f32(x + u), vldrwq_f32(g + u)), quick);
+            const vf z = curve_sigmoid(vaddq_f32(vldrwq_f32(x + n + u), vldrwq_f32(g + n + u)), quick);
+            const vf sum = vaddq_f32(vldrwq_f32(x + 2 * n + u), vmulq_f32(reset, vldrwq_f32(g + 2 * n + u)));
+            const vf next = curve_tanh(sum, quick);
             vstrwq_f32(h + u, vaddq_f32(next, vmulq_f32(z, vsubq_f32(vldrwq_f32(h + u), next))));
         }
     }
+}
+
+ED_KERNEL(GRU_CELL) ed_helium_GRU_CELL(const ed_args *a)
+{
+    if (a->op->n_out % 4 != 0) ed_portable_kernels[ED_GRU_CELL](a);
+    else if (a->op->flags & ED_QUICK) cells(a, 1);
+    else cells(a, 0);
 }
 
 /* --- over bands, 8 bits ------------------------------------------------------------------------------------------- */
