@@ -143,13 +143,13 @@ def speech(artifact: Path) -> np.ndarray:
     return hops.reshape(-1)
 
 
-def steps_of(precision: str) -> list[tuple[str, str]]:
-    """(node, kernel) of every step of a hop of the default model."""
+def steps_of(precision: str, network: str) -> list[tuple[str, str]]:
+    """(node, kernel) of every step of a hop of a network's default model."""
     from quant.emit.native.emitter import Lowering
     from quant.inputs.source import open_source
     from quant.ptq import quantize
 
-    source = open_source(None, None)
+    source = open_source(None, None, network=network)
     assert source.ranges is not None
     if precision == "fp32":
         lowering = Lowering(source.graph, None)
@@ -162,6 +162,7 @@ def steps_of(precision: str) -> list[tuple[str, str]]:
 
 def native_rows(artifact: Path, plugin: Path, folder: Path) -> Iterator[dict[str, Any]]:
     samples = speech(artifact)
+    network = json.loads((artifact / "manifest.json").read_text())["network"]
     for core in CORES:
         if core.by_zig and importlib.util.find_spec("ziglang") is None:
             print(f"{core.name}: not counted, needs the extra `wheels`", file=sys.stderr)
@@ -182,7 +183,7 @@ def native_rows(artifact: Path, plugin: Path, folder: Path) -> Iterator[dict[str
             if core.arch == "aarch64":
                 mean = hops.mean(0)
                 row["by_class"] = {name: round(float(mean[i + 1])) for i, name in enumerate(CLASSES)}
-            steps = zip(steps_of(precision), by_step, strict=True)
+            steps = zip(steps_of(precision, network), by_step, strict=True)
             row["steps"] = [[*step, round(float(n))] for step, n in steps]
             print(f"{core.name} {core.isa} {precision}: {row['n_instructions']:,}", file=sys.stderr)
             yield row
