@@ -8,41 +8,50 @@
 
 #include "ed_helium.h"
 
-/* `body` at c of every vector of every row; the last of a row has `lanes` that are not all. */
-#define EACH_VECTOR(body)                                                                                              \
+/* y = expression of x and x2, vectors of floats: whole ones of each row, then its rest, of which x2 may be all zeros. */
+#define EACH_VECTOR(with_x2, expression)                                                                               \
     do {                                                                                                               \
         const ed_op *op = a->op;                                                                                       \
-        const int n_rows = op->n_rows, n = op->n_out;                                                                  \
+        const int n = op->n_out;                                                                                       \
         int r, c;                                                                                                      \
-        for (r = 0; r < n_rows; r++)                                                                                   \
-            for (c = 0; c < n; c += 4) {                                                                               \
-                const mve_pred16_t lanes = vctp32q((uint32_t)(n - c));                                                 \
-                body;                                                                                                  \
+        for (r = 0; r < op->n_rows; r++) {                                                                             \
+            const float *px = ROWS(const float, a->x, op->x_row, r), *px2 = ROWS(const float, a->x2, op->x2_row, r);   \
+            float *py = ROWS(float, a->y, op->y_row, r);                                                               \
+            vf x, x2 = vdupq_n_f32(0);                                                                                 \
+            for (c = 0; c + 4 <= n; c += 4) {                                                                          \
+                x = vldrwq_f32(px + c);                                                                                \
+                if (with_x2) x2 = vldrwq_f32(px2 + c);                                                                 \
+                vstrwq_f32(py + c, expression);                                                                        \
             }                                                                                                          \
+            if (c < n) {                                                                                               \
+                const mve_pred16_t lanes = vctp32q((uint32_t)(n - c));                                                 \
+                x = vldrwq_z_f32(px + c, lanes);                                                                       \
+                if (with_x2) x2 = vldrwq_z_f32(px2 + c, lanes);                                                        \
+                vstrwq_p_f32(py + c, expression, lanes);                                                               \
+            }                                                                                                          \
+            (void)px2, (void)x2;                                                                                       \
+        }                                                                                                              \
     } while (0)
-#define X vldrwq_z_f32(ROWS(const float, a->x, op->x_row, r) + c, lanes)
-#define X2 vldrwq_z_f32(ROWS(const float, a->x2, op->x2_row, r) + c, lanes)
-#define STORE(v) vstrwq_p_f32(ROWS(float, a->y, op->y_row, r) + c, v, lanes)
 
 ED_KERNEL(ADD) ed_helium_ADD(const ed_args *a)
 {
-    EACH_VECTOR(STORE(vaddq_f32(X, X2)));
+    EACH_VECTOR(1, vaddq_f32(x, x2));
 }
 
 ED_KERNEL(LEAKY) ed_helium_LEAKY(const ed_args *a)
 {
     const float slope = a->op->f0;
-    EACH_VECTOR(const vf x = X; STORE(vpselq_f32(vmulq_n_f32(x, slope), x, vcmpltq_n_f32(x, 0.0f))));
+    EACH_VECTOR(0, vpselq_f32(vmulq_n_f32(x, slope), x, vcmpltq_n_f32(x, 0.0f)));
 }
 
 ED_KERNEL(SIGMOID) ed_helium_SIGMOID(const ed_args *a)
 {
-    EACH_VECTOR(STORE(ed_helium_sigmoid(X)));
+    EACH_VECTOR(0, ed_helium_sigmoid(x));
 }
 
 ED_KERNEL(TANH) ed_helium_TANH(const ed_args *a)
 {
-    EACH_VECTOR(STORE(ed_helium_tanh(X)));
+    EACH_VECTOR(0, ed_helium_tanh(x));
 }
 
 ED_KERNEL(QUANTIZE) ed_helium_QUANTIZE(const ed_args *a)
@@ -170,6 +179,7 @@ static const ed_kernel kernels[ED_N_KINDS] = {
     ENTRY(TANH, ed_helium_TANH), ENTRY(GATE_SHUFFLE, ed_helium_GATE_SHUFFLE), ENTRY(ADD, ed_helium_ADD),
     ENTRY(LAYER_NORM, ed_helium_LAYER_NORM), ENTRY(QUANTIZE, ed_helium_QUANTIZE),
     ENTRY(GRU_CELL, ed_helium_GRU_CELL), ENTRY(BIGRU_I8, ed_helium_BIGRU_I8),
+    ENTRY(SPLIT, ed_scalar_SPLIT),
     ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8), ENTRY(AFFINE_RELU_I8, ed_scalar_AFFINE_RELU_I8),
     ENTRY(GATES_I8, ed_scalar_GATES_I8),
 };

@@ -10,6 +10,7 @@
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 #define APART __attribute__((noinline)) /* has the registers to itself */
+#define IN_ORDER(a, b) __asm__ volatile("" : "+w"(a), "+w"(b) : : "memory") /* so that few registers do */
 
 typedef float32x4_t vf;
 
@@ -24,9 +25,9 @@ static INLINE int32x4_t vector_of(int32_t a, int32_t b, int32_t c, int32_t d)
 /* Bytes at the bottom of the four lanes: rounded to even, saturated. */
 static INLINE int32x4_t bytes_of(vf v, int32_t zp)
 {
-    const int32x4_t q = vqaddq_n_s32(vcvtnq_s32_f32(v), zp);
-    const int16x8_t words = vqmovnbq_s32(vreinterpretq_s16_s32(q), q);
-    return vreinterpretq_s32_s8(vqmovnbq_s16(vreinterpretq_s8_s16(words), words));
+    int32x4_t q = vqaddq_n_s32(vcvtnq_s32_f32(v), zp);
+    __asm__("vqmovnb.s32 %q0, %q0\n\tvqmovnb.s16 %q0, %q0" : "+w"(q)); /* in place, as the intrinsics do not */
+    return q;
 }
 
 static INLINE void store_bytes(int8_t *y, vf v, int32_t zp)
@@ -80,7 +81,8 @@ ED_DECLARE_KERNEL(ANALYSIS, ed_helium_ANALYSIS)
 ED_DECLARE_KERNEL(SYNTHESIS, ed_helium_SYNTHESIS)
 ED_DECLARE_KERNEL(MERGE, ed_helium_MERGE)
 
-/* ed_scalar_rows.c: of other networks' kinds, without vectors */
+/* ed_scalar_rows.c: without vectors */
+ED_DECLARE_KERNEL(SPLIT, ed_scalar_SPLIT)
 ED_DECLARE_KERNEL(RESAMPLE_I8, ed_scalar_depth_any_i8)
 ED_DECLARE_KERNEL(AFFINE_RELU_I8, ed_scalar_AFFINE_RELU_I8)
 ED_DECLARE_KERNEL(GATES_I8, ed_scalar_GATES_I8)

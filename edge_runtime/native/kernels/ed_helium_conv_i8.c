@@ -7,20 +7,20 @@
 
 /* From sums to stored results: an operation's own copy, because stores of bytes might change the operation. */
 typedef struct {
-    float slope;
+    float slope; /* of a LeakyReLU; 1 where there is none */
     int32_t zp;
 } stage;
 
 static INLINE stage stage_of(const ed_op *op)
 {
     stage s;
-    s.slope = op->f0, s.zp = op->y_zp;
+    s.slope = op->flags & ED_LEAKY_AFTER ? op->f0 : 1.0f, s.zp = op->y_zp;
     return s;
 }
 
 static INLINE vf finished(const stage *s, int32x4_t sum, vf multiplier, const int leaky)
 {
-    vf v = vmulq_f32(vcvtq_f32_s32(sum), multiplier);
+    const vf v = vmulq_f32(vcvtq_f32_s32(sum), multiplier);
     return leaky ? vmaxnmq_f32(vmulq_n_f32(v, s->slope), v) : v;
 }
 
@@ -50,8 +50,8 @@ static INLINE shape shape_of(const ed_args *a, int o)
 /* Weights of 8 inputs as halfwords, of 16 as bytes. */
 static INLINE int16x8_t eight_of(const int8_t *w, int n_out)
 {
-    const uint16x8_t line = vshrq_n_u16(vidupq_n_u16(0, 1), 2), at = vbicq_u16(vidupq_n_u16(0, 1), vdupq_n_u16(0xfffc));
-    return vldrbq_gather_offset_s16(w, vaddq_u16(vmulq_n_u16(line, (uint16_t)(4 * n_out)), at));
+    const uint16x8_t at = vidupq_n_u16(0, 1), line = vshrq_n_u16(at, 2);
+    return vldrbq_gather_offset_s16(w, vaddq_u16(vmulq_n_u16(line, (uint16_t)(4 * n_out - 4)), at));
 }
 
 static INLINE int8x16_t sixteen_of(const int8_t *w, int n_out)
@@ -66,99 +66,117 @@ static INLINE void put(const stage *s, char *y, vf v, const int as_float)
     else store_bytes((int8_t *)y, v, s->zp);
 }
 
-/* Four columns of every row; 8 or 16 inputs. */
-static INLINE void four_columns(const shape *c, const stage *end, const int n_inputs, const int leaky, const int as_float)
+/* Four columns of every row, no LeakyReLU; 8 inputs. */
+static INLINE void of_eight(const shape *c, const stage *end, const int as_float)
 {
     const stage s = *end;
     const int32x4_t bias = vldrwq_s32(c->bias);
     const vf scale = vldrwq_f32(c->scale);
+    const int16x8_t w0 = eight_of(c->w, c->n_out), w1 = eight_of(c->w + 4, c->n_out);
+    const int16x8_t w2 = eight_of(c->w + 8, c->n_out), w3 = eight_of(c->w + 12, c->n_out);
     const int8_t *x = c->x;
     char *y = c->y;
     int r;
-    if (n_inputs == 8) {
-        const int16x8_t w0 = eight_of(c->w, c->n_out), w1 = eight_of(c->w + 4, c->n_out);
-        const int16x8_t w2 = eight_of(c->w + 8, c->n_out), w3 = eight_of(c->w + 12, c->n_out);
-        for (r = c->n_rows; r > 0; r--, x += c->x_step, y += c->y_row) {
-            const int16x8_t in = vldrbq_s16(x);
-            const int32x4_t sum = vector_of(vmladavq_s16(in, w0), vmladavq_s16(in, w1), vmladavq_s16(in, w2), vmladavq_s16(in, w3));
-            put(&s, y, finished(&s, vaddq_s32(sum, bias), scale, leaky), as_float);
-        }
-    } else {
-        const int8x16_t w0 = sixteen_of(c->w, c->n_out), w1 = sixteen_of(c->w + 4, c->n_out);
-        const int8x16_t w2 = sixteen_of(c->w + 8, c->n_out), w3 = sixteen_of(c->w + 12, c->n_out);
-        for (r = c->n_rows; r > 0; r--, x += c->x_step, y += c->y_row) {
-            const int8x16_t in = vldrbq_s8(x);
-            const int32x4_t sum = vector_of(vmladavq_s8(in, w0), vmladavq_s8(in, w1), vmladavq_s8(in, w2), vmladavq_s8(in, w3));
-            put(&s, y, finished(&s, vaddq_s32(sum, bias), scale, leaky), as_float);
-        }
+    for (r = c->n_rows; r > 0; r--, x += c->x_step, y += c->y_row) {
+        const int16x8_t in = vldrbq_s16(x);
+        const int32x4_t sum = vector_of(vmladavq_s16(in, w0), vmladavq_s16(in, w1), vmladavq_s16(in, w2),
+                                        vmladavq_s16(in, w3));
+        put(&s, y, finished(&s, vaddq_s32(sum, bias), scale, 0), as_float);
     }
 }
 
-/* Results of two rows by two columns go to their places. */
-static INLINE void put_square(const stage *s, char *y, uint32x4_t at, vf v, const int as_float)
+/* The same; 16 inputs. */
+static INLINE void of_sixteen(const shape *c, const stage *end, const int as_float)
 {
-    if (as_float) vstrwq_scatter_offset_f32((float *)(void *)y, at, v);
-    else vstrbq_scatter_offset_s32((int8_t *)y, at, bytes_of(v, s->zp));
+    const stage s = *end;
+    const int32x4_t bias = vldrwq_s32(c->bias);
+    const vf scale = vldrwq_f32(c->scale);
+    const int8x16_t w0 = sixteen_of(c->w, c->n_out), w1 = sixteen_of(c->w + 4, c->n_out);
+    const int8x16_t w2 = sixteen_of(c->w + 8, c->n_out), w3 = sixteen_of(c->w + 12, c->n_out);
+    const int8_t *x = c->x;
+    char *y = c->y;
+    int r;
+    for (r = c->n_rows; r > 0; r--, x += c->x_step, y += c->y_row) {
+        const int8x16_t in = vldrbq_s8(x);
+        const int32x4_t sum = vector_of(vmladavq_s8(in, w0), vmladavq_s8(in, w1), vmladavq_s8(in, w2),
+                                        vmladavq_s8(in, w3));
+        put(&s, y, finished(&s, vaddq_s32(sum, bias), scale, 0), as_float);
+    }
 }
 
-/* Two columns of every row, two rows at a time; 24 inputs: three taps of 8. */
-static INLINE void two_columns(const shape *c, const stage *end, const int leaky, const int as_float)
+/* Two columns of every row, two rows at a time, the last one twice if they are odd; 24 inputs: three taps of 8. */
+static APART void of_three_eights(const shape *c, const stage *end, const int as_float)
 {
     const stage s = *end;
     const int8x16_t w0 = sixteen_of(c->w, c->n_out), w1 = sixteen_of(c->w + 4, c->n_out);
     const int16x8_t v0 = eight_of(c->w + 16 * c->n_out, c->n_out), v1 = eight_of(c->w + 16 * c->n_out + 4, c->n_out);
-    const int32_t b0 = c->bias[0], b1 = c->bias[1];
-    const vf scale = vldrwq_gather_shifted_offset_f32(c->scale, vreinterpretq_u32_s32(vector_of(0, 1, 0, 1)));
+    const uint32x4_t twice = vreinterpretq_u32_s32(vector_of(0, 1, 0, 1));
+    const int32x4_t bias = vldrwq_gather_shifted_offset_s32(c->bias, twice);
+    const vf scale = vldrwq_gather_shifted_offset_f32(c->scale, twice);
     const int size = as_float ? 4 : 1;
-    const uint32x4_t at = vreinterpretq_u32_s32(vector_of(0, size, c->y_row, c->y_row + size));
+    const ptrdiff_t x_step = c->x_step, y_row = c->y_row, to_last = 2 * c->x_row;
+    const uint32x4_t at = vreinterpretq_u32_s32(vector_of(0, size, y_row, y_row + size));
     const uint32x4_t taps = vreinterpretq_u32_s32(vector_of(0, 4, c->x_row, c->x_row + 4));
+    const int8_t *x = c->x;
+    char *y = c->y;
     int r;
-    for (r = 0; r < c->n_rows; r += 2) {
-        const ptrdiff_t row = r + 2 <= c->n_rows ? r : r - 1; /* the last row but one, twice */
-        const int8_t *x = c->x + row * c->x_step, *next = x + c->x_step;
-        int8x16_t in = vreinterpretq_s8_s32(vldrwq_gather_offset_s32((const int32_t *)(const void *)x, taps));
-        int16x8_t more = vldrbq_s16(x + 2 * c->x_row);
-        const int32_t s00 = vmladavaq_s16(vmladavaq_s8(b0, in, w0), more, v0), s01 = vmladavaq_s16(vmladavaq_s8(b1, in, w1), more, v1);
-        in = vreinterpretq_s8_s32(vldrwq_gather_offset_s32((const int32_t *)(const void *)next, taps));
-        more = vldrbq_s16(next + 2 * c->x_row);
-        put_square(&s, c->y + row * c->y_row, at,
-                   finished(&s, vector_of(s00, s01, vmladavaq_s16(vmladavaq_s8(b0, in, w0), more, v0),
-                                          vmladavaq_s16(vmladavaq_s8(b1, in, w1), more, v1)), scale, leaky), as_float);
+    for (r = c->n_rows; r > 0; r -= 2, x += 2 * x_step, y += 2 * y_row) {
+        int8x16_t in;
+        int16x8_t more;
+        int32_t a, b, d, e;
+        vf v;
+        if (r == 1) x -= x_step, y -= y_row;
+        in = vreinterpretq_s8_s32(vldrwq_gather_offset_s32((const int32_t *)(const void *)x, taps));
+        more = vldrbq_s16(x + to_last);
+        a = vmladavaq_s16(vmladavq_s8(in, w0), more, v0), b = vmladavaq_s16(vmladavq_s8(in, w1), more, v1);
+        in = vreinterpretq_s8_s32(vldrwq_gather_offset_s32((const int32_t *)(const void *)(x + x_step), taps));
+        more = vldrbq_s16(x + x_step + to_last);
+        d = vmladavaq_s16(vmladavq_s8(in, w0), more, v0), e = vmladavaq_s16(vmladavq_s8(in, w1), more, v1);
+        v = finished(&s, vaddq_s32(vector_of(a, b, d, e), bias), scale, 1);
+        if (as_float) vstrwq_scatter_offset_f32((float *)(void *)y, at, v);
+        else vstrbq_scatter_offset_s32((int8_t *)y, at, bytes_of(v, s.zp));
     }
 }
 
-/* Four columns of every row, any inputs, four by four: as plain C goes. */
-static INLINE void any_inputs(const shape *c, const stage *s, const int leaky, const int as_float)
+/* Four columns of every row, any inputs, up to 16 at a time. */
+static APART void of_any(const shape *c, const stage *s, const int as_float)
 {
+    const int n_in = c->n_in, n_out = c->n_out;
     int r, k, i, j;
     for (r = 0; r < c->n_rows; r++) {
         const int8_t *w = c->w, *x = c->x + r * c->x_step;
         int32_t sum[4] = {0};
-        for (k = 0; k < c->n_taps; k++, x += c->x_row)
-            for (i = 0; i < c->n_in; i += 4, w += 4 * c->n_out)
-                UNROLL for (j = 0; j < 4; j++) {
-                    const int8_t *v = w + 4 * j;
-                    sum[j] += x[i] * v[0] + x[i + 1] * v[1] + x[i + 2] * v[2] + x[i + 3] * v[3];
+        for (k = 0; k < c->n_taps; k++, x += c->x_row, w += n_in * n_out)
+            for (i = 0; i < n_in; i += 16) {
+                const uint32x4_t line = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)(4 * n_out));
+                const mve_pred16_t bytes = vctp8q((uint32_t)(n_in - i)), words = vctp32q((uint32_t)(n_in - i) / 4);
+                const int8x16_t in = vldrbq_z_s8(x + i, bytes);
+                for (j = 0; j < 4; j++) {
+                    const int32_t *from = (const int32_t *)(const void *)(w + i * n_out + 4 * j);
+                    sum[j] = vmladavaq_s8(sum[j], in, vreinterpretq_s8_s32(vldrwq_gather_offset_z_s32(from, line, words)));
                 }
-        put(s, c->y + r * c->y_row, finished(s, vaddq_s32(vldrwq_s32(sum), vldrwq_s32(c->bias)), vldrwq_f32(c->scale), leaky), as_float);
+            }
+        put(s, c->y + r * c->y_row,
+            finished(s, vaddq_s32(vldrwq_s32(sum), vldrwq_s32(c->bias)), vldrwq_f32(c->scale), 1), as_float);
     }
 }
 
-static INLINE void columns(const ed_args *a, const int leaky, const int as_float)
+static INLINE void columns(const ed_args *a, const int as_float)
 {
     const ed_op *op = a->op;
     const stage s = stage_of(op);
-    const int n_out = op->n_out;
+    const int n_out = op->n_out, n_inputs = op->taps == 1 && !(op->flags & ED_LEAKY_AFTER) ? op->n_in : 0;
+    const int three_eights = op->taps == 3 && op->n_in == 8 && op->n_rows > 1;
     int o;
     for (o = 0; o < n_out; o += 4) {
         shape c = shape_of(a, o);
-        if (op->taps == 1 && op->n_in == 8) four_columns(&c, &s, 8, leaky, as_float);
-        else if (op->taps == 1 && op->n_in == 16) four_columns(&c, &s, 16, leaky, as_float);
-        else if (op->taps == 3 && op->n_in == 8 && op->n_rows > 1) {
-            two_columns(&c, &s, leaky, as_float);
+        if (n_inputs == 8) of_eight(&c, &s, as_float);
+        else if (n_inputs == 16) of_sixteen(&c, &s, as_float);
+        else if (three_eights) {
+            of_three_eights(&c, &s, as_float);
             c.w += 8, c.bias += 2, c.scale += 2, c.y += as_float ? 8 : 2;
-            two_columns(&c, &s, leaky, as_float);
-        } else any_inputs(&c, &s, leaky, as_float);
+            of_three_eights(&c, &s, as_float);
+        } else of_any(&c, &s, as_float);
     }
 }
 
@@ -166,44 +184,51 @@ static INLINE void columns(const ed_args *a, const int leaky, const int as_float
 ED_KERNEL(CONV_I8) ed_helium_CONV_I8(const ed_args *a)
 {
     const ed_op *op = a->op;
-    const int leaky = op->flags & ED_LEAKY_AFTER;
     const int whole = op->n_out % 4 == 0 && op->n_in % 4 == 0 && (op->seg >= op->n_out || op->seg % 4 == 0);
     if (!whole || op->x_row % 4 != 0 || (uintptr_t)a->x % 4 != 0) ed_portable_kernels[ED_CONV_I8](a);
-    else if (op->flags & ED_FLOAT_OUT) {
-        if (leaky) columns(a, 1, 1);
-        else columns(a, 0, 1);
-    } else if (leaky) columns(a, 1, 0);
-    else columns(a, 0, 0);
+    else if (op->flags & ED_FLOAT_OUT) columns(a, 1);
+    else columns(a, 0);
 }
 
 /* Three frames, three bands, 8 channels: those with even and odd numbers apart, as long products have them. */
-static INLINE void eight_channels(const ed_args *a, const stage *end, const int8_t *const frame[3], int c, const int leaky)
+static INLINE void eight_channels(const ed_args *a, const stage *end, const int8_t *const frame[3], int c, const int n)
 {
     const ed_op *op = a->op;
     const stage s = *end;
-    const int n = op->n_out, n_rows = op->n_rows;
-    const ptrdiff_t y_row = op->y_row;
     const int32x4x2_t bias = vld2q_s32((const int32_t *)a->bias + c);
     const float32x4x2_t scale = vld2q_f32((const float *)a->scale + c);
-    const int8_t *x[3] = {frame[0] + c, frame[1] + c, frame[2] + c};
+    const int8_t *x[3] = {frame[0] + c, frame[1] + c, frame[2] + c}, *weight = (const int8_t *)a->weight + c;
+    const ptrdiff_t y_row = op->y_row;
     int8_t *y = (int8_t *)a->y + c;
     int r, t, k;
-    for (r = 0; r < n_rows; r++, y += y_row) {
-        const int8_t *w = (const int8_t *)a->weight + c;
+    for (r = op->n_rows; r > 0; r--, y += y_row) {
+        const int8_t *w = weight;
         int32x4_t even = bias.val[0], odd = bias.val[1], low, high;
         int16x8_t words;
-        UNROLL for (t = 0; t < 3; t++) {
-            UNROLL for (k = 0; k < 3; k++, w += n) {
-                const int16x8_t in = vldrbq_s16(x[t] + k * n), by = vldrbq_s16(w);
+        UNROLL for (t = 0; t < 3; t++, w += 3 * n) {
+            UNROLL for (k = 0; k < 3; k++) {
+                const int16x8_t in = vldrbq_s16(x[t] + k * n), by = vldrbq_s16(w + k * n);
                 even = vaddq_s32(even, vmullbq_int_s16(in, by)), odd = vaddq_s32(odd, vmulltq_int_s16(in, by));
+                IN_ORDER(even, odd);
             }
             x[t] += n;
         }
-        low = vcvtnq_s32_f32(finished(&s, even, scale.val[0], leaky)), high = vcvtnq_s32_f32(finished(&s, odd, scale.val[1], leaky));
+        low = vcvtnq_s32_f32(finished(&s, even, scale.val[0], 1));
+        high = vcvtnq_s32_f32(finished(&s, odd, scale.val[1], 1));
         words = vqmovntq_s32(vqmovnbq_s32(vreinterpretq_s16_s32(low), low), high);
         words = vqaddq_n_s16(words, (int16_t)s.zp);
         vstrbq_s16(y, vreinterpretq_s16_s8(vqmovnbq_s16(vreinterpretq_s8_s16(words), words)));
     }
+}
+
+static APART void eight_of_sixteen(const ed_args *a, const stage *end, const int8_t *const frame[3], int c)
+{
+    eight_channels(a, end, frame, c, 16);
+}
+
+static APART void eight_of_any(const ed_args *a, const stage *end, const int8_t *const frame[3], int c)
+{
+    eight_channels(a, end, frame, c, a->op->n_out);
 }
 
 ED_KERNEL(DEPTH_I8) ed_helium_DEPTH_I8(const ed_args *a)
@@ -218,8 +243,8 @@ ED_KERNEL(DEPTH_I8) ed_helium_DEPTH_I8(const ed_args *a)
     }
     for (t = 0; t < 3; t++) frame[t] = (const int8_t *)ed_frame_of(a, t, 1);
     for (c = 0; c < op->n_out; c += 8) {
-        if (op->flags & ED_LEAKY_AFTER) eight_channels(a, &s, frame, c, 1);
-        else eight_channels(a, &s, frame, c, 0);
+        if (op->n_out == 16) eight_of_sixteen(a, &s, frame, c);
+        else eight_of_any(a, &s, frame, c);
     }
     ed_keep_frame(a, 1);
 }

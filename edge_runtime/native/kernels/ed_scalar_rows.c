@@ -1,9 +1,61 @@
-/* Depthwise convolutions of any taps, affine ReLU and gates without vectors, in 8 bits: what an operation says is read
+/* Bands without vectors, a row's numbers in registers; depthwise convolutions of any taps, affine ReLU and gates in 8
+ * bits: what an operation says is read
  * once, because stores of bytes might change it, and what a channel needs stays in registers. */
 #include "ed_program.h"
 
 #if defined(ED_SCALAR) || defined(ED_HELIUM)
 #include "ed_scalar.h"
+
+/* A sum over a run of rows: columns 0 to 2. */
+typedef struct {
+    float at[3];
+} run;
+
+static INLINE run sum_of(const float *x, ptrdiff_t x_row, int n, const float *w, const int n_columns)
+{
+    run s;
+    int c;
+    UNROLL for (c = 0; c < n_columns; c++) s.at[c] = 0;
+    for (; n > 0; n--, x += x_row, w++)
+        UNROLL for (c = 0; c < n_columns; c++) s.at[c] = s.at[c] + x[c] * *w;
+    return s;
+}
+
+ED_KERNEL(MERGE) ed_scalar_MERGE(const ed_args *a)
+{
+    const ed_op *op = a->op;
+    const float *w = a->weight, *x = a->x;
+    const uint16_t *of = a->table;
+    const ptrdiff_t x_row = op->x_row;
+    float *y = a->y;
+    int r;
+    if (op->n_out != 3) {
+        ed_portable_kernels[ED_MERGE](a);
+        return;
+    }
+    for (r = 0; r < op->n_rows; r++, y += op->y_row) {
+        run s = {{0}};
+        if (r < op->n_in) memcpy(s.at, x + r * x_row, sizeof s.at);
+        else s = sum_of(x + of[0] * x_row, x_row, of[1], w, 3), w += of[1], of += 2;
+        y[0] = s.at[0], y[1] = s.at[1], y[2] = s.at[2];
+    }
+}
+
+ED_KERNEL(SPLIT) ed_scalar_SPLIT(const ed_args *a)
+{
+    const ed_op *op = a->op;
+    const float *w = a->weight, *x = a->x;
+    const uint16_t *of = a->table;
+    const ptrdiff_t x_row = op->x_row;
+    float *y = a->y;
+    int r;
+    for (r = 0; r < op->n_rows; r++, y++) {
+        run s = {{0}};
+        if (r < op->n_in) memcpy(s.at, x + r * x_row, 2 * sizeof(float));
+        else s = sum_of(x + of[0] * x_row, x_row, of[1], w, 2), w += of[1], of += 2;
+        y[0] = s.at[0], y[ED_PLANE] = s.at[1];
+    }
+}
 
 #define MOST_TAPS 16
 
