@@ -8,19 +8,72 @@
 
 #include "ed_scalar.h"
 
-/* Rounding is one instruction where the processor has it (byte_of); four side by side. */
+/* `body` for every column c of n, four side by side, with `i` beyond c. */
+#define FOURS(n, body)                                                                                                 \
+    do {                                                                                                               \
+        int c, i;                                                                                                      \
+        for (c = 0; c + 4 <= (n); c += 4)                                                                              \
+            UNROLL for (i = 0; i < 4; i++) body;                                                                       \
+        for (i = 0; c < (n); c++) body;                                                                                \
+    } while (0)
+
+/* Rounding is one instruction where the processor has it (byte_of). */
 ED_KERNEL(QUANTIZE) ed_scalar_QUANTIZE(const ed_args *a)
 {
     const ed_op *op = a->op;
     const float f0 = op->f0;
     const int32_t zp = op->y_zp;
-    int r, c, i, n = op->n_out, n_rows = op->n_rows, x_row = op->x_row, y_row = op->y_row;
+    int r, n = op->n_out, n_rows = op->n_rows, x_row = op->x_row, y_row = op->y_row;
     for (r = 0; r < n_rows; r++) {
         const float *x = ROWS(const float, a->x, x_row, r);
         int8_t *y = ROWS(int8_t, a->y, y_row, r);
-        for (c = 0; c + 4 <= n; c += 4)
-            UNROLL for (i = 0; i < 4; i++) y[c + i] = (int8_t)byte_of(x[c + i] * f0, zp);
-        for (; c < n; c++) y[c] = (int8_t)byte_of(x[c] * f0, zp);
+        FOURS(n, y[c + i] = (int8_t)byte_of(x[c + i] * f0, zp));
+    }
+}
+
+ED_KERNEL(ADD) ed_scalar_ADD(const ed_args *a)
+{
+    const ed_op *op = a->op;
+    int r, n = op->n_out;
+    for (r = 0; r < op->n_rows; r++) {
+        const float *x = ROWS(const float, a->x, op->x_row, r), *x2 = ROWS(const float, a->x2, op->x2_row, r);
+        float *y = ROWS(float, a->y, op->y_row, r);
+        FOURS(n, y[c + i] = x[c + i] + x2[c + i]);
+    }
+}
+
+ED_KERNEL(GATE_SHUFFLE) ed_scalar_GATE_SHUFFLE(const ed_args *a)
+{
+    const ed_op *op = a->op;
+    const float *gates = a->bias;
+    int r, n = op->n_out;
+    for (r = 0; r < op->n_rows; r++) {
+        const float *x = ROWS(const float, a->x, op->x_row, r), *x2 = ROWS(const float, a->x2, op->x2_row, r);
+        float *y = ROWS(float, a->y, op->y_row, r);
+        FOURS(n, (y[2 * (c + i)] = x[c + i] * gates[c + i], y[2 * (c + i) + 1] = x2[c + i]));
+    }
+}
+
+/* Four columns' sums side by side. */
+ED_KERNEL(MEAN_SQUARE) ed_scalar_MEAN_SQUARE(const ed_args *a)
+{
+    const ed_op *op = a->op;
+    const int n_rows = op->n_rows, n = op->n_out;
+    float *y = a->y;
+    int r, c, i;
+    if (n % 4 != 0) {
+        ed_portable_kernels[ED_MEAN_SQUARE](a);
+        return;
+    }
+    for (c = 0; c < n; c += 4) {
+        const float *x = (const float *)a->x + c;
+        float sum[4];
+        UNROLL for (i = 0; i < 4; i++) sum[i] = x[i] * x[i];
+        for (r = 1; r < n_rows; r++) {
+            x += op->x_row;
+            UNROLL for (i = 0; i < 4; i++) sum[i] = sum[i] + x[i] * x[i];
+        }
+        UNROLL for (i = 0; i < 4; i++) y[c + i] = sum[i] / (float)n_rows;
     }
 }
 
@@ -34,7 +87,7 @@ static INLINE float lane_sum(const float *x, int n, float mean, const int square
     UNROLL for (j = 0; j < ED_LANES; j++) lane[j] = 0;
     for (i = 0; i < n; i += ED_LANES)
         UNROLL for (j = 0; j < ED_LANES; j++) {
-            float v = x[i + j] - mean;
+            float v = squared ? x[i + j] - mean : x[i + j]; /* a mean of 0 changes none */
             lane[j] = lane[j] + (squared ? v * v : v);
         }
     for (half = ED_LANES / 2; half > 0; half /= 2)
@@ -84,6 +137,7 @@ static const ed_kernel kernels[ED_N_KINDS] = {
     ENTRY(CONV, ed_scalar_CONV), ENTRY(CONV_I8, ed_scalar_CONV_I8), ENTRY(DEPTH, ed_scalar_DEPTH),
     ENTRY(DEPTH_I8, ed_scalar_DEPTH_I8), ENTRY(LAYER_NORM, ed_scalar_LAYER_NORM),
     ENTRY(QUANTIZE, ed_scalar_QUANTIZE), ENTRY(BIGRU_I8, ed_scalar_BIGRU_I8), ENTRY(GRU_CELL, ed_scalar_GRU_CELL),
+    ENTRY(ADD, ed_scalar_ADD), ENTRY(GATE_SHUFFLE, ed_scalar_GATE_SHUFFLE), ENTRY(MEAN_SQUARE, ed_scalar_MEAN_SQUARE),
     ENTRY(MERGE, ed_scalar_MERGE), ENTRY(SPLIT, ed_scalar_SPLIT),
     ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8), ENTRY(AFFINE_RELU_I8, ed_scalar_AFFINE_RELU_I8),
     ENTRY(GATES_I8, ed_scalar_GATES_I8),

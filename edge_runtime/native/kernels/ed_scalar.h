@@ -10,9 +10,11 @@
 #endif
 #define UNROLL _Pragma("GCC unroll 16")
 #define APART __attribute__((noinline)) /* has the registers to itself */
+#define AFTER_THAT(p) __asm__ volatile("" : "+r"(p)) /* what is made of p has no register before */
 #else
 #define INLINE inline
 #define APART
+#define AFTER_THAT(p) ((void)0)
 #define UNROLL
 #endif
 
@@ -188,9 +190,10 @@ static INLINE float on_grid(float v, const grid *g)
 
 /* --- half precision ----------------------------------------------------------------------------------------------- */
 
+/* Every floating-point unit of a Cortex-M converts it, though gcc's __ARM_FP does not say so. */
 static INLINE float half_to_float(uint16_t h)
 {
-#if defined(__GNUC__) && defined(__ARM_FP) && __ARM_FP & 2
+#if defined(__GNUC__) && defined(__ARM_FP) && (__ARM_FP & 2 || __ARM_ARCH_PROFILE == 'M')
     union { uint32_t u; float f; } v;
     v.u = h;
     __asm__("vcvtb.f32.f16 %0, %0" : "+t"(v.f));
@@ -215,6 +218,9 @@ ED_DECLARE_KERNEL(GRU_CELL, ed_scalar_GRU_CELL)
 ED_DECLARE_KERNEL(BIGRU_I8, ed_scalar_BIGRU_I8)
 ED_DECLARE_KERNEL(LAYER_NORM, ed_scalar_LAYER_NORM)
 ED_DECLARE_KERNEL(QUANTIZE, ed_scalar_QUANTIZE)
+ED_DECLARE_KERNEL(ADD, ed_scalar_ADD)
+ED_DECLARE_KERNEL(GATE_SHUFFLE, ed_scalar_GATE_SHUFFLE)
+ED_DECLARE_KERNEL(MEAN_SQUARE, ed_scalar_MEAN_SQUARE)
 
 /* --- ed_scalar_rows.c --- */
 

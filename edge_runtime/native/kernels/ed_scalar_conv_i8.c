@@ -13,14 +13,14 @@
 
 /* From a sum to the stored result: an operation's own copy, because stores of bytes might change the operation. */
 typedef struct {
-    float slope;
+    float slope; /* of a LeakyReLU; 1 where there is none */
     int32_t zp;
 } stage;
 
 static INLINE stage stage_of(const ed_op *op)
 {
     stage s;
-    s.slope = op->f0, s.zp = op->y_zp;
+    s.slope = op->flags & ED_LEAKY_AFTER ? op->f0 : 1.0f, s.zp = op->y_zp;
     return s;
 }
 
@@ -28,33 +28,19 @@ static INLINE void store(const stage *s, char *y, int32_t sum, float multiplier,
 {
     float v = (float)sum * multiplier;
     if (leaky) v = greater(v * s->slope, v);
-    if (as_float) *(float *)y = v;
+    if (as_float) *(float *)(void *)y = v;
     else *(int8_t *)y = (int8_t)byte_of(v, s->zp);
 }
 
-static INLINE void finish(const stage *end, const int32_t (*sum)[NO], const float *multiplier, char *y,
-                          ptrdiff_t y_row, int n_rows, const int leaky, const int as_float)
-{
-    const stage s = *end;
-    const float m0 = multiplier[0], m1 = multiplier[1];
-    const int32_t (*stop)[NO] = sum + n_rows;
-    for (; sum != stop; sum++, y += y_row) {
-        store(&s, y, (*sum)[0], m0, leaky, as_float);
-        store(&s, y + (as_float ? 4 : 1), (*sum)[1], m1, leaky, as_float);
-    }
-}
-
-/* NO columns of results from their sums. */
-static APART void finish_as(const ed_op *op, const stage *end, const int32_t (*sum)[NO], const float *multiplier,
-                            char *y, ptrdiff_t y_row, int n_rows)
-{
-    const int leaky = op->flags & ED_LEAKY_AFTER;
-    if (op->flags & ED_FLOAT_OUT) {
-        if (leaky) finish(end, sum, multiplier, y, y_row, n_rows, 1, 1);
-        else finish(end, sum, multiplier, y, y_row, n_rows, 0, 1);
-    } else if (leaky) finish(end, sum, multiplier, y, y_row, n_rows, 1, 0);
-    else finish(end, sum, multiplier, y, y_row, n_rows, 0, 0);
-}
+/* NO columns of rows. */
+typedef struct {
+    const four *x, *w;       /* biases before the weights */
+    ptrdiff_t x_step, y_row; /* in fours; in bytes */
+    const float *scale;
+    char *y;
+    int n_fours, n_blocks;
+    stage end;
+} job;
 
 /* NR rows by NO columns take four more inputs of each row; what is read moves on. */
 #if defined(ARM_PAIRS) && defined(__thumb2__)
@@ -92,109 +78,195 @@ static INLINE void add_four(int32_t sum[NR][NO], const four **x0, const four **x
 }
 #endif
 
-/* Sums of NO columns and n_blocks times NR rows, whose inputs begin x_step apart. n_known: n_fours if it is known when
- * compiled, else 0. */
-static INLINE void sums_of(const four *x, ptrdiff_t x_step, const four *w, int n_fours, const int32_t *bias,
-                           int32_t (*sums)[NO], int n_blocks, const int n_known)
+/* Sums of a block. w: the biases, then the weights. n_known: n_fours if it is known when compiled, else 0. */
+#if defined(ARM_PAIRS) && defined(__thumb2__)
+#define START                                                                                                          \
+    "ldrd %[s00], %[s01], [%[w]]\n\t"                                                                                  \
+    "ldrd %[s10], %[s11], [%[w]]\n\t"
+#define FOUR(x_at, w_at, next_at)                                                                                      \
+    "ldrd %[even0], %[odd0], [%[x0], #" x_at "]\n\t"                                                                   \
+    "ldrd %[even1], %[odd1], [%[x1], #" x_at "]\n\t"                                                                   \
+    "ldrd %[even], %[odd], [%[w], #" w_at "]\n\t"                                                                      \
+    "smlad %[s00], %[even0], %[even], %[s00]\n\t"                                                                      \
+    "smlad %[s10], %[even1], %[even], %[s10]\n\t"                                                                      \
+    "smlad %[s00], %[odd0], %[odd], %[s00]\n\t"                                                                        \
+    "smlad %[s10], %[odd1], %[odd], %[s10]\n\t"                                                                        \
+    "ldrd %[even], %[odd], [%[w], #" next_at "]\n\t"                                                                   \
+    "smlad %[s01], %[even0], %[even], %[s01]\n\t"                                                                      \
+    "smlad %[s11], %[even1], %[even], %[s11]\n\t"                                                                      \
+    "smlad %[s01], %[odd0], %[odd], %[s01]\n\t"                                                                        \
+    "smlad %[s11], %[odd1], %[odd], %[s11]\n\t"
+#define SUM(fours)                                                                                                     \
+    __asm__(START fours                                                                                                \
+            : [s00] "=&r"(sum[0][0]), [s01] "=&r"(sum[0][1]), [s10] "=&r"(sum[1][0]), [s11] "=&r"(sum[1][1]),          \
+              [even0] "=&r"(even0), [odd0] "=&r"(odd0), [even1] "=&r"(even1), [odd1] "=&r"(odd1), [even] "=&r"(even),  \
+              [odd] "=&r"(odd)                                                                                         \
+            : [x0] "r"(x0), [x1] "r"(x1), [w] "r"(w)                                                                   \
+            : "memory")
+#define TWO_FOURS FOUR("0", "8", "16") FOUR("8", "24", "32")
+#define FOUR_FOURS TWO_FOURS FOUR("16", "40", "48") FOUR("24", "56", "64")
+#define SIX_FOURS FOUR_FOURS FOUR("32", "72", "80") FOUR("40", "88", "96")
+
+static INLINE void sums_of(int32_t sum[NR][NO], const four *x0, const four *x1, const four *w, int n_fours, const int n_known)
 {
-    const int32_t bias0 = bias[0], bias1 = bias[1];
-    int32_t (*stop)[NO] = sums + n_blocks * NR;
-    int b, k;
-    for (; sums != stop; sums += NR, x += NR * x_step) {
-        int32_t sum[NR][NO] = {{bias0, bias1}, {bias0, bias1}};
-        const four *x0 = x, *x1 = x + x_step, *at = w;
-        if (n_known) {
-            UNROLL for (k = 0; k < n_known; k++) add_four(sum, &x0, &x1, &at);
-        } else
-            for (k = n_fours; k > 0; k--) add_four(sum, &x0, &x1, &at);
-        UNROLL for (b = 0; b < NR; b++) sums[b][0] = sum[b][0], sums[b][1] = sum[b][1];
+    uint32_t even0, odd0, even1, odd1, even, odd;
+    if (n_known == 2) SUM(TWO_FOURS);
+    else if (n_known == 4) SUM(FOUR_FOURS);
+    else if (n_known == 6) SUM(SIX_FOURS);
+    else {
+        sum[0][0] = sum[1][0] = (int32_t)w->even, sum[0][1] = sum[1][1] = (int32_t)w->odd;
+        for (w++; n_fours > 0; n_fours--) add_four(sum, &x0, &x1, &w);
     }
 }
 
-static APART void sums_of_any(const four *x, ptrdiff_t x_step, const four *w, int n_fours, const int32_t *bias,
-                              int32_t (*sums)[NO], int n_blocks)
+static INLINE void put_biases(four *w, const int32_t *bias)
 {
-    if (n_fours == 2) sums_of(x, x_step, w, n_fours, bias, sums, n_blocks, 2);
-    else if (n_fours == 4) sums_of(x, x_step, w, n_fours, bias, sums, n_blocks, 4);
-    else if (n_fours == 6) sums_of(x, x_step, w, n_fours, bias, sums, n_blocks, 6);
-    else sums_of(x, x_step, w, n_fours, bias, sums, n_blocks, 0);
+    w->even = (uint32_t)bias[0], w->odd = (uint32_t)bias[1];
+}
+#else
+static INLINE void sums_of(int32_t sum[NR][NO], const four *x0, const four *x1, const four *w, int n_fours, const int n_known)
+{
+    int32_t bias[NO];
+    int k;
+    memcpy(bias, w, sizeof bias);
+    sum[0][0] = sum[1][0] = bias[0], sum[0][1] = sum[1][1] = bias[1], w++;
+    if (n_known) {
+        UNROLL for (k = 0; k < n_known; k++) add_four(sum, &x0, &x1, &w);
+    } else
+        for (k = n_fours; k > 0; k--) add_four(sum, &x0, &x1, &w);
+}
+
+static INLINE void put_biases(four *w, const int32_t *bias)
+{
+    memcpy(w, bias, NO * sizeof *bias);
+}
+#endif
+
+/* n_blocks times NR rows. */
+static INLINE void blocks(const job *j, const int n_known, const int leaky, const int as_float)
+{
+    const stage s = j->end;
+    const ptrdiff_t x_step = j->x_step, y_row = j->y_row;
+    const float m0 = j->scale[0], m1 = j->scale[1];
+    const int next = as_float ? 4 : 1;
+    const four *const w = j->w, *x = j->x;
+    const int n_fours = j->n_fours;
+    char *y = j->y;
+    int n;
+    for (n = j->n_blocks; n > 0; n--, x += NR * x_step, y += NR * y_row) {
+        int32_t sum[NR][NO];
+        sums_of(sum, x, x + x_step, w, n_fours, n_known);
+        AFTER_THAT(y);
+        store(&s, y, sum[0][0], m0, leaky, as_float), store(&s, y + next, sum[0][1], m1, leaky, as_float);
+        store(&s, y + y_row, sum[1][0], m0, leaky, as_float), store(&s, y + y_row + next, sum[1][1], m1, leaky, as_float);
+    }
+}
+
+/* The network's: 8 or 16 inputs, or 24 and a LeakyReLU; and any. */
+static APART void blocks_to_floats(const job *j)
+{
+    if (j->n_fours == 2 && j->end.slope == 1.0f) blocks(j, 2, 0, 1);
+    else if (j->n_fours == 4 && j->end.slope == 1.0f) blocks(j, 4, 0, 1);
+    else if (j->n_fours == 6) blocks(j, 6, 1, 1);
+    else blocks(j, 0, 1, 1);
+}
+
+static APART void blocks_to_bytes(const job *j)
+{
+    if (j->n_fours == 2 && j->end.slope == 1.0f) blocks(j, 2, 0, 0);
+    else if (j->n_fours == 6) blocks(j, 6, 1, 0);
+    else blocks(j, 0, 1, 0);
 }
 
 /* Rows of x, one after the other. */
 static INLINE void widen(const int8_t *x, ptrdiff_t x_row, int n_rows, int n_fours, four *wide)
 {
     int r, k;
-    for (r = 0; r < n_rows; r++, x += x_row)
-        for (k = 0; k < n_fours; k++) *wide++ = four_of(x + 4 * k);
+    for (r = 0; r < n_rows; r++, x += x_row) {
+        for (k = 0; k + 2 <= n_fours; k += 2, wide += 2) wide[0] = four_of(x + 4 * k), wide[1] = four_of(x + 4 * k + 4);
+        if (k < n_fours) *wide++ = four_of(x + 4 * k);
+    }
 }
 
 /* n_rows rows from row r on. */
-static INLINE void rows(const ed_args *a, const stage *end, int r, int n_rows)
+static INLINE void rows(const ed_args *a, int r, int n_rows)
 {
     const ed_op *op = a->op;
-    const int size = op->flags & ED_FLOAT_OUT ? 4 : 1, n_out = op->n_out, n_in = op->n_in / 4;
+    const int as_float = op->flags & ED_FLOAT_OUT, size = as_float ? 4 : 1, n_out = op->n_out, n_in = op->n_in / 4;
     const int n_fours = op->taps * n_in;
-    const ptrdiff_t y_row = (ptrdiff_t)op->y_row * size, x_row = op->x_row, x_step = (ptrdiff_t)op->stride * n_in;
-    four wide[MOST_WIDENED], weights[MOST_FOURS * NO];
-    int32_t sums[MOST_ROWS + 1][NO];
+    const ptrdiff_t x_row = op->x_row, x_step = (ptrdiff_t)op->stride * n_in, y_row = (ptrdiff_t)op->y_row * size;
+    four wide[MOST_WIDENED], weights[1 + MOST_FOURS * NO];
+    job j = {wide, weights, x_step, y_row, NULL, NULL, n_fours, n_rows / NR, stage_of(op)};
     int o, k;
     widen((const int8_t *)a->x + (r * op->stride - op->pad) * x_row, x_row, (n_rows - 1) * op->stride + op->taps, n_in,
           wide);
     for (o = 0; o < n_out; o += NO) {
         const int8_t *w = (const int8_t *)a->weight + 4 * o;
-        const int32_t *bias = (const int32_t *)a->bias + o;
         for (k = 0; k < n_fours; k++, w += 4 * n_out)
-            weights[k * NO] = four_of(w), weights[k * NO + 1] = four_of(w + 4);
-        sums_of_any(wide, x_step, weights, n_fours, bias, sums, n_rows / NR);
-        if (n_rows % NR) /* the last row, twice */
-            sums_of_any(wide + (n_rows - 1) * x_step, 0, weights, n_fours, bias, sums + n_rows - 1, 1);
-        finish_as(op, end, (const int32_t (*)[NO])sums, (const float *)a->scale + o,
-                  (char *)a->y + r * y_row + ed_piece(op, o) * size, y_row, n_rows);
+            weights[1 + k * NO] = four_of(w), weights[2 + k * NO] = four_of(w + 4);
+        put_biases(weights, (const int32_t *)a->bias + o);
+        j.scale = (const float *)a->scale + o;
+        j.y = (char *)a->y + r * y_row + ed_piece(op, o) * size;
+        if (as_float) blocks_to_floats(&j);
+        else blocks_to_bytes(&j);
+        if (n_rows % NR) { /* the last row, twice */
+            job last = j;
+            last.x += (n_rows - 1) * x_step, last.y += (n_rows - 1) * y_row;
+            last.x_step = last.y_row = 0, last.n_blocks = 1;
+            if (as_float) blocks_to_floats(&last);
+            else blocks_to_bytes(&last);
+        }
     }
 }
 
 /* One row: its weights are used once. */
-static APART void one_row(const ed_args *a, const stage *end)
+static APART void one_row(const ed_args *a)
 {
     const ed_op *op = a->op;
-    const int size = op->flags & ED_FLOAT_OUT ? 4 : 1, n_out = op->n_out, n_fours = op->taps * op->n_in / 4;
+    const stage end = stage_of(op);
+    const int as_float = op->flags & ED_FLOAT_OUT, size = as_float ? 4 : 1, n_out = op->n_out;
+    const int n_fours = op->taps * op->n_in / 4;
     four wide[MOST_FOURS];
     int o, k;
     widen((const int8_t *)a->x - op->pad * op->x_row, op->x_row, op->taps, op->n_in / 4, wide);
     for (o = 0; o < n_out; o += NO) {
         const int8_t *w = (const int8_t *)a->weight + 4 * o;
-        int32_t sum[1][NO] = {{((const int32_t *)a->bias)[o], ((const int32_t *)a->bias)[o + 1]}};
-        for (k = 0; k < n_fours; k++, w += 4 * n_out) {
-            sum[0][0] = dot(sum[0][0], wide[k], four_of(w));
-            sum[0][1] = dot(sum[0][1], wide[k], four_of(w + 4));
-        }
-        finish_as(op, end, (const int32_t (*)[NO])sum, (const float *)a->scale + o,
-                  (char *)a->y + ed_piece(op, o) * size, 0, 1);
+        const float *scale = (const float *)a->scale + o;
+        int32_t sum0 = ((const int32_t *)a->bias)[o], sum1 = ((const int32_t *)a->bias)[o + 1];
+        char *y = (char *)a->y + ed_piece(op, o) * size;
+        for (k = 0; k < n_fours; k++, w += 4 * n_out)
+            sum0 = dot(sum0, wide[k], four_of(w)), sum1 = dot(sum1, wide[k], four_of(w + 4));
+        if (as_float) store(&end, y, sum0, scale[0], 1, 1), store(&end, y + size, sum1, scale[1], 1, 1);
+        else store(&end, y, sum0, scale[0], 1, 0), store(&end, y + size, sum1, scale[1], 1, 0);
     }
 }
 
 ED_KERNEL(CONV_I8) ed_scalar_CONV_I8(const ed_args *a)
 {
     const ed_op *op = a->op;
-    const stage end = stage_of(op);
     const int whole = op->n_out % 4 == 0 && op->n_in % 4 == 0 && (op->seg >= op->n_out || op->seg % NO == 0);
     const int n_in = op->n_in / 4, most = whole ? (MOST_WIDENED / n_in - op->taps) / op->stride + 1 : 0;
     const int n_at_a_time = most < MOST_ROWS ? most : MOST_ROWS;
     int r;
-    if (!whole || op->taps * n_in > MOST_FOURS || MOST_WIDENED / n_in < op->taps)
-        ed_portable_kernels[ED_CONV_I8](a);
-    else if (op->n_rows == 1) one_row(a, &end);
+    if (!whole || op->taps * n_in > MOST_FOURS || MOST_WIDENED / n_in < op->taps) ed_portable_kernels[ED_CONV_I8](a);
+    else if (op->n_rows == 1) one_row(a);
     else
         for (r = 0; r < op->n_rows; r += n_at_a_time)
-            rows(a, &end, r, op->n_rows - r < n_at_a_time ? op->n_rows - r : n_at_a_time);
+            rows(a, r, op->n_rows - r < n_at_a_time ? op->n_rows - r : n_at_a_time);
 }
 
-/* Three frames, three bands. A row that is read serves the three rows that see it, whose sums wait in registers. */
-static APART void column(const int8_t *const x[3], const int8_t *w, int n, int32_t bias, int32_t *sums, int n_rows)
+/* One channel of three frames, three bands. A row that is read serves the three rows that see it, whose sums wait in
+ * registers. */
+static INLINE void column(const ed_args *a, const int8_t *const x[3], int c, const int as_float)
 {
-    const int8_t *x0 = x[0];
-    const ptrdiff_t to_x1 = x[1] - x[0], to_x2 = x[2] - x[0];
-    const int32_t *stop = sums + n_rows * NO;
+    const ed_op *op = a->op;
+    const stage s = stage_of(op);
+    const int n = op->n_out, size = as_float ? 4 : 1;
+    const int8_t *x0 = x[0] + c, *w = (const int8_t *)a->weight + c;
+    const ptrdiff_t to_x1 = x[1] - x[0], to_x2 = x[2] - x[0], y_row = (ptrdiff_t)op->y_row * size;
+    const int32_t bias = ((const int32_t *)a->bias)[c];
+    const float multiplier = ((const float *)a->scale)[c];
+    char *y = (char *)a->y + c * size, *stop = y + op->n_rows * y_row;
     two top[3], last, lone;
     int32_t above = bias, here = bias;
     int k;
@@ -206,36 +278,31 @@ static APART void column(const int8_t *const x[3], const int8_t *w, int n, int32
         if (k == 1) above = add_high(dot_two(here, pair, top[1]), x2, last);
         here = add_low(dot_two(bias, pair, top[0]), x2, last);
     }
-    for (; sums != stop; x0 += n, sums += NO) {
+    for (; y != stop; x0 += n, y += y_row) {
         const two pair = two_of(x0[0], x0[to_x1]);
         const int32_t x2 = x0[to_x2];
-        *sums = add_low(dot_two(above, pair, top[2]), x2, lone);
+        store(&s, y, add_low(dot_two(above, pair, top[2]), x2, lone), multiplier, 1, as_float);
         above = add_high(dot_two(here, pair, top[1]), x2, last);
         here = add_low(dot_two(bias, pair, top[0]), x2, last);
     }
 }
 
+static APART void column_to_floats(const ed_args *a, const int8_t *const x[3], int c) { column(a, x, c, 1); }
+static APART void column_to_bytes(const ed_args *a, const int8_t *const x[3], int c) { column(a, x, c, 0); }
+
 ED_KERNEL(DEPTH_I8) ed_scalar_DEPTH_I8(const ed_args *a)
 {
     const ed_op *op = a->op;
-    const stage end = stage_of(op);
-    const int size = op->flags & ED_FLOAT_OUT ? 4 : 1, n = op->n_out;
-    int32_t sums[MOST_ROWS][NO];
     const int8_t *x[3];
-    int c, i, t;
-    if (op->time_taps != 3 || op->taps != 3 || op->n_rows > MOST_ROWS || n % NO != 0) {
+    int c, t;
+    if (op->time_taps != 3 || op->taps != 3) {
         ED_IF_USED(RESAMPLE_I8, ed_scalar_depth_any_i8, ed_portable_kernels[ED_DEPTH_I8])(a);
         return;
     }
-    for (c = 0; c < n; c += NO) {
-        for (i = 0; i < NO; i++) {
-            UNROLL for (t = 0; t < 3; t++) x[t] = (const int8_t *)ed_frame_of(a, t, 1) + c + i;
-            column(x, (const int8_t *)a->weight + c + i, n, ((const int32_t *)a->bias)[c + i], sums[0] + i,
-                   op->n_rows);
-        }
-        finish_as(op, &end, (const int32_t (*)[NO])sums, (const float *)a->scale + c, (char *)a->y + c * size,
-                  (ptrdiff_t)op->y_row * size, op->n_rows);
-    }
+    for (t = 0; t < 3; t++) x[t] = (const int8_t *)ed_frame_of(a, t, 1);
+    for (c = 0; c < op->n_out; c++)
+        if (op->flags & ED_FLOAT_OUT) column_to_floats(a, x, c);
+        else column_to_bytes(a, x, c);
     ed_keep_frame(a, 1);
 }
 #else

@@ -99,29 +99,47 @@ static INLINE int32_t gru_i8(const grids *g, const int8_t *table, const int8_t *
 
 #define MOST_UNITS 64
 
-/* A direction: units first to first + half of each row. */
-static APART void direction(const ed_args *a, const four *wide, int first, const int8_t *x, ptrdiff_t x_row, int8_t *y,
-                            ptrdiff_t y_row)
+/* What a unit's three gates need, side by side. */
+typedef struct {
+    struct {
+        int32_t bias;
+        float scale;
+        four w;
+    } gate[3];
+} unit;
+
+static INLINE float gate_of(const unit *u, int gate, four h, const grids *g)
+{
+    return on_grid((float)dot(u->gate[gate].bias, h, u->gate[gate].w) * u->gate[gate].scale, &g->gates_h);
+}
+
+/* A direction: units first to first + half of each row. The states of the row before lie in its results. */
+static APART void direction(const ed_args *a, int first, const int8_t *x, ptrdiff_t x_row, int8_t *y, ptrdiff_t y_row)
 {
     const ed_op *op = a->op;
     const int n = op->n_out, half = n / 2, n_rows = op->n_rows;
     const grids g = grids_of((const ed_gru_grids *)((const float *)a->scale + 3 * n));
-    const int32_t *bias = (const int32_t *)a->bias + first;
-    const float *scale = (const float *)a->scale + first;
-    const int8_t *table = a->table;
-    int8_t h[MOST_UNITS / 2];
+    const int8_t *table = a->table, *h;
+    int8_t start[MOST_UNITS / 2];
+    unit units[MOST_UNITS / 2];
     int i, u, k;
-    for (u = 0; u < half; u++) h[u] = (int8_t)g.h;
-    for (i = 0; i < n_rows; i++, x += x_row, y += y_row) {
+    for (u = 0; u < half; u++) {
+        start[u] = (int8_t)g.h;
+        for (k = 0; k < 3; k++) {
+            const int at = k * n + first + u;
+            units[u].gate[k].bias = ((const int32_t *)a->bias)[at], units[u].gate[k].scale = ((const float *)a->scale)[at];
+            units[u].gate[k].w = four_of((const int8_t *)a->weight + 4 * at);
+        }
+    }
+    for (i = 0, h = start; i < n_rows; i++, h = y, x += x_row, y += y_row) {
+        const unit *at = units;
         for (u = 0; u < half; u += 4) {
             const four block = four_of(h + u);
-            for (k = u; k < u + 4; k++) {
-                float hh[3];
-                hh[0] = on_grid((float)dot(bias[k], block, wide[k]) * scale[k], &g.gates_h);
-                hh[1] = on_grid((float)dot(bias[n + k], block, wide[n + k]) * scale[n + k], &g.gates_h);
-                hh[2] = on_grid((float)dot(bias[2 * n + k], block, wide[2 * n + k]) * scale[2 * n + k], &g.gates_h);
-                h[k] = (int8_t)gru_i8(&g, table, x + k, half, hh, (float)(h[k] - g.h));
-                y[k] = h[k];
+            for (k = u; k < u + 4; k++, at++) {
+                const float hh[3] = {gate_of(at, 0, block, &g), gate_of(at, 1, block, &g), gate_of(at, 2, block, &g)};
+                const int8_t *in = x + k;
+                AFTER_THAT(in);
+                y[k] = (int8_t)gru_i8(&g, table, in, half, hh, (float)(h[k] - g.h));
             }
         }
     }
@@ -132,15 +150,12 @@ ED_KERNEL(BIGRU_I8) ed_scalar_BIGRU_I8(const ed_args *a)
     const ed_op *op = a->op;
     const int n = op->n_out, half = n / 2, n_rows = op->n_rows;
     const ptrdiff_t x_row = op->x_row, y_row = op->y_row;
-    four wide[3 * MOST_UNITS];
-    int i;
     if (op->n_in != 4 || half % 4 != 0 || n > MOST_UNITS) {
         ed_portable_kernels[ED_BIGRU_I8](a);
         return;
     }
-    for (i = 0; i < 3 * n; i++) wide[i] = four_of((const int8_t *)a->weight + 4 * i);
-    direction(a, wide, 0, a->x, x_row, a->y, y_row);
-    direction(a, wide + half, half, (const int8_t *)a->x + (n_rows - 1) * x_row + 3 * half, -x_row,
+    direction(a, 0, a->x, x_row, a->y, y_row);
+    direction(a, half, (const int8_t *)a->x + (n_rows - 1) * x_row + 3 * half, -x_row,
               (int8_t *)a->y + (n_rows - 1) * y_row + half, -y_row);
 }
 #else
