@@ -5,8 +5,8 @@
 The native engine is cross-compiled as setup.py compiles it and counted in all and by operation. With --root, a Debian
 arm64 root that has Python 3.11 and, in /opt/wheels, the engines' wheels (`tests/counting/root.sh` makes one), whole
 hops through the Python runtime are counted too: every engine, as `edge-denoise` runs it. With --firmware, what `quant
-build --target generic-c` left is counted on Cortex-M (`cortex_m/run.sh`). Rows that are not counted now stay,
-with their date.
+build --target generic-c` left is counted on Cortex-M (`cortex_m/run.sh`), with --only-firmware nothing
+else. Rows that are not counted now stay, with their date.
 Needs Debian's qemu-user 7.2 (later ones load no plugins), gcc, gcc-aarch64-linux-gnu and gcc-arm-linux-gnueabihf.
 Counts of C repeat exactly, those of Python within a percent.
 """
@@ -241,6 +241,7 @@ def main() -> None:
     parser.add_argument("--artifact", type=Path, default=PROJECT / "build" / "rpi4", help="default: build/rpi4")
     parser.add_argument("--root", type=Path, help="a Debian arm64 root, to count the other engines too")
     parser.add_argument("--firmware", type=Path, help="a generic-c folder, to count on Cortex-M")
+    parser.add_argument("--only-firmware", action="store_true", help="count nothing else")
     parser.add_argument("--rate", type=int, metavar="HZ", help="print live sound's hops at this rate instead")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
@@ -248,12 +249,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             print_full_band(args.artifact, compile_plugin(Path(folder)), Path(folder), args.rate)
         return
-    manifest = json.loads((args.artifact / "manifest.json").read_text())
+    artifact = args.firmware if args.only_firmware and args.firmware else args.artifact
+    manifest = json.loads((artifact / "manifest.json").read_text())
     before = json.loads(args.out.read_text()) if args.out.exists() else {"rows": []}
     network = manifest["network"]
     with tempfile.TemporaryDirectory() as folder:
         plugin = compile_plugin(Path(folder))
-        rows = list(native_rows(args.artifact, plugin, Path(folder)))
+        rows = [] if args.only_firmware else list(native_rows(args.artifact, plugin, Path(folder)))
         if args.root:
             rows += python_rows(args.artifact, plugin, args.root.resolve())
         if args.firmware:

@@ -1,6 +1,6 @@
 /* Kernels for Helium: convolutions in ed_helium_conv*.c, recurrent layers and curves in ed_helium_gru.c, spectra in
- * ed_helium_spectrum.c; here what goes element by element. Shapes that are not GTCRN's go to the portable kernels, as do
- * kinds that are not listed here. Which set a program has is said when it is compiled: no other core's build is larger. */
+ * ed_helium_spectrum.c; here what goes element by element. Shapes that are not GTCRN's go to the portable kernels, as
+ * do kinds that are not listed here. Chosen when a program is compiled, so no other core's is larger. */
 #include "ed_program.h"
 
 #if defined(ED_HELIUM)
@@ -8,7 +8,7 @@
 
 #include "ed_helium.h"
 
-/* y = expression of x and x2, vectors of floats: whole ones of each row, then its rest, of which x2 may be all zeros. */
+/* y = expression of x and x2, vectors of floats: whole ones of each row, then its rest. */
 #define EACH_VECTOR(with_x2, expression)                                                                               \
     do {                                                                                                               \
         const ed_op *op = a->op;                                                                                       \

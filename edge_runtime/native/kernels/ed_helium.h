@@ -1,5 +1,5 @@
-/* Helium, the vectors of Armv8.1-M (Cortex-M55): what its kernels share. Vectors hold 4 floats; sums of 8-bit products go
- * to a core register (VMLADAV). As on Armv7's NEON subnormal numbers are taken for zero, and nothing is fused. */
+/* Helium, the vectors of Armv8.1-M (Cortex-M55): what its kernels share. Vectors hold 4 floats; sums of 8-bit products
+ * go to a core register (VMLADAV). As on Armv7's NEON subnormal numbers are taken for zero, and nothing is fused. */
 #ifndef ED_HELIUM_H
 #define ED_HELIUM_H
 

@@ -1,5 +1,5 @@
-/* Float convolutions with Helium, in plain C's order: rows by columns in registers, so that each weight that is loaded is
- * used for several products. */
+/* Float convolutions with Helium, in plain C's order: rows by columns in registers, so that each weight that is loaded
+ * is used for several products. */
 #include "ed_program.h"
 
 #if defined(ED_HELIUM)
@@ -15,7 +15,8 @@ typedef struct {
 } shape;
 
 /* NR rows by NV vectors of columns: x from their first tap, y from their first result, o the first column. */
-static INLINE void block(const ed_args *a, const shape *s, const float *x, int o, float *y, const int NR, const int NV, const int half)
+static INLINE void block(const ed_args *a, const shape *s, const float *x, int o, float *y, const int NR, const int NV,
+                         const int half)
 {
     const int leaky = a->op->flags & ED_LEAKY_AFTER;
     const ptrdiff_t x_next = s->x_next;
@@ -82,7 +83,8 @@ ED_KERNEL(CONV) ed_helium_CONV(const ed_args *a)
 ED_KERNEL(DEPTH) ed_helium_DEPTH(const ed_args *a)
 {
     const ed_op *op = a->op;
-    const int n = op->n_out, n_rows = op->n_rows, n_taps = op->taps, n_frames = op->time_taps, leaky = op->flags & ED_LEAKY_AFTER;
+    const int n = op->n_out, n_rows = op->n_rows, n_taps = op->taps, n_frames = op->time_taps;
+    const int leaky = op->flags & ED_LEAKY_AFTER;
     const float *weight = a->weight, *frame[64];
     int r, c, t, k;
     if (n % 4 != 0) {
@@ -96,7 +98,8 @@ ED_KERNEL(DEPTH) ed_helium_DEPTH(const ed_args *a)
             vf sum = vldrwq_f32((const float *)a->bias + c);
             for (t = 0; t < n_frames; t++) {
                 const float *x = frame[t] + r * n + c;
-                for (k = n_taps; k > 0; k--, x += n, w += n) sum = vaddq_f32(sum, vmulq_f32(vldrwq_f32(x), vldrwq_f32(w)));
+                for (k = n_taps; k > 0; k--, x += n, w += n)
+                    sum = vaddq_f32(sum, vmulq_f32(vldrwq_f32(x), vldrwq_f32(w)));
             }
             if (leaky) sum = vpselq_f32(vmulq_n_f32(sum, op->f0), sum, vcmpltq_n_f32(sum, 0.0f));
             vstrwq_f32(ROWS(float, a->y, op->y_row, r) + c, sum);

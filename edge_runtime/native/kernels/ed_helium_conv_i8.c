@@ -153,7 +153,8 @@ static APART void of_any(const shape *c, const stage *s, const int as_float)
                 const int8x16_t in = vldrbq_z_s8(x + i, bytes);
                 for (j = 0; j < 4; j++) {
                     const int32_t *from = (const int32_t *)(const void *)(w + i * n_out + 4 * j);
-                    sum[j] = vmladavaq_s8(sum[j], in, vreinterpretq_s8_s32(vldrwq_gather_offset_z_s32(from, line, words)));
+                    const int32x4_t by = vldrwq_gather_offset_z_s32(from, line, words);
+                    sum[j] = vmladavaq_s8(sum[j], in, vreinterpretq_s8_s32(by));
                 }
             }
         put(s, c->y + r * c->y_row,

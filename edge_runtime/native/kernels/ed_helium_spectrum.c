@@ -1,5 +1,5 @@
-/* Spectra with Helium: what ed_portable_spectrum.c computes, four columns or bins at a time, product by product and sum by
- * sum. */
+/* Spectra with Helium: what ed_portable_spectrum.c computes, four columns or bins at a time, product by product and sum
+ * by sum. */
 #include "ed_program.h"
 
 #if defined(ED_HELIUM)
@@ -65,8 +65,10 @@ static APART void fft256(float *re, float *im)
     fft16(tr, ti);
     for (j = 0; j < 16; j++) {
         const int from = (4 * (j % 4) + j / 4) * 16;
-        for (k = 0; k < 16; k += 4)
-            vstrwq_f32(re + j * 16 + k, vldrwq_f32(tr + from + k)), vstrwq_f32(im + j * 16 + k, vldrwq_f32(ti + from + k));
+        for (k = 0; k < 16; k += 4) {
+            vstrwq_f32(re + j * 16 + k, vldrwq_f32(tr + from + k));
+            vstrwq_f32(im + j * 16 + k, vldrwq_f32(ti + from + k));
+        }
     }
 }
 
@@ -89,7 +91,8 @@ ED_KERNEL(ANALYSIS) ed_helium_ANALYSIS(const ed_args *a)
     fft256(zr, zi);
     zr[256] = zr[0], zi[256] = zi[0];
     for (k = 0; k < 256; k += 4) {
-        const vf ar = vldrwq_f32(zr + k), ai = vldrwq_f32(zi + k), br = backwards(zr + 256 - k), bi = backwards(zi + 256 - k);
+        const vf ar = vldrwq_f32(zr + k), br = backwards(zr + 256 - k);
+        const vf ai = vldrwq_f32(zi + k), bi = backwards(zi + 256 - k);
         const vf er = vmulq_n_f32(vaddq_f32(ar, br), 0.5f), ei = vmulq_n_f32(vsubq_f32(ai, bi), 0.5f);
         const vf or_ = vmulq_n_f32(vaddq_f32(ai, bi), 0.5f), oi = vmulq_n_f32(vsubq_f32(br, ar), 0.5f);
         const vf wr = vldrwq_f32(ed_unpack_re + k), wi = vldrwq_f32(ed_unpack_im + k);
@@ -112,7 +115,8 @@ ED_KERNEL(SYNTHESIS) ed_helium_SYNTHESIS(const ed_args *a)
     memcpy(xi, im, sizeof xi);
     xi[0] = xi[256] = 0; /* a real signal has none there */
     for (k = 0; k < 256; k += 4) {
-        const vf ar = vldrwq_f32(re + k), ai = vldrwq_f32(xi + k), br = backwards(re + 256 - k), bi = backwards(xi + 256 - k);
+        const vf ar = vldrwq_f32(re + k), br = backwards(re + 256 - k);
+        const vf ai = vldrwq_f32(xi + k), bi = backwards(xi + 256 - k);
         const vf er = vmulq_n_f32(vaddq_f32(ar, br), 0.5f), ei = vmulq_n_f32(vsubq_f32(ai, bi), 0.5f);
         const vf dr = vmulq_n_f32(vsubq_f32(ar, br), 0.5f), di = vmulq_n_f32(vaddq_f32(ai, bi), 0.5f);
         const vf wr = vldrwq_f32(ed_unpack_re + k), wi = vldrwq_f32(ed_unpack_im + k);
@@ -134,7 +138,7 @@ ED_KERNEL(SYNTHESIS) ed_helium_SYNTHESIS(const ed_args *a)
     }
 }
 
-/* Rows of four numbers, of which the result has as many columns as there are: the first n_in copied, then sums of runs. */
+/* Rows of four numbers, of which the result has the first: some copied, then sums of runs. */
 ED_KERNEL(MERGE) ed_helium_MERGE(const ed_args *a)
 {
     const ed_op *op = a->op;

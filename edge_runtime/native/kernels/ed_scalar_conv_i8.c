@@ -1,5 +1,5 @@
-/* 8-bit convolutions without vectors, in two steps that each fit into the registers of 32-bit ARM: sums of two columns
- * of results, then the way back to a grid. Inputs and weights are widened to 16 bits once for all products. */
+/* 8-bit convolutions without vectors, blocks of two rows by two columns: their sums fill the registers of 32-bit ARM, and
+ * go from there to their grid. Inputs and weights are widened to 16 bits once for all products. */
 #include "ed_program.h"
 
 #if defined(ED_SCALAR)
@@ -107,7 +107,8 @@ static INLINE void add_four(int32_t sum[NR][NO], const four **x0, const four **x
 #define FOUR_FOURS TWO_FOURS FOUR("16", "40", "48") FOUR("24", "56", "64")
 #define SIX_FOURS FOUR_FOURS FOUR("32", "72", "80") FOUR("40", "88", "96")
 
-static INLINE void sums_of(int32_t sum[NR][NO], const four *x0, const four *x1, const four *w, int n_fours, const int n_known)
+static INLINE void sums_of(int32_t sum[NR][NO], const four *x0, const four *x1, const four *w, int n_fours,
+                           const int n_known)
 {
     uint32_t even0, odd0, even1, odd1, even, odd;
     if (n_known == 2) SUM(TWO_FOURS);
@@ -124,7 +125,8 @@ static INLINE void put_biases(four *w, const int32_t *bias)
     w->even = (uint32_t)bias[0], w->odd = (uint32_t)bias[1];
 }
 #else
-static INLINE void sums_of(int32_t sum[NR][NO], const four *x0, const four *x1, const four *w, int n_fours, const int n_known)
+static INLINE void sums_of(int32_t sum[NR][NO], const four *x0, const four *x1, const four *w, int n_fours,
+                           const int n_known)
 {
     int32_t bias[NO];
     int k;
@@ -157,8 +159,10 @@ static INLINE void blocks(const job *j, const int n_known, const int leaky, cons
         int32_t sum[NR][NO];
         sums_of(sum, x, x + x_step, w, n_fours, n_known);
         AFTER_THAT(y);
-        store(&s, y, sum[0][0], m0, leaky, as_float), store(&s, y + next, sum[0][1], m1, leaky, as_float);
-        store(&s, y + y_row, sum[1][0], m0, leaky, as_float), store(&s, y + y_row + next, sum[1][1], m1, leaky, as_float);
+        store(&s, y, sum[0][0], m0, leaky, as_float);
+        store(&s, y + next, sum[0][1], m1, leaky, as_float);
+        store(&s, y + y_row, sum[1][0], m0, leaky, as_float);
+        store(&s, y + y_row + next, sum[1][1], m1, leaky, as_float);
     }
 }
 

@@ -127,7 +127,8 @@ static APART void direction(const ed_args *a, int first, const int8_t *x, ptrdif
         start[u] = (int8_t)g.h;
         for (k = 0; k < 3; k++) {
             const int at = k * n + first + u;
-            units[u].gate[k].bias = ((const int32_t *)a->bias)[at], units[u].gate[k].scale = ((const float *)a->scale)[at];
+            units[u].gate[k].bias = ((const int32_t *)a->bias)[at];
+            units[u].gate[k].scale = ((const float *)a->scale)[at];
             units[u].gate[k].w = four_of((const int8_t *)a->weight + 4 * at);
         }
     }
