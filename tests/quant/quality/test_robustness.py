@@ -180,9 +180,11 @@ def test_the_default_recipe_keeps_every_bound(official, graph, pulled):
     refuse_breaches(judge(float_and_exact(graph, quantized), [*stimuli(material), ten_minutes(material)], n_jobs=2))
 
 
-# Runtime -> how far below the input its difference to the exact engine lies. The worst of 33 inputs and five x86
-# processors: ONNX Runtime -34 dB, TFLite, whose slopes have a rounding of their own, -28; 6 dB for roundings to come.
-AS_EXACT_DB = {"onnx": -28, "tflite": -22}
+# Runtime -> how far below the input its difference to the exact engine lies. That engine rounds less often than they do
+# (quant/int8/roundings.py), which quiet input shows: of 33 inputs the worst, cut from -10 to -50 dBFS, had ONNX Runtime
+# at -18 dB and TFLite at -16 on an AVX-512 processor, where they had -34 and -28 while all rounded alike; 6 dB for
+# roundings to come.
+AS_EXACT_DB = {"onnx": -12, "tflite": -10}
 
 
 @pytest.mark.parametrize("runtime", AS_EXACT_DB)
