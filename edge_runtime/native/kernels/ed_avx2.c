@@ -75,7 +75,7 @@ static inline __attribute__((always_inline)) void round_at_i8(int8_t *const *to,
     if (piece == 16) _mm_storeu_si128((__m128i *)(void *)to[0], bytes);
     else if (piece == 8) {
         _mm_storel_epi64((__m128i *)(void *)to[0], bytes);
-        _mm_storeh_pd((double *)(void *)to[2], _mm_castsi128_pd(bytes));
+        _mm_storel_epi64((__m128i *)(void *)to[2], _mm_unpackhi_epi64(bytes, bytes));
     } else {
         int32_t words[4] = {_mm_cvtsi128_si32(bytes), _mm_extract_epi32(bytes, 1), _mm_extract_epi32(bytes, 2),
                             _mm_extract_epi32(bytes, 3)};
