@@ -42,10 +42,15 @@ def observe(
                 histograms[name].observe(value.numpy())
             except Failure as failure:
                 raise Failure(str(failure), where=f"tap {name}") from None
-        return value.clamp_min(floors[name]) if name in floors else value
+        return floored(name, value, floors)
 
     run_tapped(graph, clips, warmup_samples, tap)
     return histograms
+
+
+def floored(name: str, value: torch.Tensor, floors: Mapping[str, float]) -> torch.Tensor:
+    """The value of a tap, nowhere below its floor: what is behind it hears no more."""
+    return value.clamp_min(floors[name]) if name in floors else value
 
 
 def observe_channels(
@@ -63,7 +68,7 @@ def observe_channels(
     def tap(name: str, value: torch.Tensor) -> torch.Tensor:
         if name in observers:
             observers[name].observe(value.transpose(0, 1).flatten(1).numpy())
-        return value.clamp_min(floors[name]) if name in floors else value
+        return floored(name, value, floors)
 
     run_tapped(graph, clips, warmup_samples, tap)
     return {name: np.asarray(o.maxima(percentile), np.float32) for name, o in observers.items()}

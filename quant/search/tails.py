@@ -99,7 +99,7 @@ def observe(graph: Graph, recipe: Recipe, clips: Float32Array, warmup_samples: i
             steps[name].append(value)
         elif name in wanted:
             extremes[name] = Extremes.of(value, recipe.percentile)
-        return value.clamp_min(floors[name]) if name in floors else value
+        return calibrate.floored(name, value, floors)
 
     calibrate.run_tapped(graph, clips, warmup_samples, tap)
     for name, made in steps.items():
