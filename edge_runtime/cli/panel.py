@@ -52,7 +52,6 @@ def _panel(args: argparse.Namespace) -> Answer:
 
 def to_a_stream(socket_path: Callable[[], Path], home: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Asks whichever `live` listens then. Failure: none does; a virtual microphone of this home folder is no `live`."""
-
     from edge_runtime.install import virtual_mic
     from edge_runtime.live.control.control_socket import ask
 

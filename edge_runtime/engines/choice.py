@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from edge_runtime.errors import Failure
 
@@ -61,7 +61,7 @@ class Choice(NamedTuple):
 
     engine: str
     reason: str
-    precision: str = "int8"
+    precision: str
 
 
 class Measured(NamedTuple):
@@ -71,6 +71,9 @@ class Measured(NamedTuple):
     precision: str
     n_threads: int
     hop_us: float | None
+
+
+_TakenUs: TypeAlias = Mapping[tuple[str, str], float | None]  # (engine, precision) -> its hop; None: it did not run
 
 
 def available() -> list[str]:
@@ -91,8 +94,28 @@ def choose(artifact: Artifact, engine: str = AUTO, precision: str = "int8", n_th
 
     Failure: `auto` and nothing that could run the artifact is installed.
     """
+    if AUTO not in (engine, precision):
+        return Choice(engine, "as asked", precision)
+    taken_us = {row[:2]: row.hop_us for row in recall(artifact) if row.n_threads == n_threads}
     if precision == AUTO:
-        return _faster(artifact, engine, n_threads)
+        return _faster(artifact, engine, taken_us)
+    return _in(precision, artifact, engine, taken_us)
+
+
+def _faster(artifact: Artifact, engine: str, taken_us: _TakenUs) -> Choice:
+    """Float where it was measured faster here; else 8 bits."""
+    small, large = (_in(precision, artifact, engine, taken_us) for precision in ("int8", "fp32"))
+    small_us, large_us = (taken_us.get((c.engine, c.precision)) for c in (small, large))
+    if small_us is None or large_us is None:
+        return small._replace(reason=f"{small.reason}; 8 bits, until a bench finds float faster")
+    times = f"measured here, {large_us:.0f} us a hop against {small_us:.0f}"
+    if large_us < small_us:
+        return large._replace(reason=f"{large.reason}; float is faster, {times}")
+    return small._replace(reason=f"{small.reason}; float is not faster, {times}")
+
+
+def _in(precision: str, artifact: Artifact, engine: str, taken_us: _TakenUs) -> Choice:
+    """Of one precision. Failure: as of `choose`."""
     if engine != AUTO:
         return Choice(engine, "as asked", precision)
     manifest = artifact.manifest
@@ -103,44 +126,27 @@ def choose(artifact: Artifact, engine: str = AUTO, precision: str = "int8", n_th
     usable = [name for name in built if name in available()]
     if not usable:
         raise _not_installed(built)
-    taken_us = dict(_taken_us(artifact, precision, n_threads))
-    running = [name for name in usable if taken_us.get(name, 0) is not None] or usable
-    chosen = _fastest(running, taken_us) or _unmeasured(running[0], manifest.preferred_engine)
-    return chosen._replace(precision=precision)
+    own_us = {name: taken_us[name, precision] for name in usable if (name, precision) in taken_us}
+    running = [name for name in usable if own_us.get(name, 0) is not None] or usable
+    name, reason = _fastest(running, own_us) or (running[0], _unmeasured(running[0], manifest.preferred_engine))
+    return Choice(name, reason, precision)
 
 
-def _taken_us(artifact: Artifact, precision: str, n_threads: int) -> list[tuple[str, float | None]]:
-    """(engine, its hop) of each that was measured so."""
-    return [(row.engine, row.hop_us) for row in recall(artifact) if row[1:3] == (precision, n_threads)]
-
-
-def _faster(artifact: Artifact, engine: str, n_threads: int) -> Choice:
-    """Float where it was measured faster here; else 8 bits."""
-    small, large = (choose(artifact, engine, precision, n_threads) for precision in ("int8", "fp32"))
-    taken_us = [dict(_taken_us(artifact, c.precision, n_threads)).get(c.engine) for c in (small, large)]
-    small_us, large_us = taken_us
-    if small_us is None or large_us is None:
-        return small._replace(reason=f"{small.reason}; 8 bits, until a bench finds float faster")
-    times = f"measured here, {large_us:.0f} us a hop against {small_us:.0f}"
-    if large_us < small_us:
-        return large._replace(reason=f"{large.reason}; float is faster, {times}")
-    return small._replace(reason=f"{small.reason}; float is not faster, {times}")
-
-
-def _fastest(names: Sequence[str], taken_us: dict[str, float | None]) -> Choice | None:
-    """The fastest of `names` that were measured; None unless the first was, whom the others must beat."""
+def _fastest(names: Sequence[str], taken_us: Mapping[str, float | None]) -> tuple[str, str] | None:
+    """The fastest of `names`, and the reason; None unless the first was measured, whom the others must beat."""
     times_us = {name: us for name in names if (us := taken_us.get(name)) is not None}
     if names[0] not in times_us:
         return None
     fastest, *others = sorted(times_us, key=times_us.__getitem__)
     than = ", ".join(f"{other} {times_us[other]:.0f}" for other in others)
-    return Choice(fastest, f"fastest measured here, {times_us[fastest]:.0f} us a hop{f' ({than})' if than else ''}")
+    return fastest, f"fastest measured here, {times_us[fastest]:.0f} us a hop{f' ({than})' if than else ''}"
 
 
-def _unmeasured(name: str, preferred: str) -> Choice:
+def _unmeasured(name: str, preferred: str) -> str:
+    """The reason."""
     if name == preferred:
-        return Choice(name, "the board's, not measured here")
-    return Choice(name, f"the board's, {preferred}, does not run here or is not in the model")
+        return "the board's, not measured here"
+    return f"the board's, {preferred}, does not run here or is not in the model"
 
 
 def _not_installed(names: list[str]) -> Failure:
