@@ -62,7 +62,7 @@ static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
 {
     vf f[16 / VL];
     int i;
-    for (i = 0; i < 16 / VL; i++) f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
+    _Pragma("GCC unroll 2") for (i = 0; i < 16 / VL; i++) f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
     store16_i8(p, f, zp);
 }
 
@@ -236,8 +236,8 @@ typedef struct {
 static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
 {
     int i;
-    for (i = 0; i < 9; i++) load16_i8(w + i * row, 0, d->w[i]);
-    for (i = 0; i < 2; i++)
+    _Pragma("GCC unroll 9") for (i = 0; i < 9; i++) load16_i8(w + i * row, 0, d->w[i]);
+    _Pragma("GCC unroll 2") for (i = 0; i < 2; i++)
         d->bias[i] = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)(bias + 8 * i)));
 }
 

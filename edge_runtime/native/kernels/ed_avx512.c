@@ -176,7 +176,7 @@ typedef struct {
 static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
 {
     int i;
-    for (i = 0; i < 9; i++) load16_i8(w + i * row, 0, d->w + i);
+    _Pragma("GCC unroll 9") for (i = 0; i < 9; i++) load16_i8(w + i * row, 0, d->w + i);
     d->bias = _mm512_cvtepi32_ps(_mm512_loadu_si512(bias));
 }
 
@@ -274,7 +274,7 @@ typedef struct {
 static inline void curves_start(curves *c, const int8_t *table, const ed_gru_grids *g)
 {
     int i;
-    for (i = 0; i < 8; i++) c->table[i] = _mm512_loadu_si512(table + 64 * i);
+    _Pragma("GCC unroll 8") for (i = 0; i < 8; i++) c->table[i] = _mm512_loadu_si512(table + 64 * i);
     c->sum = _mm512_set1_epi32((int)g->sum_zp + 128), c->new_sum = _mm512_set1_epi32((int)g->new_zp + 128);
     c->gate_zp = vf_set1(g->gate_zp), c->n_zp = vf_set1(g->n_zp);
     c->sum_low = vf_set1(-128.0f - g->sum_zp), c->sum_high = vf_set1(127.0f - g->sum_zp);
