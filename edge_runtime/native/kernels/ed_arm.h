@@ -208,8 +208,6 @@ static inline int8x16_t block(const int8_t *h, int j)
     return four(h + 4 * j);
 }
 
-#define depth_is_exact(bias, n) 1 /* sums of integers */
-
 #if defined(__aarch64__)
 /* --- convolutions whose weights stay in registers ---------------------------------------------------------------- */
 

@@ -72,6 +72,8 @@ static inline int8x16_t rounded(const vf *v, vf low, vf high, int zp)
     return vaddq_s8(low_bytes(low_words(bits[0], bits[1]), low_words(bits[2], bits[3])), vdupq_n_s8((int8_t)zp));
 }
 
+#define FLOAT_GATES
+
 /* --- convolutions whose weights lie in the order in which they are used --------------------------------------------- */
 
 #define HELD_I8

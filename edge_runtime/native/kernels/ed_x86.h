@@ -176,13 +176,4 @@ static inline void shorts_store(int8_t *p, shorts v, const int width)
     __builtin_memcpy(p, row, (size_t)width);
 }
 
-/* Whether floats hold every sum of nine products with these biases exactly. */
-static inline int depth_is_exact(const int32_t *bias, int n)
-{
-    const int32_t most = (1 << 24) - 9 * 127 * 128;
-    int i, exact = 1;
-    for (i = 0; i < n; i++) exact &= bias[i] <= most && bias[i] >= -most;
-    return exact;
-}
-
 #endif
