@@ -61,7 +61,6 @@ static inline void load_halves16(const uint16_t *p, vf *v)
 #define mlal_high(s, a, b) vmlal_high_s8(s, a, b)
 #define add_high(s, a) vaddw_high_s16(s, a)
 #define pairs(a, b) vpaddq_s32(a, b)
-#define add_highs(a, b) vaddl_high_s16(a, b)
 
 /* Of low halves: gcc would keep a half of what stays in a register in another one. */
 static inline int16x8_t mull_low(int8x16_t a, int8x16_t b)
@@ -306,22 +305,6 @@ static inline void products_sum(const products *d, vf *sum)
 {
     int i;
     _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) sum[i] = vcvtq_f32_s32(d->sum[i]);
-}
-
-/* (x - zp) w + max(x - zp, 0) rise + bias of 16 numbers: each product of a byte's steps and a byte fits 16 bits. */
-static inline void affine8(int16x8_t x, int16x8_t w, const int16_t *bias, int16x8_t rise, vf *sum)
-{
-    int16x8_t below = vmulq_s16(x, w), above = vmulq_s16(vmaxq_s16(x, vdupq_n_s16(0)), rise), b = vld1q_s16(bias);
-    sum[0] = vcvtq_f32_s32(vaddw_s16(vaddl_s16(vget_low_s16(below), vget_low_s16(above)), vget_low_s16(b)));
-    sum[1] = vcvtq_f32_s32(add_high(add_highs(below, above), b));
-}
-
-static inline void affine16(const int8_t *x, int zp, const int8_t *w, const int16_t *bias, const int8_t *rise, vf *sum)
-{
-    int8x8_t z = vdup_n_s8((int8_t)zp);
-    int8x16_t xs = vld1q_s8(x), ws = vld1q_s8(w), rs = vld1q_s8(rise);
-    affine8(vsubl_s8(vget_low_s8(xs), z), vmovl_s8(vget_low_s8(ws)), bias, vmovl_s8(vget_low_s8(rs)), sum);
-    affine8(vsubl_s8(vget_high_s8(xs), z), vmovl_s8(vget_high_s8(ws)), bias + 8, vmovl_s8(vget_high_s8(rs)), sum + 2);
 }
 
 /* Sums of weighted squares of 16 numbers; what lies beyond the last one has no weight. */

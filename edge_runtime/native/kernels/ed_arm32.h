@@ -57,7 +57,6 @@ static inline vf vf_load_half(const uint16_t *p)
 #define mlal_high(s, a, b) vmlal_s8(s, vget_high_s8(a), vget_high_s8(b))
 #define add_low(s, a) vaddw_s16(s, vget_low_s16(a))
 #define add_high(s, a) vaddw_s16(s, vget_high_s16(a))
-#define add_highs(a, b) vaddl_s16(vget_high_s16(a), vget_high_s16(b))
 #define pairs(a, b)                                                                                                    \
     vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)), vpadd_s32(vget_low_s32(b), vget_high_s32(b)))
 
@@ -71,8 +70,6 @@ static inline int8x16_t rounded(const vf *v, vf low, vf high, int zp)
         bits[i] = vreinterpretq_s32_f32(vaddq_f32(vminq_f32(vmaxq_f32(v[i], low), high), shift));
     return vaddq_s8(low_bytes(low_words(bits[0], bits[1]), low_words(bits[2], bits[3])), vdupq_n_s8((int8_t)zp));
 }
-
-#define FLOAT_GATES
 
 /* --- convolutions whose weights lie in the order in which they are used --------------------------------------------- */
 

@@ -341,20 +341,6 @@ static inline void squares_sum(const squares *d, vf *sum)
     sum[0] = _mm256_cvtepi32_ps(d->sum[0]), sum[1] = _mm256_cvtepi32_ps(d->sum[1]);
 }
 
-static inline vf sum_of_three(__m128i a, __m128i b, const int16_t *c)
-{
-    __m256i two = _mm256_add_epi32(_mm256_cvtepi16_epi32(a), _mm256_cvtepi16_epi32(b));
-    return _mm256_cvtepi32_ps(_mm256_add_epi32(two, _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)c))));
-}
-
-static inline void affine16(const int8_t *x, int zp, const int8_t *w, const int16_t *bias, const int8_t *rise, vf *sum)
-{
-    __m256i below, above;
-    affine_products(x, zp, w, rise, &below, &above);
-    sum[0] = sum_of_three(_mm256_castsi256_si128(below), _mm256_castsi256_si128(above), bias);
-    sum[1] = sum_of_three(_mm256_extracti128_si256(below, 1), _mm256_extracti128_si256(above, 1), bias + 8);
-}
-
 typedef struct {
     const int8_t *w;
     const int32_t *bias;

@@ -249,16 +249,6 @@ static inline void squares_sum(const squares *d, vf *sum)
     sum[0] = _mm512_cvtepi32_ps(_mm512_inserti64x4(_mm512_castsi256_si512(d->sum[0]), d->sum[1], 1));
 }
 
-static inline void affine16(const int8_t *x, int zp, const int8_t *w, const int16_t *bias, const int8_t *rise, vf *sum)
-{
-    __m256i below, above;
-    __m512i two;
-    affine_products(x, zp, w, rise, &below, &above);
-    two = _mm512_add_epi32(_mm512_cvtepi16_epi32(below), _mm512_cvtepi16_epi32(above));
-    sum[0] = _mm512_cvtepi32_ps(
-        _mm512_add_epi32(two, _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)bias))));
-}
-
 typedef struct {
     __m512i w[3], bias[3];
 } gate_dots;
