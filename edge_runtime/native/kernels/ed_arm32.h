@@ -1,5 +1,5 @@
-/* NEON of Armv7-A, where it is not Armv8-A's: sixteen registers, no division, square root, rounding or conversion of halves;
- * products are not fused, denormals are taken for zero. A part of ed_arm.h. */
+/* NEON of Armv7-A, where it is not Armv8-A's: sixteen registers, no division, square root, rounding or conversion of
+ * halves; products are not fused, denormals are taken for zero. A part of ed_arm.h. */
 #ifndef ED_ARM32_H
 #define ED_ARM32_H
 
@@ -15,7 +15,8 @@ static inline vf vf_sqrt(vf a)
 {
     float x[4];
     vst1q_f32(x, a);
-    x[0] = __builtin_sqrtf(x[0]), x[1] = __builtin_sqrtf(x[1]), x[2] = __builtin_sqrtf(x[2]), x[3] = __builtin_sqrtf(x[3]);
+    x[0] = __builtin_sqrtf(x[0]), x[1] = __builtin_sqrtf(x[1]);
+    x[2] = __builtin_sqrtf(x[2]), x[3] = __builtin_sqrtf(x[3]);
     return vld1q_f32(x);
 }
 
@@ -28,7 +29,8 @@ static inline vf vf_round(vf v)
     return vsubq_f32(vaddq_f32(v, shift), shift);
 }
 
-/* The exponent moved by 112; below the least normal half it is an integer of steps, for denormals are taken for zero. */
+/* The exponent moved by 112; below the least normal half it is an integer of steps, for denormals are taken for
+ * zero. */
 static inline vf vf_load_half(const uint16_t *p)
 {
     const uint16x4_t h = vld1_u16(p);
@@ -71,7 +73,7 @@ static inline int8x16_t rounded(const vf *v, vf low, vf high, int zp)
     return vaddq_s8(low_bytes(low_words(bits[0], bits[1]), low_words(bits[2], bits[3])), vdupq_n_s8((int8_t)zp));
 }
 
-/* --- convolutions whose weights lie in the order in which they are used --------------------------------------------- */
+/* --- convolutions whose weights lie in the order in which they are used ----------------------------------------- */
 
 #define HELD_I8
 #define HELD_SUMS
@@ -108,8 +110,9 @@ static inline __attribute__((always_inline)) void held_read(held_x *row, const i
 }
 
 /* Of n rows, which share the weights. */
-static inline __attribute__((always_inline)) void held_sums(const held *h, const held_x *rows, const int n, const int n_taps,
-                                                            const int n_fours, const int width, vf *sum)
+static inline __attribute__((always_inline)) void held_sums(const held *h, const held_x *rows, const int n,
+                                                            const int n_taps, const int n_fours, const int width,
+                                                            vf *sum)
 {
     const int n_groups = n_taps * n_fours, n_q = width / 4;
     const int8_t *w = h->w;

@@ -62,7 +62,8 @@ static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
 {
     vf f[16 / VL];
     int i;
-    _Pragma("GCC unroll 2") for (i = 0; i < 16 / VL; i++) f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
+    _Pragma("GCC unroll 2") for (i = 0; i < 16 / VL; i++)
+        f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
     store16_i8(p, f, zp);
 }
 
@@ -194,12 +195,13 @@ typedef int16_t held_in;
 enum { MOST_HELD = 1024 };
 
 /* n_rows rows of n_in inputs, one after the other; n_in is 8 or 16. */
-static inline __attribute__((always_inline)) void held_widen(held_in *wide, const int8_t *x, ptrdiff_t x_row, int n_rows,
-                                                             const int n_in)
+static inline __attribute__((always_inline)) void held_widen(held_in *wide, const int8_t *x, ptrdiff_t x_row,
+                                                             int n_rows, const int n_in)
 {
     for (; n_rows > 0; n_rows--, x += x_row, wide += n_in) {
+        const __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)x);
         if (n_in == 16) _mm256_storeu_si256((__m256i *)(void *)wide, words(x));
-        else _mm_storeu_si128((__m128i *)(void *)wide, _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)x)));
+        else _mm_storeu_si128((__m128i *)(void *)wide, _mm_cvtepi8_epi16(eight));
     }
 }
 
@@ -253,16 +255,19 @@ static inline __attribute__((always_inline)) void held_sum(const held *h, const 
 
 #define DEPTH_ROLLS
 
-/* One band of three frames, 16 channels: words of the first two side by side, and of the third beside what has no weight. */
+/* One band of three frames, 16 channels: words of the first two side by side, and of the third beside what has no
+ * weight. */
 typedef struct {
     __m256i ab[2], c[2];
 } depth_band;
 
 static inline depth_band depth_read(const int8_t *a, const int8_t *b, const int8_t *c)
 {
-    const __m128i as = _mm_loadu_si128((const __m128i *)(const void *)a), bs = _mm_loadu_si128((const __m128i *)(const void *)b);
+    const __m128i as = _mm_loadu_si128((const __m128i *)(const void *)a);
+    const __m128i bs = _mm_loadu_si128((const __m128i *)(const void *)b);
     depth_band d;
-    d.ab[0] = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(as, bs)), d.ab[1] = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(as, bs));
+    d.ab[0] = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(as, bs));
+    d.ab[1] = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(as, bs));
     d.c[0] = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)c));
     d.c[1] = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(c + 8)));
     return d;
@@ -364,8 +369,8 @@ static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *s
 #define FLOAT_GATES
 #define GRID_STEPS
 
-/* A grid's ends in steps from its zero point. What is rounded is far within 32 bits (is_moderate), so it is clamped as a
- * whole number, in a quarter of the time. */
+/* A grid's ends in steps from its zero point. What is rounded is far within 32 bits (is_moderate), so it is clamped as
+ * a whole number, in a quarter of the time. */
 typedef struct {
     __m256i low, high;
 } ends;

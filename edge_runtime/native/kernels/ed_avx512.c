@@ -274,8 +274,8 @@ static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *s
 #define FLOAT_GATES
 #define GRID_STEPS
 
-/* A grid's ends in steps from its zero point. What is rounded is far within 32 bits (is_moderate), so it is clamped as a
- * whole number, in a quarter of the time. */
+/* A grid's ends in steps from its zero point. What is rounded is far within 32 bits (is_moderate), so it is clamped as
+ * a whole number, in a quarter of the time. */
 typedef struct {
     __m512i low, high;
 } ends;

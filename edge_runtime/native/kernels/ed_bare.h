@@ -31,7 +31,8 @@ static INLINE stage stage_of(const ed_op *op)
     return s;
 }
 
-/* ED_LANES sums side by side, in plain C's order; every number less the mean, times the gain, through weight and bias. */
+/* ED_LANES sums side by side, in plain C's order; every number less the mean, times the gain, through weight and
+ * bias. */
 typedef float (*lane_sums)(const float *x, int n, float mean, const int squared);
 typedef void (*normalization)(const ed_args *a, int n, float mean, float gain, const int half, const int add);
 
@@ -56,7 +57,8 @@ static INLINE void layer_norm(const ed_args *a, lane_sums sum, normalization nor
 #define MOST_UNITS 64
 
 /* A direction of a recurrent layer over bands: units first to first + half of each row. */
-typedef void (*one_direction)(const ed_args *a, int first, const int8_t *x, ptrdiff_t x_row, int8_t *y, ptrdiff_t y_row);
+typedef void (*one_direction)(const ed_args *a, int first, const int8_t *x, ptrdiff_t x_row, int8_t *y,
+                              ptrdiff_t y_row);
 
 static INLINE void both_directions(const ed_args *a, one_direction direction)
 {

@@ -8,9 +8,10 @@
 #pragma clang attribute push(__attribute__((target("neon"))), apply_to = function)
 #else
 #pragma GCC target("fpu=neon")
-/* Takes vector operators as NEON's instructions, which gcc makes four scalar ones of because NEON takes denormals for zero
- * (ed_arm32.h); nothing is reordered. */
-#pragma GCC optimize("unsafe-math-optimizations", "no-associative-math", "no-reciprocal-math", "signed-zeros", "trapping-math")
+/* Takes vector operators as NEON's instructions, which gcc makes four scalar ones of because NEON takes denormals for
+ * zero (ed_arm32.h); nothing is reordered. */
+#pragma GCC optimize("unsafe-math-optimizations", "no-associative-math", "no-reciprocal-math")
+#pragma GCC optimize("signed-zeros", "trapping-math")
 #endif
 #endif
 #include "ed_arm.h"

@@ -1,5 +1,5 @@
-/* Bands without vectors, a row's numbers in registers; depthwise convolutions of any taps in 8 bits: what an operation says
- * is read once, because stores of bytes might change it, and what a channel needs stays in registers. */
+/* Bands without vectors, a row's numbers in registers; depthwise convolutions of any taps in 8 bits: what an operation
+ * says is read once, because stores of bytes might change it, and what a channel needs stays in registers. */
 #include "ed_program.h"
 
 #if defined(ED_SCALAR) || defined(ED_HELIUM)
