@@ -142,7 +142,7 @@ def judge(said: str, isas: list[str] | None, clean: Path, sounds: Path) -> None:
 
 def test_each_wheel_is_audited_and_its_library_small(wheels: dict[str, dict[str, object]]) -> None:
     assert set(wheels) == {"aarch64", "armv7l", "x86_64"}
-    for machine, most_bytes in {"aarch64": 160 * 1024, "armv7l": 200 * 1024, "x86_64": 288 * 1024}.items():
+    for machine, most_bytes in {"aarch64": 160 * 1024, "armv7l": 208 * 1024, "x86_64": 320 * 1024}.items():
         wheel = wheels[machine]
         assert isinstance(wheel["library_bytes"], int)
         assert wheel["library_bytes"] <= most_bytes
