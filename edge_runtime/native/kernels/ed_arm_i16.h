@@ -66,7 +66,8 @@ static inline __attribute__((always_inline)) void totals_add(totals *d, const ch
     totals_pair(d, (const int16_t *)(const void *)(w + (pair) * w_row), xs, pair, n, width);                           \
     __asm__ volatile("" : : : "memory"); /* or all weights are loaded first, and sums leave their registers */
     for (; n_pairs >= 4; n_pairs -= 4, x += 16, w += 4 * w_row) {
-        _Pragma("GCC unroll 5") for (b = 0; b < n; b++) xs[b] = vld1q_s16((const int16_t *)(const void *)(x + b * step));
+        _Pragma("GCC unroll 5") for (b = 0; b < n; b++)
+            xs[b] = vld1q_s16((const int16_t *)(const void *)(x + b * step));
         PAIR(0) PAIR(1) PAIR(2) PAIR(3)
     }
     if (n_pairs > 0) {

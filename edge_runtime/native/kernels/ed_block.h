@@ -1,5 +1,5 @@
-/* Numbers of 16 bits with one exponent (quant/int8/block_floats.py): the least power of two under which 16 bits hold the
- * largest number of a value. */
+/* Numbers of 16 bits with one exponent (quant/int8/block_floats.py): the least power of two under which 16 bits hold
+ * the largest number of a value. */
 #ifndef ED_BLOCK_H
 #define ED_BLOCK_H
 

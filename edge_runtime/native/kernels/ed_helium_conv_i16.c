@@ -1,5 +1,5 @@
-/* Convolutions of numbers of 16 bits with one exponent, and to such numbers, with Helium. Weights lie [inputs / 2][n_out][2]:
- * a gather takes those of one result, two by two inputs, as a vector. */
+/* Convolutions of numbers of 16 bits with one exponent, and to such numbers, with Helium. Weights lie
+ * [inputs / 2][n_out][2]: a gather takes those of one result, two by two inputs, as a vector. */
 #include "ed_program.h"
 
 #if defined(ED_HELIUM)
@@ -47,14 +47,15 @@ static APART void columns(const ed_args *a, int o, int n_in)
         for (k = 0; k < n_taps; k++, from += op->x_row)
             for (i = 0; i < n_in; i += 8) {
                 const int16x8_t in = vldrhq_z_s16(from + i, vctp16q((uint32_t)(n_in - i)));
-                UNROLL for (j = 0; j < 4; j++) sum[j] = vmladavaq_s16(sum[j], in, weights_of(w + 2 * j, n_out, n_in - i));
+                UNROLL for (j = 0; j < 4; j++)
+                    sum[j] = vmladavaq_s16(sum[j], in, weights_of(w + 2 * j, n_out, n_in - i));
                 w += n_in - i < 8 ? (n_in - i) * n_out : 8 * n_out;
             }
         vstrwq_f32(y, finished(&e, vldrwq_s32(sum)));
     }
 }
 
-/* Two columns' weights stay in registers over all rows: n eights of inputs, `apart` numbers from one to the next. */
+/* A column's weights stay in registers over all rows: n eights of inputs, `apart` numbers from one to the next. */
 static INLINE void kept(const ed_args *a, int o, const int n, ptrdiff_t apart)
 {
     const ed_op *op = a->op;

@@ -200,7 +200,7 @@ static INLINE float weight_at(const void *weights, ptrdiff_t i, const int half)
     return half ? half_to_float(((const uint16_t *)weights)[i]) : ((const float *)weights)[i];
 }
 
-/* --- ed_scalar.c, ed_scalar_conv.c, ed_scalar_conv_i8.c, ed_scalar_gru.c ------------------------------------------------------ */
+/* --- ed_scalar.c, ed_scalar_conv.c, ed_scalar_conv_i8.c, ed_scalar_conv_i16.c, ed_scalar_gru.c --- */
 
 ED_DECLARE_KERNEL(CONV, ed_scalar_CONV)
 ED_DECLARE_KERNEL(DEPTH, ed_scalar_DEPTH)

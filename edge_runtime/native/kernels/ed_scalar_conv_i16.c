@@ -1,5 +1,5 @@
-/* Convolutions of numbers of 16 bits with one exponent, and to such numbers, without vectors: as 8-bit ones, but nothing is
- * widened. */
+/* Convolutions of numbers of 16 bits with one exponent, and to such numbers, without vectors: as 8-bit ones, but
+ * nothing is widened. */
 #include "ed_program.h"
 
 #if defined(ED_SCALAR)
@@ -94,7 +94,7 @@ static INLINE void keep(const int16_t *x, ptrdiff_t x_row, int n_rows, int n_fou
 ED_KERNEL(CONV_I16) ed_scalar_CONV_I16(const ed_args *a)
 {
     const ed_op *op = a->op;
-    const int whole = op->n_out % NO == 0 && op->n_in % 4 == 0 && op->n_out % 4 == 0 && (op->seg >= op->n_out || op->seg % NO == 0);
+    const int whole = op->n_out % 4 == 0 && op->n_in % 4 == 0 && (op->seg >= op->n_out || op->seg % NO == 0);
     const int n_in = op->n_in / 4, one_tap = op->taps == 1, step = op->stride * op->x_row;
     const int most = whole ? (MOST_KEPT / n_in - op->taps) / (one_tap ? 1 : op->stride) + 1 : 0;
     const int16_t *x = (const int16_t *)a->x - op->pad * op->x_row;
