@@ -286,7 +286,7 @@ FLOAT: Final[Mapping[str, Callable[..., Values]]] = {
 def _convolve(x: Values, weight: Values, node: Node) -> Values:
     """Integers (frames, channels, bands) -> (out, bands), the last frame of a convolution, exactly."""
     a, (n_out, per_group, kt, kf) = node.attrs, weight.shape
-    padded = np.pad(x, ((0, 0), (0, 0), (a["pad"], a["pad"])))
+    padded = exact_float.padded(x, a["pad"])
     windows = np.lib.stride_tricks.sliding_window_view(padded, kf, 2)[:: a["dilation"], :, :: a["stride"]]
     if len(windows) != kt:
         raise ValueError(f"{node.name}: {len(windows)} frames for a kernel of {kt}")

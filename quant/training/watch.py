@@ -20,6 +20,7 @@ from quant.training.curves import draw
 from quant.training.history import History
 
 LINE_EVERY_S: Final = 5.0  # where there is no bar: nobody should wonder whether it still runs
+DRAW_EVERY_S: Final = 10.0  # a picture takes most of a second, and a validation of a small run less
 TICK_S: Final = 1.0
 BAR: Final = "step {n_fmt} of {total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}"
 
@@ -28,10 +29,12 @@ class Watch:
     """For a run from step `first` to `n_steps`. `progress` takes whole lines, above the bar if there is one."""
 
     def __init__(self, progress: Progress, first: int, n_steps: int, curves: Path, title: str, *, quiet: bool) -> None:
-        """`curves`: the picture that is drawn anew at every validation; `quiet`: of another process, or for nobody."""
+        """`curves`: the picture of all validations, seconds late at most and whole when the run ends; `quiet`: of
+        another process, or for nobody."""
         self._progress, self._first, self._n_steps, self._quiet = progress, first, n_steps, quiet
         self._curves, self._title = curves, title
-        self._start = self._last = time.monotonic()
+        self._start = self._last = self._drawn = time.monotonic()
+        self._undrawn: History | None = None
         self._ended = threading.Event()
         self._bar: Any = None
 
@@ -47,6 +50,7 @@ class Watch:
         self._ended.set()
         if self._bar is not None:
             self._bar.close()
+        self._draw()
 
     def say(self, line: str) -> None:
         """A line of its own."""
@@ -56,6 +60,7 @@ class Watch:
 
     def step(self, step: int, loss: float, rate: float) -> None:
         """After a step: the loss of its batch, the learning rate."""
+        self._draw_if_due()
         now = time.monotonic()
         pace = (step - self._first) / max(now - self._start, 1e-9)
         told = f"loss {loss:.4f}, rate {rate:.1e}, {pace:.2f} steps/s"
@@ -69,7 +74,17 @@ class Watch:
     def validated(self, history: History) -> None:
         """After a validation: the curves as they are now."""
         if not self._quiet:
-            draw(history, self._curves, self._title)
+            self._undrawn = history
+        self._draw_if_due()
+
+    def _draw_if_due(self) -> None:
+        if time.monotonic() - self._drawn >= DRAW_EVERY_S:
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._undrawn is not None:
+            draw(self._undrawn, self._curves, self._title)
+            self._undrawn, self._drawn = None, time.monotonic()
 
     def _tick(self) -> None:
         while not self._ended.wait(TICK_S):

@@ -27,7 +27,7 @@ from quant import cli
 from quant.inputs import assets, checkpoint, trained
 from quant.network.gtcrn import param_shapes
 from quant.network.spectra import analyse
-from quant.training import losses, runs
+from quant.training import losses, runs, watch
 from quant.training.data import Sounds, batches
 from quant.training.history import History
 from quant.training.runs import Job
@@ -146,6 +146,32 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(json.loads((tmp_path / "run" / "history.json").read_text())) == 3
+
+
+def test_the_curves_are_drawn_now_and_then_and_whole_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validations of a small run follow each other faster than anybody looks."""
+    now_s, drawn = [0.0], list[int]()
+    monkeypatch.setattr(watch, "draw", lambda history, path, title: drawn.append(len(history.rows)))
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now_s[0])
+    history = History()
+
+    def validated_at(second: float) -> None:
+        now_s[0] = second
+        history.rows.append({"step": second, "validation_loss": 1.0})
+        shown.validated(history)
+
+    with pytest.raises(KeyboardInterrupt), watch.Watch(silent, 0, 9, tmp_path, "", quiet=False) as shown:
+        for second in (0.1, 10.1, 12.0):
+            validated_at(second)
+        assert drawn == [2]
+        now_s[0] = 20.2
+        shown.step(4, 1.0, 1.0)
+        validated_at(21.0)
+        assert drawn == [2, 3]
+        raise KeyboardInterrupt
+    assert drawn == [2, 3, 4]
 
 
 # --- what it refuses ----------------------------------------------------------------------------------------------
