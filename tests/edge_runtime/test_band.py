@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy  # which loads scipy.signal, seconds, only when a test asks for it
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.signal import firwin, sosfilt, welch
 
 from edge_runtime.band import FULL, SPEECH, Band, Filters, FullBandDenoiser, chosen
 from edge_runtime.errors import Failure
@@ -45,14 +45,14 @@ def through(network: Network, samples: Float32Array, rate_hz: int) -> Float32Arr
 def gains_db(samples: Float32Array, out: Float32Array, rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies, and how much of the power at each is in `out`."""
     skip = rate_hz // 4  # until the gain has found its place
-    frequency_hz, power_in = welch(samples[skip:], rate_hz, nperseg=2048)
-    _, power_out = welch(out[skip:], rate_hz, nperseg=2048)
+    frequency_hz, power_in = scipy.signal.welch(samples[skip:], rate_hz, nperseg=2048)
+    _, power_out = scipy.signal.welch(out[skip:], rate_hz, nperseg=2048)
     return frequency_hz, 10 * np.log10(power_out / power_in + 1e-12)
 
 
 def attenuated_above(gain: float, cut_hz: float) -> Callable[[Float32Array], Float32Array]:
     """Everything above `cut_hz` at 16 kHz times `gain`, in phase."""
-    taps = firwin(201, cut_hz, fs=16_000)
+    taps = scipy.signal.firwin(201, cut_hz, fs=16_000)
 
     def heard(recent: Float32Array) -> Float32Array:
         low = np.convolve(recent, taps, mode="same")
@@ -108,7 +108,7 @@ def test_it_opens_with_a_sibilant_and_closes_behind_it():
     samples = noise(rate_hz, 1.504)
     out = through(Network(heard), samples, rate_hz)
     sections = np.array([[1, -2, 1, 1, 1.2, 0.45]])  # some high-pass
-    before, after = sosfilt(sections, samples), sosfilt(sections, out)
+    before, after = scipy.signal.sosfilt(sections, samples), scipy.signal.sosfilt(sections, out)
     level_db = 10 * np.log10((after**2).reshape(-1, 384).mean(1) / (before**2).reshape(-1, 384).mean(1) + 1e-12)
     at_s = np.arange(level_db.size) * 0.008
     delay_s = 0.0045  # of the filter to 16 kHz, which the network's clock does not know

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import one_thread
+import onnxruntime
 import pytest
 import soundfile as sf
 from toy_artifact import write_toy
@@ -119,6 +121,7 @@ def test_dnsmos_is_what_speechmos_says(duration_s, monkeypatch):
     librosa = SimpleNamespace(feature=mel, power_to_db=lambda mel, ref: mel)
     monkeypatch.setitem(sys.modules, "librosa", librosa)
     monkeypatch.setitem(sys.modules, "requests", SimpleNamespace(session=None))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", one_thread.session)
     from speechmos import dnsmos
 
     sound = speechlike(int(duration_s * RATE_HZ))
