@@ -102,6 +102,7 @@ class _GruInt8:
             role: quantize_weight(weight, self.scales[role]).astype(np.int32).T
             for role, weight in {"weight_ih": w.w_ih, "weight_hh": w.w_hh}.items()
         }
+        self._biases: dict[str, Values] = {}
         self._make_tables()
 
     def _make_tables(self) -> None:
@@ -117,7 +118,9 @@ class _GruInt8:
     def _gates(self, x: Values, source: QParams, role: str, bias: Values, target: str) -> Values:
         scales = self.scales[role]
         total = (x.astype(np.int32) - source.zero_point) @ self.integers[role]
-        total = total + quantize_bias(bias, source.scale, scales)
+        if role not in self._biases:
+            self._biases[role] = quantize_bias(bias, source.scale, scales)
+        total = total + self._biases[role]
         return self._put(total, np.float64(source.scale) * scales, target)
 
     def _put(self, total: Values, unit: Values, target: str) -> Values:

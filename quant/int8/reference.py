@@ -41,6 +41,7 @@ class Reference:
             for n in graph.nodes
             if n.kind in WEIGHTED and plan.reads_int8(n)
         }
+        self._biases = {n.name: self._conv_bias(n) for n in graph.nodes if n.kind == "conv" and plan.reads_int8(n)}
         self._affine_integers = {
             n.name: sixteen_bits.affine_integers(graph, plan, n)
             for n in graph.nodes
@@ -182,8 +183,11 @@ class Reference:
         """A convolution's exact sums, and what one is in each channel."""
         source, scales = self.plan.grids[node.inputs[0]], self.plan.weight_scales[node.param("weight")]
         total = _convolve(self._history(node, x).astype(np.int32) - source.zero_point, self._weights[node.name], node)
-        total = total + quantize_bias(self._param(node, "bias"), source.scale, scales)[:, None]
-        return total, (np.float64(source.scale) * scales)[:, None]
+        return total + self._biases[node.name], (np.float64(source.scale) * scales)[:, None]
+
+    def _conv_bias(self, node: Node) -> Values:
+        source, scales = self.plan.grids[node.inputs[0]], self.plan.weight_scales[node.param("weight")]
+        return quantize_bias(self._param(node, "bias"), source.scale, scales)[:, None]
 
     def _conv_int8(self, node: Node, x: Values) -> Values:
         """With the LeakyReLU that joined it (`roundings`), if one did."""

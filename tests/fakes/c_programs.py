@@ -43,8 +43,8 @@ def objects(folder: Path, *flags: str, compiler: Sequence[str] = GCC) -> list[Pa
 
 
 def linked(out: Path, source: str, engine: Iterable[Path], *flags: str, compiler: Sequence[str] = GCC) -> Path:
-    """An executable of a program here and some objects of the engine."""
-    command = [*compiler, *FLAGS, *flags, str(HERE / source), *map(str, engine), "-o", str(out), "-lm"]
+    """An executable of a program here, optimized whatever the flags say, and some objects of the engine."""
+    command = [*compiler, *flags, *FLAGS, str(HERE / source), *map(str, engine), "-o", str(out), "-lm"]
     subprocess.run(command, check=True, timeout=600)
     return out
 
