@@ -46,12 +46,18 @@ MadeOnce: TypeAlias = Callable[[str, Callable[[], Made]], Made]
 
 N_FRAMES_3_S = 188
 ROOM_BYTES = 1 << 28
+LONGEST = ("test_firmware.py", "test_search.py", "test_deploy.py")
 
 # What a script's background or nohup has this process ignore, every program that it starts would ignore, too. A handler
 # goes no further than exec: they begin as from a terminal, and this process goes on ignoring it.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: of two workers none is left alone with them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture
