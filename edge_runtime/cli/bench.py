@@ -81,6 +81,7 @@ BENCH: Final = Command(
         "edge-denoise bench --model build/rpi4 --engine native --json >pi.json",
     ),
     page="guide/pi.md",
+    takes_long=True,
 )
 VERIFY: Final = Command(
     "verify",
@@ -92,4 +93,5 @@ VERIFY: Final = Command(
         "edge-denoise verify --model build/rpi4",
     ),
     page="guide/trust.md",
+    takes_long=True,
 )

@@ -211,4 +211,5 @@ BUDGET: Final = Command(
         "quant budget --compare default channels=12,dpgrnn=1 --max-macs 20M",
     ),
     page="guide/budget.md",
+    takes_long=True,
 )

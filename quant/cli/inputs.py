@@ -119,6 +119,7 @@ PULL: Final = Command(
         "quant pull --json",
     ),
     page="guide/checkpoint.md",
+    takes_long=True,
 )
 BOARDS: Final = Command(
     "boards",
@@ -141,4 +142,5 @@ NETWORKS: Final = Command(
         "quant networks --json",
     ),
     page="guide/networks.md",
+    takes_long=True,
 )

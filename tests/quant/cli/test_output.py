@@ -117,3 +117,33 @@ def test_what_is_no_stage_is_said_as_it_is(monkeypatch):
     monkeypatch.setattr(output, "say", said.append)
     Stages({"reading": 1.0})("left out: a.wav")
     assert said == ["left out: a.wav"]
+
+
+def test_what_takes_what_it_takes_says_nothing_and_does_not_make_the_rest_slower(monkeypatch):
+    """A search of minutes between two stages."""
+    said, now = list[str](), iter((0.0, 0.0, 2.0, 3.0, 200.0, 302.0))
+    monkeypatch.setattr(output, "say", said.append)
+    stages = Stages({"reading": 1.0, "search": None, "calibrating": 9.0}, lambda: next(now))
+    stages("reading the weights")
+    stages("search: listening")
+    stages("search: 30 trials")
+    stages.again()
+    stages("calibrating")
+    assert said == [
+        "  0 s  reading the weights",
+        "search: listening",
+        "search: 30 trials",
+        "302 s  calibrating, about 12 s left",  # (2 + 2) / (1 + 2) of 9 s
+    ]
+
+
+def test_a_stage_is_silent_while_others_speak(monkeypatch):
+    """A bar that ticks."""
+    said, now = list[str](), iter((0.0, 0.0, 9.0, 18.0))
+    monkeypatch.setattr(output, "say", said.append)
+    stages = Stages({"reading": 1.0}, lambda: next(now))
+    stages("reading the weights")
+    stages.again(0.5)
+    assert len(said) == 1
+    stages.again(9.0)
+    assert said[1] == " 18 s  reading the weights still"
