@@ -73,7 +73,7 @@ def _verify(args: argparse.Namespace) -> Answer:
 
 BENCH: Final = Command(
     "bench",
-    "measure the time of a frame on this machine, by engine",
+    "measure the time of a hop on this machine, by engine",
     _bench_arguments,
     _bench,
     examples=(

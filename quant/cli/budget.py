@@ -203,7 +203,7 @@ def _verdict(args: argparse.Namespace, counted: BudgetPart, name: str) -> Iterat
 
 BUDGET: Final = Command(
     "budget",
-    "count parameters, MACs and memory against a board and limits, or two networks against each other",
+    "count parameters, MACs, flash and RAM against a board and limits, or two networks against each other",
     _arguments,
     _run,
     examples=(

@@ -11,7 +11,7 @@ from quant.cli.options import nothing
 from quant.cli.output import say, table
 
 MEASURED_ENGINES: Final = ("native", "tflite", "onnx")
-BOARD_COLUMNS: Final = ("board", "processor", "MMAC/s", "model KB", "RAM KB", "core")
+BOARD_COLUMNS: Final = ("board", "processor", "MMAC/s", "flash KB", "RAM KB", "core")
 
 if TYPE_CHECKING:
     from boards import Board

@@ -431,7 +431,7 @@ def test_a_bench_of_another_machine_does_not_displace_the_estimate(built: Report
     told = with_parts(built, benches=[bench_row(machine=PC)], estimates=[ESTIMATE], target=target)
     found = next(j for j in verdict.judge(told) if j.question == "Is it fast enough?")
     assert found.status == "caution"
-    assert found.answer.startswith("estimated, not measured: 0.9 to 1.6 ms of 16 ms a frame; ")
+    assert found.answer.startswith("estimated, not measured: 0.9 to 1.6 ms of 16 ms a hop; ")
     assert found.answer.endswith("measured on Intel, which is not this board")
     assert "estimated for Raspberry Pi 4 Model B" in whole.render(with_parts(told, clips=[]), []).decode()
 

@@ -54,12 +54,12 @@ def test_log_ticks_of_pictures_are_plain_too(built: Report) -> None:
 
 def test_the_five_figures_each_say_where_they_come_from(built: Report) -> None:
     found = {f.name: f for f in first.figures(built)}
-    assert list(found) == ["Time a hop", "Cost of 8 bits", "Size", "Memory", "Delay"]
+    assert list(found) == ["Time a hop", "Cost of 8 bits", "Flash", "RAM", "Delay"]
     assert found["Time a hop"].origin == "estimated for Raspberry Pi 4 Model B"
     assert (found["Cost of 8 bits"].value, found["Cost of 8 bits"].unit) == ("−0.017", "PESQ")
     assert found["Cost of 8 bits"].origin == "measured by edge-denoise, 2026-11-28"
-    assert found["Size"].value == f"{built.files['model.native'].bytes / 1024:.1f}"
-    assert found["Memory"].value == f"{verdict.ram_bytes(built) / 1024:.1f}"
+    assert found["Flash"].value == f"{built.files['model.native'].bytes / 1024:.1f}"
+    assert found["RAM"].value == f"{verdict.ram_bytes(built) / 1024:.1f}"
     assert (found["Delay"].value, "45 ms" in found["Delay"].detail) == ("32", True)
 
 
@@ -81,7 +81,7 @@ def test_figures_have_an_arrow_against_an_older_artifact(built: Report) -> None:
     files = msgspec.to_builtins(built.files)
     files["model.native"]["bytes"] //= 2
     changed = with_parts(built, clips=[], history=regressions.compare(with_parts(built, files=files), built, "old"))
-    size = next(f for f in first.figures(changed) if f.name == "Size")
+    size = next(f for f in first.figures(changed) if f.name == "Flash")
     assert size.change is not None
     assert size.change.regressed
     assert "▲ +100.0%, worse than allowed" in whole.render(changed, []).decode()
