@@ -145,12 +145,13 @@ def _build_lines(built: Built, elapsed_s: float, *, verbose: bool) -> Iterator[s
 
 def figures(report: Report) -> Iterator[str]:
     """What it takes of the board: flash, RAM, time."""
+    from quant.audit import frame_time
     from quant.report import verdict
 
     yield f"{report.files[verdict.model_file(report)].bytes / 1024:.0f} KB of flash"
     yield f"{verdict.ram_bytes(report) / 1024:.0f} KB of RAM"
     if estimate := verdict.board_estimate(report):
-        yield f"{estimate.low_ms:.2g} to {estimate.high_ms:.2g} ms of every {verdict.HOP_MS:g} ms (estimated)"
+        yield f"{frame_time.span(estimate.low_ms, estimate.high_ms)} ms of every {verdict.HOP_MS:g} ms (estimated)"
 
 
 def _error_cells(row: AccuracyRow) -> tuple[str, ...]:

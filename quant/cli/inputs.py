@@ -106,7 +106,9 @@ def _quality(part: NetworkPart, engine: str) -> str:
 
 
 def _time(found: TimePart | None) -> str:
-    return "not counted" if found is None else f"{found.low_ms:.2f} to {found.high_ms:.2f} ms"
+    from quant.audit.frame_time import span
+
+    return "not counted" if found is None else f"{span(found.low_ms, found.high_ms)} ms"
 
 
 PULL: Final = Command(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from quant.audit.frame_time import span
 from quant.quality.results import QualityPart, int8_system
 from quant.report import verdict
 from quant.report.page import delays
-from quant.report.page.words import kilobytes, percent, signed, span
+from quant.report.page.words import kilobytes, percent, signed
 from quant.report.schema import Change, Report, Status
 
 HEADLINES: Final[dict[Status, str]] = {

@@ -10,6 +10,7 @@ import pytest
 from report_parts import bench_row, evaluation, hard_row, with_parts
 
 import boards
+from quant.audit import frame_time
 from quant.quality.results import RobustnessRow, title
 from quant.report import regressions, remake, verdict
 from quant.report.page import delays, first, hard, network, pictures, sides, whole, words
@@ -19,9 +20,9 @@ NUMBERS = [
     (words.signed(-0.0039, 3), "−0.004"),
     (words.signed(0.0028, 3), "+0.003"),
     (words.signed(-0.0004, 3), "0.000"),
-    (words.span(0.1307, 0.2871), "0.13 to 0.29"),
-    (words.span(1.0, 1.04), "1.0"),
-    (words.span(5.7, 120.4), "5.7 to 120"),
+    (frame_time.span(0.1307, 0.2871), "0.13 to 0.29"),
+    (frame_time.span(1.0, 1.04), "1.0"),
+    (frame_time.span(5.7, 120.4), "5.7 to 120"),
     (words.percent(0), "0%"),
     (words.percent(0.013), "1.3%"),
     (words.kilobytes(56_272), "55.0 KB"),
