@@ -26,6 +26,25 @@ def test_without_a_command_the_help_is_printed(name, program, capfd):
     assert err == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "bare", "needs"),
+    [("quant", "build", "--target"), ("quant", "eval", "ARTIFACT"), ("quant", "qat", "--out"),
+     ("quant", "deploy", "USER@BOARD"), ("quant", "verify", "DIR"), ("edge-denoise", "file", "IN, OUT")],
+)  # fmt: skip
+def test_a_command_that_needs_something_typed_alone_prints_its_help_and_what_it_needs(name, bare, needs, capfd):
+    program = PROGRAMS[name]
+    assert program.main([bare, "--help"]) == 0
+    help_text = capfd.readouterr().out
+    assert program.main([bare]) == 2
+    out, err = capfd.readouterr()
+    assert out == help_text
+    assert err.startswith(f"{name}: error: the following arguments are required: {needs}")
+    assert err.endswith(f"; see `{name} {bare} --help`\n")
+    assert err.count("\n") == 1
+    assert program.main([bare, "--debug"]) == 2
+    assert capfd.readouterr().out == "", "with options it is a mistake, and its line is enough"
+
+
 @pytest.mark.parametrize(("name", "program"), PROGRAMS.items(), ids=PROGRAMS)
 def test_the_version_is_the_projects(name, program, capfd):
     assert program.main(["--version"]) == 0

@@ -40,13 +40,20 @@ def _width() -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose usage errors are one line and name what is near; options are never abbreviated."""
+    """An argument parser whose usage errors are one line and name what is near; options are never abbreviated.
+
+    A command that needs something, typed alone, prints its help before that line.
+    """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         given = {"allow_abbrev": False, "formatter_class": Layout, **kwargs}
         super().__init__(*args, **given)  # type: ignore[arg-type]  # handed on unread
 
+    _is_bare = False  # nothing was typed behind the command
+
     def error(self, message: str) -> NoReturn:
+        if self._is_bare:
+            self.print_help()
         program = self.prog.split()[0]
         self.exit(
             USAGE, f"{program}: error: {shortened(printable(' '.join(message.split())))}; see `{self.prog} --help`\n"
@@ -54,6 +61,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Nothing is left over, so that each subcommand speaks of its own options."""
+        self._is_bare = args is not None and not args
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             options = [option for action in self._actions for option in action.option_strings]
