@@ -75,3 +75,15 @@ def test_what_is_typed_in_a_row_of_options_is_found_under_its_group(capfd):
     out = capfd.readouterr().out
     titles = re.findall(r"^(\w[\w ]+):$", out, re.MULTILINE)
     assert titles == ["options", "what denoises", "devices", "delay", "what is heard", "the run", "examples"]
+
+
+TAKES_LONG = {
+    "quant": {"build", "plan", "ablate", "budget", "qat", "train", "eval", "report", "card", "deploy", "pull",
+              "networks", "verify"},
+    "edge-denoise": {"bench", "verify", "doctor", "latency"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_takes_long_says_so(name):
+    assert {command.name for command in PROGRAMS[name].COMMANDS if command.takes_long} == TAKES_LONG[name]
