@@ -48,8 +48,12 @@ class Heard:
 
     def write(self, text: str) -> int:
         """As the stream does it."""
-        self._last_s = self._clock()
+        self.note()
         return int(self._stream.write(text))
+
+    def note(self) -> None:
+        """Something was said elsewhere."""
+        self._last_s = self._clock()
 
     @property
     def silent_s(self) -> float:
@@ -82,8 +86,9 @@ def ticking(look: Callable[[], None], look_s: float = LOOK_S) -> Iterator[None]:
 
 
 @contextmanager
-def never_silent(look: Callable[[float], None], look_s: float = LOOK_S) -> Iterator[None]:
-    """`look` is called again and again with the seconds since anything was written to standard error, and may speak."""
+def never_silent(look: Callable[[float], None], look_s: float = LOOK_S) -> Iterator[Callable[[], None]]:
+    """`look` is called again and again with the seconds since anything was written to standard error, and may speak.
+    Given is what to call when something was said elsewhere."""
     heard = Heard(sys.stderr)
     with redirect_stderr(heard), ticking(lambda: look(heard.silent_s), look_s):
-        yield
+        yield heard.note

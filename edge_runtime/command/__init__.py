@@ -199,15 +199,19 @@ def _parse_and_answer(parser: argparse.ArgumentParser, argv: Sequence[str]) -> i
     if not hasattr(args, "run"):  # nothing was asked
         parser.print_help()
         return USAGE
-    with _never_silent(parser.prog) if args.takes_long else nullcontext():
+    with _never_silent(parser.prog) if args.takes_long else nullcontext(_nobody) as note:
         answer: Answer = args.run(args)
-        _print(answer, as_json=args.json)
+        _print(answer, note, as_json=args.json)
         if answer.then is not None:
             answer.then()
     return answer.status() if callable(answer.status) else answer.status
 
 
-def _never_silent(prog: str) -> AbstractContextManager[None]:
+def _nobody() -> None:
+    """Waits for a sign."""
+
+
+def _never_silent(prog: str) -> AbstractContextManager[Callable[[], None]]:
     import time  # no `--help` waits for them
 
     from edge_runtime.quiet import MOST_SILENT_S, never_silent
@@ -221,8 +225,8 @@ def _never_silent(prog: str) -> AbstractContextManager[None]:
     return never_silent(look)
 
 
-def _print(answer: Answer, *, as_json: bool) -> None:
-    """JSON has no infinity and no NaN: a command gives null in their place."""
+def _print(answer: Answer, note: Callable[[], None], *, as_json: bool) -> None:
+    """JSON has no infinity and no NaN: a command gives null in their place. `note` is called with every line."""
     lines = answer.lines
     if as_json:
         import json  # no `--help` waits for them
@@ -233,6 +237,7 @@ def _print(answer: Answer, *, as_json: bool) -> None:
         lines = [json.dumps(value, indent=None if answer.one_line else 2, allow_nan=False)]
     for line in lines if as_json else map(_of_terminal, lines):
         print(line, file=sys.stderr if answer.aside else sys.stdout, flush=True)
+        note()
 
 
 def _of_terminal(line: str) -> str:
