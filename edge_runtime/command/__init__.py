@@ -212,15 +212,11 @@ def _nobody() -> None:
 
 
 def _never_silent(prog: str) -> AbstractContextManager[Callable[[], None]]:
-    import time  # no `--help` waits for them
-
-    from edge_runtime.quiet import MOST_SILENT_S, never_silent
-
-    began_s = time.monotonic()
+    from edge_runtime.quiet import MOST_SILENT_S, never_silent  # no `--help` waits for it
 
     def look(silent_s: float) -> None:
         if silent_s >= MOST_SILENT_S:
-            say(prog, f"{time.monotonic() - began_s:3.0f} s  still at work")
+            say(prog, "still at work")
 
     return never_silent(look)
 

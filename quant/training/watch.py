@@ -79,7 +79,7 @@ class Watch:
         if self._bar is not None:
             self._bar.refresh()
         elif time.monotonic() - self._last >= LINE_EVERY_S:
-            self.say(f"after {self._told}, still at work")
+            self.say(f"{self._told}, still at work")
 
 
 def left(seconds: float) -> str:

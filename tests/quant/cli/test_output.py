@@ -15,7 +15,7 @@ from contextlib import suppress
 import pytest
 from places import ROOT
 
-from quant.cli import output
+from quant.cli import output, train
 from quant.cli.output import Stages, table
 
 COLUMNS = ("layer", "kind", "MACs", "share")
@@ -147,3 +147,14 @@ def test_a_stage_is_silent_while_others_speak(monkeypatch):
     assert len(said) == 1
     stages.again(9.0)
     assert said[1] == " 18 s  reading the weights still"
+
+
+def test_a_run_of_training_ends_the_stage_before_it(monkeypatch):
+    """Or calibration would be said to go on while steps are told."""
+    said, now = list[str](), iter((0.0, 1.0, 2.0, 9.0))
+    monkeypatch.setattr(output, "say", said.append)
+    stages = Stages(train.USUAL_S, lambda: next(now))
+    for line in ("calibrating the start", "step 0 of 300, still at work"):
+        stages(line)
+    stages.again()
+    assert said == ["  1 s  calibrating the start", "step 0 of 300, still at work"]

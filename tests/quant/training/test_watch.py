@@ -18,9 +18,9 @@ def test_a_step_and_a_validation_that_take_long_are_told_while_they_last(tmp_pat
         before = len(said)
         watching.step(1, 0.5, 1e-4)
         time.sleep(0.2)
-    assert said[0] == "after step 0 of 4, still at work"
+    assert said[0] == "step 0 of 4, still at work"
     assert "step 1 of 4: loss 0.5000, rate 1.0e-04, " in said[before]
-    assert said[-1].startswith("after step 1 of 4: loss 0.5000, ")
+    assert said[-1].startswith("step 1 of 4: loss 0.5000, ")
     assert said[-1].endswith(" left, still at work")
     n = len(said)
     time.sleep(0.1)
