@@ -29,6 +29,8 @@ SILENT_S: Final = 4.0  # at most, and a look more: sooner than the command line 
 _LOOK_S: Final = 0.25
 PRIOR_S: Final = 2.0  # how much of what a stage usually takes counts before this machine has shown its pace
 
+LATE: Final = 0.2  # of what a stage has taken is taken to be left where it takes longer than it should
+
 say = partial(command.say, PROG)
 
 
@@ -87,9 +89,11 @@ class Stages:
 
     def _say(self, elapsed_s: float, what: str) -> None:
         names = list(self._usual_s)
-        to_come_s = sum(self._usual_s[name] or 0.0 for name in names[names.index(self._now or "") :])
+        usual_s, *after_s = (self._usual_s[name] or 0.0 for name in names[names.index(self._now or "") :])
+        spent_s = elapsed_s - self._began_s
         pace = (self._began_s - self._elsewhere_s + PRIOR_S) / (self._done_s + PRIOR_S)
-        left_s = max(1.0, pace * to_come_s - (elapsed_s - self._began_s))
+        pace = max(pace, spent_s / usual_s)
+        left_s = max(1.0, pace * usual_s - spent_s, LATE * spent_s) + pace * sum(after_s)
         self._said_s = elapsed_s
         self._tell(f"{elapsed_s:3.0f} s  {what}" + (f", about {left_s:.0f} s left" if self._done_s else ""))
 
