@@ -23,7 +23,7 @@ from quant.quality import isolated
 from quant.quality.isolated import AfterDeath
 
 BAR: Final = "{percentage:3.0f} % |{bar}| {n:.0f} of {total_fmt} {unit}, {remaining} left"
-LINE_EVERY_S: Final = 4.5  # where stderr is not a terminal: nobody should wonder whether it still runs
+LINE_EVERY_S: Final = 4.0  # where stderr is not a terminal: nobody should wonder whether it still runs
 TICK_S: Final = 0.5
 CONNECT_S: Final = 10
 N_OPEN: Final = 64  # a process keeps at most so many: a few MB each
