@@ -201,7 +201,7 @@ def _line(wheel: Wheel) -> str:
     return f"{wheel.path}: {sizes}, consistent with {wheel.platform}"
 
 
-PROGRAM: Final = Command("wheels", "Cross-build the wheels of this package.", _arguments, _run)
+PROGRAM: Final = Command("wheels", "Cross-build the wheels of this package.", _arguments, _run, takes_long=True)
 tell = partial(command.say, PROGRAM.name)
 
 
