@@ -46,6 +46,9 @@ CLASSES = ("simd_fp", "load_store", "branch", "integer")
 
 
 ZIG = (sys.executable, "-m", "ziglang", "cc")  # of the extra `wheels`
+# Not every distribution's C library is for Armv6, and none is linked whole, so zig links its own.
+ZIG_ARM = (*ZIG, "-target", "arm-linux-musleabihf")
+GCC_ARM = "arm-linux-gnueabihf-gcc"
 
 
 class Core(NamedTuple):
@@ -56,20 +59,26 @@ class Core(NamedTuple):
     arch: str = "aarch64"
     compiler: tuple[str, ...] = ("aarch64-linux-gnu-gcc",)
     flags: tuple[str, ...] = ()
+    row: str = ""  # in instructions.json, where a core has several compilers
 
     @property
     def by_zig(self) -> bool:
         """Whether its compiler is the one of the extra `wheels`."""
         return self.compiler[: len(ZIG)] == ZIG
 
+    @property
+    def label(self) -> str:
+        return self.row or self.name
+
 
 CORES = (
     Core("cortex-a53", "neon"),
     Core("cortex-a72", "neon"),
     Core("cortex-a76", "dotprod"),
-    Core("cortex-a7", "neon", "arm", ("arm-linux-gnueabihf-gcc",), ("-march=armv7-a", "-mfpu=vfpv3-d16")),
-    # No distribution's C library here is for it, so zig links its own.
-    Core("arm1176", "scalar", "arm", (*ZIG, "-target", "arm-linux-musleabihf"), ("-mcpu=arm1176jzf_s",)),
+    # As wheels are compiled, and as Debian's package is.
+    Core("cortex-a7", "neon", "arm", ZIG_ARM, ("-mcpu=generic+v7a+vfp3d16", "-fno-unroll-loops")),
+    Core("cortex-a7", "neon", "arm", (GCC_ARM,), ("-march=armv7-a", "-mfpu=vfpv3-d16"), "cortex-a7, gcc"),
+    Core("arm1176", "scalar", "arm", ZIG_ARM, ("-mcpu=arm1176jzf_s",)),
 )
 COMPILERS = sorted({core.compiler[0] for core in CORES if not core.by_zig})
 MICROCONTROLLERS = ("m4", "m7", "m33", "m55")
@@ -90,7 +99,8 @@ def compile_plugin(folder: Path) -> Path:
 
 def compile_hops(folder: Path, core: Core, *defines: str) -> Path:
     """The engine and its driver; with EACH_STEP the engine marks its steps."""
-    program = folder / "".join(("steps" if defines else "hops", "-", core.arch, *core.flags))
+    compiler = "zig" if core.by_zig else "gcc"
+    program = folder / "-".join(("steps" if defines else "hops", core.arch, core.isa, compiler, *core.flags))
     if not program.exists():
         sources = [str(HERE / "hops.c"), *engine_sources()]
         flags = [*setup_flags(), "-std=gnu11", "-static", *INCLUDES, *core.flags, *defines]
@@ -129,7 +139,7 @@ def print_full_band(artifact: Path, plugin: Path, folder: Path, rate_hz: int) ->
         for precision, name in FILES.items():
             command = (program, artifact / name, core.isa, folder / "samples", rate_hz)
             spent = np.diff(np.array(emulate(plugin, core, *command))[:, 0])
-            print(f"{core.name} {precision} at {rate_hz} Hz: {round(float((spent[1:-1] - spent[0]).mean())):,}")
+            print(f"{core.label} {precision} at {rate_hz} Hz: {round(float((spent[1:-1] - spent[0]).mean())):,}")
 
 
 def speech(artifact: Path) -> np.ndarray:
@@ -165,14 +175,14 @@ def native_rows(artifact: Path, plugin: Path, folder: Path) -> Iterator[dict[str
     network = json.loads((artifact / "manifest.json").read_text())["network"]
     for core in CORES:
         if core.by_zig and importlib.util.find_spec("ziglang") is None:
-            print(f"{core.name}: not counted, needs the extra `wheels`", file=sys.stderr)
+            print(f"{core.label}: not counted, needs the extra `wheels`", file=sys.stderr)
             continue
         program, apart = compile_hops(folder, core), compile_hops(folder, core, EACH_STEP)
         for precision, name in FILES.items():
             hops = count_hops(plugin, program, core, artifact / name, samples)[:, 0]
             by_step = count_hops(plugin, apart, core, artifact / name, samples[: N_APART * 256])[:, :, 0].mean(0)
             row: dict[str, Any] = {
-                "core": core.name,
+                "core": core.label,
                 "isa": core.isa,
                 "engine": "libedge_denoise",
                 "precision": precision,
@@ -185,7 +195,7 @@ def native_rows(artifact: Path, plugin: Path, folder: Path) -> Iterator[dict[str
                 row["by_class"] = {name: round(float(mean[i + 1])) for i, name in enumerate(CLASSES)}
             steps = zip(steps_of(precision, network), by_step, strict=True)
             row["steps"] = [[*step, round(float(n))] for step, n in steps]
-            print(f"{core.name} {core.isa} {precision}: {row['n_instructions']:,}", file=sys.stderr)
+            print(f"{core.label} {core.isa} {precision}: {row['n_instructions']:,}", file=sys.stderr)
             yield row
 
 

@@ -7,8 +7,13 @@
 
 #define VL 4
 #define MOST_NB 3
+#if defined(__aarch64__)
 #define NB16 3
 #define NB8 3
+#else
+#define NB16 2
+#define NB8 3
+#endif
 #define MOST_NB_I8 3
 
 typedef float32x4_t vf;
@@ -56,7 +61,6 @@ static inline void load_halves16(const uint16_t *p, vf *v)
 #define mlal_high(s, a, b) vmlal_high_s8(s, a, b)
 #define add_high(s, a) vaddw_high_s16(s, a)
 #define pairs(a, b) vpaddq_s32(a, b)
-#define add_highs(a, b) vaddl_high_s16(a, b)
 
 /* Of low halves: gcc would keep a half of what stays in a register in another one. */
 static inline int16x8_t mull_low(int8x16_t a, int8x16_t b)
@@ -78,61 +82,7 @@ static inline int32x4_t add_low(int32x4_t y, int16x8_t a)
     return y;
 }
 #else
-/* No vector division, square root or rounding; products are not fused. Denormals are taken for zero. */
-static inline vf vf_div(vf a, vf b)
-{
-    float x[4], y[4];
-    vst1q_f32(x, a), vst1q_f32(y, b);
-    x[0] /= y[0], x[1] /= y[1], x[2] /= y[2], x[3] /= y[3];
-    return vld1q_f32(x);
-}
-
-static inline vf vf_sqrt(vf a)
-{
-    float x[4];
-    vst1q_f32(x, a);
-    x[0] = __builtin_sqrtf(x[0]), x[1] = __builtin_sqrtf(x[1]), x[2] = __builtin_sqrtf(x[2]), x[3] = __builtin_sqrtf(x[3]);
-    return vld1q_f32(x);
-}
-
-static inline vf vf_round(vf v)
-{
-    const vf shift = vdupq_n_f32(12582912.0f);
-    return vsubq_f32(vaddq_f32(v, shift), shift);
-}
-
-/* The exponent moved by 112; below the least normal half it is an integer of steps, for denormals are taken for zero. */
-static inline vf vf_load_half(const uint16_t *p)
-{
-    uint16x4_t h = vld1_u16(p);
-    uint32x4_t size = vmovl_u16(vand_u16(h, vdup_n_u16(0x7fff))), sign = vshll_n_u16(vand_u16(h, vdup_n_u16(0x8000)), 16);
-    vf normal = vmulq_f32(vreinterpretq_f32_u32(vshlq_n_u32(size, 13)), vdupq_n_f32(5.192296858534828e33f));
-    vf small = vmulq_f32(vcvtq_f32_u32(size), vdupq_n_f32(5.9604644775390625e-8f));
-    vf v = vbslq_f32(vcltq_u32(size, vdupq_n_u32(0x0400)), small, normal);
-    return vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(v), sign));
-}
-
-#define vf_fma(acc, a, b) vaddq_f32(acc, vmulq_f32(a, b))
-#define vf_below_zero(test, then, other) vbslq_f32(vcltq_f32(test, vdupq_n_f32(0)), then, other)
-#define X4_TIMES(w, x, j) vmulq_lane_f32(w, (j) < 2 ? vget_low_f32(x) : vget_high_f32(x), (j) & 1)
-#define X4_FMA(acc, w, x, j) vmlaq_lane_f32(acc, w, (j) < 2 ? vget_low_f32(x) : vget_high_f32(x), (j) & 1)
-#define LANE_TIMES(w, h, k) X4_TIMES(w, h, k)
-#define LANE_FMA(acc, w, h, k) X4_FMA(acc, w, h, k)
-#define zip_1(a, b) vzipq_f32(a, b).val[0]
-#define zip_2(a, b) vzipq_f32(a, b).val[1]
-#define even_of(a, b) vuzpq_f32(a, b).val[0]
-#define odd_of(a, b) vuzpq_f32(a, b).val[1]
-#define low_words(a, b) vcombine_s16(vmovn_s32(a), vmovn_s32(b))
-#define low_bytes(a, b) vcombine_s8(vmovn_s16(a), vmovn_s16(b))
-#define mull_low(a, b) vmull_s8(vget_low_s8(a), vget_low_s8(b))
-#define mull_high(a, b) vmull_s8(vget_high_s8(a), vget_high_s8(b))
-#define mlal_low(s, a, b) vmlal_s8(s, vget_low_s8(a), vget_low_s8(b))
-#define mlal_high(s, a, b) vmlal_s8(s, vget_high_s8(a), vget_high_s8(b))
-#define add_low(s, a) vaddw_s16(s, vget_low_s16(a))
-#define add_high(s, a) vaddw_s16(s, vget_high_s16(a))
-#define add_highs(a, b) vaddl_s16(vget_high_s16(a), vget_high_s16(b))
-#define pairs(a, b)                                                                                                    \
-    vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)), vpadd_s32(vget_low_s32(b), vget_high_s32(b)))
+#include "ed_arm32.h"
 #endif
 
 static inline vf vf_reverse(vf v)
@@ -155,20 +105,15 @@ static inline void store16_i8(int8_t *p, const vf *v, int zp)
 }
 
 /* To the nearest steps of a grid. */
+#if defined(__aarch64__)
 static inline int8x16_t rounded(const vf *v, vf low, vf high, int zp)
 {
-#if defined(__aarch64__)
     int16x8_t a = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[0])), vcvtnq_s32_f32(v[1]));
     int16x8_t b = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[2])), vcvtnq_s32_f32(v[3])), z = vdupq_n_s16((int16_t)zp);
     (void)low, (void)high;
     return vqmovn_high_s16(vqmovn_s16(vqaddq_s16(a, z)), vqaddq_s16(b, z));
-#else
-    vf f[4];
-    int i;
-    for (i = 0; i < 4; i++) f[i] = vf_round(vminq_f32(vmaxq_f32(v[i], low), high));
-    return bytes_of(f, zp);
-#endif
 }
+#endif
 
 static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
 {
@@ -262,6 +207,7 @@ static inline int8x16_t block(const int8_t *h, int j)
     return four(h + 4 * j);
 }
 
+#if defined(__aarch64__)
 /* --- convolutions whose weights stay in registers ---------------------------------------------------------------- */
 
 #define HELD_I8
@@ -281,6 +227,8 @@ static inline __attribute__((always_inline)) void held_load(held *h, const int8_
     _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) h->bias[q] = vld1q_s32(bias + 4 * q);
 }
 
+#endif
+
 /* --- depthwise -------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -291,11 +239,9 @@ typedef struct {
 static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
 {
     int i;
-    for (i = 0; i < 9; i++) d->w[i] = vld1q_s8(w + i * row);
-    for (i = 0; i < 4; i++) d->bias[i] = vld1q_s32(bias + 4 * i);
+    _Pragma("GCC unroll 9") for (i = 0; i < 9; i++) d->w[i] = vld1q_s8(w + i * row);
+    _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) d->bias[i] = vld1q_s32(bias + 4 * i);
 }
-
-#define depth_is_exact(bias, n) 1 /* sums of integers */
 
 /* Weights reach 127, so two products fit 16 bits. */
 static inline __attribute__((always_inline)) void depth_sum(const depth_weights *d, const int8_t *a, const int8_t *b,
@@ -359,22 +305,6 @@ static inline void products_sum(const products *d, vf *sum)
 {
     int i;
     _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) sum[i] = vcvtq_f32_s32(d->sum[i]);
-}
-
-/* (x - zp) w + max(x - zp, 0) rise + bias of 16 numbers: each product of a byte's steps and a byte fits 16 bits. */
-static inline void affine8(int16x8_t x, int16x8_t w, const int16_t *bias, int16x8_t rise, vf *sum)
-{
-    int16x8_t below = vmulq_s16(x, w), above = vmulq_s16(vmaxq_s16(x, vdupq_n_s16(0)), rise), b = vld1q_s16(bias);
-    sum[0] = vcvtq_f32_s32(vaddw_s16(vaddl_s16(vget_low_s16(below), vget_low_s16(above)), vget_low_s16(b)));
-    sum[1] = vcvtq_f32_s32(add_high(add_highs(below, above), b));
-}
-
-static inline void affine16(const int8_t *x, int zp, const int8_t *w, const int16_t *bias, const int8_t *rise, vf *sum)
-{
-    int8x8_t z = vdup_n_s8((int8_t)zp);
-    int8x16_t xs = vld1q_s8(x), ws = vld1q_s8(w), rs = vld1q_s8(rise);
-    affine8(vsubl_s8(vget_low_s8(xs), z), vmovl_s8(vget_low_s8(ws)), bias, vmovl_s8(vget_low_s8(rs)), sum);
-    affine8(vsubl_s8(vget_high_s8(xs), z), vmovl_s8(vget_high_s8(ws)), bias + 8, vmovl_s8(vget_high_s8(rs)), sum + 2);
 }
 
 /* Sums of weighted squares of 16 numbers; what lies beyond the last one has no weight. */
@@ -566,7 +496,7 @@ static inline void look_up(const int8_t *table, int8x16_t steps, int table_zp, v
     int8_t found[16];
     int i;
     vst1q_u8(index, at);
-    for (i = 0; i < 16; i++) found[i] = table[index[i]];
+    _Pragma("GCC unroll 16") for (i = 0; i < 16; i++) found[i] = table[index[i]];
     load16_i8(found, table_zp, y);
 #endif
 }

@@ -62,7 +62,8 @@ static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
 {
     vf f[16 / VL];
     int i;
-    for (i = 0; i < 16 / VL; i++) f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
+    _Pragma("GCC unroll 2") for (i = 0; i < 16 / VL; i++)
+        f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
     store16_i8(p, f, zp);
 }
 
@@ -187,26 +188,50 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
 }
 
 #define HELD_I8
+#define HELD_WIDENS
 
-/* n groups of 4 inputs by `width` columns, 4 columns a vector. */
+/* Inputs in 16 bits, so that a load gives a pair of them to all lanes. */
+typedef int16_t held_in;
+enum { MOST_HELD = 1024 };
+
+/* n_rows rows of n_in inputs, one after the other; n_in is 8 or 16. */
+static inline __attribute__((always_inline)) void held_widen(held_in *wide, const int8_t *x, ptrdiff_t x_row,
+                                                             int n_rows, const int n_in)
+{
+    for (; n_rows > 0; n_rows--, x += x_row, wide += n_in) {
+        const __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)x);
+        if (n_in == 16) _mm256_storeu_si256((__m256i *)(void *)wide, words(x));
+        else _mm_storeu_si128((__m128i *)(void *)wide, _mm_cvtepi8_epi16(eight));
+    }
+}
+
+/* n groups of 4 inputs by `width` columns: pairs of inputs, 8 columns a vector, so that no sum goes across lanes. */
 typedef struct {
-    __m256i w[12];
-    const int32_t *bias;
+    __m256i w[12], bias[2];
 } held;
 
 static inline __attribute__((always_inline)) void held_load(held *h, const int8_t *w, ptrdiff_t w_row,
                                                             const int32_t *bias, const int n, const int width)
 {
-    int g, q;
-    _Pragma("GCC unroll 6") for (g = 0; g < n; g++)
-        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) h->w[g * (width / 4) + q] = words(w + g * w_row + 16 * q);
-    h->bias = bias;
+    const int n_v = width / 8;
+    int g, v;
+    _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) {
+        h->bias[v] = _mm256_loadu_si256((const __m256i *)(const void *)(bias + 8 * v));
+        _Pragma("GCC unroll 6") for (g = 0; g < n; g++) {
+            const int8_t *at = w + g * w_row + 32 * v;
+            const vf low = _mm256_castsi256_ps(words(at)), high = _mm256_castsi256_ps(words(at + 16));
+            const __m256i first = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88));
+            const __m256i second = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xdd));
+            h->w[2 * g * n_v + v] = _mm256_permute4x64_epi64(first, 0xd8);
+            h->w[(2 * g + 1) * n_v + v] = _mm256_permute4x64_epi64(second, 0xd8);
+        }
+    }
 }
 
 /* Where a row of inputs lies. */
-typedef const int8_t *held_x;
+typedef const held_in *held_x;
 
-static inline __attribute__((always_inline)) void held_read(held_x *row, const int8_t *x, const int n_fours)
+static inline __attribute__((always_inline)) void held_read(held_x *row, const held_in *x, const int n_fours)
 {
     (void)n_fours;
     *row = x;
@@ -215,43 +240,66 @@ static inline __attribute__((always_inline)) void held_read(held_x *row, const i
 static inline __attribute__((always_inline)) void held_sum(const held *h, const held_x *rows, const int n_taps,
                                                            const int n_fours, const int width, vf *sum)
 {
-    const int n = n_taps * n_fours, n_q = width / 4;
-    __m256i acc[4];
-    int g, q;
-    _Pragma("GCC unroll 6") for (g = 0; g < n; g++) {
-        __m256i xs = four(rows[g / n_fours] + 4 * (g % n_fours));
-        _Pragma("GCC unroll 4") for (q = 0; q < n_q; q++) {
-            __m256i products = _mm256_madd_epi16(h->w[g * n_q + q], xs);
-            acc[q] = g ? _mm256_add_epi32(acc[q], products) : products;
-        }
+    const int n_pairs = 2 * n_fours, n = n_taps * n_pairs, n_v = width / 8;
+    __m256i acc[2];
+    int p, v;
+    _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) acc[v] = h->bias[v];
+    _Pragma("GCC unroll 12") for (p = 0; p < n; p++) {
+        int32_t pair;
+        __builtin_memcpy(&pair, rows[p / n_pairs] + 2 * (p % n_pairs), 4);
+        _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++)
+            acc[v] = _mm256_add_epi32(acc[v], _mm256_madd_epi16(h->w[p * n_v + v], _mm256_set1_epi32(pair)));
     }
-    _Pragma("GCC unroll 2") for (q = 0; q < n_q; q += 2) sum[q / 2] = joined(acc[q], acc[q + 1], h->bias + 4 * q);
+    _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) sum[v] = _mm256_cvtepi32_ps(acc[v]);
 }
 
-/* Depthwise: floats hold these sums exactly, see depth_is_exact. */
+#define DEPTH_ROLLS
+
+/* One band of three frames, 16 channels: words of the first two side by side, and of the third beside what has no
+ * weight. */
 typedef struct {
-    vf w[9][2], bias[2];
+    __m256i ab[2], c[2];
+} depth_band;
+
+static inline depth_band depth_read(const int8_t *a, const int8_t *b, const int8_t *c)
+{
+    const __m128i as = _mm_loadu_si128((const __m128i *)(const void *)a);
+    const __m128i bs = _mm_loadu_si128((const __m128i *)(const void *)b);
+    depth_band d;
+    d.ab[0] = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(as, bs));
+    d.ab[1] = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(as, bs));
+    d.c[0] = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)c));
+    d.c[1] = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(c + 8)));
+    return d;
+}
+
+typedef struct {
+    depth_band band[3];
+    __m256i bias[2];
 } depth_weights;
 
 static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
 {
-    int i;
-    for (i = 0; i < 9; i++) load16_i8(w + i * row, 0, d->w[i]);
-    for (i = 0; i < 2; i++)
-        d->bias[i] = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)(bias + 8 * i)));
+    int k, v;
+    _Pragma("GCC unroll 3") for (k = 0; k < 3; k++) {
+        d->band[k] = depth_read(w + k * row, w + (3 + k) * row, w + (6 + k) * row);
+        _Pragma("GCC unroll 2") for (v = 0; v < 2; v++)
+            d->band[k].c[v] = _mm256_and_si256(d->band[k].c[v], _mm256_set1_epi32(0xffff));
+    }
+    _Pragma("GCC unroll 2") for (v = 0; v < 2; v++)
+        d->bias[v] = _mm256_loadu_si256((const __m256i *)(const void *)(bias + 8 * v));
 }
 
-static inline __attribute__((always_inline)) void depth_sum(const depth_weights *d, const int8_t *a, const int8_t *b,
-                                                            const int8_t *c, ptrdiff_t row, vf *sum)
+static inline __attribute__((always_inline)) void depth_sum(const depth_weights *d, const depth_band *x, vf *sum)
 {
     int k, v;
     _Pragma("GCC unroll 2") for (v = 0; v < 2; v++) {
-        sum[v] = d->bias[v];
+        __m256i s = d->bias[v];
         _Pragma("GCC unroll 3") for (k = 0; k < 3; k++) {
-            sum[v] = vf_fma(sum[v], from_8(a + k * row + 8 * v), d->w[k][v]);
-            sum[v] = vf_fma(sum[v], from_8(b + k * row + 8 * v), d->w[3 + k][v]);
-            sum[v] = vf_fma(sum[v], from_8(c + k * row + 8 * v), d->w[6 + k][v]);
+            s = _mm256_add_epi32(s, _mm256_madd_epi16(x[k].ab[v], d->band[k].ab[v]));
+            s = _mm256_add_epi32(s, _mm256_madd_epi16(x[k].c[v], d->band[k].c[v]));
         }
+        sum[v] = _mm256_cvtepi32_ps(s);
     }
 }
 
@@ -298,20 +346,6 @@ static inline void squares_sum(const squares *d, vf *sum)
     sum[0] = _mm256_cvtepi32_ps(d->sum[0]), sum[1] = _mm256_cvtepi32_ps(d->sum[1]);
 }
 
-static inline vf sum_of_three(__m128i a, __m128i b, const int16_t *c)
-{
-    __m256i two = _mm256_add_epi32(_mm256_cvtepi16_epi32(a), _mm256_cvtepi16_epi32(b));
-    return _mm256_cvtepi32_ps(_mm256_add_epi32(two, _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)c))));
-}
-
-static inline void affine16(const int8_t *x, int zp, const int8_t *w, const int16_t *bias, const int8_t *rise, vf *sum)
-{
-    __m256i below, above;
-    affine_products(x, zp, w, rise, &below, &above);
-    sum[0] = sum_of_three(_mm256_castsi256_si128(below), _mm256_castsi256_si128(above), bias);
-    sum[1] = sum_of_three(_mm256_extracti128_si256(below, 1), _mm256_extracti128_si256(above, 1), bias + 8);
-}
-
 typedef struct {
     const int8_t *w;
     const int32_t *bias;
@@ -332,40 +366,61 @@ static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *s
     }
 }
 
-/* The tables of a GRU as floats, for gather instructions. */
+#define FLOAT_GATES
+#define GRID_STEPS
+
+/* A grid's ends in steps from its zero point. What is rounded is far within 32 bits (is_moderate), so it is clamped as
+ * a whole number, in a quarter of the time. */
+typedef struct {
+    __m256i low, high;
+} ends;
+
+static inline ends ends_of(float zp)
+{
+    ends e;
+    e.low = _mm256_set1_epi32(-128 - (int)zp), e.high = _mm256_set1_epi32(127 - (int)zp);
+    return e;
+}
+
+static inline __m256i whole_steps(vf v, ends e)
+{
+    return _mm256_min_epi32(_mm256_max_epi32(_mm256_cvtps_epi32(v), e.low), e.high);
+}
+
+static inline vf grid_steps(vf v, ends e)
+{
+    return _mm256_cvtepi32_ps(whole_steps(v, e));
+}
+
+/* The tables of a GRU as floats, for gather instructions; `sigmoid` and `tanh` are where step 0 is. */
 typedef struct {
     float table[512];
-    __m256i sum, new_sum;
-    vf sum_low, sum_high, new_low, new_high;
+    const float *sigmoid, *tanh;
+    ends sum, new_sum;
 } curves;
 
 static inline void curves_start(curves *c, const int8_t *table, const ed_gru_grids *g)
 {
     int i;
-    for (i = 0; i < 512; i++) c->table[i] = (float)table[i] - (i < 256 ? g->gate_zp : g->n_zp);
-    c->sum = _mm256_set1_epi32((int)g->sum_zp + 128);
-    c->new_sum = _mm256_set1_epi32((int)g->new_zp + 128 + 256);
-    c->sum_low = vf_set1(-128.0f - g->sum_zp), c->sum_high = vf_set1(127.0f - g->sum_zp);
-    c->new_low = vf_set1(-128.0f - g->new_zp), c->new_high = vf_set1(127.0f - g->new_zp);
+    for (i = 0; i < 512; i += 8) vf_store(c->table + i, from_8(table + i) - vf_set1(i < 256 ? g->gate_zp : g->n_zp));
+    c->sum = ends_of(g->sum_zp), c->new_sum = ends_of(g->new_zp);
+    c->sigmoid = c->table + 128 + (int)g->sum_zp, c->tanh = c->table + 256 + 128 + (int)g->new_zp;
 }
 
-static inline void look_up(const float *table, const vf *x, vf low, vf high, __m256i zp, vf *y)
+static inline void look_up(const float *table, const vf *x, ends e, vf *y)
 {
     int v;
-    for (v = 0; v < 2; v++) {
-        __m256i at = _mm256_cvtps_epi32(vf_min(vf_max(x[v], low), high));
-        y[v] = _mm256_i32gather_ps(table, _mm256_add_epi32(at, zp), 4);
-    }
+    _Pragma("GCC unroll 2") for (v = 0; v < 2; v++) y[v] = _mm256_i32gather_ps(table, whole_steps(x[v], e), 4);
 }
 
 static inline void curve_sigmoid(const curves *c, const vf *x, vf *y)
 {
-    look_up(c->table, x, c->sum_low, c->sum_high, c->sum, y);
+    look_up(c->sigmoid, x, c->sum, y);
 }
 
 static inline void curve_tanh(const curves *c, const vf *x, vf *y)
 {
-    look_up(c->table, x, c->new_low, c->new_high, c->new_sum, y);
+    look_up(c->tanh, x, c->new_sum, y);
 }
 
 static int usable(void)

@@ -168,33 +168,49 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
         sum[b][0] = _mm512_cvtepi32_ps(_mm512_add_epi32(d[b].sum, d[n].sum));
 }
 
-/* Depthwise: floats hold these sums exactly, see depth_is_exact. */
+#define DEPTH_ROLLS
+
+/* One band of three frames, 16 channels: three bytes and a zero a channel. */
+typedef __m512i depth_band;
+
+static inline __m512i three_bytes(const int8_t *a, const int8_t *b, const int8_t *c)
+{
+    static const int8_t order[64] __attribute__((aligned(64))) = {
+        0,  16, 32, 48, 1,  17, 33, 48, 2,  18, 34, 48, 3,  19, 35, 48, 4,  20, 36, 48, 5,  21, 37, 48,
+        6,  22, 38, 48, 7,  23, 39, 48, 8,  24, 40, 48, 9,  25, 41, 48, 10, 26, 42, 48, 11, 27, 43, 48,
+        12, 28, 44, 48, 13, 29, 45, 48, 14, 30, 46, 48, 15, 31, 47, 48};
+    __m512i v = _mm512_zextsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)a));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)b), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)c), 2);
+    return _mm512_permutexvar_epi8(_mm512_load_si512(order), v);
+}
+
+static inline depth_band depth_read(const int8_t *a, const int8_t *b, const int8_t *c)
+{
+    return shifted(three_bytes(a, b, c));
+}
+
 typedef struct {
-    vf w[9], bias;
+    __m512i band[3], bias;
 } depth_weights;
 
 static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
 {
-    int i;
-    for (i = 0; i < 9; i++) load16_i8(w + i * row, 0, d->w + i);
-    d->bias = _mm512_cvtepi32_ps(_mm512_loadu_si512(bias));
+    __m512i minus = _mm512_setzero_si512();
+    int k;
+    _Pragma("GCC unroll 3") for (k = 0; k < 3; k++) {
+        d->band[k] = three_bytes(w + k * row, w + (3 + k) * row, w + (6 + k) * row);
+        minus = _mm512_dpbusd_epi32(minus, _mm512_set1_epi8((char)0x80), d->band[k]);
+    }
+    d->bias = _mm512_sub_epi32(_mm512_loadu_si512(bias), minus);
 }
 
-static inline __attribute__((always_inline)) void depth_sum(const depth_weights *d, const int8_t *a, const int8_t *b,
-                                                            const int8_t *c, ptrdiff_t row, vf *sum)
+static inline __attribute__((always_inline)) void depth_sum(const depth_weights *d, const depth_band *x, vf *sum)
 {
-    vf x, other = _mm512_setzero_ps();
+    __m512i s = d->bias;
     int k;
-    sum[0] = d->bias;
-    _Pragma("GCC unroll 3") for (k = 0; k < 3; k++) {
-        load16_i8(a + k * row, 0, &x);
-        sum[0] = vf_fma(sum[0], x, d->w[k]);
-        load16_i8(b + k * row, 0, &x);
-        other = vf_fma(other, x, d->w[3 + k]);
-        load16_i8(c + k * row, 0, &x);
-        sum[0] = vf_fma(sum[0], x, d->w[6 + k]);
-    }
-    sum[0] = sum[0] + other;
+    _Pragma("GCC unroll 3") for (k = 0; k < 3; k++) s = _mm512_dpbusd_epi32(s, x[k], d->band[k]);
+    sum[0] = _mm512_cvtepi32_ps(s);
 }
 
 /* Sums of 16 channels; weights reach 127, so two products fit 16 bits. */
@@ -233,16 +249,6 @@ static inline void squares_sum(const squares *d, vf *sum)
     sum[0] = _mm512_cvtepi32_ps(_mm512_inserti64x4(_mm512_castsi256_si512(d->sum[0]), d->sum[1], 1));
 }
 
-static inline void affine16(const int8_t *x, int zp, const int8_t *w, const int16_t *bias, const int8_t *rise, vf *sum)
-{
-    __m256i below, above;
-    __m512i two;
-    affine_products(x, zp, w, rise, &below, &above);
-    two = _mm512_add_epi32(_mm512_cvtepi16_epi32(below), _mm512_cvtepi16_epi32(above));
-    sum[0] = _mm512_cvtepi32_ps(
-        _mm512_add_epi32(two, _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)bias))));
-}
-
 typedef struct {
     __m512i w[3], bias[3];
 } gate_dots;
@@ -265,40 +271,63 @@ static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *s
     sum[0] = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(d->bias[gate], shifted(x), d->w[gate]));
 }
 
+#define FLOAT_GATES
+#define GRID_STEPS
+
+/* A grid's ends in steps from its zero point. What is rounded is far within 32 bits (is_moderate), so it is clamped as
+ * a whole number, in a quarter of the time. */
+typedef struct {
+    __m512i low, high;
+} ends;
+
+static inline ends ends_of(float zp)
+{
+    ends e;
+    e.low = _mm512_set1_epi32(-128 - (int)zp), e.high = _mm512_set1_epi32(127 - (int)zp);
+    return e;
+}
+
+static inline __m512i whole_steps(vf v, ends e)
+{
+    return _mm512_min_epi32(_mm512_max_epi32(_mm512_cvtps_epi32(v), e.low), e.high);
+}
+
+static inline vf grid_steps(vf v, ends e)
+{
+    return _mm512_cvtepi32_ps(whole_steps(v, e));
+}
+
 /* A table of 256 bytes in 4 registers. */
 typedef struct {
-    __m512i table[8], sum, new_sum;
-    vf gate_zp, n_zp, sum_low, sum_high, new_low, new_high;
+    __m512i table[8], first, new_first, gate_zp, n_zp; /* first: the entry of step 0 */
+    ends sum, new_sum;
 } curves;
 
 static inline void curves_start(curves *c, const int8_t *table, const ed_gru_grids *g)
 {
     int i;
-    for (i = 0; i < 8; i++) c->table[i] = _mm512_loadu_si512(table + 64 * i);
-    c->sum = _mm512_set1_epi32((int)g->sum_zp + 128), c->new_sum = _mm512_set1_epi32((int)g->new_zp + 128);
-    c->gate_zp = vf_set1(g->gate_zp), c->n_zp = vf_set1(g->n_zp);
-    c->sum_low = vf_set1(-128.0f - g->sum_zp), c->sum_high = vf_set1(127.0f - g->sum_zp);
-    c->new_low = vf_set1(-128.0f - g->new_zp), c->new_high = vf_set1(127.0f - g->new_zp);
+    _Pragma("GCC unroll 8") for (i = 0; i < 8; i++) c->table[i] = _mm512_loadu_si512(table + 64 * i);
+    c->first = _mm512_set1_epi32((int)g->sum_zp + 128), c->new_first = _mm512_set1_epi32((int)g->new_zp + 128);
+    c->gate_zp = _mm512_set1_epi32((int)g->gate_zp), c->n_zp = _mm512_set1_epi32((int)g->n_zp);
+    c->sum = ends_of(g->sum_zp), c->new_sum = ends_of(g->new_zp);
 }
 
-static inline vf looked_up(const __m512i *t, __m512i at, vf zp)
+/* The index is the lowest byte of a lane, and so is what is found there. */
+static inline vf looked_up(const __m512i *t, __m512i at, __m512i zp)
 {
-    __m128i i = _mm512_cvtepi32_epi8(at);
-    __m512i index = _mm512_castsi128_si512(i);
-    __m128i low = _mm512_castsi512_si128(_mm512_permutex2var_epi8(t[0], index, t[1]));
-    __m128i high = _mm512_castsi512_si128(_mm512_permutex2var_epi8(t[2], index, t[3]));
-    __m128i bytes = _mm_blendv_epi8(low, high, i); /* the top bit of the index */
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)) - zp;
+    const __m512i low = _mm512_permutex2var_epi8(t[0], at, t[1]), high = _mm512_permutex2var_epi8(t[2], at, t[3]);
+    const __m512i found = _mm512_mask_blend_epi32(_mm512_test_epi32_mask(at, _mm512_set1_epi32(128)), low, high);
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_srai_epi32(_mm512_slli_epi32(found, 24), 24), zp));
 }
 
 static inline void curve_sigmoid(const curves *c, const vf *x, vf *y)
 {
-    y[0] = looked_up(c->table, _mm512_add_epi32(_mm512_cvtps_epi32(vf_min(vf_max(x[0], c->sum_low), c->sum_high)), c->sum), c->gate_zp);
+    y[0] = looked_up(c->table, _mm512_add_epi32(whole_steps(x[0], c->sum), c->first), c->gate_zp);
 }
 
 static inline void curve_tanh(const curves *c, const vf *x, vf *y)
 {
-    y[0] = looked_up(c->table + 4, _mm512_add_epi32(_mm512_cvtps_epi32(vf_min(vf_max(x[0], c->new_low), c->new_high)), c->new_sum), c->n_zp);
+    y[0] = looked_up(c->table + 4, _mm512_add_epi32(whole_steps(x[0], c->new_sum), c->new_first), c->n_zp);
 }
 
 static int usable(void)

@@ -4,8 +4,6 @@
 #include "ed_program.h"
 
 #if defined(ED_HELIUM)
-#include <math.h>
-
 #include "ed_helium.h"
 
 /* y = expression of x and x2, vectors of floats: whole ones of each row, then its rest. */
@@ -114,7 +112,6 @@ ED_KERNEL(MEAN_SQUARE) ed_helium_MEAN_SQUARE(const ed_args *a)
 
 /* --- layer normalization ------------------------------------------------------------------------------------------ */
 
-/* ED_LANES sums side by side, in plain C's order. */
 static INLINE float lane_sum(const float *x, int n, float mean, const int squared)
 {
     vf lane[4];
@@ -148,20 +145,7 @@ static INLINE void normalize(const ed_args *a, int n, float mean, float gain, co
 
 ED_KERNEL(LAYER_NORM) ed_helium_LAYER_NORM(const ed_args *a)
 {
-    const ed_op *op = a->op;
-    const float *x = a->x;
-    const int n = op->n_rows * op->n_out, half = op->flags & ED_HALF, add = op->flags & ED_ADD_AFTER;
-    float mean, gain;
-    if (n % ED_LANES != 0) {
-        ed_portable_kernels[ED_LAYER_NORM](a);
-        return;
-    }
-    mean = lane_sum(x, n, 0, 0) / (float)n;
-    gain = 1.0f / sqrtf(lane_sum(x, n, mean, 1) / (float)n + op->f0);
-    if (half && add) normalize(a, n, mean, gain, 1, 1);
-    else if (half) normalize(a, n, mean, gain, 1, 0);
-    else if (add) normalize(a, n, mean, gain, 0, 1);
-    else normalize(a, n, mean, gain, 0, 0);
+    layer_norm(a, lane_sum, normalize);
 }
 
 static int usable(void)
@@ -180,8 +164,7 @@ static const ed_kernel kernels[ED_N_KINDS] = {
     ENTRY(LAYER_NORM, ed_helium_LAYER_NORM), ENTRY(QUANTIZE, ed_helium_QUANTIZE),
     ENTRY(GRU_CELL, ed_helium_GRU_CELL), ENTRY(BIGRU_I8, ed_helium_BIGRU_I8),
     ENTRY(SPLIT, ed_scalar_SPLIT),
-    ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8), ENTRY(AFFINE_RELU_I8, ed_scalar_AFFINE_RELU_I8),
-    ENTRY(GATES_I8, ed_scalar_GATES_I8),
+    ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8),
 };
 
 const ed_isa ed_helium = {"helium", &ed_portable, usable, kernels, kernels};

@@ -5,11 +5,8 @@
 
 #include <arm_mve.h>
 
-#include "ed_program.h"
+#include "ed_bare.h"
 
-#define INLINE inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-#define APART __attribute__((noinline)) /* has the registers to itself */
 #define IN_ORDER(a, b) __asm__ volatile("" : "+w"(a), "+w"(b) : : "memory") /* so that few registers do */
 
 typedef float32x4_t vf;
@@ -80,11 +77,5 @@ ED_DECLARE_KERNEL(TANH, ed_helium_TANH)
 ED_DECLARE_KERNEL(ANALYSIS, ed_helium_ANALYSIS)
 ED_DECLARE_KERNEL(SYNTHESIS, ed_helium_SYNTHESIS)
 ED_DECLARE_KERNEL(MERGE, ed_helium_MERGE)
-
-/* ed_scalar_rows.c: without vectors */
-ED_DECLARE_KERNEL(SPLIT, ed_scalar_SPLIT)
-ED_DECLARE_KERNEL(RESAMPLE_I8, ed_scalar_depth_any_i8)
-ED_DECLARE_KERNEL(AFFINE_RELU_I8, ed_scalar_AFFINE_RELU_I8)
-ED_DECLARE_KERNEL(GATES_I8, ed_scalar_GATES_I8)
 
 #endif

@@ -5,19 +5,6 @@
 #if defined(ED_HELIUM)
 #include "ed_helium.h"
 
-/* From sums to stored results: an operation's own copy, because stores of bytes might change the operation. */
-typedef struct {
-    float slope; /* of a LeakyReLU; 1 where there is none */
-    int32_t zp;
-} stage;
-
-static INLINE stage stage_of(const ed_op *op)
-{
-    stage s;
-    s.slope = op->flags & ED_LEAKY_AFTER ? op->f0 : 1.0f, s.zp = op->y_zp;
-    return s;
-}
-
 static INLINE vf finished(const stage *s, int32x4_t sum, vf multiplier, const int leaky)
 {
     const vf v = vmulq_f32(vcvtq_f32_s32(sum), multiplier);

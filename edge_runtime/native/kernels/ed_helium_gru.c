@@ -151,9 +151,6 @@ static INLINE void four_units(const layer *l, const grids *s, int at, const int8
     store_bytes(y, vaddq_f32(vmulq_n_f32(n, g->h_n), vmulq_n_f32(update, g->h_update)), s->h);
 }
 
-#define MOST_UNITS 64
-
-/* A direction: units first to first + half of each row. */
 static APART void direction(const ed_args *a, int first, const int8_t *x, ptrdiff_t x_row, int8_t *y, ptrdiff_t y_row)
 {
     const ed_op *op = a->op;
@@ -170,16 +167,7 @@ static APART void direction(const ed_args *a, int first, const int8_t *x, ptrdif
 
 ED_KERNEL(BIGRU_I8) ed_helium_BIGRU_I8(const ed_args *a)
 {
-    const ed_op *op = a->op;
-    const int n = op->n_out, half = n / 2, n_rows = op->n_rows;
-    const ptrdiff_t x_row = op->x_row, y_row = op->y_row;
-    if (op->n_in != 4 || half % 4 != 0 || n > MOST_UNITS) {
-        ed_portable_kernels[ED_BIGRU_I8](a);
-        return;
-    }
-    direction(a, 0, a->x, x_row, a->y, y_row);
-    direction(a, half, (const int8_t *)a->x + (n_rows - 1) * x_row + 3 * half, -x_row,
-              (int8_t *)a->y + (n_rows - 1) * y_row + half, -y_row);
+    both_directions(a, direction);
 }
 #else
 typedef int ed_helium_gru_is_not_built;

@@ -8,6 +8,10 @@
 #pragma clang attribute push(__attribute__((target("neon"))), apply_to = function)
 #else
 #pragma GCC target("fpu=neon")
+/* Takes vector operators as NEON's instructions, which gcc makes four scalar ones of because NEON takes denormals for
+ * zero (ed_arm32.h); nothing is reordered. */
+#pragma GCC optimize("unsafe-math-optimizations", "no-associative-math", "no-reciprocal-math")
+#pragma GCC optimize("signed-zeros", "trapping-math")
 #endif
 #endif
 #include "ed_arm.h"
@@ -15,8 +19,13 @@
 #define SET ed_neon
 #define NAME "neon"
 #define BASE &ed_portable
+#if defined(__aarch64__)
 #define NB16_I8 2
 #define NB8_I8 3
+#else
+#define NB16_I8 1
+#define NB8_I8 2
+#endif
 
 /* 4 inputs of 4 results in 16 bytes: two by two as 16-bit products, added in pairs to 32 bits. */
 typedef struct {
@@ -86,6 +95,7 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
     }
 }
 
+#if defined(__aarch64__)
 /* A row of inputs, each group of 4 four times. */
 typedef struct {
     int8x16_t fours[4];
@@ -123,6 +133,7 @@ static inline __attribute__((always_inline)) void held_sum(const held *h, const 
         sum[q] = vcvtq_f32_s32(vaddq_s32(pairs(low, high), h->bias[q]));
     }
 }
+#endif
 
 static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *sum)
 {

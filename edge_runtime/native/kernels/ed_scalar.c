@@ -4,8 +4,6 @@
 #include "ed_program.h"
 
 #if defined(ED_SCALAR)
-#include <math.h>
-
 #include "ed_scalar.h"
 
 /* `body` for every column c of n, four side by side, with `i` beyond c. */
@@ -79,7 +77,6 @@ ED_KERNEL(MEAN_SQUARE) ed_scalar_MEAN_SQUARE(const ed_args *a)
 
 /* --- layer normalization ------------------------------------------------------------------------------------------ */
 
-/* ED_LANES sums side by side, in plain C's order. */
 static INLINE float lane_sum(const float *x, int n, float mean, const int squared)
 {
     float lane[ED_LANES];
@@ -110,20 +107,7 @@ static INLINE void normalize(const ed_args *a, int n, float mean, float gain, co
 
 ED_KERNEL(LAYER_NORM) ed_scalar_LAYER_NORM(const ed_args *a)
 {
-    const ed_op *op = a->op;
-    const float *x = a->x;
-    const int n = op->n_rows * op->n_out, half = op->flags & ED_HALF, add = op->flags & ED_ADD_AFTER;
-    float mean, gain;
-    if (n % ED_LANES != 0) {
-        ed_portable_kernels[ED_LAYER_NORM](a);
-        return;
-    }
-    mean = lane_sum(x, n, 0, 0) / (float)n;
-    gain = 1.0f / sqrtf(lane_sum(x, n, mean, 1) / (float)n + op->f0);
-    if (half && add) normalize(a, n, mean, gain, 1, 1);
-    else if (half) normalize(a, n, mean, gain, 1, 0);
-    else if (add) normalize(a, n, mean, gain, 0, 1);
-    else normalize(a, n, mean, gain, 0, 0);
+    layer_norm(a, lane_sum, normalize);
 }
 
 static int usable(void)
@@ -139,8 +123,7 @@ static const ed_kernel kernels[ED_N_KINDS] = {
     ENTRY(QUANTIZE, ed_scalar_QUANTIZE), ENTRY(BIGRU_I8, ed_scalar_BIGRU_I8), ENTRY(GRU_CELL, ed_scalar_GRU_CELL),
     ENTRY(ADD, ed_scalar_ADD), ENTRY(GATE_SHUFFLE, ed_scalar_GATE_SHUFFLE), ENTRY(MEAN_SQUARE, ed_scalar_MEAN_SQUARE),
     ENTRY(MERGE, ed_scalar_MERGE), ENTRY(SPLIT, ed_scalar_SPLIT),
-    ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8), ENTRY(AFFINE_RELU_I8, ed_scalar_AFFINE_RELU_I8),
-    ENTRY(GATES_I8, ed_scalar_GATES_I8),
+    ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8),
 };
 
 const ed_isa ed_scalar = {"scalar", &ed_portable, usable, kernels, kernels};

@@ -2,20 +2,12 @@
 #ifndef ED_SCALAR_H
 #define ED_SCALAR_H
 
-#include "ed_program.h"
+#include "ed_bare.h"
 
 #if defined(__GNUC__)
-#ifndef INLINE
-#define INLINE inline __attribute__((always_inline))
-#endif
-#define UNROLL _Pragma("GCC unroll 16")
-#define APART __attribute__((noinline)) /* has the registers to itself */
 #define AFTER_THAT(p) __asm__ volatile("" : "+r"(p)) /* what is made of p has no register before */
 #else
-#define INLINE inline
-#define APART
 #define AFTER_THAT(p) ((void)0)
-#define UNROLL
 #endif
 
 /* --- 8-bit products: two at a time --------------------------------------------------------------------------------- */
@@ -221,13 +213,6 @@ ED_DECLARE_KERNEL(QUANTIZE, ed_scalar_QUANTIZE)
 ED_DECLARE_KERNEL(ADD, ed_scalar_ADD)
 ED_DECLARE_KERNEL(GATE_SHUFFLE, ed_scalar_GATE_SHUFFLE)
 ED_DECLARE_KERNEL(MEAN_SQUARE, ed_scalar_MEAN_SQUARE)
-
-/* --- ed_scalar_rows.c --- */
-
 ED_DECLARE_KERNEL(MERGE, ed_scalar_MERGE)
-ED_DECLARE_KERNEL(SPLIT, ed_scalar_SPLIT)
-ED_DECLARE_KERNEL(RESAMPLE_I8, ed_scalar_depth_any_i8)
-ED_DECLARE_KERNEL(AFFINE_RELU_I8, ed_scalar_AFFINE_RELU_I8)
-ED_DECLARE_KERNEL(GATES_I8, ed_scalar_GATES_I8)
 
 #endif

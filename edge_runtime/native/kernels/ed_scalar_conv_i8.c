@@ -11,19 +11,6 @@
 #define MOST_WIDENED 160 /* inputs of the rows made at a time, four by four */
 #define MOST_ROWS 48     /* made at a time */
 
-/* From a sum to the stored result: an operation's own copy, because stores of bytes might change the operation. */
-typedef struct {
-    float slope; /* of a LeakyReLU; 1 where there is none */
-    int32_t zp;
-} stage;
-
-static INLINE stage stage_of(const ed_op *op)
-{
-    stage s;
-    s.slope = op->flags & ED_LEAKY_AFTER ? op->f0 : 1.0f, s.zp = op->y_zp;
-    return s;
-}
-
 static INLINE void store(const stage *s, char *y, int32_t sum, float multiplier, const int leaky, const int as_float)
 {
     float v = (float)sum * multiplier;

@@ -97,8 +97,6 @@ static INLINE int32_t gru_i8(const grids *g, const int8_t *table, const int8_t *
     return byte_of(n * g->h_n + update * g->h_update, g->h);
 }
 
-#define MOST_UNITS 64
-
 /* What a unit's three gates need, side by side. */
 typedef struct {
     struct {
@@ -113,7 +111,7 @@ static INLINE float gate_of(const unit *u, int gate, four h, const grids *g)
     return on_grid((float)dot(u->gate[gate].bias, h, u->gate[gate].w) * u->gate[gate].scale, &g->gates_h);
 }
 
-/* A direction: units first to first + half of each row. The states of the row before lie in its results. */
+/* The states of the row before lie in its results. */
 static APART void direction(const ed_args *a, int first, const int8_t *x, ptrdiff_t x_row, int8_t *y, ptrdiff_t y_row)
 {
     const ed_op *op = a->op;
@@ -148,16 +146,7 @@ static APART void direction(const ed_args *a, int first, const int8_t *x, ptrdif
 
 ED_KERNEL(BIGRU_I8) ed_scalar_BIGRU_I8(const ed_args *a)
 {
-    const ed_op *op = a->op;
-    const int n = op->n_out, half = n / 2, n_rows = op->n_rows;
-    const ptrdiff_t x_row = op->x_row, y_row = op->y_row;
-    if (op->n_in != 4 || half % 4 != 0 || n > MOST_UNITS) {
-        ed_portable_kernels[ED_BIGRU_I8](a);
-        return;
-    }
-    direction(a, 0, a->x, x_row, a->y, y_row);
-    direction(a, half, (const int8_t *)a->x + (n_rows - 1) * x_row + 3 * half, -x_row,
-              (int8_t *)a->y + (n_rows - 1) * y_row + half, -y_row);
+    both_directions(a, direction);
 }
 #else
 typedef int ed_scalar_gru_is_not_built;

@@ -1,6 +1,5 @@
-/* Bands without vectors, a row's numbers in registers; depthwise convolutions of any taps, affine ReLU and gates in 8
- * bits: what an operation says is read
- * once, because stores of bytes might change it, and what a channel needs stays in registers. */
+/* Bands without vectors, a row's numbers in registers; depthwise convolutions of any taps in 8 bits: what an operation
+ * says is read once, because stores of bytes might change it, and what a channel needs stays in registers. */
 #include "ed_program.h"
 
 #if defined(ED_SCALAR) || defined(ED_HELIUM)
@@ -21,38 +20,54 @@ static INLINE run sum_of(const float *x, ptrdiff_t x_row, int n, const float *w,
     return s;
 }
 
+/* Rows of a band table one after the other: n_in of them as they are, then a sum each. */
+typedef struct {
+    const float *x, *w;
+    const uint16_t *of;
+    ptrdiff_t x_row;
+    int n_copied;
+} band_rows;
+
+static INLINE band_rows bands_of(const ed_args *a)
+{
+    band_rows b;
+    b.x = a->x, b.w = a->weight, b.of = a->table, b.x_row = a->op->x_row, b.n_copied = a->op->n_in;
+    return b;
+}
+
+static INLINE run next_row(band_rows *b, int r, const int n_columns)
+{
+    run s = {{0}};
+    if (r < b->n_copied) memcpy(s.at, b->x + r * b->x_row, (size_t)n_columns * sizeof(float));
+    else s = sum_of(b->x + b->of[0] * b->x_row, b->x_row, b->of[1], b->w, n_columns), b->w += b->of[1], b->of += 2;
+    return s;
+}
+
 ED_KERNEL(MERGE) ed_scalar_MERGE(const ed_args *a)
 {
-    const ed_op *op = a->op;
-    const float *w = a->weight, *x = a->x;
-    const uint16_t *of = a->table;
-    const ptrdiff_t x_row = op->x_row;
+    const int n_rows = a->op->n_rows;
+    const ptrdiff_t y_row = a->op->y_row;
+    band_rows b = bands_of(a);
     float *y = a->y;
     int r;
-    if (op->n_out != 3) {
+    if (a->op->n_out != 3) {
         ed_portable_kernels[ED_MERGE](a);
         return;
     }
-    for (r = 0; r < op->n_rows; r++, y += op->y_row) {
-        run s = {{0}};
-        if (r < op->n_in) memcpy(s.at, x + r * x_row, sizeof s.at);
-        else s = sum_of(x + of[0] * x_row, x_row, of[1], w, 3), w += of[1], of += 2;
+    for (r = 0; r < n_rows; r++, y += y_row) {
+        const run s = next_row(&b, r, 3);
         y[0] = s.at[0], y[1] = s.at[1], y[2] = s.at[2];
     }
 }
 
 ED_KERNEL(SPLIT) ed_scalar_SPLIT(const ed_args *a)
 {
-    const ed_op *op = a->op;
-    const float *w = a->weight, *x = a->x;
-    const uint16_t *of = a->table;
-    const ptrdiff_t x_row = op->x_row;
+    const int n_rows = a->op->n_rows;
+    band_rows b = bands_of(a);
     float *y = a->y;
     int r;
-    for (r = 0; r < op->n_rows; r++, y++) {
-        run s = {{0}};
-        if (r < op->n_in) memcpy(s.at, x + r * x_row, 2 * sizeof(float));
-        else s = sum_of(x + of[0] * x_row, x_row, of[1], w, 2), w += of[1], of += 2;
+    for (r = 0; r < n_rows; r++, y++) {
+        const run s = next_row(&b, r, 2);
         y[0] = s.at[0], y[ED_PLANE] = s.at[1];
     }
 }
@@ -101,44 +116,6 @@ ED_KERNEL(RESAMPLE_I8) ed_scalar_depth_any_i8(const ed_args *a)
     for (phase = 0; phase < n_phases; phase++)
         for (c = 0; c < n; c++) channel(a, frame, c, phase);
     if (op->time_taps > 1) ed_keep_frame_in(a, n_rows_in, 1);
-}
-
-ED_KERNEL(AFFINE_RELU_I8) ed_scalar_AFFINE_RELU_I8(const ed_args *a)
-{
-    const ed_op *op = a->op;
-    const int8_t *w = a->weight, *rise = a->table;
-    const int16_t *bias = a->bias;
-    const float *scale = a->scale;
-    const int32_t x_zp = op->x_zp, zp = op->y_zp;
-    const int n = op->n_out, n_rows = op->n_rows, x_row = op->x_row, y_row = op->y_row;
-    int r, c;
-    for (r = 0; r < n_rows; r++, w += n, bias += n) {
-        const int8_t *x = ROWS(const int8_t, a->x, x_row, r);
-        int8_t *y = ROWS(int8_t, a->y, y_row, r);
-        for (c = 0; c < n; c++) {
-            const int32_t v = x[c] - x_zp;
-            y[c] = (int8_t)byte_of((float)(bias[c] + v * (v > 0 ? w[c] + rise[c] : w[c])) * scale[c], zp);
-        }
-    }
-}
-
-ED_KERNEL(GATES_I8) ed_scalar_GATES_I8(const ed_args *a)
-{
-    const ed_op *op = a->op;
-    const int8_t *gates = a->x2, *bands = a->state;
-    const float f0 = op->f0, f1 = op->f1;
-    const int32_t x_zp = op->x_zp, gate_zp = op->x2_zp, mid_zp = op->mid_zp, zp = op->y_zp;
-    const int n = op->n_out, n_rows = op->n_rows, x_row = op->x_row, y_row = op->y_row;
-    int r, c;
-    for (r = 0; r < n_rows; r++) {
-        const int8_t *x = ROWS(const int8_t, a->x, x_row, r);
-        int8_t *y = ROWS(int8_t, a->y, y_row, r);
-        const int32_t band = bands[r] - gate_zp;
-        for (c = 0; c < n; c++) {
-            const int32_t mid = byte_of((float)((x[c] - x_zp) * (gates[c] - gate_zp)) * f0, mid_zp) - mid_zp;
-            y[c] = (int8_t)byte_of((float)(mid * band) * f1, zp);
-        }
-    }
 }
 #else
 typedef int ed_scalar_rows_is_not_built;

@@ -63,14 +63,6 @@ static inline void zip_bytes(const int8_t *x, const int8_t *x2, int8_t *y)
     _mm_storeu_si128((__m128i *)(void *)(y + 16), _mm_unpackhi_epi8(a, b));
 }
 
-/* The two products of AFFINE_RELU_I8 that are added to its bias, of 16 numbers: each fits 16 bits. */
-static inline void affine_products(const int8_t *x, int zp, const int8_t *w, const int8_t *rise, __m256i *below, __m256i *above)
-{
-    __m256i xs = _mm256_sub_epi16(bytes_n(x, 16), _mm256_set1_epi16((int16_t)zp));
-    *below = _mm256_mullo_epi16(xs, bytes_n(w, 16));
-    *above = _mm256_mullo_epi16(_mm256_max_epi16(xs, _mm256_setzero_si256()), bytes_n(rise, 16));
-}
-
 /* Steps from the zero point of `width` words, 0 of the others. */
 static inline __m256i words_less(__m256i x, int zp, const int width)
 {
@@ -174,15 +166,6 @@ static inline void shorts_store(int8_t *p, shorts v, const int width)
     }
     _mm_storeu_si128((__m128i *)(void *)row, bytes);
     __builtin_memcpy(p, row, (size_t)width);
-}
-
-/* Whether floats hold every sum of nine products with these biases exactly. */
-static inline int depth_is_exact(const int32_t *bias, int n)
-{
-    const int32_t most = (1 << 24) - 9 * 127 * 128;
-    int i, exact = 1;
-    for (i = 0; i < n; i++) exact &= bias[i] <= most && bias[i] >= -most;
-    return exact;
 }
 
 #endif
