@@ -120,7 +120,7 @@ ED_SELDOM ed_status ed_check(const void *weights, size_t n_bytes)
     b.header = h, b.weights = weights, b.op = NULL;
     b.n_weights = (int64_t)n_bytes - ED_SLACK;
     b.n_arena = (int64_t)h->n_arena_bytes - ED_SLACK, b.n_memory = (int64_t)h->n_arena_bytes + h->n_state_bytes;
-    b.made = b.made_end = 0, b.kept_end = h->n_arena_bytes, b.work = ED_MOST_WORK;
+    b.made = b.made_end = b.unit = b.unit_end = 0, b.kept_end = h->n_arena_bytes, b.work = ED_MOST_WORK;
     if (!ed_writes_planes(&b, h->spectrum) || !ed_writes_planes(&b, h->enhanced)) return ED_BAD_PROGRAM;
     for (i = 0; i < h->n_ops; i++) {
         b.op = (const ed_op *)(const void *)(b.weights + h->ops) + i;

@@ -51,13 +51,19 @@ KERNEL(CONV)
         }
 }
 
+/* The LeakyReLU for slopes up to 1. */
+static float bent(const ed_op *op, float v)
+{
+    return op->flags & ED_LEAKY_AFTER && v < v * op->f0 ? v * op->f0 : v;
+}
+
 /* A sum times its column's multiplier, then the LeakyReLU of slope f0 if there is one, then rounded once, onto the grid of
  * the result, y_zp; or with ED_FLOAT_OUT as it is, and multipliers are in real units. */
 static void store(const ed_args *a, int r, ptrdiff_t at, int32_t sum, float multiplier)
 {
     const ed_op *op = a->op;
     float v = (float)sum * multiplier;
-    if (op->flags & ED_LEAKY_AFTER) v = v < v * op->f0 ? v * op->f0 : v; /* for slopes up to 1 */
+    v = bent(op, v);
     if (op->flags & ED_FLOAT_OUT) ROWS(float, a->y, op->y_row, r)[at] = v;
     else ROWS(int8_t, a->y, op->y_row, r)[at] = to_i8(v, (float)op->y_zp);
 }
@@ -101,7 +107,7 @@ KERNEL(QUANTIZE_I16)
 
 /* As CONV, of numbers of 16 bits with one exponent: y[r][o] = bias[o] + sum times (scale[o] times the float at x2), where
  * sum = sum over k, c of x[r stride + k - pad][c] weight[k][c][o] in 32 bits, any order. weight: [taps][n_in / 2][n_out
- * padded to 4][2], of 16 bits; ed_check_kinds.c proves that no sum leaves 32. */
+ * padded to 4][2], of 16 bits; ed_check_kinds.c proves that no sum leaves 32. The LeakyReLU as in `store`. */
 KERNEL(CONV_I16)
 {
     const ed_op *op = a->op;
@@ -117,7 +123,7 @@ KERNEL(CONV_I16)
                     sum += ROWS(const int16_t, a->x, op->x_row, r * op->stride + k - op->pad)[c]
                            * weight[((k * op->n_in + c) / 2 * n_out + o) * 2 + c % 2];
             v = (float)sum * (((const float *)a->scale)[o] * unit);
-            ROWS(float, a->y, op->y_row, r)[ed_piece(op, o)] = leaky(op, v + ((const float *)a->bias)[o]);
+            ROWS(float, a->y, op->y_row, r)[ed_piece(op, o)] = bent(op, v + ((const float *)a->bias)[o]);
         }
 }
 

@@ -17,6 +17,7 @@ from quant.emit.native.file import LEAKY_AFTER, Array, DType, Number, View
 from quant.emit.native.parts import Parts
 from quant.int8.block_floats import BLOCK, kernels
 from quant.int8.plan import Plan, uses_once
+from quant.int8.roundings import MOST_SLOPE
 from quant.network.graph import Graph, Node
 from quant.network.gru_weights import block_diagonal
 
@@ -40,7 +41,7 @@ class Convolutions(Parts):
         if phases and phases.attrs["groups"] == 1:
             phases = None  # rows of two phases lie as two rows already
         last = phases or node
-        leaky = None if self.plan.reads_int8(node) else self.only_reader(last.name, "leaky_relu")
+        leaky = self.leaky_behind(node, last)
         last = leaky or last
         y = self.target(node, last, phases)
         for done in (node, phases, leaky):
@@ -48,6 +49,11 @@ class Convolutions(Parts):
                 self.values[done.name] = y
         lower = {"depth": self.depthwise, "history": self.over_time, "bands": self.groups}[form]
         lower(node, x, y, phases, self.after(node, leaky))
+
+    def leaky_behind(self, node: Node, last: Node) -> Node | None:
+        """The LeakyReLU that joins a float convolution; one in blocks computes it as a maximum."""
+        leaky = None if self.plan.reads_int8(node) else self.only_reader(last.name, "leaky_relu")
+        return None if leaky and node.attrs.get(BLOCK) and leaky.attrs["slope"] > MOST_SLOPE else leaky
 
     def form(self, node: Node) -> Literal["depth", "history", "bands"]:
         """How the engine computes it."""
