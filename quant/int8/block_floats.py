@@ -2,8 +2,8 @@
 
 The numbers of a value become steps of one power of two a frame, the least under which 16 bits hold the largest of them
 (block floating point): no range has to be measured, and a quiet frame keeps as many bits as a loud one. Weights become
-integers on one scale an output channel, as large as 32 bits of a sum allow: nine to twelve bits. A sum is exact; it is made a
-float32, scaled once, and the bias is added.
+integers on one scale an output channel, as large as 32 bits of a sum allow: twelve bits or more in GTCRN. A sum is
+exact; it is made a float32, scaled once, and the bias is added.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def kernels(graph: Graph, node: Node) -> list[Float32Array]:
     weight, attrs = graph.params[node.param("weight")], node.attrs
     if ENDS not in node.params:
         return [weight]
-    n_in, n_out = graph.shapes[node.inputs[0]].bands, graph.shapes[node.name].bands
-    taps = attrs["pad"], n_in - 1 - (n_out - 1) * attrs["stride"] + attrs["pad"]  # that see the first band, and the last
+    n_in, n_out, pad = graph.shapes[node.inputs[0]].bands, graph.shapes[node.name].bands, attrs["pad"]
+    taps = pad, pad + n_in - 1 - (n_out - 1) * attrs["stride"]  # that see the first band, and the last
     mended = [weight]
     for tap, added in zip(taps, graph.params[node.param(ENDS)], strict=True):
         mended.append(weight.copy())

@@ -92,7 +92,8 @@ class Convolutions(Parts):
         if node.attrs.get(BLOCK) and n_groups == 1:
             self.whole(node, x, y, numbers)
             return
-        if not node.attrs.get(BLOCK) and n_groups > 1 and weight.shape[2:] == (1, 1) and (n_in % LANES or n_out % (2 * LANES)):
+        fit = n_groups == 1 or node.attrs.get(BLOCK) or (n_in % LANES == 0 and n_out % (2 * LANES) == 0)
+        if weight.shape[2:] == (1, 1) and not fit:
             blocks = block_diagonal(*weight[:, :, 0, 0].reshape(n_groups, n_out, n_in))
             self.product(node, x, y, self.weights(node, blocks[:, :, None]), **numbers, stride=a["stride"])
             return
