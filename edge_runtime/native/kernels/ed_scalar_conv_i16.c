@@ -11,45 +11,37 @@
 
 /* NO columns of rows. */
 typedef struct {
-    const four *x, *w;       /* zeros before the weights */
+    const four *x, *w;
     ptrdiff_t x_step, y_row; /* in fours; in floats */
-    float factor[NO], bias[NO], slope;
+    float factor[NO], bias[NO], slope; /* of the LeakyReLU; 1 where there is none */
     float *y;
-    int n_fours, n_blocks, leaky;
+    int n_fours, n_blocks;
 } job;
 
-static INLINE void store(float *y, int32_t sum, float factor, float bias, float slope, const int leaky)
+static INLINE void store(float *y, int32_t sum, float factor, float bias, float slope)
 {
     const float v = (float)sum * factor + bias;
-    *y = leaky ? greater(v * slope, v) : v;
+    *y = greater(v * slope, v);
 }
 
 /* n_blocks times NR rows. */
-static INLINE void blocks(const job *j, const int n_known, const int leaky)
+static APART void blocks(const job *j)
 {
     const ptrdiff_t x_step = j->x_step, y_row = j->y_row;
     const float m0 = j->factor[0], m1 = j->factor[1], b0 = j->bias[0], b1 = j->bias[1], slope = j->slope;
-    const four *const w = j->w, *x = j->x;
+    const four *const weights = j->w, *x = j->x;
     const int n_fours = j->n_fours;
     float *y = j->y;
-    int n;
+    int n, k;
     for (n = j->n_blocks; n > 0; n--, x += NR * x_step, y += NR * y_row) {
-        int32_t sum[NR][NO];
-        sums_of(sum, x, x + x_step, w, n_fours, n_known);
+        const four *x0 = x, *x1 = x + x_step, *w = weights;
+        int32_t sum[NR][NO] = {{0}};
+        for (k = n_fours; k >= 2; k -= 2) add_four(sum, &x0, &x1, &w), add_four(sum, &x0, &x1, &w);
+        if (k > 0) add_four(sum, &x0, &x1, &w);
         AFTER_THAT(y);
-        store(y, sum[0][0], m0, b0, slope, leaky), store(y + 1, sum[0][1], m1, b1, slope, leaky);
-        store(y + y_row, sum[1][0], m0, b0, slope, leaky), store(y + y_row + 1, sum[1][1], m1, b1, slope, leaky);
+        store(y, sum[0][0], m0, b0, slope), store(y + 1, sum[0][1], m1, b1, slope);
+        store(y + y_row, sum[1][0], m0, b0, slope), store(y + y_row + 1, sum[1][1], m1, b1, slope);
     }
-}
-
-/* The network's: 24 or 40 inputs and a LeakyReLU, or 48; and any. */
-static APART void any_blocks(const job *j)
-{
-    if (j->n_fours == 6 && j->leaky) blocks(j, 6, 1);
-    else if (j->n_fours == 10 && j->leaky) blocks(j, 10, 1);
-    else if (j->n_fours == 12 && !j->leaky) blocks(j, 12, 0);
-    else if (j->leaky) blocks(j, 0, 1);
-    else blocks(j, 0, 0);
 }
 
 /* Two pairs of inputs of one column. */
@@ -61,31 +53,31 @@ static INLINE four weights_of(const int16_t *w, ptrdiff_t line)
 }
 
 /* n_rows rows from row r on, `x_step` fours apart, from x on. */
-static INLINE void rows(const ed_args *a, const four *x, ptrdiff_t x_step, int r, int n_rows)
+static APART void rows(const ed_args *a, const four *x, ptrdiff_t x_step, int r, int n_rows)
 {
     const ed_op *op = a->op;
     const int n_fours = op->taps * op->n_in / 4, n_out = op->n_out;
     const ptrdiff_t line = 2 * (ptrdiff_t)n_out;
     const float unit = *(const float *)a->x2;
-    four weights[1 + MOST_FOURS * NO];
-    job j = {x, weights, x_step, op->y_row, {0}, {0}, op->f0, NULL, n_fours, n_rows / NR, op->flags & ED_LEAKY_AFTER};
+    four weights[MOST_FOURS * NO];
+    const float slope = op->flags & ED_LEAKY_AFTER ? op->f0 : 1.0f;
+    job j = {x, weights, x_step, op->y_row, {0}, {0}, slope, NULL, n_fours, n_rows / NR};
     int o, i, k;
-    memset(weights, 0, sizeof *weights);
     for (o = 0; o < n_out; o += NO) {
         const int16_t *w = (const int16_t *)a->weight + 2 * o;
         for (k = 0; k < n_fours; k++, w += 2 * line)
-            weights[1 + k * NO] = weights_of(w, line), weights[2 + k * NO] = weights_of(w + 2, line);
+            weights[k * NO] = weights_of(w, line), weights[k * NO + 1] = weights_of(w + 2, line);
         UNROLL for (i = 0; i < NO; i++) {
             j.factor[i] = ((const float *)a->scale)[o + i] * unit;
             j.bias[i] = ((const float *)a->bias)[o + i];
         }
         j.y = ROWS(float, a->y, op->y_row, r) + ed_piece(op, o);
-        any_blocks(&j);
+        blocks(&j);
         if (n_rows % NR) { /* the last row, twice */
             job last = j;
             last.x += (n_rows - 1) * x_step, last.y += (n_rows - 1) * (ptrdiff_t)op->y_row;
             last.x_step = last.y_row = 0, last.n_blocks = 1;
-            any_blocks(&last);
+            blocks(&last);
         }
     }
 }

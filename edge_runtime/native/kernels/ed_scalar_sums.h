@@ -72,9 +72,6 @@ static INLINE void add_four(int32_t sum[NR][NO], const four **x0, const four **x
 #define TWO_FOURS FOUR("0", "8", "16") FOUR("8", "24", "32")
 #define FOUR_FOURS TWO_FOURS FOUR("16", "40", "48") FOUR("24", "56", "64")
 #define SIX_FOURS FOUR_FOURS FOUR("32", "72", "80") FOUR("40", "88", "96")
-#define TEN_FOURS                                                                                                      \
-    SIX_FOURS FOUR("48", "104", "112") FOUR("56", "120", "128") FOUR("64", "136", "144") FOUR("72", "152", "160")
-#define TWELVE_FOURS TEN_FOURS FOUR("80", "168", "176") FOUR("88", "184", "192")
 
 static INLINE void sums_of(int32_t sum[NR][NO], const four *x0, const four *x1, const four *w, int n_fours,
                            const int n_known)
@@ -83,8 +80,6 @@ static INLINE void sums_of(int32_t sum[NR][NO], const four *x0, const four *x1, 
     if (n_known == 2) SUM(TWO_FOURS);
     else if (n_known == 4) SUM(FOUR_FOURS);
     else if (n_known == 6) SUM(SIX_FOURS);
-    else if (n_known == 10) SUM(TEN_FOURS);
-    else if (n_known == 12) SUM(TWELVE_FOURS);
     else {
         sum[0][0] = sum[1][0] = (int32_t)w->even, sum[0][1] = sum[1][1] = (int32_t)w->odd;
         for (w++; n_fours > 0; n_fours--) add_four(sum, &x0, &x1, &w);
