@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from quant.int8 import exact_float, sixteen_bits
+from quant.int8 import block_floats, exact_float, sixteen_bits
 from quant.int8.plan import Plan
 from quant.int8.qparams import (
     QParams,
@@ -101,9 +101,23 @@ class Reference:
     _split_bands = _merge_bands
 
     def _conv(self, node: Node, x: Values) -> Values:
+        if node.attrs.get(block_floats.BLOCK):
+            return self._conv_block(node, x)
         a, weight, bias = node.attrs, self._param(node, "weight"), self._param(node, "bias")
         taps = self._history(node, x)[:: a["dilation"]]
         return exact_float.convolve(taps, weight, bias, stride=a["stride"], pad=a["pad"], groups=a["groups"])
+
+    def _conv_block(self, node: Node, x: Values) -> Values:
+        """In integers of one exponent; the first and the last result of their own weights, if they have some."""
+        (steps_of_x, unit), bias = block_floats.steps(x), self._param(node, "bias")
+        made = []
+        for weight in block_floats.kernels(self.graph, node):
+            w, scales = block_floats.integers(weight)
+            made.append(block_floats.scaled(_convolve(steps_of_x[None], w, node), scales, unit, bias))
+        y, ends = made[0], made[1:]
+        for at, end in zip((0, -1), ends, strict=False):
+            y[:, at] = end[:, at]
+        return y
 
     def _edge_bands(self, node: Node, x: Values, source: Values) -> Values:
         return exact_float.edge_bands(x, source, self._param(node, "weight"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from quant.int8.block_floats import with_blocks
 from quant.int8.plan import SAME_GRID, Plan
 from quant.int8.recipe import RECURRENT, Precision
 from quant.int8.sixteen_bits import with_sixteen_bits
@@ -27,6 +28,7 @@ def with_fewer_roundings(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:
     - Gates of a mixed GRU that float arithmetic reads have no grid either.
     - Gates of a GRU that float arithmetic makes come from a curve of fewer terms (attribute `quick`).
     - Affine ReLUs, gates and sums go in 16 bits where those hold their multipliers (`sixteen_bits`).
+    - Float convolutions multiply integers, of one exponent a value (`block_floats`).
     """
     graph, plan = _with_slopes(graph, plan)
     precision, grids = dict[str, Precision](plan.precision), dict(plan.grids)
@@ -40,7 +42,8 @@ def with_fewer_roundings(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:
             for role in UNROUNDED_GATES:
                 grids.pop(f"{node.name}.{role}", None)
     quick = [replace(n, attrs={**n.attrs, "quick": True}) if n.kind in RECURRENT else n for n in graph.nodes]
-    return with_sixteen_bits(graph.rewritten(quick), Plan(precision, grids, plan.weight_scales))
+    plan = Plan(precision, grids, plan.weight_scales)
+    return with_blocks(*with_sixteen_bits(graph.rewritten(quick), plan))
 
 
 def _with_slopes(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:

@@ -14,6 +14,7 @@ typedef struct {
     int64_t n_weights;        /* bytes of weights that arrays may fill; ED_SLACK more are there */
     int64_t n_arena, n_memory; /* ends of the arena, without its slack, and of the states */
     int64_t made, made_end;   /* bytes that the operation writes */
+    int64_t unit, unit_end;   /* and those of QUANTIZE_I16 beside them */
     int64_t kept_end;         /* of the states of operations before */
     int64_t work;             /* still allowed */
 } bounds;

@@ -7,6 +7,7 @@
  *  - it reads nothing that it writes (EDGES may work in place), and the rows and pieces that it makes do not lie over one
  *    another: the order in which a kernel goes is free, so all kernel sets make the same;
  *  - 8-bit weights reach from -127 to 127, biases and numbers under one sum so far that 32 bits hold it: see MOST;
+ *    weights of 16 bits under one sum add up to no more than 2^16 - 1;
  *  - all of them together do no more work, in no more memory, than ED_MOST_... say. */
 #include "ed_bounds.h"
 #include "ed_tables.h"
@@ -37,6 +38,7 @@ static int flags_of(int kind)
 {
     switch (kind) {
     case ED_CONV: return ED_LEAKY_AFTER | ED_HALF;
+    case ED_CONV_I16: return ED_LEAKY_AFTER;
     case ED_CONV_I8: case ED_DEPTH_I8: case ED_RESAMPLE_I8: return ED_LEAKY_AFTER | ED_FLOAT_OUT;
     case ED_DEPTH: case ED_RESAMPLE: return ED_LEAKY_AFTER;
     case ED_LAYER_NORM: return ED_HALF | ED_ADD_AFTER;
@@ -50,7 +52,7 @@ static int flags_of(int kind)
 static int needs_inputs(int kind)
 {
     switch (kind) {
-    case ED_EDGES: case ED_CONV: case ED_CONV_I8: case ED_INTERLEAVE: case ED_INTERLEAVE_I8:
+    case ED_EDGES: case ED_CONV: case ED_CONV_I8: case ED_CONV_I16: case ED_INTERLEAVE: case ED_INTERLEAVE_I8:
     case ED_BIGRU: case ED_BIGRU_MIXED: case ED_BIGRU_I8: case ED_HISTORY: case ED_HISTORY_I8: return 1;
     default: return 0;
     }
@@ -78,7 +80,7 @@ static int64_t work_of(const ed_op *op)
     int64_t work = call + 2 * (int64_t)op->halo + made;
     switch (op->kind) {
     case ED_EDGES: return work + 2 * n_in * n_out;
-    case ED_CONV: case ED_CONV_I8: return work + op->n_rows * op->taps * padded(n_in) * padded(n_out);
+    case ED_CONV: case ED_CONV_I8: case ED_CONV_I16: return work + op->n_rows * op->taps * padded(n_in) * padded(n_out);
     case ED_DEPTH: case ED_DEPTH_I8: return work + op->time_taps * op->taps * made + (int64_t)ed_slot_size(op);
     case ED_RESAMPLE: case ED_RESAMPLE_I8: return work + op->time_taps * op->taps * made + (int64_t)ed_slot_size_of(op, op->seg);
     case ED_BAND_ENERGY: case ED_BAND_ENERGY_I8: return work + n_in;
@@ -118,7 +120,7 @@ ED_SELDOM ed_status ed_check(const void *weights, size_t n_bytes)
     b.header = h, b.weights = weights, b.op = NULL;
     b.n_weights = (int64_t)n_bytes - ED_SLACK;
     b.n_arena = (int64_t)h->n_arena_bytes - ED_SLACK, b.n_memory = (int64_t)h->n_arena_bytes + h->n_state_bytes;
-    b.made = b.made_end = 0, b.kept_end = h->n_arena_bytes, b.work = ED_MOST_WORK;
+    b.made = b.made_end = b.unit = b.unit_end = 0, b.kept_end = h->n_arena_bytes, b.work = ED_MOST_WORK;
     if (!ed_writes_planes(&b, h->spectrum) || !ed_writes_planes(&b, h->enhanced)) return ED_BAD_PROGRAM;
     for (i = 0; i < h->n_ops; i++) {
         b.op = (const ed_op *)(const void *)(b.weights + h->ops) + i;

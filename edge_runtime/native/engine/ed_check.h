@@ -16,4 +16,7 @@ ed_status ed_check(const void *weights, size_t n_bytes);
 /* Whether the result is 8-bit. */
 int ed_makes_i8(const ed_op *op);
 
+/* Bytes of a number of the result. */
+int ed_result_bytes(const ed_op *op);
+
 #endif

@@ -3,6 +3,7 @@
 #include "ed_bounds.h"
 
 #define MOST_BIAS (1 << 30) /* and MOST products of -127..127 with -128..127 are 2^29: their sum fits */
+#define MOST_SUM ((1 << 16) - 1) /* of weights, whose inputs reach 2^15 */
 #define MOST_UNITS 64 /* of a recurrent layer over bands: kernels keep them on the stack */
 
 int ed_makes_i8(const ed_op *op)
@@ -13,6 +14,11 @@ int ed_makes_i8(const ed_op *op)
         [ED_RESAMPLE_I8] = 1, [ED_AFFINE_RELU_I8] = 1, [ED_BAND_GATE_I8] = 1, [ED_GATES_I8] = 1, [ED_MEAN_SQUARE_I8] = 1,
         [ED_BAND_ENERGY_I8] = 1, [ED_AFFINE_RELU_I16] = 1, [ED_GATES_I16] = 1, [ED_ADD_I16] = 1};
     return can[op->kind] && !(op->flags & ED_FLOAT_OUT);
+}
+
+int ed_result_bytes(const ed_op *op)
+{
+    return ed_makes_i8(op) ? 1 : op->kind == ED_QUANTIZE_I16 ? 2 : 4;
 }
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
@@ -118,6 +124,24 @@ static int floats(const bounds *b, int64_t at, int64_t count)
     return 1;
 }
 
+/* Of 16 bits, two inputs of n_out results side by side: their sizes under each result, times 2^15, are 31 bits. */
+static int shorts(const bounds *b, int64_t at, int64_t n_in, int64_t n_out)
+{
+    const int16_t *w;
+    int64_t i, o;
+    if (!array(b, at, n_in * n_out, 2)) return 0;
+    w = (const int16_t *)(const void *)(b->weights + at);
+    for (o = 0; o < n_out; o++) {
+        int64_t total = 0;
+        for (i = 0; i < n_in; i++) {
+            const int32_t v = w[(i / 2 * n_out + o) * 2 + i % 2];
+            total += v < 0 ? -v : v;
+        }
+        if (total > MOST_SUM) return 0;
+    }
+    return 1;
+}
+
 /* Floats, or as many in half precision. */
 static int numbers(const bounds *b, int64_t at, int64_t count)
 {
@@ -195,9 +219,12 @@ ED_SELDOM static int convolution(bounds *b, int64_t element)
         if (op->seg_row < op->seg) return 0;
         columns = (op->n_out - 1) / op->seg * (int64_t)op->seg_row + (op->n_out - 1) % op->seg + 1;
     }
-    if (!makes(b, op->n_rows, columns, ed_makes_i8(op) ? 1 : 4)) return 0;
+    if (!makes(b, op->n_rows, columns, ed_result_bytes(op))) return 0;
     if (!reads_rows(b, op->x, -op->pad, last, op->x_row, n_in, element)) return 0;
     if (element == 1) return bytes(b, op->weight, op->taps * n_in * n_out) && biases(b, op->bias, n_out) && floats(b, op->scale, n_out);
+    if (element == 2)
+        return shorts(b, op->weight, (op->taps * n_in + 1) / 2 * 2, n_out) && floats(b, op->bias, n_out)
+               && floats(b, op->scale, n_out) && reads_one(b, op->x2, 1, 4);
     return numbers(b, op->weight, op->taps * n_in * n_out) && floats(b, op->bias, n_out);
 }
 
@@ -208,7 +235,7 @@ ED_SELDOM static int depthwise(bounds *b, int64_t element)
     int64_t n_ring = (op->time_taps - 1) * (int64_t)op->dilation, n = op->n_out;
     if (op->x_row != op->n_out || op->pad != op->taps / 2 || op->seg < op->n_out) return 0;
     if (n_ring > 0 && (b->header->period % n_ring != 0 || !keeps(b, n_ring * (int64_t)ed_slot_size(op), element))) return 0;
-    return makes(b, op->n_rows, n, ed_makes_i8(op) ? 1 : 4)
+    return makes(b, op->n_rows, n, ed_result_bytes(op))
            && reads_rows(b, op->x, -op->pad, op->n_rows - 1 + op->pad, op->x_row, n, element)
            && (element == 1 ? bytes(b, op->weight, op->time_taps * op->taps * n) && biases(b, op->bias, n)
                                   && floats(b, op->scale, n)
@@ -224,7 +251,7 @@ ED_SELDOM static int resampling(bounds *b, int64_t element)
     if (op->x_row != op->n_out || op->pad != op->taps / 2 || op->seg_row < 1) return 0;
     if ((op->n_rows - 1) / op->seg_row * (int64_t)op->stride + op->taps > op->seg + 2 * op->pad) return 0;
     if (n_ring > 0 && (b->header->period % n_ring != 0 || !keeps(b, n_ring * size, element))) return 0;
-    return makes(b, op->n_rows, n, ed_makes_i8(op) ? 1 : 4)
+    return makes(b, op->n_rows, n, ed_result_bytes(op))
            && reads_rows(b, op->x, -op->pad, op->seg - 1 + op->pad, op->x_row, n, element)
            && (element == 1 ? bytes(b, op->weight, n_weights) && biases(b, op->bias, n_sums) && floats(b, op->scale, n_sums)
                             : floats(b, op->weight, n_weights) && floats(b, op->bias, n_sums));
@@ -244,8 +271,19 @@ static int history(bounds *b, int64_t element)
 static int elementwise(bounds *b, int two, int64_t element, int64_t wide)
 {
     const ed_op *op = b->op;
-    return makes(b, op->n_rows, wide * op->n_out, ed_makes_i8(op) ? 1 : 4) && reads(b, op->x, op->x_row, op->n_out, element)
+    return makes(b, op->n_rows, wide * op->n_out, ed_result_bytes(op)) && reads(b, op->x, op->x_row, op->n_out, element)
            && (!two || reads(b, op->x2, op->x2_row, op->n_out, element));
+}
+
+/* The result, and the number that says what its steps are. */
+static int quantize_i16(bounds *b)
+{
+    const ed_op *op = b->op;
+    if (!elementwise(b, 0, 4, 1)) return 0;
+    b->unit = op->state, b->unit_end = b->unit + 4;
+    if (b->unit % 4 != 0 || b->unit < 0 || b->unit_end > b->n_arena) return 0;
+    if (b->unit < b->made_end && b->unit_end > b->made) return 0;
+    return b->unit_end <= op->x || b->unit >= op->x + ((op->n_rows - 1) * (int64_t)op->x_row + op->n_out) * 4;
 }
 
 static int interleave(bounds *b, int64_t element)
@@ -345,6 +383,8 @@ ED_SELDOM int ed_fits(bounds *b)
     FITS(EDGES, edges(b));
     FITS(CONV, convolution(b, 4));
     FITS(CONV_I8, convolution(b, 1));
+    FITS(CONV_I16, convolution(b, 2));
+    FITS(QUANTIZE_I16, quantize_i16(b));
     FITS(DEPTH, depthwise(b, 4));
     FITS(DEPTH_I8, depthwise(b, 1));
     FITS(LEAKY, elementwise(b, 0, 4, 1));

@@ -109,7 +109,7 @@ static void fill_halo(const ed_op *op, uint8_t *y)
 {
     size_t element, n;
     if (op->halo == 0) return; /* most have none */
-    element = ed_makes_i8(op) ? 1 : 4, n = (size_t)op->halo * element;
+    element = (size_t)ed_result_bytes(op), n = (size_t)op->halo * element;
     memset(y - n, element == 1 ? op->y_zp : 0, n);
     memset(y + (size_t)(op->n_rows * op->y_row) * element, element == 1 ? op->y_zp : 0, n);
 }

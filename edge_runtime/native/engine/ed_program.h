@@ -3,7 +3,7 @@
  * Values lie as [band][channel], rows `row` elements apart. A value that a convolution reads has halo rows of real zero
  * before and after it. Offsets: x, x2, y, state in bytes into the memory of a stream, which is the arena (scratch),
  * then the states; weight, bias, scale, table in bytes into the blob (bias of GATE_SHUFFLE: into the memory, where state
- * of GATES and GATES_I8 is a value). Results lie in the arena, apart from what their operation reads; states in the order
+ * of GATES and GATES_I8 is a value, of QUANTIZE_I16 a result). Results lie in the arena, apart from what their operation reads; states in the order
  * of the operations that own them.
  * Little-endian; arrays of numbers of more than a byte start at a multiple of 4 bytes.
  */
@@ -46,7 +46,7 @@
 #endif
 
 #define ED_MAGIC 0x574e4445u /* "EDNW" */
-#define ED_FORMAT 2u /* 1 rounded before a LeakyReLU and where float reads */
+#define ED_FORMAT 3u /* 2 had no convolutions of 16 bits, 1 rounded before a LeakyReLU and where float reads */
 #define ED_ALIGN 16u
 #define ED_SLACK 64u /* bytes after the arena and after the blob's arrays: vector loads may read beyond a row */
 #define ED_LANES 16  /* of reductions over a whole value */
@@ -68,7 +68,7 @@
     X(GRU_CELL) X(GRU_CELL_I8) X(BIGRU) X(BIGRU_MIXED) X(BIGRU_I8)                                                     \
     X(LOG_MAGNITUDE) X(MASK_REAL) X(HISTORY) X(HISTORY_I8) X(RESAMPLE) X(RESAMPLE_I8) X(AFFINE_RELU) X(AFFINE_RELU_I8)           \
     X(MEAN_SQUARE_I8) X(BAND_ENERGY) X(BAND_ENERGY_I8) X(BAND_GATE) X(BAND_GATE_I8) X(GATES) X(GATES_I8)                      \
-    X(AFFINE_RELU_I16) X(GATES_I16) X(ADD_I16)
+    X(AFFINE_RELU_I16) X(GATES_I16) X(ADD_I16) X(QUANTIZE_I16) X(CONV_I16)
 
 /* A folder for one program has no kernels but those of the kinds that it uses: it defines ED_ONLY_KINDS and, of each kind,
  * ED_USES_kind as 1 or 0 (ed_only_kinds.h, by quant/emit/native/c_project.py). ED_IF_USED(kind, yes, no) is one of both. */

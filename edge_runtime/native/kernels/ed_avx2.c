@@ -9,6 +9,7 @@
 #endif
 #include <immintrin.h>
 
+#include "ed_block.h"
 #include "ed_x86.h"
 
 #define SET ed_avx2
@@ -421,6 +422,69 @@ static inline void curve_sigmoid(const curves *c, const vf *x, vf *y)
 static inline void curve_tanh(const curves *c, const vf *x, vf *y)
 {
     look_up(c->tanh, x, c->new_sum, y);
+}
+
+#define MOST_NB_I16 11
+#define NB16_I16 5
+#define NB8_I16 11
+
+/* Sums of up to 16 results of a row. */
+typedef struct {
+    __m256i v[2];
+} totals;
+
+static inline totals totals_none(void)
+{
+    totals s;
+    s.v[0] = s.v[1] = _mm256_setzero_si256();
+    return s;
+}
+
+/* `n_pairs` pairs of inputs of n rows, `step` bytes apart; `w_row` bytes lie between the weights of two pairs. */
+static inline __attribute__((always_inline)) void totals_add(totals *d, const char *w, ptrdiff_t w_row, const char *x,
+                                                             ptrdiff_t step, int n_pairs, const int n, const int width)
+{
+    int b, v;
+    for (; n_pairs > 0; n_pairs--, w += w_row, x += 4)
+        _Pragma("GCC unroll 2") for (v = 0; v < (width + 7) / 8; v++) {
+            const __m256i ws = _mm256_loadu_si256((const __m256i *)(const void *)(w + 32 * v));
+            _Pragma("GCC unroll 11") for (b = 0; b < n; b++) {
+                int32_t pair;
+                __builtin_memcpy(&pair, x + b * step, 4);
+                d[b].v[v] = _mm256_add_epi32(d[b].v[v], _mm256_madd_epi16(ws, _mm256_set1_epi32(pair)));
+            }
+        }
+}
+
+static inline void totals_floats(const totals *d, vf *sum, const int width)
+{
+    sum[0] = _mm256_cvtepi32_ps(d->v[0]);
+    if (width > 8) sum[1] = _mm256_cvtepi32_ps(d->v[1]);
+}
+
+/* Sizes of floats, by their bits. */
+typedef __m256i sizes;
+#define sizes_none() _mm256_setzero_si256()
+
+static inline sizes sizes_most(sizes m, vf v)
+{
+    return _mm256_max_epu32(m, _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(ED_SIZE_BITS)));
+}
+
+static inline uint32_t sizes_largest(sizes m)
+{
+    __m128i four = _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
+    four = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0x4e));
+    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(four, _mm_shuffle_epi32(four, 0xb1)));
+}
+
+/* 16 floats to whole numbers of 16 bits, ties to even, saturated. */
+static inline void round16_i16(int16_t *p, const vf *v)
+{
+    const vf low = vf_set1(ED_SHORT_LOW), high = vf_set1(ED_SHORT_HIGH);
+    const __m256i first = _mm256_cvtps_epi32(vf_min(vf_max(v[0], low), high));
+    const __m256i second = _mm256_cvtps_epi32(vf_min(vf_max(v[1], low), high));
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permute4x64_epi64(_mm256_packs_epi32(first, second), 0xd8));
 }
 
 static int usable(void)

@@ -10,6 +10,7 @@
 #endif
 #include <immintrin.h>
 
+#include "ed_block.h"
 #include "ed_x86.h"
 
 #define SET ed_avx512
@@ -328,6 +329,61 @@ static inline void curve_sigmoid(const curves *c, const vf *x, vf *y)
 static inline void curve_tanh(const curves *c, const vf *x, vf *y)
 {
     y[0] = looked_up(c->table + 4, _mm512_add_epi32(whole_steps(x[0], c->new_sum), c->new_first), c->n_zp);
+}
+
+#define MOST_NB_I16 11
+#define NB16_I16 11
+#define NB8_I16 11
+
+/* Sums of up to 16 results of a row. */
+typedef struct {
+    __m512i v;
+} totals;
+
+static inline totals totals_none(void)
+{
+    totals s;
+    s.v = _mm512_setzero_si512();
+    return s;
+}
+
+/* `n_pairs` pairs of inputs of n rows, `step` bytes apart; `w_row` bytes lie between the weights of two pairs. */
+static inline __attribute__((always_inline)) void totals_add(totals *d, const char *w, ptrdiff_t w_row, const char *x,
+                                                             ptrdiff_t step, int n_pairs, const int n, const int width)
+{
+    int b;
+    (void)width;
+    for (; n_pairs > 0; n_pairs--, w += w_row, x += 4) {
+        const __m512i ws = _mm512_loadu_si512(w);
+        _Pragma("GCC unroll 11") for (b = 0; b < n; b++) {
+            int32_t pair;
+            __builtin_memcpy(&pair, x + b * step, 4);
+            d[b].v = _mm512_dpwssd_epi32(d[b].v, ws, _mm512_set1_epi32(pair));
+        }
+    }
+}
+
+static inline void totals_floats(const totals *d, vf *sum, const int width)
+{
+    (void)width;
+    sum[0] = _mm512_cvtepi32_ps(d->v);
+}
+
+/* Sizes of floats, by their bits. */
+typedef __m512i sizes;
+#define sizes_none() _mm512_setzero_si512()
+#define sizes_largest(m) _mm512_reduce_max_epu32(m)
+
+static inline sizes sizes_most(sizes m, vf v)
+{
+    return _mm512_max_epu32(m, _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(ED_SIZE_BITS)));
+}
+
+/* 16 floats to whole numbers of 16 bits, ties to even, saturated. */
+static inline void round16_i16(int16_t *p, const vf *v)
+{
+    const vf f = vf_min(vf_max(v[0], vf_set1(ED_SHORT_LOW)), vf_set1(ED_SHORT_HIGH));
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(f)));
 }
 
 static int usable(void)

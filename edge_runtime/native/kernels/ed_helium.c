@@ -164,7 +164,8 @@ static const ed_kernel kernels[ED_N_KINDS] = {
     ENTRY(LAYER_NORM, ed_helium_LAYER_NORM), ENTRY(QUANTIZE, ed_helium_QUANTIZE),
     ENTRY(GRU_CELL, ed_helium_GRU_CELL), ENTRY(BIGRU_I8, ed_helium_BIGRU_I8),
     ENTRY(SPLIT, ed_scalar_SPLIT),
-    ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8),
+    ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8), ENTRY(CONV_I16, ed_helium_CONV_I16),
+    ENTRY(QUANTIZE_I16, ed_helium_QUANTIZE_I16),
 };
 
 const ed_isa ed_helium = {"helium", &ed_portable, usable, kernels, kernels};

@@ -15,6 +15,7 @@
 #endif
 #endif
 #include "ed_arm.h"
+#include "ed_arm_i16.h"
 
 #define SET ed_neon
 #define NAME "neon"

@@ -1,6 +1,7 @@
 /* Convolutions over bands, and over frames. Rows are bands; `pad` rows of real zero lie before and after a value that
  * one reads (its halo), so that no kernel asks where the edge is. Transposed convolutions are written as plain ones
  * over interleaved phases (quant/emit/native), with EDGES for what differs at the ends. */
+#include "ed_block.h"
 #include "ed_portable.h"
 
 /* y = x, and y[0][o] += sum over c of x2[0][c] weight[0][c][o], y[last][o] += x2[seg - 1][c] weight[1][c][o]:
@@ -50,13 +51,19 @@ KERNEL(CONV)
         }
 }
 
+/* The LeakyReLU for slopes up to 1. */
+static float bent(const ed_op *op, float v)
+{
+    return op->flags & ED_LEAKY_AFTER && v < v * op->f0 ? v * op->f0 : v;
+}
+
 /* A sum times its column's multiplier, then the LeakyReLU of slope f0 if there is one, then rounded once, onto the grid of
  * the result, y_zp; or with ED_FLOAT_OUT as it is, and multipliers are in real units. */
 static void store(const ed_args *a, int r, ptrdiff_t at, int32_t sum, float multiplier)
 {
     const ed_op *op = a->op;
     float v = (float)sum * multiplier;
-    if (op->flags & ED_LEAKY_AFTER) v = v < v * op->f0 ? v * op->f0 : v; /* for slopes up to 1 */
+    v = bent(op, v);
     if (op->flags & ED_FLOAT_OUT) ROWS(float, a->y, op->y_row, r)[at] = v;
     else ROWS(int8_t, a->y, op->y_row, r)[at] = to_i8(v, (float)op->y_zp);
 }
@@ -78,6 +85,45 @@ KERNEL(CONV_I8)
                     sum += ROWS(const int8_t, a->x, op->x_row, r * op->stride + k - op->pad)[c]
                            * weight[((k * n_in + c) / 4 * n_out + o) * 4 + c % 4];
             store(a, r, ed_piece(op, o), sum, ((const float *)a->scale)[o]);
+        }
+}
+
+/* y[r][c]: x[r][c] in steps of the block's exponent, to nearest with ties to even; what a step is goes to the float at
+ * state. */
+KERNEL(QUANTIZE_I16)
+{
+    uint32_t largest = 0;
+    ed_block b;
+    int r, c;
+    for (r = 0; r < a->op->n_rows; r++)
+        for (c = 0; c < a->op->n_out; c++) {
+            const uint32_t size = ed_size_bits(ROWS(const float, a->x, a->op->x_row, r)[c]);
+            if (size > largest) largest = size;
+        }
+    b = ed_block_of(largest);
+    EACH(int16_t, c, (int16_t)round_even(clamp(XF[c] * b.steps, ED_SHORT_LOW, ED_SHORT_HIGH)));
+    *(float *)a->state = b.unit;
+}
+
+/* As CONV, of numbers of 16 bits with one exponent: y[r][o] = bias[o] + sum times (scale[o] times the float at x2), where
+ * sum = sum over k, c of x[r stride + k - pad][c] weight[k][c][o] in 32 bits, any order. weight: [taps][n_in / 2][n_out
+ * padded to 4][2], of 16 bits; ed_check_kinds.c proves that no sum leaves 32. The LeakyReLU as in `store`. */
+KERNEL(CONV_I16)
+{
+    const ed_op *op = a->op;
+    const int16_t *weight = a->weight;
+    const float unit = *(const float *)a->x2;
+    int r, o, k, c, n_out = padded(op->n_out);
+    for (r = 0; r < op->n_rows; r++)
+        for (o = 0; o < op->n_out; o++) {
+            int32_t sum = 0;
+            float v;
+            for (k = 0; k < op->taps; k++)
+                for (c = 0; c < op->n_in; c++)
+                    sum += ROWS(const int16_t, a->x, op->x_row, r * op->stride + k - op->pad)[c]
+                           * weight[((k * op->n_in + c) / 2 * n_out + o) * 2 + c % 2];
+            v = (float)sum * (((const float *)a->scale)[o] * unit);
+            ROWS(float, a->y, op->y_row, r)[ed_piece(op, o)] = bent(op, v + ((const float *)a->bias)[o]);
         }
 }
 

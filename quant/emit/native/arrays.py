@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import Failure
 from edge_runtime.stft import Float32Array
 from quant.emit.native.file import HALF, MOST_BIAS, Array
+from quant.int8 import block_floats
 from quant.int8.qparams import QParams, multiplier, quantize_bias, quantize_weight
 from quant.int8.sixteen_bits import AffineIntegers
 
@@ -51,6 +52,21 @@ def integers(
         "n_out": n_out,
         "taps": taps,
     }
+
+
+def shorts(weight: Float32Array, bias: Float32Array, *, one_tap: bool = False) -> dict[str, Array | int]:
+    """(out, in, tap) -> arrays of `conv_i16`: [tap][in / 2][out][in % 2], outputs padded to fours.
+
+    `one_tap`: inputs of all taps as those of one, padded to fours.
+    """
+    w, scales = block_floats.integers(weight)
+    if one_tap:
+        w = w.transpose(0, 2, 1).reshape(len(w), -1, 1)
+        w = np.pad(w, ((0, 0), (0, -w.shape[1] % 4), (0, 0)))
+    (n_out, n_in, taps), pad = w.shape, -len(w) % 4
+    laid = np.pad(w, ((0, pad), (0, 0), (0, 0))).reshape(n_out + pad, n_in // 2, 2, taps).transpose(3, 1, 0, 2)
+    arrays = {"weight": laid.astype("<i2"), "bias": np.pad(bias, (0, pad)), "scale": np.pad(scales, (0, pad))}
+    return {**arrays, "n_in": n_in, "n_out": n_out, "taps": taps}
 
 
 def depth_floats(weight: Float32Array, bias: Float32Array, n_phases: int = 1) -> dict[str, Array]:

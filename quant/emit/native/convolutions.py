@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.stft import Float32Array
-from quant.emit.native.arrays import depth_floats, depth_integers, floats, integers
+from quant.emit.native.arrays import depth_floats, depth_integers, floats, integers, shorts
 from quant.emit.native.file import LEAKY_AFTER, Array, DType, Number, View
 from quant.emit.native.parts import Parts
+from quant.int8.block_floats import BLOCK, kernels
 from quant.int8.plan import Plan, uses_once
+from quant.int8.roundings import MOST_SLOPE
 from quant.network.graph import Graph, Node
 from quant.network.gru_weights import block_diagonal
 
@@ -34,12 +36,12 @@ class Convolutions(Parts):
 
     def conv(self, node: Node) -> None:
         """With what joins it: phases, LeakyReLU, the way to float."""
-        x, form = self.read(node), self.form(node)
+        x, form = self.block(node) if node.attrs.get(BLOCK) else self.read(node), self.form(node)
         phases = self.only_reader(node.name, "interleave")
         if phases and phases.attrs["groups"] == 1:
             phases = None  # rows of two phases lie as two rows already
         last = phases or node
-        leaky = None if self.plan.reads_int8(node) else self.only_reader(last.name, "leaky_relu")
+        leaky = self.leaky_behind(node, last)
         last = leaky or last
         y = self.target(node, last, phases)
         for done in (node, phases, leaky):
@@ -47,6 +49,11 @@ class Convolutions(Parts):
                 self.values[done.name] = y
         lower = {"depth": self.depthwise, "history": self.over_time, "bands": self.groups}[form]
         lower(node, x, y, phases, self.after(node, leaky))
+
+    def leaky_behind(self, node: Node, last: Node) -> Node | None:
+        """The LeakyReLU that joins a float convolution; one in blocks computes it as a maximum."""
+        leaky = None if self.plan.reads_int8(node) else self.only_reader(last.name, "leaky_relu")
+        return None if leaky and node.attrs.get(BLOCK) and leaky.attrs["slope"] > MOST_SLOPE else leaky
 
     def form(self, node: Node) -> Literal["depth", "history", "bands"]:
         """How the engine computes it."""
@@ -82,7 +89,11 @@ class Convolutions(Parts):
         a, weight = node.attrs, self.array(node, "weight")
         n_groups, n_in, n_out = a["groups"], weight.shape[1], len(weight) // a["groups"]
         x.ask_halo(a["pad"])
-        if n_groups > 1 and weight.shape[2:] == (1, 1) and (n_in % LANES or n_out % (2 * LANES)):
+        if node.attrs.get(BLOCK) and n_groups == 1:
+            self.whole(node, x, y, numbers)
+            return
+        fit = n_groups == 1 or node.attrs.get(BLOCK) or (n_in % LANES == 0 and n_out % (2 * LANES) == 0)
+        if weight.shape[2:] == (1, 1) and not fit:
             blocks = block_diagonal(*weight[:, :, 0, 0].reshape(n_groups, n_out, n_in))
             self.product(node, x, y, self.weights(node, blocks[:, :, None]), **numbers, stride=a["stride"])
             return
@@ -100,6 +111,20 @@ class Convolutions(Parts):
                 self.weights(node, weight[rows, :, 0], rows),
                 **{**numbers, **pieces, "stride": a["stride"], "pad": a["pad"]},
             )
+
+    def whole(self, node: Node, x: View, y: View, numbers: dict[str, Number]) -> None:
+        """All taps of a block as one, which lie together, so that rows may be of any width; the ends behind the others.
+
+        Inputs are padded to fours by those of the next row, whose weights are zero.
+        """
+        bias, pad, step = self.array(node, "bias"), node.attrs["pad"], node.attrs["stride"] * x.row
+        for i, weight in enumerate(kernels(self.graph, node)):
+            arrays = shorts(weight[:, :, 0], bias, one_tap=True)
+            first = y.n_rows - 1 if i > 1 else 0
+            rows = View(y.buffer, y.n_rows if i == 0 else 1, y.n_columns, y.row, y.start + first * y.row)
+            run = View(x.buffer, x.n_rows, int(arrays["n_in"]), x.row, x.start - pad * x.row + first * step)
+            again = {} if i == 0 else {"halo": 0}
+            self.product(node, run, rows, arrays, **numbers, **again, stride=node.attrs["stride"])
 
     def over_time(self, node: Node, x: View, y: View, phases: Node | None, numbers: dict[str, Number]) -> None:
         """A convolution over bands of this frame and those before it, channel beside channel."""
@@ -142,6 +167,8 @@ class Convolutions(Parts):
     def weights(self, node: Node, weight: Float32Array, rows: Rows = ALL) -> dict[str, Array | int]:
         """Arrays of some output channels: (out, in, tap)."""
         bias = self.array(node, "bias")[rows]
+        if node.attrs.get(BLOCK):
+            return shorts(weight, bias)
         if not self.plan.reads_int8(node):
             return floats(weight, bias, half=self.half and uses_once(self.graph, node))
         scales = self.plan.weight_scales[node.param("weight")][rows]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.stft import HANN, SQRT_HANN, WindowName
 
-MAGIC, FORMAT = 0x574E4445, 2
+MAGIC, FORMAT = 0x574E4445, 3
 HASHED_FROM = 16  # bytes: magic, format, size and the hash itself come first
 ALIGN, SLACK = 16, 64
 PLANE = 272  # floats that hold one part of 257 bins
@@ -29,6 +29,7 @@ KINDS = (
     "bigru", "bigru_mixed", "bigru_i8", "log_magnitude", "mask_real", "history", "history_i8", "resample",
     "resample_i8", "affine_relu", "affine_relu_i8", "mean_square_i8", "band_energy", "band_energy_i8", "band_gate",
     "band_gate_i8", "gates", "gates_i8", "affine_relu_i16", "gates_i16", "add_i16",
+    "quantize_i16", "conv_i16",
 )  # fmt: skip
 LEAKY_AFTER, HALF, FLOAT_OUT, ADD_AFTER, QUICK = 1, 2, 4, 8, 16
 WINDOWS = (SQRT_HANN, HANN)  # ed_window_name
@@ -47,7 +48,8 @@ HEADER_FIELDS = (
 )  # fmt: skip
 HEADER = np.dtype([(name, "<u4") for name in HEADER_FIELDS])
 
-DType = Literal["float32", "int8"]
+DType = Literal["float32", "int16", "int8"]
+BYTES = {"float32": 4, "int16": 2, "int8": 1}
 
 
 @dataclass(eq=False)
@@ -66,7 +68,7 @@ class Buffer:
     @property
     def element_bytes(self) -> int:
         """Bytes of a number."""
-        return 4 if self.dtype == "float32" else 1
+        return BYTES[self.dtype]
 
     @property
     def n_bytes(self) -> int:
@@ -237,7 +239,7 @@ def _fill(record: Any, op: Op, arrays: dict[str, int]) -> None:
         record[name] = number
     if record["seg"] == 0:
         record["seg"] = max(record["n_out"], 1)
-    if op.y is not None and op.y.buffer.halo and op.y.start == 0:
+    if op.y is not None and op.y.buffer.halo and op.y.start == 0 and "halo" not in op.numbers:
         whole = op.y.row == op.y.buffer.row and op.y.n_rows == op.y.buffer.n_rows
         if not whole or record["seg"] < record["n_out"]:
             raise ValueError(f"{op.node}: its result lies in pieces and needs rows of zeros around it")

@@ -13,7 +13,8 @@ FLOAT_PLAN = Plan({}, {}, {})
 
 
 class Parts:
-    """A program so far. `values`: the view of each value, as it is stored; `floats`: 8-bit ones read in float."""
+    """A program so far. `values`: the view of each value, as it is stored; `floats`: 8-bit ones read in float;
+    `blocks`: in 16 bits, and what a step is."""
 
     def __init__(self, graph: Graph, plan: Plan | None) -> None:
         self.graph, self.plan = with_fewer_roundings(graph, plan) if plan else (graph, FLOAT_PLAN)
@@ -21,6 +22,7 @@ class Parts:
         self.file = NativeFile("fp32" if plan is None else "int8")
         self.values: dict[str, View] = {}
         self.floats: dict[str, View] = {}
+        self.blocks: dict[str, tuple[View, View]] = {}
 
     def op(self, kind: str, node: Node, n_rows: int, **parts: Part) -> Op:
         return self.file.op(kind, node.name, n_rows, **parts)
@@ -60,6 +62,15 @@ class Parts:
         self.file.op("quantize", name, x=x, y=y, f0=q.inverse, y_zp=q.zero_point, **rectangle(x, y))
         return y
 
+    def block(self, node: Node) -> View:
+        """The input of a node in steps of 16 bits of one exponent."""
+        x, name = self.read(node), node.inputs[0]
+        if name not in self.blocks:
+            y, unit = self.file.value(x.n_rows, x.n_columns, "int16"), self.file.value(1, 1, "float32")
+            self.file.op("quantize_i16", name, x=x, y=y, state=unit, **rectangle(x, y))
+            self.blocks[name] = y, unit
+        return self.blocks[name][0]
+
     def array(self, node: Node, role: str) -> Float32Array:
         return self.graph.params[node.param(role)]
 
@@ -80,10 +91,11 @@ class Parts:
         self.file.op(kind, node.name, shape.pop("n_rows"), **shape, **parts, **numbers)
 
     def product(self, node: Node, x: View, y: View, arrays: dict[str, Array | int], **numbers: Number) -> None:
-        """A convolution operation from arrays of `integers` or `floats`."""
-        kind = "conv_i8" if x.buffer.dtype == "int8" else "conv"
+        """A convolution operation from arrays of `integers`, `shorts` or `floats`."""
+        kind = {"int8": "conv_i8", "int16": "conv_i16", "float32": "conv"}[x.buffer.dtype]
+        x2 = self.blocks[node.inputs[0]][1] if x.buffer.dtype == "int16" else None
         flags = int(numbers.pop("flags", 0)) | int(arrays.pop("flags", 0))
-        self.op(kind, node, y.n_rows, x=x, y=y, flags=flags, **arrays, **numbers)
+        self.op(kind, node, y.n_rows, x=x, x2=x2, y=y, flags=flags, **arrays, **numbers)
 
     def zero_points(self, node: Node) -> dict[str, int]:
         """Of both inputs and the result."""

@@ -102,7 +102,7 @@ def test_damage_to_it_is_not_mended_by_a_build(tmp_path: Path, monkeypatch: pyte
     shutil.copytree(builtin.folder_of(None), tmp_path / "gtcrn")
     (tmp_path / "gtcrn" / "model.native").write_bytes(b"short")
     monkeypatch.setattr(builtin, "_HERE", tmp_path)
-    with pytest.raises(Failure, match=r"has 5 bytes, the manifest says 56272; install this again: `.*pip install"):
+    with pytest.raises(Failure, match=r"has 5 bytes, the manifest says 55680; install this again: `.*pip install"):
         open_artifact()
 
 

@@ -442,6 +442,31 @@ static void shape_ADD_I16(test_case *c)
     c->op.f0 = (float)between(0, 32767), c->op.f1 = (float)between(0, 32767);
 }
 
+/* One exponent for all of a value, which is silent now and then, or holds what is no finite number. */
+static void shape_QUANTIZE_I16(test_case *c)
+{
+    const float loud = between(0, 3) ? 1.0f : between(0, 1) ? 1e30f : 1e-30f;
+    rows(c);
+    floats(c->memory.floats, MEMORY / 4, loud);
+    if (between(0, 7) == 0) memset(c->memory.bytes + X, 0, 1 << 15);
+}
+
+/* Weights that reach as far as a sum may, and mostly small ones; sums of full inputs. */
+static void shape_CONV_I16(test_case *c)
+{
+    int16_t *w = (int16_t *)(void *)c->weights.bytes;
+    int i, n_in, most;
+    convolution(c);
+    c->op.n_in = (uint16_t)(between(0, 5) ? (c->op.n_in + 3) / 4 * 4 : c->op.n_in);
+    if (c->op.x_row < c->op.n_in && between(0, 2)) c->op.x_row = c->op.n_in; /* or rows overlap */
+    n_in = c->op.taps * c->op.n_in, most = 65535 / (n_in + 1);
+    bytes(c->memory.bytes, MEMORY);
+    c->op.bias = 6 << 13, c->op.scale = 7 << 13;
+    for (i = 0; i < (6 << 13) / 2; i++) w[i] = (int16_t)(between(0, 3) ? between(-most, most) : most);
+    floats(c->weights.floats + (c->op.bias >> 2), 64, 1), floats(c->weights.floats + (c->op.scale >> 2), 64, 1e-6f);
+    c->memory.floats[c->op.x2 >> 2] = 1.0f / (float)(1 << between(0, 20));
+}
+
 /* A kind that has no shape here does not link. */
 typedef void (*shape)(test_case *);
 #define SHAPE(name) shape_##name,

@@ -2,8 +2,9 @@
 
 /* --- programs of our own ---------------------------------------------------------------------------------------------- */
 
-/* Arrays that any kind can read: floats, whole numbers, bytes, runs of rows, grids behind multipliers, tables. */
-enum { FLOATS = 2048, INTS = 256, BYTES = 768, RUNS = 128, GRIDS = 192 + sizeof(ed_gru_grids), TABLE = 512 };
+/* Arrays that any kind can read: floats, whole numbers, bytes, runs of rows, grids behind multipliers, tables,
+ * numbers of 16 bits. */
+enum { FLOATS = 2048, INTS = 256, BYTES = 768, RUNS = 128, GRIDS = 192 + sizeof(ed_gru_grids), TABLE = 512, SHORTS = 3072 };
 enum { ARENA = 1 << 15, STATES = 1 << 14 };
 
 static float number(void) { return (float)(below(2001) - 1000) / (float)ONE_OF(1, 1000, 1000, 100000); }
@@ -25,6 +26,7 @@ static void arrays(uint8_t *at)
     int32_t *ints = (int32_t *)(void *)(at + FLOATS);
     uint8_t *bytes = at + FLOATS + INTS, *table = at + FLOATS + INTS + BYTES + RUNS + GRIDS;
     uint16_t *runs = (uint16_t *)(void *)(bytes + BYTES);
+    int16_t *shorts = (int16_t *)(void *)(table + TABLE);
     ed_gru_grids *g;
     int i;
     for (i = 0; i < FLOATS / 4; i++) f[i] = number();
@@ -37,6 +39,8 @@ static void arrays(uint8_t *at)
     g->gate_zp = zero_point(), g->reset_zp = zero_point(), g->new_zp = zero_point(), g->n_zp = zero_point();
     g->diff_zp = zero_point(), g->update_zp = zero_point();
     for (i = 0; i < TABLE; i++) table[i] = (uint8_t)rng();
+    for (i = 0; i < SHORTS / 2; i++) shorts[i] = (int16_t)(below(2001) - 1000);
+    if (one_in(8)) shorts[below(SHORTS / 2)] = (int16_t)ONE_OF(32767, -32767, -32768, 20000);
     if (one_in(8)) f[below(FLOATS / 4)] = odd_number();
     if (one_in(8)) grids[below(GRIDS / 4)] = one_in(2) ? odd_number() : (float)ONE_OF(-129, -128, 127, 128);
     if (one_in(8)) ints[below(16)] = ONE_OF(1 << 30, -(1 << 30), (1 << 30) + 1, -(1 << 30) - 1, 0x7fffffff, 1 << 24);
@@ -77,6 +81,12 @@ static void make_op(ed_op *op, int kind, int at)
     case ED_DEPTH:
         op->taps = (uint8_t)ONE_OF(1, 3, 3), op->pad = op->taps / 2, op->time_taps = (uint8_t)ONE_OF(1, 2, 3, 3);
         op->n_out = (uint16_t)ONE_OF(1, 4, 16, 16, 32), op->x_row = op->n_out, op->dilation = (uint8_t)ONE_OF(1, 2);
+        break;
+    case ED_QUANTIZE_I16: op->state = 12288; break;
+    case ED_CONV_I16:
+        op->taps = (uint8_t)ONE_OF(1, 1, 2, 3), op->pad = op->taps / 2, op->stride = (uint8_t)ONE_OF(1, 2);
+        op->x_row = (uint16_t)ONE_OF(3, op->n_in), op->flags = one_in(2) ? ED_LEAKY_AFTER : 0, op->weight = op->table + TABLE;
+        if (op->n_out % 8 == 0 && one_in(2)) op->seg = op->n_out / 2, op->seg_row = 2 * op->seg, wide = 2;
         break;
     case ED_GRU_CELL_I8: op->scale = grids; /* fall through */
     case ED_GRU_CELL: op->x_row = op->x2_row = 3 * op->n_out, op->y = 0; break;
@@ -129,7 +139,7 @@ static void make(program *p)
     ed_header *h = header_of(p);
     int n_ops = 1 + below(4), at = (int)(sizeof *h + (size_t)n_ops * sizeof(ed_op)), i;
     memset(p->bytes, 0, sizeof *h);
-    p->n = (size_t)at + FLOATS + INTS + BYTES + RUNS + GRIDS + TABLE + ED_SLACK;
+    p->n = (size_t)at + FLOATS + INTS + BYTES + RUNS + GRIDS + TABLE + SHORTS + ED_SLACK;
     h->precision = (uint32_t)below(2), h->n_ops = (uint32_t)n_ops, h->ops = sizeof *h;
     h->n_arena_bytes = ARENA, h->n_state_bytes = STATES, h->enhanced = 4096, h->period = 840;
     for (i = 0; i < n_ops; i++) make_op(op_of(p, i), ED_FEATURES + below(ED_N_KINDS - ED_FEATURES), at);

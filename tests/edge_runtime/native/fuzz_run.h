@@ -254,7 +254,7 @@ static double run_set(uint8_t *state, size_t n_bytes, const ed_isa *isa, uint64_
 /* --- what an operation may write: what the checker says ---------------------------------------------------------------- */
 
 typedef struct {
-    size_t from[2], end[2]; /* its result with its halo, and its state */
+    size_t from[3], end[3]; /* its result with its halo, its state, and what says how large steps are */
 } spans;
 
 static bounds bounds_of_now(void)
@@ -271,27 +271,28 @@ static spans spans_of(bounds *b, const ed_op *op)
 {
     int64_t kept = b->kept_end;
     spans s;
-    b->op = op;
+    b->op = op, b->unit = b->unit_end = 0;
     if (!ed_fits(b)) found("accepted, then refused", "no");
     s.from[0] = (size_t)b->made, s.end[0] = (size_t)b->made_end;
     s.from[1] = s.end[1] = 0;
     if (b->kept_end != kept) s.from[1] = (size_t)op->state, s.end[1] = (size_t)b->kept_end;
+    s.from[2] = (size_t)b->unit, s.end[2] = (size_t)b->unit_end;
     return s;
 }
 
 static void copy_spans(uint8_t *to, const uint8_t *from, const spans *s)
 {
     int i;
-    for (i = 0; i < 2; i++) memcpy(to + s->from[i], from + s->from[i], s->end[i] - s->from[i]);
+    for (i = 0; i < 3; i++) memcpy(to + s->from[i], from + s->from[i], s->end[i] - s->from[i]);
 }
 
 /* Bytes as they are, floats by value. */
 static int same_spans(const ed_op *op, const uint8_t *a, const uint8_t *b, const spans *s)
 {
     int i;
-    for (i = 0; i < 2; i++) {
+    for (i = 0; i < 3; i++) {
         size_t at = s->from[i], n = s->end[i] - at;
-        int bytes_alone = i == 0 ? ed_makes_i8(op) : op->kind != ED_GRU_CELL; /* rings are moved as they are */
+        int bytes_alone = i == 0 ? ed_result_bytes(op) < 4 : op->kind != ED_GRU_CELL; /* rings are moved as they are */
         if (memcmp(a + at, b + at, n) != 0 && (bytes_alone || !same(a + at, b + at, n))) return 0;
     }
     return 1;

@@ -66,6 +66,8 @@ VALID: dict[str, Op] = {
     "affine_relu_i16": ROWS | ARRAYS,
     "gates_i16": TWO | {"state": X2 + 4096},
     "add_i16": TWO,
+    "quantize_i16": ROWS | {"state": X2},
+    "conv_i16": CONV | {"x2": X2},
 }
 
 
@@ -97,6 +99,11 @@ ACCEPTED: dict[str, Op] = {
     "frames to the end of the states": made("history", state=END - 4 * 3 * 2 * 5),
     "energies and zeros at the end of the arena": made("band_energy", y=ARENA_END - 4 * 4),
     "gates of bands at the end of the states": made("gates_i8", state=END - 3),
+    "16-bit inputs from the start of the memory": made("conv_i16", x=2 * 4),
+    "16-bit inputs to the end of the states": made("conv_i16", x=END - 2 * 16),
+    "16 bits and their halo at the end of the arena": made("quantize_i16", y=ARENA_END - 2 * 52, halo=4),
+    "a step behind its steps": made("quantize_i16", state=Y + 2 * 48),
+    "a step at the end of the arena": made("quantize_i16", state=ARENA_END - 4),
     "a convolution in half precision": made("conv", flags=HALF | LEAKY_AFTER),
     "arrays at the end of the weights": made("conv", weight=DATA + DATA_BYTES - 4 * 3 * 4 * 16),
 }  # fmt: skip
@@ -190,13 +197,25 @@ REFUSED: dict[str, Op] = {
     "a multiplier beyond 16 bits": made("add_i16", f1=32768.0),
     "a multiplier below zero": made("add_i16", f0=-1.0),
     "a unit beyond a byte": made("affine_relu_i16", f0=128.0),
+    "16-bit inputs before the memory": made("conv_i16", x=2 * 4 - 2),
+    "16-bit inputs beyond the states": made("conv_i16", x=END - 2 * 16 + 2),
+    "16-bit inputs between bytes": made("conv_i16", x=X + 1),
+    "16-bit weights beyond the weights": made("conv_i16", weight=DATA + DATA_BYTES - 2 * 3 * 4 * 16 + 4),
+    "a step beyond the states": made("conv_i16", x2=END - 2),
+    "a step between words": made("conv_i16", x2=X2 + 2),
+    "results over the step": made("conv_i16", x2=Y + 4 * 47),
+    "16 bits beyond the arena": made("quantize_i16", y=ARENA_END - 2 * 51, halo=4),
+    "16 bits over what they are of": made("quantize_i16", x=Y + 2 * 46),
+    "a step among its steps": made("quantize_i16", state=Y + 2 * 46),
+    "a step over what it is of": made("quantize_i16", state=X + 4 * 47),
+    "a step beyond the arena": made("quantize_i16", state=ARENA_END),
     "a band's 16-bit gate beyond the states": made("gates_i16", state=END - 2),
     **{
         f"flag {flag} of a {kind}": made(kind, flags=flag)
         for kind, flag in (("conv", FLOAT_OUT), ("conv_i8", HALF), ("depth", HALF), ("depth_i8", ADD_AFTER),
                            ("layer_norm", LEAKY_AFTER), ("bigru", FLOAT_OUT), ("leaky", LEAKY_AFTER), ("conv", QUICK),
                            ("affine_relu", LEAKY_AFTER), ("affine_relu_i8", HALF), ("resample", FLOAT_OUT),
-                           ("bigru_i8", QUICK), ("gru_cell_i8", QUICK))
+                           ("bigru_i8", QUICK), ("gru_cell_i8", QUICK), ("conv_i16", HALF), ("quantize_i16", QUICK))
     },
 }  # fmt: skip
 
@@ -247,6 +266,9 @@ NUMBERS: dict[str, tuple[Op, bytes]] = {
     "a weight of -128 of an energy": (made("band_energy_i8"), words(-(1 << 31), at=3)),
     "an endless bias of a band": (made("affine_relu", bias=DATA + 1024), words(INF, at=256 + 47)),
     "an endless scale of a channel": (made("affine_relu_i8", scale=DATA + 1024), words(INF, at=256 + 15)),
+    "16-bit weights that add up to a bit too much": (
+        made("conv_i16", scale=DATA + 1024, bias=DATA + 1024), words(0x7FFF7FFF, *[0] * 15, 2, at=15)
+    ),
     "a zero point beyond bytes": (made("bigru_i8"), words(128.0, at=GRIDS + 5)),
     "a zero point between bytes": (made("bigru_i8"), words(0.5, at=GRIDS + 2)),
     "a zero point that is no number": (made("gru_cell_i8"), words(NAN, at=11)),

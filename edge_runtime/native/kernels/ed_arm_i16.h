@@ -1,0 +1,123 @@
+/* NEON: what convolutions of 16 bits need. */
+#ifndef ED_ARM_I16_H
+#define ED_ARM_I16_H
+
+#include "ed_arm.h"
+#include "ed_block.h"
+
+#define MOST_NB_I16 5
+#if defined(__aarch64__)
+#define NB16_I16 5
+#define NB8_I16 5
+#define LONG_LOW(acc, w, x, lane) vmlal_laneq_s16(acc, vget_low_s16(w), x, lane)
+#define LONG_HIGH(acc, w, x, lane) vmlal_high_laneq_s16(acc, w, x, lane)
+#else
+#define NB16_I16 2
+#define NB8_I16 4
+#define LONG_OF(acc, w, x, lane) vmlal_lane_s16(acc, w, (lane) < 4 ? vget_low_s16(x) : vget_high_s16(x), (lane) & 3)
+#define LONG_LOW(acc, w, x, lane) LONG_OF(acc, vget_low_s16(w), x, lane)
+#define LONG_HIGH(acc, w, x, lane) LONG_OF(acc, vget_high_s16(w), x, lane)
+#endif
+
+/* Sums of up to 16 results of a row. */
+typedef struct {
+    int32x4_t v[4];
+} totals;
+
+static inline totals totals_none(void)
+{
+    totals s;
+    s.v[0] = s.v[1] = s.v[2] = s.v[3] = vdupq_n_s32(0);
+    return s;
+}
+
+/* Inputs 2 pair and 2 pair + 1 of `n` rows, of 8 there are in xs. */
+static inline __attribute__((always_inline)) void totals_pair(totals *d, const int16_t *w, const int16x8_t *xs,
+                                                              const int pair, const int n, const int width)
+{
+    int b, q;
+    _Pragma("GCC unroll 2") for (q = 0; q < (width + 7) / 8; q++) {
+        int16x8x2_t ws;
+        if (width < 8) {
+            const int16x4x2_t half = vld2_s16(w);
+            ws.val[0] = vcombine_s16(half.val[0], half.val[0]), ws.val[1] = vcombine_s16(half.val[1], half.val[1]);
+        } else ws = vld2q_s16(w + 16 * q);
+#define ONE(at, lane)                                                                                                  \
+    _Pragma("GCC unroll 5") for (b = 0; b < n; b++) {                                                                  \
+        d[b].v[2 * q] = LONG_LOW(d[b].v[2 * q], ws.val[at], xs[b], lane);                                              \
+        if (width >= 8) d[b].v[2 * q + 1] = LONG_HIGH(d[b].v[2 * q + 1], ws.val[at], xs[b], lane);                     \
+    }
+#define BOTH(lane)                                                                                                     \
+    ONE(0, lane)                                                                                                       \
+    ONE(1, lane + 1)
+        if (pair == 0) { BOTH(0) } else if (pair == 1) { BOTH(2) } else if (pair == 2) { BOTH(4) } else { BOTH(6) }
+#undef BOTH
+#undef ONE
+    }
+}
+
+/* `n_pairs` pairs of inputs of n rows, `step` bytes apart; `w_row` bytes lie between the weights of two pairs. */
+static inline __attribute__((always_inline)) void totals_add(totals *d, const char *w, ptrdiff_t w_row, const char *x,
+                                                             ptrdiff_t step, int n_pairs, const int n, const int width)
+{
+    int16x8_t xs[MOST_NB_I16];
+    int b;
+#define PAIR(pair)                                                                                                     \
+    totals_pair(d, (const int16_t *)(const void *)(w + (pair) * w_row), xs, pair, n, width);                           \
+    __asm__ volatile("" : : : "memory"); /* or all weights are loaded first, and sums leave their registers */
+    for (; n_pairs >= 4; n_pairs -= 4, x += 16, w += 4 * w_row) {
+        _Pragma("GCC unroll 5") for (b = 0; b < n; b++) xs[b] = vld1q_s16((const int16_t *)(const void *)(x + b * step));
+        PAIR(0) PAIR(1) PAIR(2) PAIR(3)
+    }
+    if (n_pairs > 0) {
+        _Pragma("GCC unroll 5") for (b = 0; b < n; b++)
+            xs[b] = vcombine_s16(vld1_s16((const int16_t *)(const void *)(x + b * step)), vdup_n_s16(0));
+        PAIR(0) PAIR(1)
+    }
+#undef PAIR
+}
+
+static inline __attribute__((always_inline)) void totals_floats(const totals *d, vf *sum, const int width)
+{
+    int q;
+    _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) sum[q] = vcvtq_f32_s32(d->v[q]);
+}
+
+/* Sizes of floats, by their bits. */
+typedef uint32x4_t sizes;
+
+static inline sizes sizes_none(void)
+{
+    return vdupq_n_u32(0);
+}
+
+static inline sizes sizes_most(sizes m, vf v)
+{
+    return vmaxq_u32(m, vreinterpretq_u32_f32(vabsq_f32(v)));
+}
+
+static inline uint32_t sizes_largest(sizes m)
+{
+#if defined(__aarch64__)
+    return vmaxvq_u32(m);
+#else
+    uint32x2_t two = vpmax_u32(vget_low_u32(m), vget_high_u32(m));
+    return vget_lane_u32(vpmax_u32(two, two), 0);
+#endif
+}
+
+/* 16 floats to whole numbers of 16 bits, ties to even, saturated. */
+static inline void round16_i16(int16_t *p, const vf *v)
+{
+#if defined(__aarch64__)
+    vst1q_s16(p, vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[0])), vcvtnq_s32_f32(v[1])));
+    vst1q_s16(p + 8, vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[2])), vcvtnq_s32_f32(v[3])));
+#else
+    const vf low = vdupq_n_f32(ED_SHORT_LOW), high = vdupq_n_f32(ED_SHORT_HIGH);
+    int i;
+    for (i = 0; i < 4; i++)
+        vst1_s16(p + 4 * i, vmovn_s32(vcvtq_s32_f32(vf_round(vminq_f32(vmaxq_f32(v[i], low), high)))));
+#endif
+}
+
+#endif
