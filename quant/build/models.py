@@ -19,9 +19,10 @@ from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.onnx.official import emit_official
 from quant.emit.onnx.tensorrt import emit_tensorrt
 from quant.emit.tflite.emitter import emit_tflite
-from quant.int8.plan import Plan, with_float_grus
+from quant.int8.plan import Plan
 from quant.int8.reference import Reference
 from quant.int8.roundings import with_fewer_roundings
+from quant.int8.runtimes import for_onnx, for_tflite
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph
 from quant.network.spectra import analyse
@@ -86,8 +87,7 @@ def emit_others(graph: Graph, quantized: Quantized, *, official: bool, tensorrt:
 def golden_vectors(graph: Graph, quantized: Quantized, noisy: Float32Array, *, bare: bool) -> dict[str, Float32Array]:
     """`noisy` (samples,) through the float model and the integer reference, as `engines.golden` reads it.
 
-    The native engine's plan has fewer roundings. A `bare` board has no others: TFLite is judged by the plan as it
-    is, ONNX by one with float GRUs.
+    Of the plan as each engine computes it (`roundings`, `runtimes`); a `bare` board has the native one alone.
     """
     spectrum = analyse(noisy, graph.window)
     with torch.no_grad():
@@ -99,8 +99,8 @@ def golden_vectors(graph: Graph, quantized: Quantized, noisy: Float32Array, *, b
         "enhanced_int8": _referred(*with_fewer_roundings(quantized.graph, quantized.plan), frames),
     }
     if not bare:
-        golden["enhanced_int8_tflite"] = _referred(quantized.graph, quantized.plan, frames)
-        golden["enhanced_int8_onnx"] = _referred(*with_float_grus(quantized.graph, quantized.plan), frames)
+        golden["enhanced_int8_tflite"] = _referred(*for_tflite(quantized.graph, quantized.plan), frames)
+        golden["enhanced_int8_onnx"] = _referred(*for_onnx(quantized.graph, quantized.plan), frames)
     return golden
 
 

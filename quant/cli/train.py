@@ -44,6 +44,12 @@ def _qat_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the result, how far it goes from the calibrated start to the trained network; with --resume, a run "
         "that is done is blended anew (default: 1)",
     )
+    parser.add_argument(
+        "--float-gates",
+        action="store_true",
+        help="do not round the gates of recurrent layers with a float state: 0.6 of the time for UL-UNAS; the native "
+        "engine does not round them either, ONNX and TFLite do",
+    )
     parser.add_argument("--recipe", metavar="R", help="id or .toml file (default: the network's own)")
     _add_checkpoint(parser)
     _add_common(parser)
@@ -101,8 +107,9 @@ def _qat(args: argparse.Namespace) -> Answer:
 
     from quant.training.runs import qat
 
+    job = replace(_job(args), recipe=args.recipe, blend=args.blend, rounds_gates=not args.float_gates)
     with Stages(USUAL_S) as said:
-        return _done(qat(replace(_job(args), recipe=args.recipe, blend=args.blend), said))
+        return _done(qat(job, said))
 
 
 def _train(args: argparse.Namespace) -> Answer:

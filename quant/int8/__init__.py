@@ -6,6 +6,7 @@ plan           what is stored in 8 bits and on which grid
 sixteen_bits   affine ReLUs, gates and sums of the native engine in 16 bits
 block_floats   float convolutions of the native engine by integers of one exponent
 roundings      the plan as the native engine computes it: fewer grids
+runtimes       the plan as ONNX and TFLite compute it: more in float
 fake_quantize  the plan as a tap of the float model
 exact_float    float arithmetic in a stated order, for C to follow bit for bit
 recurrent      recurrent cells in float, with 8-bit products, all in 8 bits

@@ -27,7 +27,6 @@ GRU_FIXED = {"state": UNIT, "reset_update": SIGMOID, "new": UNIT}
 MIXED_RANGED = ("gates_x", "gates_h")
 GRU_RANGED = ("gates_x", "gates_h", "reset_update_sum", "reset_h", "new_sum", "difference", "update")
 AFFINE_BIAS_LIMIT = 2**15 - 2  # in steps of the sum: engines keep it in 16 bits, and a scale may be rounded down
-AS_PRODUCTS = "as_products"  # attribute of a GRU
 ENTRANCE = ".q8"  # what `prepare` calls the 8-bit form of a float value
 GRU_ROLES = (*GRU_RANGED, *GRU_FIXED)  # every value inside a GRU
 
@@ -52,38 +51,10 @@ class Plan:
 def prepare(graph: Graph, recipe: Recipe) -> tuple[Graph, dict[str, Precision]]:
     """Insert a `quantize` node wherever an 8-bit node reads a float value; return the precisions with it."""
     precision = dict(assign(recipe, graph))
-    return _with_entrances(graph, precision), precision
+    return with_entrances(graph, precision), precision
 
 
-def with_float_grus(graph: Graph, plan: Plan, *, as_products: bool = False) -> tuple[Graph, Plan]:
-    """A prepared graph and its plan with every GRU in float, as runtimes compute them that have no 8-bit one.
-
-    `as_products`: but for mixed ones that their network wants written as two products and their gates.
-
-    A GRU then reads what was not quantized for it; its result is quantized where 8-bit nodes read it, on the same grid.
-    """
-    entrances = {node.name: node.inputs[0] for node in graph.nodes if node.kind == "quantize"}
-    kept = {
-        n.name for n in graph.nodes if as_products and n.attrs.get(AS_PRODUCTS) and plan.precision[n.name] == "mixed"
-    }
-    nodes = [
-        replace(node, inputs=tuple(entrances.get(name, name) for name in node.inputs))
-        for node in graph.nodes
-        if node.kind != "quantize"
-    ]
-    precision: dict[str, Precision] = {}
-    for node in nodes:
-        computed = node.kind not in RECURRENT or node.name in kept
-        stays = computed and not (node.kind in FOLLOWERS and precision.get(node.inputs[0]) == "float")
-        precision[node.name] = plan.precision[node.name] if stays else "float"
-    lowered = _with_entrances(graph.rewritten(nodes), precision)
-    grids = {
-        n.name: plan.grids[n.inputs[0]] for n in lowered.nodes if n.kind == "quantize" and n.name not in plan.grids
-    }
-    return lowered, Plan(precision, {**plan.grids, **grids}, plan.weight_scales)
-
-
-def _with_entrances(graph: Graph, precision: dict[str, Precision]) -> Graph:
+def with_entrances(graph: Graph, precision: dict[str, Precision]) -> Graph:
     """A `quantize` node wherever an 8-bit node reads a float value; `precision` takes them in."""
     nodes, shapes = list[Node](), dict(graph.shapes)
     for node in graph.nodes:

@@ -9,7 +9,7 @@ mobile block.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -196,6 +196,7 @@ def _network(c: Config) -> _Ulunas:
         x = getattr(b, block.kind)(f"encoder.en_convs.{i}", x, shape, block, deconv=False, last=False)
         before.append(shape)
         skips.append(x)
+    b.nodes = [replace(n, attrs={**n.attrs, "wide_input": True}) if n.inputs == ("erb.bands",) else n for n in b.nodes]
     for i in range(c.n_dpgrnn):
         for which in ("intra", "inter"):
             x = b.path(f"dpgrnn.{i}", which, x, c.groups, b.shapes[x], as_products=which == "inter")

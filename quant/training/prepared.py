@@ -37,14 +37,17 @@ class Prepared(nn.Module):
     `log_factors`: (taps, 2), the logarithm of what the low and the high end of each range was multiplied by.
     """
 
-    def __init__(self, quantized: Quantized) -> None:
+    def __init__(self, quantized: Quantized, *, rounds_gates: bool = True) -> None:
+        """`rounds_gates`: of recurrent layers with a float state, too, as ONNX and TFLite do and the native engine does
+        not; without it they run in PyTorch's own kernel."""
         super().__init__()
         self.start = quantized
         self.model = FloatModel(quantized.graph)
         self.taps = tuple(quantized.ranges.values)
         self.log_factors = nn.Parameter(torch.zeros(len(self.taps), 2))
         plan, nodes = quantized.plan, quantized.graph.nodes
-        self._fused = frozenset(n.name for n in nodes if n.kind in RECURRENT and not plan.reads_int8(n))
+        alone = ("float",) if rounds_gates else ("float", "mixed")
+        self._fused = frozenset(n.name for n in nodes if n.kind in RECURRENT and plan.precision[n.name] in alone)
         self._half = halved_names(quantized.graph, plan.precision)
         self._idle = frozenset(n.name for n in nodes if n.kind in SAME_GRID)
         for node in nodes:

@@ -55,6 +55,7 @@ class Job:
     settings: Settings = field(default_factory=Settings)
     resume: bool = False
     keeps_last: bool = False  # not the weights of the best validation, but of the last step
+    rounds_gates: bool = True  # see `Prepared`
     blend: float = 1.0  # of the way from the start to the trained network, for the result
     attribution: str = ""
     network: str | None = None  # None: the checkpoint's, or the first of the registry
@@ -78,7 +79,8 @@ def qat(job: Job, progress: Progress) -> Path:
         heard, held_out = sounds.split()
         left_out = _told(progress, me)
         calibration = quantize.CalibrationSet.make(heard.speech, heard.noise, job.calibration, left_out)
-        model = Prepared(quantize.quantize(graph, chosen, calibration, source.sha256))
+        quantized = quantize.quantize(graph, chosen, calibration, source.sha256)
+        model = Prepared(quantized, rounds_gates=job.rounds_gates)
         started = _started("qat", replace(job, recipe=job.recipe or source.network.recipe), source, sounds, me)
         title = f"{source.name}, recipe {chosen.name}"
         history = _run(job, model, FloatModel(graph), sounds, me, device, started, title, progress)
@@ -226,6 +228,7 @@ def _started(
         "--clip-ms": mixed.pop("mix.clip_ms"),
         "processes": me.n,
         **mixed,
+        **({} if job.rounds_gates else {"--float-gates": True}),
         **{f"--{name.replace('_', '-')}": value for name, value in trainer.fixed(job.settings).items()},
     }
     return dict(msgspec.json.decode(msgspec.json.encode(started)))
@@ -248,6 +251,7 @@ def _provenance(job: Job, started: Mapping[str, Any], history: History) -> dict[
     return {
         "settings": trainer.fixed(job.settings),
         "keeps_last": job.keeps_last,
+        "rounds_gates": job.rounds_gates,
         "blend": job.blend,
         "mix": msgspec.to_builtins(job.mix),
         "speech_sha256": started[SPEECH],

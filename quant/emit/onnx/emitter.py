@@ -15,8 +15,9 @@ from quant.emit.emitted import UINT8_SHIFT, Emitted
 from quant.emit.onnx.file import OnnxFile
 from quant.emit.onnx.recurrent import Recurrent
 from quant.emit.onnx.values import Layout
-from quant.int8.plan import Plan, with_float_grus
+from quant.int8.plan import Plan
 from quant.int8.qparams import dequantize_weight, quantize_weight
+from quant.int8.runtimes import for_onnx
 from quant.network import registry
 from quant.network.graph import Graph, Node
 
@@ -33,7 +34,7 @@ def emit_onnx(graph: Graph, plan: Plan | None = None) -> Emitted:
 def write(graph: Graph, plan: Plan | None, file: OnnxFile) -> None:
     """Every node of the model, into a file."""
     if plan is not None:
-        graph, plan = with_float_grus(graph, plan, as_products=True)
+        graph, plan = for_onnx(graph, plan)
     OnnxEmitter(graph, plan, file).run()
 
 

@@ -19,8 +19,9 @@ from quant.emit.emitted import Emitted
 from quant.emit.onnx.emitter import OnnxEmitter
 from quant.emit.onnx.file import OnnxFile
 from quant.emit.onnx.values import Layout
-from quant.int8.plan import Plan, with_float_grus
+from quant.int8.plan import Plan
 from quant.int8.qparams import QParams, quantize_weight
+from quant.int8.runtimes import with_float_grus
 from quant.network import registry
 from quant.network.graph import Graph, Node
 

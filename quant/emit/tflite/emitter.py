@@ -18,6 +18,7 @@ from quant.emit.tflite.gru import GruCell
 from quant.emit.tflite.ops import BANDS, CHANNELS, TfliteOps, as_grid, as_qparams
 from quant.int8.plan import GRU_ROLES, Plan
 from quant.int8.qparams import QParams, dequantize_weight, quantize_weight
+from quant.int8.runtimes import for_tflite
 from quant.network import registry
 from quant.network.erb import band_blocks
 from quant.network.graph import Graph, Node, State
@@ -29,7 +30,7 @@ ERB_BLOCKS = 4  # with the copied bands as many as one fast CONCATENATION takes
 def emit_tflite(graph: Graph, plan: Plan | None = None) -> Emitted:
     """The streaming model; float without a plan. Inputs: `spectrum` (1, 257, 1, 2) and the states by name;
     outputs: `enhanced` and `<state>_out`."""
-    emitter = _Emitter(graph, plan)
+    emitter = _Emitter(*(for_tflite(graph, plan) if plan is not None else (graph, None)))
     file = emitter.run()
     constant_bytes = sum(len(buffer) for buffer in file.buffers)
     states, op_nodes = tuple(emitter.states), tuple(emitter.op_nodes)

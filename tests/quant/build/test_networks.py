@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from places import ROOT
 from toy_build import TOY, toy
 
-from calibration.mixing import Mix
+from calibration.corpus import Corpus
+from calibration.mixing import Mix, mixtures
+from edge_runtime.cli import main as runtime_main
 from edge_runtime.engines.golden import check_golden
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import open_artifact
 from edge_runtime.quiet import silent
+from edge_runtime.stft import Float32Array
 from quant.build import networks, stages
-from quant.build.settings import Settings
+from quant.build.settings import Search, Settings
 from quant.cli import main
 from quant.inputs import checkpoint, trained
 from quant.inputs.source import Inputs, open_source
 from quant.network import registry, sizes
+from quant.search import ablation
 from quant.training import runs, trainer
 
 SMALL = {
@@ -99,15 +106,72 @@ def test_a_trained_file_of_a_later_network_is_refused(weights: Path, tmp_path: P
         trained.load(tmp_path / "later.trained")
 
 
-def test_it_is_built_and_verified(weights: Path, tmp_path: Path) -> None:
-    inputs = Inputs(checkpoint=weights)
-    built = stages.build(toy("rpi4", tmp_path / "out", inputs=inputs, official_io=True, tensorrt=True), silent)
+@pytest.fixture(scope="module")
+def built(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> stages.Built:
+    """Its artifact, with the models for other software."""
+    inputs, folder = Inputs(checkpoint=weights), tmp_path_factory.mktemp("built") / "art"
+    return stages.build(toy("rpi4", folder, inputs=inputs, official_io=True, tensorrt=True), silent)
+
+
+def test_it_is_built_and_verified(built: stages.Built, weights: Path) -> None:
     opened, network = open_artifact(built.folder), registry.load(network_of(weights))
     assert (opened.manifest.network, opened.manifest.window) == (network.name, network.window)
     assert built.report.network == network.name
     assert [row for row in check_golden(opened) if not row.ok] == []
     assert f"[{network.title}]({network.paper.url})" in (built.folder / "README.md").read_text()
     assert main(["verify", str(built.folder)]) == 0
+
+
+def test_it_is_measured_reported_bundled_and_deployed(
+    built: stages.Built, pulled: tuple[Corpus, Corpus], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(built.folder, tmp_path / "art")
+    (clip,) = mixtures(*pulled, Mix((5, 5), (-25, -25), 0, 0, n_clips=1, clip_ms=1500, warmup_ms=0))
+    for side in ("clean", "noisy"):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        soundfile.write(tmp_path / "pairs" / side / "a.wav", getattr(clip, side), 16_000)
+    assert main(["eval", str(folder), "--pairs", str(tmp_path / "pairs"), "--metrics", "sisdr", "--jobs", "1"]) == 0
+    assert main(["report", str(folder)]) == 0
+    assert main(["bundle", str(folder), "-o", str(tmp_path / "art.bundle")]) == 0
+    capsys.readouterr()
+    bring = ["deploy", "pi@nowhere.invalid", "--target=rpi4", f"--bundle={tmp_path / 'art.bundle'}"]
+    assert main([*bring, "--dry-run", "--json"]) == 0
+    commands = json.loads(capsys.readouterr().out)["commands"]
+    assert any("art.bundle" in command for command in commands)
+
+
+@pytest.mark.parametrize("engine", ["native", "onnx", "tflite"])
+def test_it_denoises_a_file(built: stages.Built, engine: str, mixture: Float32Array, tmp_path: Path) -> None:
+    noisy, clean = tmp_path / "noisy.wav", tmp_path / "clean.wav"
+    soundfile.write(noisy, mixture[:16_000], 16_000)
+    assert runtime_main(["file", str(noisy), str(clean), "--model", str(built.folder), "--engine", engine]) == 0
+    heard, _ = soundfile.read(clean)
+    assert len(heard) == 16_000
+    assert 0 < np.abs(heard).max() <= 1
+
+
+def test_a_recipe_is_searched_for(weights: Path, tmp_path: Path) -> None:
+    """Whatever it may lose: the start is good enough."""
+    mix = Mix(n_clips=2, clip_ms=1500, seed=1, share_clean=0, share_noise_alone=0, level_dbfs=(-30, -20))
+    effort = replace(TOY, mix=Mix(n_clips=2, clip_ms=1500), validation=mix, n_again=2)
+    search = Search(max_pesq_drop=4.0, state=tmp_path / "journal")
+    asked = toy("rpi4", tmp_path / "out", inputs=Inputs(checkpoint=weights), search=search, effort=effort)
+    found = stages.build(asked, silent)
+    assert found.report.search is not None
+    assert [step.group for step in found.report.search.path] == [""]
+    assert {row.planned for row in found.report.coverage[0].nodes if row.kind == "conv"} == {"int8"}
+
+
+def test_techniques_are_taken_out_one_by_one(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first two variants, on two clips."""
+    few = Mix(n_clips=2, clip_ms=1500, share_clean=0, share_noise_alone=0, level_dbfs=(-30, -20))
+    every = ablation.variants
+    monkeypatch.setattr(ablation.quantize, "CALIBRATION_MIX", few)
+    monkeypatch.setattr(ablation.validation, "listen", partial(ablation.validation.listen, mix=few))
+    monkeypatch.setattr(ablation, "variants", lambda chosen: dict(list(every(chosen).items())[:2]))
+    rows = list(ablation.ablate(Inputs(checkpoint=weights), silent))
+    assert [row.what for row in rows] == ["none", "percentile ranges alone"]
+    assert all(np.isfinite(row.snr_db) for row in rows)
 
 
 def test_it_is_built_for_a_microcontroller(weights: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from quant.emit.tflite.emitter import emit_tflite
 from quant.int8.plan import GRU_ROLES, Plan
 from quant.int8.qparams import quantize_bias, quantize_weight
 from quant.int8.reference import Reference
+from quant.int8.runtimes import for_onnx, for_tflite
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph, Node
 from quant.network.passes import streaming_graph
@@ -157,12 +158,13 @@ def test_every_8_bit_operator_is_in_its_class(
 
 
 class Second(NamedTuple):
-    """The second network on some frames: its float graph, what that makes of them, and what the reference does."""
+    """The second network on some frames: its float graph, what that makes of them, and what the reference does of the
+    plan as each runtime computes it."""
 
     frames: Float32Array
     graph: Graph
     enhanced: Float32Array
-    wanted: Float32Array
+    wanted: dict[str, Float32Array]
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +172,14 @@ def second(ulunas_quantized: Quantized, spectra_3_s: Float32Array) -> Second:
     frames, graph = spectra_3_s[60:90], streaming_graph(random_network("ul-unas"))
     with torch.no_grad():
         y, _ = FloatModel(graph)(torch.from_numpy(frames).permute(2, 0, 1)[None].contiguous())
-    reference = Reference(ulunas_quantized.graph, ulunas_quantized.plan)
-    wanted = np.stack([reference.step(frame) for frame in frames]).astype(np.float32)
+
+    def referred(lowered: tuple[Graph, Plan]) -> Float32Array:
+        reference = Reference(*lowered)
+        return np.stack([reference.step(frame) for frame in frames]).astype(np.float32)
+
+    q = ulunas_quantized
+    tflite = referred(for_tflite(q.graph, q.plan))
+    wanted = {"onnx": referred(for_onnx(q.graph, q.plan)), "tflite": tflite, "tflite_builtin": tflite}
     return Second(frames, graph, np.ascontiguousarray(y[0].permute(1, 2, 0).numpy()), wanted)
 
 
@@ -183,18 +191,18 @@ def test_the_second_network_is_the_float_model_and_its_reference(
     floating = stream(engine(runtime, emitted(runtime, second.graph)), second.frames)
     assert snr_db(second.enhanced, floating) >= FP32_FLOOR_DB
     found = stream(engine(runtime, emitted(runtime, q.graph, q.plan)), second.frames)
-    assert snr_db(second.wanted, found) >= REFERENCE_FLOOR_DB
+    assert snr_db(second.wanted[runtime], found) >= REFERENCE_FLOOR_DB
 
 
 @pytest.mark.parametrize(
     ("runtime", "audit", "share"),
-    [("onnx", coverage.audit_onnx, 0.80), ("tflite", coverage.audit_tflite, 0.929)],
+    [("onnx", coverage.audit_onnx, 0.7714), ("tflite", coverage.audit_tflite, 0.9006)],
 )
 def test_the_second_network_is_executed_in_8_bits(
     runtime: str, audit: Callable[..., CoveragePart], share: float, ulunas_quantized: Quantized
 ) -> None:
     q = ulunas_quantized
-    assert audit(q.graph, q.plan, emitted(runtime, q.graph, q.plan)).int8_share == pytest.approx(share, abs=0.002)
+    assert audit(q.graph, q.plan, emitted(runtime, q.graph, q.plan)).int8_share == share
 
 
 # --- files ------------------------------------------------------------------------------------------------------

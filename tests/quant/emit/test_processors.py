@@ -34,9 +34,10 @@ from quant.emit.emitted import Emitted
 from quant.emit.native.emitter import emit_native
 from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
-from quant.int8.plan import Plan, with_float_grus
+from quant.int8.plan import Plan
 from quant.int8.reference import Reference
 from quant.int8.roundings import with_fewer_roundings
+from quant.int8.runtimes import for_onnx, for_tflite
 from quant.network.graph import Graph
 from quant.network.spectra import analyse
 from quant.ptq.quantize import CalibrationSet, Quantized
@@ -72,10 +73,8 @@ def question(quantized: Quantized, spectra: Float32Array, calibration: Calibrati
         return np.stack([reference.step(frame) for frame in sound]).astype(np.float32)
 
     onnx, tflite, native = (emit(quantized.graph, quantized.plan) for emit in (emit_onnx, emit_tflite, emit_native))
-    as_planned = referred(quantized.graph, quantized.plan)
-    float_grus = referred(*with_float_grus(quantized.graph, quantized.plan))
-    as_native = referred(*with_fewer_roundings(quantized.graph, quantized.plan))
-    wanted = {"onnx": float_grus, "tflite": as_planned, "native": as_native}
+    lowered = {"onnx": for_onnx, "tflite": for_tflite, "native": with_fewer_roundings}
+    wanted = {name: referred(*lower(quantized.graph, quantized.plan)) for name, lower in lowered.items()}
     return Question({"onnx": onnx, "tflite": tflite, "native": native}, spectra[FEW], sound, wanted)
 
 

@@ -26,10 +26,10 @@ from quant.int8.plan import (
     make_plan,
     plan_table,
     prepare,
-    with_float_grus,
 )
 from quant.int8.qparams import UNIT
 from quant.int8.recipe import FOLLOWERS, QUANTIZABLE, RECURRENT, Recipe, Rule, assign, load, to_toml
+from quant.int8.runtimes import with_float_grus
 from quant.network.float_model import GRU_TAPS
 from quant.network.graph import Graph
 from quant.network.passes import streaming_graph

@@ -19,7 +19,7 @@ from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
 from quant.inputs import assets
 from quant.int8 import recipe
-from quant.int8.plan import with_float_grus
+from quant.int8.runtimes import for_onnx, for_tflite
 from quant.network.graph import Graph
 from quant.ptq.quantize import CalibrationSet, Quantized, quantize
 from quant.quality import robustness
@@ -190,7 +190,7 @@ AS_EXACT_DB = {"onnx": -12, "tflite": -10}
 @pytest.mark.parametrize("runtime", AS_EXACT_DB)
 def test_a_runtime_makes_of_hard_input_what_the_exact_engine_makes(runtime, quantized, inputs):
     graph, plan = quantized.graph, quantized.plan
-    emit, of_runtime = (emit_onnx, with_float_grus) if runtime == "onnx" else (emit_tflite, lambda *same: same)
+    emit, of_runtime = (emit_onnx, for_onnx) if runtime == "onnx" else (emit_tflite, for_tflite)
     enhance = Model.of(emit(graph, plan), runtime, "int8")()
     exact = Model.of(emit_native(*of_runtime(graph, plan)), "native", "int8")()
     found = {}

@@ -58,6 +58,16 @@ def test_prepared_is_what_it_converts_to(quantized: Quantized, clip: torch.Tenso
     assert all(torch.equal(states[name], after[name]) for name in after)
 
 
+def test_gates_of_float_states_are_not_rounded_where_they_run_whole(quantized: Quantized, clip: torch.Tensor) -> None:
+    """All else is, bit for bit as in the plan; and rounding them makes another output."""
+    whole, stepwise = Prepared(quantized, rounds_gates=False), Prepared(quantized)
+    assert {n.name for n in quantized.graph.nodes if n.kind == "gru" and quantized.plan.reads_int8(n)} <= whole._fused
+    with torch.no_grad():
+        (heard, _), (wanted, _), (rounded, _) = whole(clip), planned(whole, clip), stepwise(clip)
+    assert torch.equal(heard, wanted)
+    assert not torch.equal(heard, rounded)
+
+
 def test_a_blend_lies_between_the_start_and_what_was_trained(quantized: Quantized, clip: torch.Tensor) -> None:
     """All of the way changes nothing, none is the start, half the mean; and it is what it converts to."""
     far, half, start = (moved(quantized, 0) for _ in range(3))
