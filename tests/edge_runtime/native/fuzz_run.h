@@ -49,6 +49,7 @@ typedef struct {
 
 static struct {
     uint64_t tried, accepted, ran[N_SETS], hops;
+    uint64_t of_kind[ED_N_KINDS]; /* accepted programs that were changed, by the kinds of operation in them */
     double slowest_s[N_SETS];
 } counts;
 
