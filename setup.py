@@ -20,8 +20,9 @@ FLAGS = [
     "-Wall", "-Wextra", "-Iedge_runtime/native/engine", "-Iedge_runtime/native/kernels", "-Iedge_runtime/native/band",
 ]  # fmt: skip
 # Stripped, and without holes in the file; pages of 16 KB, as the Pi 5's kernel has them. Calls of its own functions are
-# looked up nowhere, which saves more of a start than binding at load costs.
-LINK_FLAGS = ["-s", "-Wl,-z,max-page-size=16384", "-Wl,-z,noseparate-code", "-Wl,-Bsymbolic-functions"]
+# looked up nowhere, which saves more of a start than binding at load costs (no data is exported, and zig knows no
+# -Bsymbolic-functions).
+LINK_FLAGS = ["-s", "-Wl,-z,max-page-size=16384", "-Wl,-z,noseparate-code", "-Wl,-Bsymbolic"]
 # Other people's programs load this: stacks and copies are guarded; whatever holds an address, tables of kernels too,
 # is filled in at load and cannot be written after. Pairs for compiler and linker; what one does not know is left out.
 HARDENING = [

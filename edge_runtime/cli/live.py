@@ -84,9 +84,11 @@ def _live(args: argparse.Namespace) -> Answer:
     """Denoise from one device to another until told to stop."""
     from edge_runtime.live.control.kept_settings import Keeper, service_file
     from edge_runtime.live.session import denoisers_of, run_live
+    from edge_runtime.live.sound.library import sound_library
     from edge_runtime.live.status import Status
     from edge_runtime.live.view import plain_line
 
+    sound_library()  # without it a service would wait for a microphone, and fail when it comes
     options.note_numbers(args, "capture", "playback")
     keeper = Keeper(service_file(), _settings(args))
     artifact = options.opened(args)

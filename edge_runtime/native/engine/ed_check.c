@@ -18,11 +18,20 @@ static uint32_t crc32(const uint8_t *bytes, size_t n)
                                         0x4db26158u, 0x5005713cu, 0xedb88320u, 0xf00f9344u, 0xd6d6a3e8u, 0xcb61b38cu,
                                         0x9b64c2b0u, 0x86d3d2d4u, 0xa00ae278u, 0xbdbdf21cu};
     uint32_t crc = 0xffffffffu;
+#if defined(ED_SCALAR) || defined(ED_HELIUM) /* a kilobyte of stack is dear there */
     for (; n > 0; n--) {
         crc ^= *bytes++;
         crc = crc >> 4 ^ nibble[crc & 15u];
         crc = crc >> 4 ^ nibble[crc & 15u];
     }
+#else
+    uint32_t of_byte[256], i;
+    for (i = 0; i < 256; i++) {
+        of_byte[i] = i >> 4 ^ nibble[i & 15u];
+        of_byte[i] = of_byte[i] >> 4 ^ nibble[of_byte[i] & 15u];
+    }
+    for (; n > 0; n--) crc = crc >> 8 ^ of_byte[(crc ^ *bytes++) & 255u];
+#endif
     return ~crc;
 }
 

@@ -489,7 +489,7 @@ static inline void round16_i16(int16_t *p, const vf *v)
 
 static int usable(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    return has_features(bit_AVX | bit_FMA | bit_F16C, bit_AVX2, 0, SAVES_AVX);
 }
 
 #include "ed_simd.inc"

@@ -388,9 +388,8 @@ static inline void round16_i16(int16_t *p, const vf *v)
 
 static int usable(void)
 {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
-           && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni")
-           && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("fma") && has_f16c();
+    const unsigned leaf_7_b = bit_AVX2 | bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    return has_features(bit_AVX | bit_FMA | bit_F16C, leaf_7_b, bit_AVX512VNNI | bit_AVX512VBMI, SAVES_AVX512);
 }
 
 #include "ed_simd.inc"

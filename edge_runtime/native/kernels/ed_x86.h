@@ -9,11 +9,19 @@ typedef __m128 v4;
 #define v4_store(p, v) _mm_storeu_ps(p, v)
 #define v4_set1(x) _mm_set1_ps(x)
 
-static inline int has_f16c(void)
+/* Whether the processor has these bits of CPUID's leaves 1 and 7, and the system saves these registers. It is asked itself:
+ * __builtin_cpu_supports comes with a compiler's own library, and zig's says no to everything. */
+static inline int has_features(unsigned leaf_1_c, unsigned leaf_7_b, unsigned leaf_7_c, unsigned saved)
 {
     unsigned a, b, c, d;
-    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+    leaf_1_c |= bit_OSXSAVE;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & leaf_1_c) != leaf_1_c) return 0;
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    if ((a & saved) != saved) return 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & leaf_7_b) == leaf_7_b && (c & leaf_7_c) == leaf_7_c;
 }
+
+enum { SAVES_AVX = 0x06, SAVES_AVX512 = 0xe6 };
 
 static inline void transpose4(const float *x, float *y, ptrdiff_t row)
 {

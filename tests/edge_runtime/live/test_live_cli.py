@@ -33,6 +33,7 @@ from edge_runtime.live.control.controls import Settings
 from edge_runtime.live.control.systemd import is_journal, notify, watchdog_s
 from edge_runtime.live.float_wav import FloatWav
 from edge_runtime.live.session import Heartbeat
+from edge_runtime.live.sound import library
 from edge_runtime.live.status import Status
 from edge_runtime.live.tee import RING_HOPS, Tee
 from edge_runtime.live.view import View, plain_line, press, pressed, terminal_lines
@@ -594,6 +595,16 @@ def test_live_through_files_is_what_file_makes_of_them(tmp_path):
     assert stored[4000:24_000].tobytes() in heard.tobytes()  # the file device drops what it holds when it is closed
     first = np.frombuffer((raw[:4000] * 32768).astype(np.int16).tobytes(), np.int16)
     assert first.tobytes() in noisy.tobytes()
+
+
+def test_without_the_native_library_no_microphone_is_waited_for(monkeypatch, capfd):
+    def missing():
+        raise ImportError("libedge_denoise.so: cannot open shared object file")
+
+    monkeypatch.setattr(library, "load_library", missing)
+    argv = ["live", "--wait", "--capture", "hw:CARD=Late", "--playback", "null", "--model", str(toy().directory)]
+    assert main(argv) == 1
+    assert capfd.readouterr().err.startswith("edge-denoise: error: live sound needs the native library")
 
 
 @needs_libasound

@@ -4,6 +4,7 @@
  *
  *     fuzz SECONDS RANDOM FOUND [FILE...]    FILES: weights to start from; with 0 seconds they run as they are
  *
+ * It goes on until every kind of operation was in a program that was changed and accepted, ten times as long at most.
  * Each round takes a program of a pool (the files, and small ones made here, every kind of operation among them), changes
  * some fields, mends size and hash, and asks the checker; now and then a field is moved as far as the checker lets it.
  * Accepted programs run and join the pool. Weights and states lie at the end of a mapping, before a page that traps;
@@ -32,6 +33,14 @@ static void keep(const program *p)
     pool[i]->n = p->n;
 }
 
+static void count_kinds(program *p)
+{
+    uint8_t has[ED_N_KINDS] = {0};
+    int i, n = n_ops_of(p);
+    for (i = 0; i < n; i++) has[op_of(p, i)->kind] = 1;
+    for (i = 0; i < ED_N_KINDS; i++) counts.of_kind[i] += has[i];
+}
+
 static void try(int from_pool)
 {
     size_t n_bytes = accepted(&now);
@@ -39,6 +48,7 @@ static void try(int from_pool)
     counts.tried++;
     if (n_bytes == 0) return;
     counts.accepted++;
+    if (from_pool) count_kinds(&now);
     quick = run_all(n_bytes);
     if (quick && n_bytes < 1 << 18 && (!from_pool || one_in(4))) keep(&now);
 }
@@ -59,6 +69,14 @@ static void one_round(void)
     try(1);
 }
 
+static int is_thorough(void)
+{
+    int i;
+    for (i = ED_FEATURES; i < ED_N_KINDS; i++)
+        if (counts.of_kind[i] == 0) return 0;
+    return 1;
+}
+
 static void read_file(const char *path)
 {
     FILE *f = fopen(path, "rb");
@@ -71,6 +89,9 @@ static void read_file(const char *path)
     if (now.n >= sizeof(ed_header)) try(0);
 }
 
+#define NAME(kind) #kind,
+static const char *const kind_names[] = {ED_KINDS(NAME)};
+
 static void report(double took)
 {
     unsigned i;
@@ -78,11 +99,14 @@ static void report(double took)
            (unsigned long long)counts.accepted, (unsigned long long)counts.hops, took);
     for (i = 0; i < N_SETS; i++)
         printf("%s: %llu ran, slowest hop %.0f ms\n", ed_isas[i]->name, (unsigned long long)counts.ran[i], 1e3 * counts.slowest_s[i]);
+    printf("of what was changed and accepted, had");
+    for (i = ED_FEATURES; i < ED_N_KINDS; i++) printf(" %s %llu", kind_names[i], (unsigned long long)counts.of_kind[i]);
+    printf("\n");
 }
 
 int main(int argc, char **argv)
 {
-    double from = seconds();
+    double from = seconds(), least_s;
     int i;
     if (argc < 4) {
         fputs("usage: fuzz SECONDS RANDOM FOUND [FILE...]\n", stderr);
@@ -97,7 +121,8 @@ int main(int argc, char **argv)
     open_room(&weights_room, LONGEST);
     open_room(&state_room, ED_MOST_MEMORY_BYTES + 8192);
     for (i = 4; i < argc; i++) read_file(argv[i]);
-    while (seconds() - from < atof(argv[1])) one_round();
+    least_s = atof(argv[1]);
+    while (seconds() - from < (is_thorough() ? 1 : 10) * least_s) one_round();
     report(seconds() - from);
     return 0;
 }

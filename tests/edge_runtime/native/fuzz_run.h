@@ -49,6 +49,7 @@ typedef struct {
 
 static struct {
     uint64_t tried, accepted, ran[N_SETS], hops;
+    uint64_t of_kind[ED_N_KINDS]; /* accepted programs that were changed, by the kinds of operation in them */
     double slowest_s[N_SETS];
 } counts;
 
@@ -317,7 +318,7 @@ static void compare_sets(ed_state *s)
             if (!ed_isas[k]->usable()) continue;
             s->isa = ed_isas[k];
             guard((uint8_t *)s, ed_stream(s), 1);
-            run_op(s, op, frame);
+            run_op(s, kernels_of(s), op, frame);
             guard((uint8_t *)s, ed_stream(s), 0);
             copy_spans(made, s->memory, &made_by);
             copy_spans(s->memory, before, &made_by);

@@ -18,6 +18,7 @@ from random_networks import PUBLISHED, random_network
 
 from edge_runtime.stft import Float32Array
 from quant.emit.native.emitter import emit_native
+from quant.emit.native.file import KINDS
 from quant.int8.reference import Reference
 from quant.int8.roundings import with_fewer_roundings
 from quant.network.graph import Graph
@@ -68,13 +69,17 @@ def fuzz(engine: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_whatever_is_accepted_runs_within_its_memory(fuzz: Path, tmp_path: Path) -> None:
-    """A few seconds of `make fuzz`: through every kernel set, and 8-bit programs to the same results."""
+    """A few seconds of `make fuzz`: through every kernel set, and 8-bit programs to the same results. Every kind of
+    operation is among what is changed and accepted."""
     from fuzz_seeds import networks
 
     printed = output(fuzz, 6, 1, tmp_path / "found", *written(tmp_path, networks()))
     n_tried, n_accepted = (int(number) for number in re.findall(r"(\d+) (?:programs|accepted)", printed))
     assert n_tried > 200, printed
     assert n_accepted > n_tried / 5, printed
+    n_of_kind = {kind.lower(): int(n) for kind, n in re.findall(r" ([A-Z][A-Z_0-9]+) (\d+)", printed)}
+    assert list(n_of_kind) == [kind for kind in KINDS if kind not in ("analysis", "synthesis")]
+    assert min(n_of_kind.values()) > 0, printed
 
 
 def test_what_once_left_its_memory_no_longer_does(fuzz: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ import soundfile
 from elf_facts import facts_of
 from places import ROOT
 
+from edge_runtime.native import isas
 from edge_runtime.quiet import silent
 from edge_runtime.stft import Float32Array
 from quant.build import stages
@@ -224,6 +225,8 @@ def test_in_a_new_virtual_environment(wheels: dict[str, dict[str, object]], soun
     python = tmp_path / "venv/bin/python"
     run(python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", wheels["x86_64"]["path"])
     judge(run(python, "-c", check(sounds, "venv.wav")), None, sounds / "venv.wav", sounds)
+    kernels = run(python, "-c", "from edge_runtime.native import isas; print(*isas())").split()
+    assert kernels == isas(), "others than the library has that is compiled here"
 
 
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="no readelf")
