@@ -116,6 +116,41 @@ def test_it_opens_with_a_sibilant_and_closes_behind_it():
     assert level_db[at_s > 0.77].max() < -40
 
 
+SOUNDS = [
+    # what comes up in faint noise, which the network takes away all of: its length, how fast it dies away, the least
+    # and the most of its energy that is heard above; where it begins as sharply as here, the first 16 ms are not
+    ("a sibilant", 0.100, 0.0, 0.80, 1.0),
+    ("a long sibilant", 0.300, 0.0, 0.93, 1.0),
+    ("a click", 0.020, 0.0, 0.0, 1e-6),
+    ("a cup that rings, 20 dB in 30 ms", 0.100, 667.0, 0.0, 1e-6),
+]
+
+
+@pytest.mark.parametrize("rate_hz", [22_050, 32_000, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize(("what", "length_s", "fall_db_a_s", "least", "most"), SOUNDS, ids=[row[0] for row in SOUNDS])
+def test_what_lasts_evenly_is_heard_without_the_network(rate_hz, what, length_s, fall_db_a_s, least, most):
+    """And before and after it nothing is."""
+    at_s = np.arange(2 * rate_hz) / rate_hz - 1.0
+    shape = 0.001 + ((at_s >= 0) & (at_s < length_s)) * 10 ** (-fall_db_a_s * np.maximum(at_s, 0) / 20)
+    samples = (shape * noise(rate_hz)).astype(np.float32)
+    out = through(Network(lambda recent: 0 * recent), samples, rate_hz)
+    high = firwin(255, 9_000, fs=rate_hz, pass_zero=False)
+    before, after = (np.convolve(one, high, mode="same") ** 2 for one in (samples, out))
+    during = (at_s > -0.005) & (at_s < length_s + 0.005)
+    assert least <= after[during].sum() / before[during].sum() <= most
+    assert after[(at_s > -0.75) & (at_s < -0.02)].max() < 1e-9
+    assert after[at_s > length_s + 0.05].max() < 1e-9
+
+
+def test_noise_that_sets_in_is_heard_above_for_half_a_second_at_most():
+    """Without a word of the network's; after silence, and out of fainter noise."""
+    rate_hz = 48_000
+    for floor in (0.0, 0.001):
+        samples = (noise(rate_hz) * np.where(np.arange(2 * rate_hz) < rate_hz, floor, 1.0)).astype(np.float32)
+        out = through(Network(lambda recent: 0 * recent), samples, rate_hz)
+        assert np.abs(out[round(1.5 * rate_hz) :]).max() < 1e-6
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     rate_hz=st.sampled_from([44_100, 48_000]),
