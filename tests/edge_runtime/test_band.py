@@ -134,7 +134,7 @@ def test_what_lasts_evenly_is_heard_without_the_network(rate_hz, what, length_s,
     shape = 0.001 + ((at_s >= 0) & (at_s < length_s)) * 10 ** (-fall_db_a_s * np.maximum(at_s, 0) / 20)
     samples = (shape * noise(rate_hz)).astype(np.float32)
     out = through(Network(lambda recent: 0 * recent), samples, rate_hz)
-    high = firwin(255, 9_000, fs=rate_hz, pass_zero=False)
+    high = scipy.signal.firwin(255, 9_000, fs=rate_hz, pass_zero=False)
     before, after = (np.convolve(one, high, mode="same") ** 2 for one in (samples, out))
     during = (at_s > -0.005) & (at_s < length_s + 0.005)
     assert least <= after[during].sum() / before[during].sum() <= most

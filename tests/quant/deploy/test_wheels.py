@@ -24,7 +24,7 @@ import soundfile
 from elf_facts import facts_of
 from places import ROOT
 
-from edge_runtime.native import isas
+from edge_runtime import native
 from edge_runtime.quiet import silent
 from edge_runtime.stft import Float32Array
 from quant.build import stages
@@ -51,7 +51,7 @@ import edge_runtime.native
 from edge_runtime import open_artifact
 from edge_runtime.cli import main
 from edge_runtime.engines.golden import check_golden
-from edge_runtime.native import isas
+from edge_runtime import native
 rows = [row._asdict() for row in check_golden(open_artifact("{artifact}"), ["native"])]
 built_in = [row.ok for row in check_golden(open_artifact())]
 plugin = ctypes.CDLL(str(Path(edge_runtime.native.__file__).with_name("ladspa_edge_denoise.so"))).ladspa_descriptor
@@ -228,7 +228,7 @@ def test_in_a_new_virtual_environment(wheels: dict[str, dict[str, object]], soun
     run(python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", wheels["x86_64"]["path"])
     judge(run(python, "-c", check(sounds, "venv.wav")), None, sounds / "venv.wav", sounds)
     kernels = run(python, "-c", "from edge_runtime.native import isas; print(*isas())").split()
-    assert kernels == isas(), "others than the library has that is compiled here"
+    assert kernels == native.isas(), "others than the library has that is compiled here"
 
 
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="no readelf")
