@@ -28,6 +28,7 @@ from quant.build.settings import Search, Settings
 from quant.cli import main
 from quant.inputs import checkpoint, trained
 from quant.inputs.source import Inputs, open_source
+from quant.int8 import recipe
 from quant.network import registry, sizes
 from quant.search import ablation
 from quant.training import runs, trainer
@@ -159,7 +160,7 @@ def test_a_recipe_is_searched_for(weights: Path, tmp_path: Path) -> None:
     found = stages.build(asked, silent)
     assert found.report.search is not None
     assert [step.group for step in found.report.search.path] == [""]
-    assert {row.planned for row in found.report.coverage[0].nodes if row.kind == "conv"} == {"int8"}
+    assert [(r.nodes, r.precision) for r in recipe.load(str(found.folder / "recipe.toml")).rules] == [("*", "int8")]
 
 
 def test_techniques_are_taken_out_one_by_one(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,7 +202,7 @@ def test_the_second_network_is_executed_in_8_bits(
     runtime: str, audit: Callable[..., CoveragePart], share: float, ulunas_quantized: Quantized
 ) -> None:
     q = ulunas_quantized
-    assert audit(q.graph, q.plan, emitted(runtime, q.graph, q.plan)).int8_share == share
+    assert audit(q.graph, q.plan, emitted(runtime, q.graph, q.plan)).int8_share == pytest.approx(share, abs=0.0005)
 
 
 # --- files ------------------------------------------------------------------------------------------------------
