@@ -279,8 +279,8 @@ def _describe_budget(budget: Budget) -> list[tuple[str, str]]:
     return [
         ("parameters, at most", f"{budget.n_parameters:,}"),
         ("compute, at most", f"{budget.mmacs_per_s:g} MMAC/s"),
-        ("model file, at most", _binary(budget.model_bytes)),
-        ("working memory, at most", _binary(budget.ram_bytes)),
+        ("flash, at most", _binary(budget.model_bytes)),
+        ("RAM, at most", _binary(budget.ram_bytes)),
         ("real-time factor, at most", f"{budget.rtf:g}"),
     ]
 

@@ -2,8 +2,8 @@
 
 host -> Band.push -> Band.hop -> the denoiser -> Band.join -> host, `Filters.n_latency` samples behind
 
-What is above passes with the gain that the network gave to the highest band that it hears. C alone does it: files,
-devices and the LADSPA plugin give the same samples.
+What is above passes with the gain that the network gave to the highest band that it hears, and what lasts there as
+sibilants do passes whole (`ed_above.h`). C alone does it: files, devices and the LADSPA plugin give the same samples.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ mixture     10 s of real speech in real noise   spectra    its frames, (626, 257
 calibration 8 real clips                        quantized  the default recipe on them; everything in 8 bits
 ulunas_quantized  the second network, random weights, its recipe
 once        C compilers that make an object once
+made_once   what the worker that comes first makes, for all workers: as calibration and what is quantized
 rpi4        an artifact with its page, for all workers; not to be changed
 """
 
@@ -12,17 +13,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pickle
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # One thread each: the tensors are small, and under `pytest -n 2` idle OpenMP threads spin against each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import pytest
@@ -39,14 +41,23 @@ if TYPE_CHECKING:
     from quant.network.graph import Graph
     from quant.ptq.quantize import CalibrationSet, Quantized
 
+Made = TypeVar("Made")
+MadeOnce: TypeAlias = Callable[[str, Callable[[], Made]], Made]
+
 N_FRAMES_3_S = 188
 ROOM_BYTES = 1 << 28
+LONGEST = ("test_firmware.py", "test_search.py", "test_deploy.py")
 
 # What a script's background or nohup has this process ignore, every program that it starts would ignore, too. A handler
 # goes no further than exec: they begin as from a terminal, and this process goes on ignoring it.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: of two workers none is left alone with them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture
@@ -75,6 +86,25 @@ def once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def _of_all_workers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
     return base.parent if hasattr(request.config, "workerinput") else base  # of pytest-xdist: a folder each in one
+
+
+@pytest.fixture(scope="session")
+def made_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """(name, make) -> what `make` returns, called by one worker of a session; the others read what it pickled."""
+    folder = _of_all_workers(request, tmp_path_factory) / "made"
+    folder.mkdir(exist_ok=True)
+
+    def made(name: str, make: Callable[[], Made]) -> Made:
+        kept, part = folder / name, folder / f"{name}.part"
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                part.write_bytes(pickle.dumps(make()))
+                part.rename(kept)
+        found: Made = pickle.loads(kept.read_bytes())
+        return found
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -144,35 +174,37 @@ def spectra_3_s(spectra: Float32Array) -> Float32Array:
 
 
 @pytest.fixture(scope="session")
-def calibration(pulled: tuple[Corpus, Corpus]) -> CalibrationSet:
+def calibration(pulled: tuple[Corpus, Corpus], made_once: MadeOnce) -> CalibrationSet:
     """8 clips of 4 s as a build mixes them; the mixture is another cut of the same recordings."""
     from calibration.mixing import Mix
     from quant.ptq.quantize import CalibrationSet
 
-    return CalibrationSet.make(*pulled, Mix(n_clips=8))
+    return made_once("calibration", lambda: CalibrationSet.make(*pulled, Mix(n_clips=8)))
 
 
 @pytest.fixture(scope="session")
-def quantized(official: Checkpoint, graph: Graph, calibration: CalibrationSet) -> Quantized:
+def quantized(official: Checkpoint, graph: Graph, calibration: CalibrationSet, made_once: MadeOnce) -> Quantized:
     """The default recipe with ranges of the calibration clips."""
     from quant.int8 import recipe
     from quant.ptq import quantize
 
-    return quantize.quantize(graph, recipe.load("static"), calibration, official.sha256)
+    static = recipe.load("static")
+    return made_once("quantized", lambda: quantize.quantize(graph, static, calibration, official.sha256))
 
 
 @pytest.fixture(scope="session")
-def everything(official: Checkpoint, graph: Graph, calibration: CalibrationSet) -> Quantized:
+def everything(official: Checkpoint, graph: Graph, calibration: CalibrationSet, made_once: MadeOnce) -> Quantized:
     """All that can be 8-bit in 8 bits: the operators that the default recipe leaves in float."""
     from quant.int8.recipe import Recipe, Rule
     from quant.ptq import quantize
 
     few = quantize.CalibrationSet(calibration.clips[:2], calibration.mix, "0" * 64, "0" * 64)
-    return quantize.quantize(graph, Recipe("everything", (Rule("*", "int8", "all of it"),)), few, official.sha256)
+    all_of_it = Recipe("everything", (Rule("*", "int8", "all of it"),))
+    return made_once("everything", lambda: quantize.quantize(graph, all_of_it, few, official.sha256))
 
 
 @pytest.fixture(scope="session")
-def ulunas_quantized(calibration: CalibrationSet) -> Quantized:
+def ulunas_quantized(calibration: CalibrationSet, made_once: MadeOnce) -> Quantized:
     """UL-UNAS with random weights and its recipe, on two calibration clips."""
     from random_networks import random_network
 
@@ -181,4 +213,5 @@ def ulunas_quantized(calibration: CalibrationSet) -> Quantized:
     from quant.ptq import quantize
 
     few = quantize.CalibrationSet(calibration.clips[:2], calibration.mix, "0" * 64, "0" * 64)
-    return quantize.quantize(streaming_graph(random_network("ul-unas")), recipe.load("ul-unas"), few, "0" * 64)
+    graph, its = streaming_graph(random_network("ul-unas")), recipe.load("ul-unas")
+    return made_once("ul-unas", lambda: quantize.quantize(graph, its, few, "0" * 64))

@@ -26,6 +26,25 @@ def test_without_a_command_the_help_is_printed(name, program, capfd):
     assert err == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "bare", "needs"),
+    [("quant", "build", "--target"), ("quant", "eval", "ARTIFACT"), ("quant", "qat", "--out"),
+     ("quant", "deploy", "USER@BOARD"), ("quant", "verify", "DIR"), ("edge-denoise", "file", "IN, OUT")],
+)  # fmt: skip
+def test_a_command_that_needs_something_typed_alone_prints_its_help_and_what_it_needs(name, bare, needs, capfd):
+    program = PROGRAMS[name]
+    assert program.main([bare, "--help"]) == 0
+    help_text = capfd.readouterr().out
+    assert program.main([bare]) == 2
+    out, err = capfd.readouterr()
+    assert out == help_text
+    assert err.startswith(f"{name}: error: the following arguments are required: {needs}")
+    assert err.endswith(f"; see `{name} {bare} --help`\n")
+    assert err.count("\n") == 1
+    assert program.main([bare, "--debug"]) == 2
+    assert capfd.readouterr().out == "", "with options it is a mistake, and its line is enough"
+
+
 @pytest.mark.parametrize(("name", "program"), PROGRAMS.items(), ids=PROGRAMS)
 def test_the_version_is_the_projects(name, program, capfd):
     assert program.main(["--version"]) == 0
@@ -56,3 +75,15 @@ def test_what_is_typed_in_a_row_of_options_is_found_under_its_group(capfd):
     out = capfd.readouterr().out
     titles = re.findall(r"^(\w[\w ]+):$", out, re.MULTILINE)
     assert titles == ["options", "what denoises", "devices", "delay", "what is heard", "the run", "examples"]
+
+
+TAKES_LONG = {
+    "quant": {"build", "plan", "ablate", "budget", "qat", "train", "eval", "report", "card", "deploy", "pull",
+              "networks", "verify"},
+    "edge-denoise": {"bench", "verify", "doctor", "latency"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_takes_long_says_so(name):
+    assert {command.name for command in PROGRAMS[name].COMMANDS if command.takes_long} == TAKES_LONG[name]

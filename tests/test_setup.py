@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -42,11 +43,15 @@ def index(folder: Path, *versions: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with pip, as set-up makes it."""
-    folder = tmp_path_factory.mktemp("environment") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    return folder
+def environment(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with pip, as set-up makes it; not to be changed."""
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("environment") / "venv"
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        return folder
+
+    return made_once("environment", make)
 
 
 def make(tmp_path: Path, default: str, cpu: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -64,10 +69,12 @@ def torch_version(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(("default", "says"), [((CUDA, CPU), False), ((CUDA,), True)], ids=str)
-def test_the_cpu_build_is_found(tmp_path: Path, environment: Path, default: tuple[str, ...], says: bool) -> None:
+def test_the_cpu_build_is_found(
+    tmp_path: Path, default: tuple[str, ...], says: bool, request: pytest.FixtureRequest
+) -> None:
     """In an environment that set-up makes, and in one that an earlier one made."""
     if says:
-        shutil.copytree(environment, tmp_path / "venv", symlinks=True)
+        shutil.copytree(request.getfixturevalue("environment"), tmp_path / "venv", symlinks=True)
     done = make(tmp_path, index(tmp_path / "default", *default), index(tmp_path / "cpu", CPU))
     assert done.returncode == 0, done.stderr
     assert (SET_UP in done.stdout) == says, "another index is named when it is used"

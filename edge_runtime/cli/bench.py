@@ -73,7 +73,7 @@ def _verify(args: argparse.Namespace) -> Answer:
 
 BENCH: Final = Command(
     "bench",
-    "measure the time of a frame on this machine, by engine",
+    "measure the time of a hop on this machine, by engine",
     _bench_arguments,
     _bench,
     examples=(
@@ -81,6 +81,7 @@ BENCH: Final = Command(
         "edge-denoise bench --model build/rpi4 --engine native --json >pi.json",
     ),
     page="guide/pi.md",
+    takes_long=True,
 )
 VERIFY: Final = Command(
     "verify",
@@ -92,4 +93,5 @@ VERIFY: Final = Command(
         "edge-denoise verify --model build/rpi4",
     ),
     page="guide/trust.md",
+    takes_long=True,
 )

@@ -126,6 +126,7 @@ DOCTOR: Final = Command(
         "edge-denoise doctor --capture plughw:CARD=Device",
     ),
     page="guide/doctor.md",
+    takes_long=True,
 )
 LATENCY: Final = Command(
     "latency",
@@ -137,4 +138,5 @@ LATENCY: Final = Command(
         "edge-denoise latency --capture hw:1 --playback hw:0 --period-ms 8 --margin-ms 4",
     ),
     page="guide/live.md",
+    takes_long=True,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _panel(args: argparse.Namespace) -> Answer:
     """Until Ctrl-C."""
+    import secrets  # no `--help` waits for them
+
     from edge_runtime.extras import require
     from edge_runtime.live.control.control_socket import listening_path
     from edge_runtime.panel.guard import Guard, is_loopback

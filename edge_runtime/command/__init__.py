@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from math import inf, isfinite
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
@@ -51,7 +51,8 @@ class Answer(NamedTuple):
 class Command(NamedTuple):
     """One subcommand, or a program of its own: its options, and what it finds with them.
 
-    `examples`: whole command lines; `page`: of docs/, to read on.
+    `examples`: whole command lines; `page`: of docs/, to read on. `takes_long`: it says at least every 5 s that it is
+    at work, where nobody else has written anything to standard error.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Command(NamedTuple):
     run: Callable[[argparse.Namespace], Answer]
     examples: tuple[str, ...] = ()
     page: str = ""
+    takes_long: bool = False
 
 
 def after(step: Callable[[], None], command: Command) -> Command:
@@ -123,10 +125,12 @@ def parser_of(program: Program) -> argparse.ArgumentParser:
     more = "\n\n".join([own, below(program.examples, program.page)])
     parser = Parser(prog=program.name, description=program.description, epilog=more)
     parser.add_argument("--version", action="version", version=f"{program.name} {__version__}")
-    groups = {title: [(each.name, each.summary) for each in group] for title, group in program.groups.items()}
-    parsers = parser.add_commands(groups)
-    for each in program.commands:
-        _complete(parsers[each.name], each)
+    parser.add_commands(
+        {
+            title: [(each.name, each.summary, partial(_complete, command=each)) for each in group]
+            for title, group in program.groups.items()
+        }
+    )
     return parser
 
 
@@ -142,7 +146,7 @@ def _complete(parser: argparse.ArgumentParser, command: Command) -> None:
     parser.epilog = below(command.examples, command.page)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(run=command.run)
+    parser.set_defaults(run=command.run, takes_long=command.takes_long)
 
 
 def say(prog: str, message: str) -> None:
@@ -195,23 +199,41 @@ def _parse_and_answer(parser: argparse.ArgumentParser, argv: Sequence[str]) -> i
     if not hasattr(args, "run"):  # nothing was asked
         parser.print_help()
         return USAGE
-    answer = args.run(args)
-    _print(answer, as_json=args.json)
-    if answer.then is not None:
-        answer.then()
+    with _never_silent(parser.prog) if args.takes_long else nullcontext(_nobody) as note:
+        answer: Answer = args.run(args)
+        _print(answer, note, as_json=args.json)
+        if answer.then is not None:
+            answer.then()
     return answer.status() if callable(answer.status) else answer.status
 
 
-def _print(answer: Answer, *, as_json: bool) -> None:
-    """JSON has no infinity and no NaN: a command gives null in their place."""
+def _nobody() -> None:
+    """Waits for a sign."""
+
+
+def _never_silent(prog: str) -> AbstractContextManager[Callable[[], None]]:
+    from edge_runtime.quiet import MOST_SILENT_S, never_silent  # no `--help` waits for it
+
+    def look(silent_s: float) -> None:
+        if silent_s >= MOST_SILENT_S:
+            say(prog, "still at work")
+
+    return never_silent(look)
+
+
+def _print(answer: Answer, note: Callable[[], None], *, as_json: bool) -> None:
+    """JSON has no infinity and no NaN: a command gives null in their place. `note` is called with every line."""
     lines = answer.lines
     if as_json:
-        import msgspec  # no `--help` waits for it
+        import json  # no `--help` waits for them
+
+        import msgspec
 
         value = msgspec.to_builtins(answer.value() if callable(answer.value) else answer.value)
         lines = [json.dumps(value, indent=None if answer.one_line else 2, allow_nan=False)]
     for line in lines if as_json else map(_of_terminal, lines):
         print(line, file=sys.stderr if answer.aside else sys.stdout, flush=True)
+        note()
 
 
 def _of_terminal(line: str) -> str:

@@ -103,8 +103,14 @@ def choose(artifact: Artifact, engine: str = AUTO, precision: str = "int8", n_th
 
 
 def _faster(artifact: Artifact, engine: str, taken_us: _TakenUs) -> Choice:
-    """Float where it was measured faster here; else 8 bits."""
-    small, large = (_in(precision, artifact, engine, taken_us) for precision in ("int8", "fp32"))
+    """Float where it was measured faster here; else 8 bits; of one that does not run here the other. Failure: neither
+    does, and why 8 bits do not."""
+    small, large = (_running(precision, artifact, engine, taken_us) for precision in ("int8", "fp32"))
+    if small is None or large is None:
+        found, other = (large, "8 bits do") if small is None else (small, "float does")
+        if found is None:
+            return _in("int8", artifact, engine, taken_us)
+        return found._replace(reason=f"{found.reason}; {other} not run here")
     small_us, large_us = (taken_us.get((c.engine, c.precision)) for c in (small, large))
     if small_us is None or large_us is None:
         return small._replace(reason=f"{small.reason}; 8 bits, until a bench finds float faster")
@@ -112,6 +118,17 @@ def _faster(artifact: Artifact, engine: str, taken_us: _TakenUs) -> Choice:
     if large_us < small_us:
         return large._replace(reason=f"{large.reason}; float is faster, {times}")
     return small._replace(reason=f"{small.reason}; float is not faster, {times}")
+
+
+def _running(precision: str, artifact: Artifact, engine: str, taken_us: _TakenUs) -> Choice | None:
+    """As `_in`; None where the artifact has no such model, nothing that runs it is installed, or it did not run."""
+    try:
+        found = _in(precision, artifact, engine, taken_us)
+    except Failure:
+        return None
+    is_there = precision in artifact.manifest.models.get(found.engine, {}) and found.engine in available()
+    has_died = taken_us.get((found.engine, precision), 0.0) is None
+    return found if is_there and not has_died else None
 
 
 def _in(precision: str, artifact: Artifact, engine: str, taken_us: _TakenUs) -> Choice:

@@ -119,10 +119,12 @@ def _watched(
     blocks: Iterable[Float32Array], rate_hz: int, duration_s: float, progress: bool | None
 ) -> Iterator[Float32Array]:
     """The blocks, with a bar on standard error that counts their seconds."""
-    from tqdm import tqdm
+    if not (progress if progress is not None else duration_s > _LONG_S and sys.stderr.isatty()):
+        yield from blocks
+        return
+    from tqdm import tqdm  # a quarter of all that a short file would wait for
 
-    shown = progress if progress is not None else duration_s > _LONG_S and sys.stderr.isatty()
-    with tqdm(total=round(duration_s), unit="s", unit_scale=True, leave=False, disable=not shown) as bar:
+    with tqdm(total=round(duration_s), unit="s", unit_scale=True, leave=False) as bar:
         for block in blocks:
             yield block
             bar.update(len(block) / rate_hz)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import uuid
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
@@ -93,6 +94,7 @@ def packages() -> dict[str, list[str]]:
     return {name: sorted({need for need in needs if need in found}) for name, needs in sorted(found.items())}
 
 
+@cache
 def _library(name: str) -> Component:
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL

@@ -116,12 +116,18 @@ def called(engine: str) -> str:
     return "native from C" if engine == LIBRARY else engine
 
 
+def span(low: float, high: float) -> str:
+    """Two figures of two digits, or one where they are alike: 0.13 to 0.29."""
+    texts = [f"{value:#.2g}".rstrip(".") if value < 100 else f"{value:.0f}" for value in (low, high)]
+    return texts[0] if texts[0] == texts[1] else " to ".join(texts)
+
+
 def sentence(row: FrameTime) -> str:
     """A row for people."""
     name = f"{called(row.engine)} {row.precision}"
     counted = "" if row.n_instructions is None else f", {row.n_instructions / 1e6:.2f} M instructions"
     verdict = "" if row.fits else ", may exceed the budget"
-    return f"{row.label} a hop: {name:<22} {row.low_ms:.2f} to {row.high_ms:.2f} ms of 16{counted}{verdict}"
+    return f"{row.label} a hop: {name:<22} {span(row.low_ms, row.high_ms)} ms of 16{counted}{verdict}"
 
 
 def _estimated(board: Board, limit_ms: float, network: str | None) -> Iterator[FrameTime]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Final
 
@@ -24,8 +25,9 @@ from quant.emit.native import c_project
 from quant.inputs.source import Source
 from quant.int8 import recipe
 from quant.ptq.quantize import Quantized
+from quant.quality.systems import Model
 from quant.report import card, remake
-from quant.report.clips import Clip, golden_clip
+from quant.report.clips import Clip, golden_clip, own_clip
 from quant.report.schema import Report
 
 FP32_FLOOR_DB: Final = 90.0  # float32 sums in another order; 120 to 137 dB were measured
@@ -57,10 +59,12 @@ class Made:
         """The weights."""
         return Checkpoint(name=self.source.name, sha256=self.source.sha256)
 
-    @property
-    def clip(self) -> Clip:
-        """The golden vectors as sound."""
-        return golden_clip(self.golden, self.source.graph.window, remake.GOLDEN_SOURCE)
+    @cached_property
+    def clips(self) -> tuple[Clip, ...]:
+        """What the report lets one hear: the project's recording, and the golden vectors as sound."""
+        files = {"int8": "model.native", "fp32": "model.fp32.native"}
+        native = {p: Model.of(self.models.ours[file], "native", p) for p, file in files.items()}
+        return own_clip(native), golden_clip(self.golden, self.source.graph.window, remake.GOLDEN_SOURCE)
 
 
 def files(made: Made, report: Report, *, html: bool, progress: Progress) -> dict[str, bytes]:
@@ -72,7 +76,7 @@ def files(made: Made, report: Report, *, html: bool, progress: Progress) -> dict
         "plan.json": json_bytes(report.plan),
         "ranges.json": made.quantized.ranges.to_json(),
         "recipe.toml": recipe.to_toml(made.source.recipe).encode(),
-        **remake.pages(report, [made.clip], html=html),
+        **remake.pages(report, made.clips, html=html),
     }
     listed[sbom.FILE] = sbom.make(made.board.name, made.checkpoint, entries(listed))
     manifest = make_manifest(made, entries(listed))

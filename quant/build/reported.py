@@ -46,7 +46,7 @@ def make_report(made: Made, noisy: Float32Array, inputs: Inputs, found: Found | 
         search=None if found is None else SearchPart(path=found.steps),
         tensorrt=tensorrt(made),
     )
-    return remake.complete(report, [made.clip])
+    return remake.complete(report, made.clips)
 
 
 def held(made: Made) -> Footprint:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,11 +31,12 @@ from edge_runtime.engines import ENGINES, open_engine
 from edge_runtime.engines.golden import load_golden
 from edge_runtime.engines.interface import Engine
 from edge_runtime.machine import Machine, this_machine
-from edge_runtime.quiet import silent
 from edge_runtime.stft import N_BINS, SAMPLE_RATE_HZ, Float32Array
 from edge_runtime.whole_file import written_whole
 from quant.build import stages
 from quant.build.settings import Outputs, Settings
+from quant.cli.build import USUAL_S
+from quant.cli.output import Stages
 from quant.inputs import assets
 from quant.inputs.source import Inputs
 from quant.quality.evaluate import comparisons, evaluate
@@ -114,7 +116,8 @@ def _built_quality(args: argparse.Namespace, checkpoint: Path, out: Path, pairs:
     inputs = Inputs(checkpoint=checkpoint, recipe=args.recipe, speech=args.speech, noise=args.noise)
     start = time.monotonic()
     settings = Settings(target=args.target, inputs=inputs, outputs=Outputs(folder=out))
-    report = stages.build(settings, silent).report
+    with Stages(USUAL_S, tell=_say) as said:
+        report = stages.build(settings, said).report
     return BuiltQuality(
         checkpoint=checkpoint.name,
         recipe=report.recipe,
@@ -142,7 +145,7 @@ def quality_of(artifact: Path, pairs: Sequence[Pair]) -> tuple[SystemPart, ...]:
     rows = evaluate(systems, pairs, DEFAULT_METRICS)
     for row in rows:
         if row.error:
-            command.say(PROGRAM.name, f"{row.clip}, {row.system}: {row.error}")
+            _say(f"{row.clip}, {row.system}: {row.error}")
     return summarise(rows, comparisons(systems))
 
 
@@ -216,7 +219,8 @@ def _differences(d: Mapping[str, Difference]) -> list[str]:
     return [f"{p.mean:+.4f} ({p.low:+.4f} … {p.high:+.4f})", f"{d['stoi'].mean:+.4f}", f"{d['sisdr'].mean:+.2f}"]
 
 
-PROGRAM: Final = Command("quant-bench", "Measure quality and frame time.", _arguments, _bench)
+PROGRAM: Final = Command("quant-bench", "Measure quality and frame time.", _arguments, _bench, takes_long=True)
+_say = partial(command.say, PROGRAM.name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -203,7 +203,7 @@ def _verdict(args: argparse.Namespace, counted: BudgetPart, name: str) -> Iterat
 
 BUDGET: Final = Command(
     "budget",
-    "count parameters, MACs and memory against a board and limits, or two networks against each other",
+    "count parameters, MACs, flash and RAM against a board and limits, or two networks against each other",
     _arguments,
     _run,
     examples=(
@@ -211,4 +211,5 @@ BUDGET: Final = Command(
         "quant budget --compare default channels=12,dpgrnn=1 --max-macs 20M",
     ),
     page="guide/budget.md",
+    takes_long=True,
 )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,15 +15,20 @@ from quant.cli.options import TARGET_HELP, corpora, network, sounds, target, win
 from quant.cli.output import Stages, say, table
 
 # Stage -> seconds on an idle core (2026-11-28, Intel Xeon).
-USUAL_S: Final = {
+USUAL_S: Final[dict[str, float | None]] = {
     "reading the weights": 0.3,
     "mixing calibration speech": 6.0,
+    "search": None,  # its bars speak
     "calibrating": 15.0,
     "emitting": 0.6,
     "writing golden vectors": 7.0,
     "measuring the error of every tap": 5.0,
     "drawing the report": 4.0,
 }
+PLAN_USUAL_S: Final = {
+    name: USUAL_S[name] for name in ("reading the weights", "mixing calibration speech", "calibrating")
+}
+_PLANNED: Final = ("reading the weights", "mixing calibration speech", "calibrating")
 ERRORS: Final = ("alone dB", "alone, at the output dB", "all quantized dB", "cosine")
 
 if TYPE_CHECKING:
@@ -50,7 +53,8 @@ def _plan(args: argparse.Namespace) -> Answer:
     from quant.build import stages
     from quant.build.settings import Settings
 
-    rows = stages.plan(Settings(target=args.target, inputs=_inputs(args)), say)
+    with Stages({name: USUAL_S[name] for name in _PLANNED}) as said:
+        rows = stages.plan(Settings(target=args.target, inputs=_inputs(args)), said)
     return Answer(rows, _plan_lines(rows))
 
 
@@ -95,6 +99,8 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(args: argparse.Namespace) -> Answer:
+    from dataclasses import replace
+
     import msgspec
 
     from quant.build import stages
@@ -113,6 +119,8 @@ def _build(args: argparse.Namespace) -> Answer:
 
 def _build_lines(built: Built, elapsed_s: float, *, verbose: bool) -> Iterator[str]:
     """The verdict, three figures, what to open, what to type next."""
+    import shlex
+
     from quant.report.verdict import judge
 
     report, folder = built.report, shlex.quote(str(built.folder))
@@ -137,12 +145,13 @@ def _build_lines(built: Built, elapsed_s: float, *, verbose: bool) -> Iterator[s
 
 def figures(report: Report) -> Iterator[str]:
     """What it takes of the board: flash, RAM, time."""
+    from quant.audit import frame_time
     from quant.report import verdict
 
     yield f"{report.files[verdict.model_file(report)].bytes / 1024:.0f} KB of flash"
     yield f"{verdict.ram_bytes(report) / 1024:.0f} KB of RAM"
     if estimate := verdict.board_estimate(report):
-        yield f"{estimate.low_ms:.2g} to {estimate.high_ms:.2g} ms of every {verdict.HOP_MS:g} ms (estimated)"
+        yield f"{frame_time.span(estimate.low_ms, estimate.high_ms)} ms of every {verdict.HOP_MS:g} ms (estimated)"
 
 
 def _error_cells(row: AccuracyRow) -> tuple[str, ...]:
@@ -259,6 +268,7 @@ PLAN: Final = Command(
         "quant plan --checkpoint my.tar --recipe my.toml",
     ),
     page="guide/checkpoint.md",
+    takes_long=True,
 )
 BUILD: Final = Command(
     "build",
@@ -270,6 +280,7 @@ BUILD: Final = Command(
         "quant build --target rpi4 --checkpoint my.tar --out build/mine --pairs DIR",
     ),
     page="guide/checkpoint.md",
+    takes_long=True,
 )
 ABLATE: Final = Command(
     "ablate",
@@ -281,4 +292,5 @@ ABLATE: Final = Command(
         "quant ablate --checkpoint my.tar --speech DIR --noise DIR",
     ),
     page="guide/checkpoint.md",
+    takes_long=True,
 )

@@ -140,7 +140,7 @@ def _next(built: stages.Built, folder: Path) -> list[str]:
 
 
 PROGRAM: Final = Command(
-    "quant-demo", "Build an artifact, denoise a recording with it, and judge both.", _arguments, _demo
+    "quant-demo", "Build an artifact, denoise a recording with it, and judge both.", _arguments, _demo, takes_long=True
 )
 _say = partial(command.say, PROGRAM.name)
 

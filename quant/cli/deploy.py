@@ -11,7 +11,7 @@ from edge_runtime.command import Answer, Command, whole
 from edge_runtime.errors import Failure
 from edge_runtime.install import DEFAULT_ROOT
 from quant.cli.options import network_name, port
-from quant.cli.output import say, table
+from quant.cli.output import Stages, say, table
 
 if TYPE_CHECKING:
     from quant.deploy.release import Settings
@@ -69,11 +69,13 @@ def _run(args: argparse.Namespace) -> Answer:
     if args.model is None and args.bundle is None and not settings.artifact.exists():
         from quant.build import settings as build_settings
         from quant.build import stages
+        from quant.cli.build import USUAL_S
         from quant.inputs.source import Inputs
 
         say(f"{settings.artifact}: not there yet, building it")
         inputs = Inputs(network=args.network)
-        stages.build(build_settings.Settings(target=args.target, inputs=inputs), say)
+        with Stages(USUAL_S) as said:
+            stages.build(build_settings.Settings(target=args.target, inputs=inputs), said)
     return _told(args, release.deploy(settings, say))
 
 
@@ -162,4 +164,5 @@ DEPLOY: Final = Command(
         "quant deploy pi@raspberrypi.local --target rpi4 --service --dry-run",
     ),
     page="guide/deploy.md",
+    takes_long=True,
 )

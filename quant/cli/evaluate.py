@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -190,6 +189,8 @@ def _facts(data: Path | None) -> dict[str, str]:
 
 
 def _keep(place: Place, value: Mapping[str, Any]) -> None:
+    import shlex
+
     if (where := place.keep(value)) is not None:
         page = "" if place.artifact is None else f"; the page with it: `quant report {shlex.quote(str(where.parent))}`"
         say(f"kept in {where}{page}")
@@ -321,4 +322,5 @@ EVAL: Final = Command(
         "quant eval build/rpi4 --suite robustness",
     ),
     page="guide/evaluation.md",
+    takes_long=True,
 )

@@ -11,7 +11,7 @@ from quant.cli.options import nothing
 from quant.cli.output import say, table
 
 MEASURED_ENGINES: Final = ("native", "tflite", "onnx")
-BOARD_COLUMNS: Final = ("board", "processor", "MMAC/s", "model KB", "RAM KB", "core")
+BOARD_COLUMNS: Final = ("board", "processor", "MMAC/s", "flash KB", "RAM KB", "core")
 
 if TYPE_CHECKING:
     from boards import Board
@@ -106,7 +106,9 @@ def _quality(part: NetworkPart, engine: str) -> str:
 
 
 def _time(found: TimePart | None) -> str:
-    return "not counted" if found is None else f"{found.low_ms:.2f} to {found.high_ms:.2f} ms"
+    from quant.audit.frame_time import span
+
+    return "not counted" if found is None else f"{span(found.low_ms, found.high_ms)} ms"
 
 
 PULL: Final = Command(
@@ -119,6 +121,7 @@ PULL: Final = Command(
         "quant pull --json",
     ),
     page="guide/checkpoint.md",
+    takes_long=True,
 )
 BOARDS: Final = Command(
     "boards",
@@ -141,4 +144,5 @@ NETWORKS: Final = Command(
         "quant networks --json",
     ),
     page="guide/networks.md",
+    takes_long=True,
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_runtime import command
+from edge_runtime.quiet import never_silent
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -24,9 +25,11 @@ GAP: Final = 2  # characters between columns
 _FIGURE: Final = re.compile(r"[-+=<>≤≥ ]*(\d[\d.,:]*([eE][-+]?\d+)?)?( ?(%|[a-zA-Zµ/]{1,6}))?|-|=|inf")
 _NAME: Final = re.compile(r"\S*[._/]\S*")  # encoder.en_convs.0.conv, build/rpi4
 
-SILENT_S: Final = 4.5  # at most, and a look more
+SILENT_S: Final = 4.0  # at most, and a look more: sooner than the command line says that it is still at work
 _LOOK_S: Final = 0.25
 PRIOR_S: Final = 2.0  # how much of what a stage usually takes counts before this machine has shown its pace
+
+LATE: Final = 0.2  # of what a stage has taken is taken to be left where it takes longer than it should
 
 say = partial(command.say, PROG)
 
@@ -36,12 +39,13 @@ class Stages:
     again while it lasts. Enter it for the time of the work.
 
     `usual_s`: what a stage's line begins with -> seconds; only their ratios matter once some are done. The first says
-    nothing of the rest: what it finds decides which stages there are.
+    nothing of the rest: what it finds decides which stages there are. None: what speaks for itself, and takes what it
+    takes.
     """
 
     def __init__(
         self,
-        usual_s: Mapping[str, float],
+        usual_s: Mapping[str, float | None],
         clock: Callable[[], float] = time.monotonic,
         tell: Callable[[str], None] | None = None,
     ) -> None:
@@ -51,16 +55,15 @@ class Stages:
         self._now: str | None = None
         self._done_s = 0.0
         self._began_s = self._said_s = 0.0  # of this stage, and of the line before; since the start
-        self._has_ended = threading.Event()
-        self._watch = threading.Thread(target=self._never_silent, daemon=True)
+        self._elsewhere_s = 0.0  # in stages that say nothing of the pace
+        self._silence = never_silent(self.again, _LOOK_S)
 
     def __enter__(self) -> Stages:
-        self._watch.start()
+        self._silence.__enter__()
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        self._has_ended.set()
-        self._watch.join()
+    def __exit__(self, *error: Any) -> None:
+        self._silence.__exit__(*error)
 
     def __call__(self, message: str) -> None:
         """What begins now; a line that is no stage is only handed on."""
@@ -69,27 +72,30 @@ class Stages:
         if stage is None:
             self._tell(message)
             return
-        self._done_s += self._usual_s.get(self._now or "", 0.0)
+        if self._now is not None and self._usual_s[self._now] is None:
+            self._elsewhere_s += elapsed_s - self._began_s
+        self._done_s += self._usual_s.get(self._now or "") or 0.0
         self._now, self._message, self._began_s = stage, message, elapsed_s
-        self._say(elapsed_s, message)
+        if self._usual_s[stage] is None:
+            self._tell(message)
+        else:
+            self._say(elapsed_s, message)
 
-    def again(self) -> None:
-        """The same stage still, once that is SILENT_S ago."""
+    def again(self, silent_s: float = inf) -> None:
+        """The same stage still, once that is SILENT_S ago, and whatever was written besides."""
         elapsed_s = self._clock() - self._start
-        if self._now and elapsed_s - self._said_s >= SILENT_S:
+        if self._now and self._usual_s[self._now] and min(silent_s, elapsed_s - self._said_s) >= SILENT_S:
             self._say(elapsed_s, f"{self._message} still")
 
     def _say(self, elapsed_s: float, what: str) -> None:
         names = list(self._usual_s)
-        to_come_s = sum(self._usual_s[name] for name in names[names.index(self._now or "") :])
-        pace = (self._began_s + PRIOR_S) / (self._done_s + PRIOR_S)
-        left_s = max(1.0, pace * to_come_s - (elapsed_s - self._began_s))
+        usual_s, *after_s = (self._usual_s[name] or 0.0 for name in names[names.index(self._now or "") :])
+        spent_s = elapsed_s - self._began_s
+        pace = (self._began_s - self._elsewhere_s + PRIOR_S) / (self._done_s + PRIOR_S)
+        pace = max(pace, spent_s / usual_s)
+        left_s = max(1.0, pace * usual_s - spent_s, LATE * spent_s) + pace * sum(after_s)
         self._said_s = elapsed_s
         self._tell(f"{elapsed_s:3.0f} s  {what}" + (f", about {left_s:.0f} s left" if self._done_s else ""))
-
-    def _never_silent(self) -> None:
-        while not self._has_ended.wait(_LOOK_S):
-            self.again()
 
 
 def laid_out(renderable: Any) -> Iterator[str]:

@@ -136,6 +136,7 @@ VERIFY: Final = Command(
         "quant verify build/rpi4 --key mine.key.pub",
     ),
     page="guide/trust.md",
+    takes_long=True,
 )
 KEYGEN: Final = Command(
     "keygen",

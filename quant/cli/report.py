@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +39,8 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 class _PrintSchema(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import json
+
         from quant.report import schema
 
         print(json.dumps(schema.schema(), indent=2))
@@ -145,6 +146,7 @@ REPORT: Final = Command(
         "quant report build/rpi4 --bench pi.json --clip noisy.wav --against build/old",
     ),
     page="guide/report.md",
+    takes_long=True,
 )
 CARD: Final = Command(
     "card",
@@ -156,6 +158,7 @@ CARD: Final = Command(
         "quant card build/rpi4 --dataset 'VoiceBank-DEMAND, test set'",
     ),
     page="guide/report.md",
+    takes_long=True,
 )
 VIEW: Final = Command(
     "view",

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_runtime.command import Answer, Command, number, whole
 from quant.cli.options import network_name, window, window_name
-from quant.cli.output import say
+from quant.cli.output import Stages
 
 if TYPE_CHECKING:
     from quant.training.runs import Job
 
 
+# Stage -> seconds on an idle core; the steps of a run speak for themselves.
+USUAL_S: Final = {"reading the weights": 0.3, "calibrating the start": 21.0, "step ": None}
 _MAX_SEED: Final = 2**32 - 1
 _count, _part = whole(1, 10**9), number(0, 1)
 
@@ -107,7 +107,9 @@ def _qat(args: argparse.Namespace) -> Answer:
 
     from quant.training.runs import qat
 
-    return _done(qat(replace(_job(args), recipe=args.recipe, blend=args.blend, rounds_gates=not args.float_gates), say))
+    job = replace(_job(args), recipe=args.recipe, blend=args.blend, rounds_gates=not args.float_gates)
+    with Stages(USUAL_S) as said:
+        return _done(qat(job, said))
 
 
 def _train(args: argparse.Namespace) -> Answer:
@@ -120,7 +122,8 @@ def _train(args: argparse.Namespace) -> Answer:
     job = _job(args)
     if args.sizes:
         job = replace(job, config=sizes.parse(args.sizes, registry.load(args.network)))
-    return _done(train(job, say, from_scratch=args.from_scratch))
+    with Stages(USUAL_S) as said:
+        return _done(train(job, said, from_scratch=args.from_scratch))
 
 
 def _job(args: argparse.Namespace) -> Job:
@@ -156,6 +159,9 @@ def _job(args: argparse.Namespace) -> Job:
 
 
 def _done(path: Path) -> Answer:
+    import json  # no `--help` waits for them
+    import shlex
+
     history = json.loads((path.parent / "history.json").read_text("utf-8"))
     built = f"build/{path.parent.name or 'mine'}"
     lines = [
@@ -176,6 +182,7 @@ QAT: Final = Command(
         "quant qat --checkpoint my.tar --speech DIR --noise DIR --out run --steps 300 --blend 0.5 --resume",
     ),
     page="guide/train.md",
+    takes_long=True,
 )
 TRAIN: Final = Command(
     "train",
@@ -187,4 +194,5 @@ TRAIN: Final = Command(
         "quant train --from-scratch --set channels=12 --speech DIR --noise DIR --out small",
     ),
     page="guide/train.md",
+    takes_long=True,
 )

@@ -98,7 +98,9 @@ def _run(args: argparse.Namespace) -> Answer:
     return Answer({"folder": str(folder), "bytes": sizes}, lines)
 
 
-PROGRAM: Final = Command("builtin", "Make the models anew that come with the runtime.", _arguments, _run)
+PROGRAM: Final = Command(
+    "builtin", "Make the models anew that come with the runtime.", _arguments, _run, takes_long=True
+)
 tell = partial(command.say, PROGRAM.name)
 
 

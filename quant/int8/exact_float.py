@@ -8,6 +8,8 @@ tap, band tap); lanes run over outputs. Reductions over a whole value go in 16 l
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,7 +101,7 @@ def sigmoid(x: Float32Array) -> Float32Array:
 
 
 def _horner(coefficients: Float32Array, s: Float32Array) -> Float32Array:
-    y = np.full_like(s, coefficients[0])
+    y = coefficients[0]
     for c in coefficients[1:]:
         y = y * s + c
     return y
@@ -110,14 +112,21 @@ def convolve(
 ) -> Float32Array:
     """(time taps, channels, bands) by (out, in/groups, time, band) -> (out, bands): the last frame of a convolution."""
     n_out, per_group, kt, kf = weight.shape
-    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad)))
-    n_bands = (padded.shape[2] - kf) // stride + 1
+    x = padded(x, pad)
+    n_bands = (x.shape[2] - kf) // stride + 1
     first = np.arange(n_out) // (n_out // groups) * per_group  # the input channel each output starts from
     y = np.broadcast_to(bias[:, None], (n_out, n_bands))
     for t, k in _tap_order(kt, kf, depthwise=groups > 1 and per_group == 1):
-        bands = padded[t, :, k : k + stride * (n_bands - 1) + 1 : stride]
+        bands = x[t, :, k : k + stride * (n_bands - 1) + 1 : stride]
         for c in range(per_group):
             y = y + weight[:, c, t, k, None] * bands[first + c]
+    return y
+
+
+def padded(x: NDArray[Any], n: int) -> NDArray[Any]:
+    """(..., bands) with n zeros on both sides."""
+    y = np.zeros((*x.shape[:-1], x.shape[-1] + 2 * n), x.dtype)
+    y[..., n : n + x.shape[-1]] = x
     return y
 
 

@@ -9,6 +9,7 @@ engine do it, where nothing wider is at hand.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,14 @@ def fake_quantize(values: Float32Array, q: QParams) -> Float32Array:
 
 def multiplier(unit: Any, q: QParams) -> Any:
     """What takes integers of `unit` real each to steps of the grid, as float32; `unit` may differ by channel."""
-    return (np.asarray(unit, np.float64) / q.scale).astype(np.float32)
+    if isinstance(unit, float):
+        return _multiplier(unit, q.scale)
+    return np.divide(unit, q.scale, dtype=np.float64).astype(np.float32)
+
+
+@lru_cache(maxsize=4096)
+def _multiplier(unit: float, scale: float) -> np.float32:
+    return np.float32(unit / scale)
 
 
 def requantize(values: NDArray[Any], unit: Any, q: QParams, *, slope: float | None = None) -> NDArray[np.int8]:
@@ -99,7 +107,7 @@ def requantize_sum(a: NDArray[Any], a_unit: float, b: NDArray[Any], b_unit: floa
 
 
 def _on_grid(steps: Float32Array, q: QParams) -> NDArray[np.int8]:
-    return np.clip(np.rint(steps) + q.zero_point, -128, 127).astype(np.int8)
+    return np.minimum(np.maximum(np.rint(steps) + q.zero_point, -128), 127).astype(np.int8)
 
 
 def choose_weight_scales(weight: Float32Array) -> Float32Array:

@@ -85,10 +85,11 @@ def _float_step(gates_x: Values, gates_h: Values, h: Values, *, quick: bool) -> 
     sigmoid, tanh = (
         (exact_float.quick_sigmoid, exact_float.quick_tanh) if quick else (exact_float.sigmoid, exact_float.tanh)
     )
-    n_rz = 2 * h.shape[1]
-    r, z = np.split(sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz]), 2, axis=1)
-    n = tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
-    return n + z * (h - n)
+    n, n_rz = h.shape[1], 2 * h.shape[1]
+    gates = sigmoid(gates_x[:, :n_rz] + gates_h[:, :n_rz])
+    r, z = gates[:, :n], gates[:, n:]
+    new = tanh(gates_x[:, n_rz:] + r * gates_h[:, n_rz:])
+    return new + z * (h - new)
 
 
 class _GruInt8:
@@ -98,9 +99,10 @@ class _GruInt8:
         self.w, self.plan, self.node = w, plan, node
         self.scales = merged_scales(node, plan.weight_scales)
         self.integers = {
-            "weight_ih": quantize_weight(w.w_ih, self.scales["weight_ih"]),
-            "weight_hh": quantize_weight(w.w_hh, self.scales["weight_hh"]),
+            role: quantize_weight(weight, self.scales[role]).astype(np.int32).T
+            for role, weight in {"weight_ih": w.w_ih, "weight_hh": w.w_hh}.items()
         }
+        self._biases: dict[str, Values] = {}
         self._make_tables()
 
     def _make_tables(self) -> None:
@@ -115,8 +117,10 @@ class _GruInt8:
 
     def _gates(self, x: Values, source: QParams, role: str, bias: Values, target: str) -> Values:
         scales = self.scales[role]
-        total = (x.astype(np.int32) - source.zero_point) @ self.integers[role].astype(np.int32).T
-        total = total + quantize_bias(bias, source.scale, scales)
+        total = (x.astype(np.int32) - source.zero_point) @ self.integers[role]
+        if role not in self._biases:
+            self._biases[role] = quantize_bias(bias, source.scale, scales)
+        total = total + self._biases[role]
         return self._put(total, np.float64(source.scale) * scales, target)
 
     def _put(self, total: Values, unit: Values, target: str) -> Values:
@@ -130,7 +134,8 @@ class _GruInt8:
         gates_h = self._gates(h, grid(""), "weight_hh", self.w.b_hh, "gates_h")
         x, hh = steps(gates_x, grid("gates_x")), steps(gates_h, grid("gates_h"))
         total = self._sum(x[:, :n_rz], "gates_x", hh[:, :n_rz], "gates_h", "reset_update_sum")
-        r, z = np.split(steps(_look_up(self.sigmoid, total), grid("reset_update")), 2, axis=1)
+        gates = steps(_look_up(self.sigmoid, total), grid("reset_update"))
+        r, z = gates[:, : self.w.hidden], gates[:, self.w.hidden :]
         reset_h = self._times(r, "reset_update", hh[:, n_rz:], "gates_h", "reset_h")
         new_sum = self._sum(x[:, n_rz:], "gates_x", steps(reset_h, grid("reset_h")), "reset_h", "new_sum")
         n = steps(_look_up(self.tanh, new_sum), grid("new"))

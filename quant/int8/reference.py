@@ -41,6 +41,7 @@ class Reference:
             for n in graph.nodes
             if n.kind in WEIGHTED and plan.reads_int8(n)
         }
+        self._biases = {n.name: self._conv_bias(n) for n in graph.nodes if n.kind == "conv" and plan.reads_int8(n)}
         self._affine_integers = {
             n.name: sixteen_bits.affine_integers(graph, plan, n)
             for n in graph.nodes
@@ -196,8 +197,11 @@ class Reference:
         """A convolution's exact sums, and what one is in each channel."""
         source, scales = self.plan.grids[node.inputs[0]], self.plan.weight_scales[node.param("weight")]
         total = _convolve(self._history(node, x).astype(np.int32) - source.zero_point, self._weights[node.name], node)
-        total = total + quantize_bias(self._param(node, "bias"), source.scale, scales)[:, None]
-        return total, (np.float64(source.scale) * scales)[:, None]
+        return total + self._biases[node.name], (np.float64(source.scale) * scales)[:, None]
+
+    def _conv_bias(self, node: Node) -> Values:
+        source, scales = self.plan.grids[node.inputs[0]], self.plan.weight_scales[node.param("weight")]
+        return quantize_bias(self._param(node, "bias"), source.scale, scales)[:, None]
 
     def _conv_int8(self, node: Node, x: Values) -> Values:
         """With the LeakyReLU that joined it (`roundings`), if one did."""
@@ -300,7 +304,7 @@ FLOAT: Final[Mapping[str, Callable[..., Values]]] = {
 def _convolve(x: Values, weight: Values, node: Node) -> Values:
     """Integers (frames, channels, bands) -> (out, bands), the last frame of a convolution, exactly."""
     a, (n_out, per_group, kt, kf) = node.attrs, weight.shape
-    padded = np.pad(x, ((0, 0), (0, 0), (a["pad"], a["pad"])))
+    padded = exact_float.padded(x, a["pad"])
     windows = np.lib.stride_tricks.sliding_window_view(padded, kf, 2)[:: a["dilation"], :, :: a["stride"]]
     if len(windows) != kt:
         raise ValueError(f"{node.name}: {len(windows)} frames for a kernel of {kt}")

@@ -18,11 +18,13 @@ from typing import Any, Final, TypeVar
 
 from edge_runtime.errors import Failure
 from edge_runtime.extras import how_to_install
+from edge_runtime.quiet import ticking
 from quant.quality import isolated
 from quant.quality.isolated import AfterDeath
 
 BAR: Final = "{percentage:3.0f} % |{bar}| {n:.0f} of {total_fmt} {unit}, {remaining} left"
-LINE_EVERY_S: Final = 15.0  # where stderr is not a terminal
+LINE_EVERY_S: Final = 4.0  # where stderr is not a terminal: nobody should wonder whether it still runs
+TICK_S: Final = 0.5
 CONNECT_S: Final = 10
 N_OPEN: Final = 64  # a process keeps at most so many: a few MB each
 
@@ -132,25 +134,28 @@ def watched(
         return
     from tqdm import tqdm
 
-    is_terminal, total = sys.stderr.isatty(), sum(sizes)
-    with tqdm(
-        total=round(total), unit=unit, bar_format=BAR, file=sys.stderr, leave=False, disable=not is_terminal
-    ) as bar:
-        start = last = time.monotonic()
-        n_done = 0.0
+    is_terminal, total, n_done = sys.stderr.isatty(), sum(sizes), 0.0
+    bar = tqdm(total=round(total), unit=unit, bar_format=BAR, file=sys.stderr, leave=False, disable=not is_terminal)
+    start = last = time.monotonic()
+
+    def look() -> None:
+        nonlocal last
+        if is_terminal:
+            bar.refresh()
+        elif (now := time.monotonic()) - last >= LINE_EVERY_S:
+            last = now
+            _say(n_done, total, unit, now - start)
+
+    with bar, ticking(look, TICK_S):
         for place, result in results:
             n_done += sizes[place]
             bar.update(sizes[place])
-            now = time.monotonic()
-            if not is_terminal and now - last >= LINE_EVERY_S and n_done < total:
-                last = now
-                _say(n_done, total, unit, now - start)
             yield place, result
 
 
 def _say(n_done: float, n_total: float, unit: str, elapsed_s: float) -> None:
-    left_s = elapsed_s / n_done * (n_total - n_done)
-    print(f"{n_done:.0f} of {n_total:.0f} {unit}, about {left_s:.0f} s left", file=sys.stderr, flush=True)
+    left = f", about {elapsed_s / n_done * (n_total - n_done):.0f} s left" if n_done else ""
+    print(f"{n_done:.0f} of {n_total:.0f} {unit}{left}", file=sys.stderr, flush=True)
 
 
 def packed(shared: Any) -> bytes:

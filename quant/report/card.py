@@ -49,7 +49,7 @@ _LIMITS: Final = """\
 - It takes noise away, not reverberation and not clipping; several voices at once all count as speech.
 - On input far from speech, as pure tones, int8 differs from float more:
   `quant eval THIS_FOLDER --suite robustness` tells.
-- The time of a frame depends on the board: `edge-denoise bench` tells."""
+- The time of a hop depends on the board: `edge-denoise bench` tells."""
 _UNMEASURED: Final = """\
 ## Quality
 

@@ -22,6 +22,7 @@ LIMITS: Final[dict[str, Limit]] = {
     "file bytes": Limit(0.05, True, True),
     "parameters": Limit(0.01, True, True),
     "MACs a frame": Limit(0.01, True, True),
+    "RAM bytes": Limit(0.05, True, True),
     "arena bytes": Limit(0.05, True, True),
     "int8 share": Limit(0.02, False, False),
     "output SQNR dB": Limit(1.0, False, False),
@@ -58,6 +59,7 @@ def figures(report: Report) -> Iterator[tuple[Key, float]]:
         yield ("file bytes", name), file.bytes
     yield ("parameters", ""), report.budget.published.n_parameters
     yield ("MACs a frame", ""), report.budget.totals.macs_frame
+    yield ("RAM bytes", ""), report.budget.totals.ram_bytes
     yield ("arena bytes", ""), report.memory.arena_bytes
     for engine, coverage in sorted(report.coverage.items()):
         yield ("int8 share", engine), coverage.int8_share

@@ -9,6 +9,7 @@ remake(DIR, Taken(...))                          `quant report`: into DIR, with 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,14 +18,15 @@ import msgspec
 from msgspec.structs import replace
 
 from edge_runtime.engines.golden import load_golden
-from edge_runtime.manifest import open_artifact
+from edge_runtime.errors import Failure
+from edge_runtime.manifest import Artifact, open_artifact
 from quant.artifact.folder import renew
 from quant.artifact.stable_bytes import json_bytes
 from quant.audit import frame_time
 from quant.quality import shipped
 from quant.quality.kept import QUALITY_FILE, ROBUSTNESS_FILE
 from quant.report import measured, regressions, schema, verdict
-from quant.report.clips import MOST_SECONDS, Clip, golden_clip, user_clip, worst_clips
+from quant.report.clips import MOST_SECONDS, Clip, golden_clip, models_here, own_clip, user_clip, worst_clips
 from quant.report.everywhere import everywhere
 from quant.report.provenance import RANGES_SHA256
 from quant.report.schema import Report
@@ -86,16 +88,24 @@ def remake(directory: Path, taken: Taken, *, html: bool = True) -> Report:
         with schema.coherent(taken.against / schema.FILE):
             found = replace(found, history=regressions.compare(older, found, taken.against.resolve().name))
     golden = golden_clip(load_golden(opened), opened.manifest.window, GOLDEN_SOURCE)
-    seconds = MOST_SECONDS / max(1, len(taken.clips))
-    clips = [*(user_clip(opened, text, seconds) for text in taken.clips), golden]  # the user's are heard first
-    clips += [] if taken.pairs is None else worst_clips(opened, found.quality, taken.pairs)
+    clips = [*_heard(opened, found, taken), golden]
     with schema.coherent(directory / schema.FILE):
         whole = complete(found, clips)
         files = pages(whole, clips, html=html)
-    given = dict[str, bytes]()  # what was kept there is older
+    kept = dict[str, bytes]()  # what lay there is older
     if taken.evaluation is not None:
-        given[QUALITY_FILE] = json_bytes(whole.quality)
+        kept[QUALITY_FILE] = json_bytes(whole.quality)
     if taken.robustness is not None:
-        given[ROBUSTNESS_FILE] = json_bytes({"rows": whole.robustness})
-    renew(opened, {**files, **given})
+        kept[ROBUSTNESS_FILE] = json_bytes({"rows": whole.robustness})
+    renew(opened, {**files, **kept})
     return whole
+
+
+def _heard(artifact: Artifact, report: Report, taken: Taken) -> list[Clip]:
+    """The user's recordings and those that lost most; in their place the project's own, if an engine here runs it."""
+    seconds = MOST_SECONDS / max(1, len(taken.clips))
+    given = [user_clip(artifact, text, seconds) for text in taken.clips]
+    given += [] if taken.pairs is None else worst_clips(artifact, report.quality, taken.pairs)
+    with suppress(Failure):
+        return given or [own_clip(models_here(artifact, "native"))]
+    return []

@@ -15,7 +15,7 @@ from boards import Board
 from edge_runtime.bench import BenchPart
 from edge_runtime.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 from quant.audit.findings import EstimatePart
-from quant.audit.frame_time import engine_of
+from quant.audit.frame_time import engine_of, span
 from quant.network import registry
 from quant.quality.results import QualityPart, RobustnessRow
 from quant.quality.shipped import ShippedPart
@@ -126,12 +126,12 @@ def _speed(report: Report) -> Answer:
         return _measured(measured, board)
     elsewhere = [f"{_hop(b)}, which is not this board" for b in own_benches(report)[:1]]
     if estimate := board_estimate(report):
-        said = f"estimated, not measured: {estimate.low_ms:.2g} to {estimate.high_ms:.2g} ms of {HOP_MS:g} ms a frame"
+        said = f"estimated, not measured: {span(estimate.low_ms, estimate.high_ms)} ms of {HOP_MS:g} ms a hop"
         status: Status = "caution" if estimate.high_ms < HOP_MS else "bad"
         return Answer(status, "; ".join([said, *elsewhere]), measure)
     if elsewhere:
         return Answer("caution", elsewhere[0], measure)
-    return Answer("unknown", "frame time was neither measured nor estimated for this engine", measure)
+    return Answer("unknown", "the time of a hop was neither measured nor estimated for this engine", measure)
 
 
 def _measured(bench: BenchPart, board: Board) -> Answer:

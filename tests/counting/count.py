@@ -100,7 +100,7 @@ def compile_plugin(folder: Path) -> Path:
 def compile_hops(folder: Path, core: Core, *defines: str) -> Path:
     """The engine and its driver; with EACH_STEP the engine marks its steps."""
     compiler = "zig" if core.by_zig else "gcc"
-    program = folder / f"{'steps' if defines else 'hops'}-{core.arch}-{core.isa}-{compiler}"
+    program = folder / "-".join(("steps" if defines else "hops", core.arch, core.isa, compiler, *core.flags))
     if not program.exists():
         sources = [str(HERE / "hops.c"), *engine_sources()]
         flags = [*setup_flags(), "-std=gnu11", "-static", *INCLUDES, *core.flags, *defines]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy  # which loads scipy.signal, seconds, only when a test asks for it
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.signal import firwin, sosfilt, welch
 
 from edge_runtime.band import FULL, SPEECH, Band, Filters, FullBandDenoiser, chosen
 from edge_runtime.errors import Failure
@@ -45,14 +45,14 @@ def through(network: Network, samples: Float32Array, rate_hz: int) -> Float32Arr
 def gains_db(samples: Float32Array, out: Float32Array, rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies, and how much of the power at each is in `out`."""
     skip = rate_hz // 4  # until the gain has found its place
-    frequency_hz, power_in = welch(samples[skip:], rate_hz, nperseg=2048)
-    _, power_out = welch(out[skip:], rate_hz, nperseg=2048)
+    frequency_hz, power_in = scipy.signal.welch(samples[skip:], rate_hz, nperseg=2048)
+    _, power_out = scipy.signal.welch(out[skip:], rate_hz, nperseg=2048)
     return frequency_hz, 10 * np.log10(power_out / power_in + 1e-12)
 
 
 def attenuated_above(gain: float, cut_hz: float) -> Callable[[Float32Array], Float32Array]:
     """Everything above `cut_hz` at 16 kHz times `gain`, in phase."""
-    taps = firwin(201, cut_hz, fs=16_000)
+    taps = scipy.signal.firwin(201, cut_hz, fs=16_000)
 
     def heard(recent: Float32Array) -> Float32Array:
         low = np.convolve(recent, taps, mode="same")
@@ -108,12 +108,47 @@ def test_it_opens_with_a_sibilant_and_closes_behind_it():
     samples = noise(rate_hz, 1.504)
     out = through(Network(heard), samples, rate_hz)
     sections = np.array([[1, -2, 1, 1, 1.2, 0.45]])  # some high-pass
-    before, after = sosfilt(sections, samples), sosfilt(sections, out)
+    before, after = scipy.signal.sosfilt(sections, samples), scipy.signal.sosfilt(sections, out)
     level_db = 10 * np.log10((after**2).reshape(-1, 384).mean(1) / (before**2).reshape(-1, 384).mean(1) + 1e-12)
     at_s = np.arange(level_db.size) * 0.008
     delay_s = 0.0045  # of the filter to 16 kHz, which the network's clock does not know
     assert level_db[(at_s > 0.516 + delay_s) & (at_s < 0.68)].min() > -1
     assert level_db[at_s > 0.77].max() < -40
+
+
+SOUNDS = [
+    # what comes up in faint noise, which the network takes away all of: its length, how fast it dies away, the least
+    # and the most of its energy that is heard above; where it begins as sharply as here, the first 16 ms are not
+    ("a sibilant", 0.100, 0.0, 0.80, 1.0),
+    ("a long sibilant", 0.300, 0.0, 0.93, 1.0),
+    ("a click", 0.020, 0.0, 0.0, 1e-6),
+    ("a cup that rings, 20 dB in 30 ms", 0.100, 667.0, 0.0, 1e-6),
+]
+
+
+@pytest.mark.parametrize("rate_hz", [22_050, 32_000, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize(("what", "length_s", "fall_db_a_s", "least", "most"), SOUNDS, ids=[row[0] for row in SOUNDS])
+def test_what_lasts_evenly_is_heard_without_the_network(rate_hz, what, length_s, fall_db_a_s, least, most):
+    """And before and after it nothing is."""
+    at_s = np.arange(2 * rate_hz) / rate_hz - 1.0
+    shape = 0.001 + ((at_s >= 0) & (at_s < length_s)) * 10 ** (-fall_db_a_s * np.maximum(at_s, 0) / 20)
+    samples = (shape * noise(rate_hz)).astype(np.float32)
+    out = through(Network(lambda recent: 0 * recent), samples, rate_hz)
+    high = scipy.signal.firwin(255, 9_000, fs=rate_hz, pass_zero=False)
+    before, after = (np.convolve(one, high, mode="same") ** 2 for one in (samples, out))
+    during = (at_s > -0.005) & (at_s < length_s + 0.005)
+    assert least <= after[during].sum() / before[during].sum() <= most
+    assert after[(at_s > -0.75) & (at_s < -0.02)].max() < 1e-9
+    assert after[at_s > length_s + 0.05].max() < 1e-9
+
+
+def test_noise_that_sets_in_is_heard_above_for_half_a_second_at_most():
+    """Without a word of the network's; after silence, and out of fainter noise."""
+    rate_hz = 48_000
+    for floor in (0.0, 0.001):
+        samples = (noise(rate_hz) * np.where(np.arange(2 * rate_hz) < rate_hz, floor, 1.0)).astype(np.float32)
+        out = through(Network(lambda recent: 0 * recent), samples, rate_hz)
+        assert np.abs(out[round(1.5 * rate_hz) :]).max() < 1e-6
 
 
 @settings(max_examples=20, deadline=None)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from edge_runtime import command
-from edge_runtime.command import Answer, Command, Failure
+from edge_runtime import command, quiet
+from edge_runtime.command import Answer, Command, Failure, parsing
 
 
 def asked(answer: Callable[[], Answer], *argv: str) -> int:
@@ -192,3 +196,79 @@ def test_a_program_of_commands_hands_each_its_own(capsys) -> None:
     assert json.loads(capsys.readouterr().out) == 3
     assert command.run(parser, ["tow"]) == 2
     assert capsys.readouterr().err == "many: error: unknown command 'tow'; did you mean two?; see `many --help`\n"
+
+
+def test_what_takes_long_says_so_where_nobody_else_speaks(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(quiet, "MOST_SILENT_S", 1.0)
+
+    def work() -> Answer:
+        for _ in range(6):  # speaks for itself
+            command.say("try", "busy")
+            time.sleep(0.05)
+        before = capsys.readouterr().err
+        time.sleep(1.5)
+        return Answer({}, (f"{len(before.splitlines())} lines before" for _ in range(1)))
+
+    program = Command("try", "Answers.", lambda parser: None, lambda args: work(), takes_long=True)
+    stream = sys.stderr
+    assert command.run(command.parser_for(program), []) == 0
+    out, err = capsys.readouterr()
+    assert out == "6 lines before\n"
+    assert err.splitlines()[0] == "try: still at work"
+    assert sys.stderr is stream
+    time.sleep(1.2)
+    assert capsys.readouterr().err == "", "the work is done"
+
+
+def test_lines_of_the_answer_are_signs_too(capsys, monkeypatch) -> None:
+    noted = list[str]()
+
+    @contextmanager
+    def never_silent(look: object) -> Iterator[Callable[[], None]]:
+        yield lambda: noted.append(capsys.readouterr().out)
+
+    monkeypatch.setattr(quiet, "never_silent", never_silent)
+    program = Command("try", "Answers.", lambda parser: None, lambda args: Answer({}, ["a", "b"]), takes_long=True)
+    assert command.run(command.parser_for(program), []) == 0
+    assert noted == ["a\n", "b\n"]
+
+
+def test_a_stream_knows_for_how_long_nothing_was_said() -> None:
+    now, behind = [0.0], io.StringIO()
+    heard = quiet.Heard(behind, lambda: now[0])
+    for say in (lambda: print("busy", file=heard), heard.note):
+        now[0] += 3.0
+        assert heard.silent_s == 3.0
+        say()
+        assert heard.silent_s == 0.0
+    assert (behind.getvalue(), heard.getvalue()) == ("busy\n", "busy\n")
+
+
+def test_a_failure_of_what_takes_long_is_its_line_alone(capsys) -> None:
+    def fail() -> Answer:
+        raise Failure("broken")
+
+    program = Command("try", "Answers.", lambda parser: None, lambda args: fail(), takes_long=True)
+    assert command.run(command.parser_for(program), []) == 1
+    assert capsys.readouterr().err == "try: error: broken\n"
+
+
+def test_a_program_adds_the_options_of_the_command_that_is_typed_alone(capsys) -> None:
+    added = list[str]()
+
+    def add(name: str) -> Callable[[argparse.ArgumentParser], None]:
+        return lambda parser: added.append(name)
+
+    commands = [Command(name, f"does {name}", add(name), lambda args: Answer({}, [])) for name in ("one", "two")]
+    program = command.Program("many", "Two.", {"all": commands})
+    for argv, expected in (["--help"], []), ([], []), (["two"], ["two"]), (["one", "--help"], ["one"]):
+        command.main(program, argv)
+        assert added == expected, argv
+        added.clear()
+    assert "usage: many one [-h] [--json] [--debug]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", ["", "0", "100", "wide"])
+def test_help_is_as_wide_as_argparse_would_have_it(monkeypatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert parsing.Layout("try")._width == argparse.HelpFormatter("try")._width

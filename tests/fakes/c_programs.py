@@ -17,11 +17,11 @@ ENGINE = ["-std=c99", "-ffp-contract=off", "-fno-math-errno"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
 NO_VECTORS = "-DED_NO_VECTORS"
 WITH_SCALAR = "-DED_SCALAR"  # the kernels for processors without vectors beside those with
-# -O1: what is judged is every access of the source, not how fast it is. -fvar-tracking only tells debuggers where
-# variables are. What is inlined is instrumented once a copy, and runs no faster. Together three quarters of the
-# compiler's time.
+# -O0: what is judged is every access of the source, not how fast it is. What is inlined is instrumented once a copy,
+# and runs no faster. Together five sixths of the compiler's time.
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-SANITIZED = ["-O1", "-g", "-fno-var-tracking", "-fno-inline", "-DINLINE=inline", *SANITIZERS]
+SANITIZED = ["-O0", "-g", "-fno-inline", "-DINLINE=inline", *SANITIZERS]
+FUZZED = ["-O1", "-g", "-fno-var-tracking", "-fno-inline", "-DINLINE=inline", *SANITIZERS]  # runs for minutes and more
 GCC = ("gcc",)
 
 
@@ -43,21 +43,23 @@ def objects(folder: Path, *flags: str, compiler: Sequence[str] = GCC) -> list[Pa
 
 
 def linked(out: Path, source: str, engine: Iterable[Path], *flags: str, compiler: Sequence[str] = GCC) -> Path:
-    """An executable of a program here and some objects of the engine."""
-    command = [*compiler, *FLAGS, *flags, str(HERE / source), *map(str, engine), "-o", str(out), "-lm"]
+    """An executable of a program here, optimized whatever the flags say, and some objects of the engine."""
+    command = [*compiler, *flags, *FLAGS, str(HERE / source), *map(str, engine), "-o", str(out), "-lm"]
     subprocess.run(command, check=True, timeout=600)
     return out
 
 
-def sanitized_engine(folder: Path, compiler: Sequence[str] = GCC) -> list[Path]:
-    """Objects of the engine under both sanitizers, with every kernel set of this processor; a quarter of a minute."""
-    return objects(folder, WITH_SCALAR, *SANITIZED, compiler=compiler)
+def sanitized_engine(
+    folder: Path, compiler: Sequence[str] = GCC, flags: Sequence[str] = tuple(SANITIZED)
+) -> list[Path]:
+    """Objects of the engine under both sanitizers, with every kernel set of this processor."""
+    return objects(folder, WITH_SCALAR, *flags, compiler=compiler)
 
 
-def linked_fuzzer(out: Path, engine: Iterable[Path]) -> Path:
+def linked_fuzzer(out: Path, engine: Iterable[Path], flags: Sequence[str] = tuple(SANITIZED)) -> Path:
     """The fuzzer; it brings the engine's loop and the list of kernel sets itself."""
     others = [path for path in engine if path.stem not in ("ed_engine", "ed_isas")]
-    return linked(out, "fuzz.c", others, WITH_SCALAR, *SANITIZED)
+    return linked(out, "fuzz.c", others, WITH_SCALAR, *flags)
 
 
 def written(folder: Path, rows: Iterable[tuple[str, bytes]]) -> list[Path]:

@@ -30,6 +30,8 @@ class World:
         self.tick_s = tick_s  # who waits is woken by a timer so coarse; 0: to the moment
         self.absent: list[tuple[float, float]] = []  # times between which devices are not there
         self.naps: list[tuple[float, float]] = []  # (at, how long) the process is not scheduled
+        self.suspends: list[float] = []  # when the machine slept: what was open is suspended until it is prepared
+        self.restarts: list[float] = []  # of the sound server: what was open then is an xrun for ever, as PipeWire's is
 
     def now_ns(self) -> int:
         return round(self.now_s * 1e9)
@@ -54,6 +56,9 @@ class World:
     @property
     def is_plugged(self) -> bool:
         return not any(start <= self.now_s < end for start, end in self.absent)
+
+    def n_until_now(self, times: list[float]) -> int:
+        return sum(when <= self.now_s for when in times)
 
 
 class FakeDevice:
@@ -95,6 +100,7 @@ class FakePcm:
         self.last_errno = 0
         self._hz = device.rate_hz * device.clock  # in the world's seconds
         self._is_open = True
+        self._n_restarts = self.world.n_until_now(self.world.restarts)
         self._convert = SampleConverter(device.format, device.n_channels, 8 * device.period)
         self.prepare()
 
@@ -106,6 +112,7 @@ class FakePcm:
     def prepare(self) -> Outcome:
         self._began_s: float | None = None
         self._n_moved = 0
+        self._n_suspends = self.world.n_until_now(self.world.suspends)
         return self._alive()
 
     def start(self) -> Outcome:
@@ -124,7 +131,16 @@ class FakePcm:
 
     def _alive(self) -> Outcome:
         assert self._is_open
-        return Outcome.DONE if self.world.is_plugged else Outcome.DISCONNECTED
+        if not self.world.is_plugged:
+            return Outcome.DISCONNECTED
+        if self.world.n_until_now(self.world.suspends) > self._n_suspends:
+            return Outcome.SUSPENDED
+        return Outcome.XRUN if self._is_orphan else Outcome.DONE
+
+    @property
+    def _is_orphan(self) -> bool:
+        """Its sound server is gone."""
+        return self.world.n_until_now(self.world.restarts) > self._n_restarts
 
     @property
     def _clocked(self) -> float:
@@ -148,7 +164,8 @@ class FakePcm:
         self.world.wake_at(self._began_s + (self._n_moved + n) / self._hz)
         if not self.world.is_plugged:
             self.last_errno = errno.ENODEV
-            return Outcome.DISCONNECTED
+        if (outcome := self._alive()) is not Outcome.DONE:
+            return outcome
         if self.available() > self.config.buffer_pcm_frames:
             return Outcome.XRUN
         start = round((self._began_s) * self.device.rate_hz) + self._n_moved
@@ -159,8 +176,8 @@ class FakePcm:
 
     def write(self, block: np.ndarray, n: int | None = None, timeout_ms: int = 1000) -> Outcome:
         n = len(block) if n is None else n
-        if not self.world.is_plugged:
-            return Outcome.DISCONNECTED
+        if (outcome := self._alive()) is not Outcome.DONE and not (self._is_orphan and self._began_s is None):
+            return outcome
         if self._began_s is not None and self._clocked > self._n_moved:
             return Outcome.XRUN
         over = self.queued() + n - self.config.buffer_pcm_frames
@@ -222,15 +239,16 @@ def run(
     seconds: float,
     denoisers: list[FakeDenoiser] | None = None,
     status: Status | None = None,
+    open_pcm: Callable[[str, Direction, Wish], FakePcm] | None = None,
     **plan,
 ) -> Status:
-    """A live loop between two fake devices until so much sound has passed."""
+    """A live loop between two fake devices until so much sound has passed; `open_pcm` opens them, if not by name."""
     status = status or Status()
     devices = {"capture": capture, "playback": playback}
     made = denoisers if denoisers is not None else [FakeDenoiser(world)]
     loop = LiveLoop(
         LivePlan(capture="capture", playback="playback", seconds=seconds, **plan),
-        lambda name, direction, wish: devices[name].open(direction, wish),  # type: ignore[arg-type,return-value]
+        open_pcm or (lambda name, direction, wish: devices[name].open(direction, wish)),  # type: ignore[arg-type,return-value]
         lambda n: made[:n],  # type: ignore[arg-type,return-value]
         status,
         sleep=world.sleep,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-import onnxruntime
+import one_thread
 import sherpa_onnx
 
 HOP, WINDOW = 256, 512
@@ -30,7 +30,7 @@ def sherpa(model: str, samples: np.ndarray) -> np.ndarray:
 
 def runtime(model: str, samples: np.ndarray) -> np.ndarray:
     """(n,) samples through ONNX Runtime, caches carried by name."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = one_thread.session(model)
     caches = {port.name: np.zeros(port.shape, np.float32) for port in session.get_inputs()[1:]}
     angle = 2 * np.pi * np.outer(np.arange(HOP + 1), np.arange(WINDOW)) / WINDOW
     window = np.sqrt((0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32))

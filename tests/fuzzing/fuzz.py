@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
-from c_programs import linked_fuzzer, sanitized_engine, written
+from c_programs import FUZZED, linked_fuzzer, sanitized_engine, written
 from fuzz_seeds import networks
 from native_program import regressions
 
@@ -34,7 +34,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        fuzz = linked_fuzzer(folder / "fuzz", sanitized_engine(folder))
+        fuzz = linked_fuzzer(folder / "fuzz", sanitized_engine(folder, flags=FUZZED), FUZZED)
         seeds = written(folder, (*networks(), *regressions()))
         print(f"random {args.random}, {len(seeds)} programs to start from", flush=True)
         command = [fuzz, str(args.seconds), str(args.random), FOUND, *seeds]

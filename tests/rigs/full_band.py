@@ -3,10 +3,11 @@
     python tests/rigs/full_band.py --model build/rpi4 --speech SPEECH.wav ... --noise NOISE.wav ... [--snr-db 5 15]
 
 Clean speech and noise, both sampled at 44.1 kHz or above, are mixed and denoised with the full band, as `edge-denoise
-file` does. What comes out above 8.4 kHz is what went in times one gain, so the gain of every 4 ms is known, and with it
-what was kept of the speech's energy there (where speech is loud) and taken from the noise's (in pauses, after the first
-second); beside it what the network itself took at 7 kHz. The seam: clean speech alone, the long-term spectrum of what
-comes out against what went in, its largest change between 6.9 and 9 kHz, less the network's own slope from 6 to 7 kHz.
+file` does. What comes out above 8.4 kHz is what went in times one gain, so the gain of every 4 ms is known, and with
+it what was kept of the speech's energy there (where speech is loud; and of that where it is above the noise there,
+too) and taken from the noise's (in pauses, after the first second); beside it what the network itself took at 7 kHz.
+The seam: clean speech alone, the long-term spectrum of what comes out against what went in, its largest change
+between 6.9 and 9 kHz, less the network's own slope from 6 to 7 kHz.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def mixed(artifact: Artifact, speech: Samples, noise: Samples, snr_db: float) ->
     gains = blocks(out, *top) / blocks(speech + noise, *top)
     speech_top, noise_top = blocks(speech, *top), blocks(noise, *top)
     row = {"snr_db": snr_db, "kept": float((gains * speech_top)[active].sum() / speech_top[active].sum())}
+    if (audible := active & (speech_top > noise_top)).any():
+        row["kept_above_noise"] = float((gains * speech_top)[audible].sum() / speech_top[audible].sum())
     before, after = blocks(speech + noise, *seven), blocks(out, *seven)
     row["network_kept_at_7_khz"] = float((after * blocks(speech, *seven) / before)[active].sum()
                                          / blocks(speech, *seven)[active].sum())  # fmt: skip

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ed_above.h"
 #include "ed_rate.h"
 
 #define N_HALF (ED_RATE_TAPS / 2)
@@ -21,11 +22,13 @@ typedef struct {
     int behind; /* grid steps from the next sample of 16 kHz to the next host sample written; below 0 it is ready */
     int n_unwritten; /* host samples that wait, the silence before the first among them */
     float hop[ED_HOP_SAMPLES], noisy[ED_HOP_SAMPLES]; /* noisy is the hop before */
+    float above[ED_HOP_SAMPLES]; /* what lies above at the samples of `hop`: energies do not mind that it folds */
     int n_hop;
     float clean[2 * ED_RATE_TAPS], rest[2 * ED_RATE_TAPS]; /* 16 kHz, twice: to come out without, with a full band */
     int clean_at;
     float gains[N_GAINS]; /* for each sample of 16 kHz, from N_HALF before the hop on */
-    float gain, noisy_energy, clean_energy;
+    float gain, passed, noisy_energy, clean_energy; /* gain is the network's, passed what is made of it */
+    ed_above judged;
     float noisy_top[N_TOP_TAPS - 1 + ED_HOP_SAMPLES], clean_top[N_TOP_TAPS - 1 + ED_HOP_SAMPLES];
 } ed_band;
 
@@ -85,7 +88,7 @@ void ed_band_reset(void *band)
     b->n_unwritten = ed_band_latency(f); /* silence */
     b->behind = (N_LATE - 1) * f->n_down - b->n_unwritten * f->n_up;
     for (i = 0; i < N_GAINS; i++) b->gains[i] = 1;
-    b->gain = 1;
+    b->gain = b->passed = 1;
 }
 
 int ed_band_wanted(const void *band)
@@ -117,6 +120,8 @@ int ed_band_push(void *band, const float *host, int n)
         b->ahead += f->n_up;
         if (b->ahead >= 0) {
             const float *newest = b->host + b->host_at + b->n_host;
+            b->above[b->n_hop] =
+                ed_convolve(newest - (f->n_host_taps + f->n_above_taps) / 2, f->above, f->n_above_taps);
             b->hop[b->n_hop++] =
                 ed_convolve(newest - f->n_host_taps, f->to_16k + b->ahead * f->n_host_taps, f->n_host_taps);
             b->ahead -= f->n_down;
@@ -137,18 +142,26 @@ int ed_band_is_whole(const void *band)
     return b->n_hop == ED_HOP_SAMPLES;
 }
 
+/* Of a block. */
+static float energy_of(const float *samples)
+{
+    float sum[4] = {0, 0, 0, 0};
+    int i, lane;
+    for (i = 0; i < N_BLOCK; i += 4)
+        for (lane = 0; lane < 4; lane++) sum[lane] += samples[i + lane] * samples[i + lane];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
 /* Energy of the highest band in a block that ends with `top`'s samples [N_TOP_TAPS - 1 + begin, ...). */
 static float top_energy(const float *top, int begin)
 {
-    float filtered[N_BLOCK] = {0}, sum[4] = {0, 0, 0, 0};
-    int t, i, lane;
+    float filtered[N_BLOCK] = {0};
+    int t, i;
     for (t = 0; t < N_TOP_TAPS; t++) {
         const float tap = top_taps[t <= N_TOP_TAPS / 2 ? t : N_TOP_TAPS - 1 - t], *x = top + begin + t;
         for (i = 0; i < N_BLOCK; i++) filtered[i] += tap * x[i];
     }
-    for (i = 0; i < N_BLOCK; i += 4)
-        for (lane = 0; lane < 4; lane++) sum[lane] += filtered[i + lane] * filtered[i + lane];
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    return energy_of(filtered);
 }
 
 static void append_top(float *top, const float *hop)
@@ -157,7 +170,8 @@ static void append_top(float *top, const float *hop)
     memcpy(top + N_TOP_TAPS - 1, hop, ED_HOP_SAMPLES * sizeof *top);
 }
 
-/* The gain along the hop: in every block a straight line to what was measured there. */
+/* The gain along the hop: in every block a straight line to what was made of the network's
+ * gain and of what lies above, which is known a hop ahead. */
 static void measure_gains(ed_band *b, const float *clean)
 {
     float *gains = b->gains + N_HALF + 1;
@@ -166,16 +180,17 @@ static void measure_gains(ed_band *b, const float *clean)
     append_top(b->clean_top, clean);
     memmove(b->gains, b->gains + ED_HOP_SAMPLES, (N_HALF + 1) * sizeof *gains);
     for (begin = 0; begin < ED_HOP_SAMPLES; begin += N_BLOCK) {
-        float from = b->gain, step;
+        float from = b->passed, step;
         b->noisy_energy = SMOOTHING * b->noisy_energy + top_energy(b->noisy_top, begin);
         b->clean_energy = SMOOTHING * b->clean_energy + top_energy(b->clean_top, begin);
         if (b->noisy_energy > ED_INPUT_FLOOR * ED_INPUT_FLOOR) {
             float ratio = b->clean_energy / b->noisy_energy;
             b->gain = ratio < 1 ? sqrtf(ratio) : 1;
         }
-        step = (b->gain - from) / N_BLOCK;
+        b->passed = ed_above_gain(&b->judged, energy_of(b->above + begin), b->gain);
+        step = (b->passed - from) / N_BLOCK;
         for (i = 0; i < N_BLOCK; i++) gains[begin + i] = from + step * (float)(i + 1);
-        gains[begin + N_BLOCK - 1] = b->gain;
+        gains[begin + N_BLOCK - 1] = b->passed;
     }
 }
 

@@ -5,9 +5,9 @@
  *                '--> wait ------------------------------------------------------ x gain ----------------'
  *
  * `gain` is what the network did to the highest band that it hears, 6.5 to 8 kHz: the energy of clean over that of noisy,
- * every 4 ms, smoothed, at most 1. So what lies above passes as the network's neighbour of it does, in phase, and never
- * louder than it came; and where clean is gain x noisy, out is gain x host, through the seam at 7.2 kHz. Without a full
- * band the gain is 0, and up to 8 kHz is heard.
+ * every 4 ms, smoothed, at most 1; or more, where what lies above is speech by its own energy (ed_above.h). So it passes
+ * as the network's neighbour of it does, in phase, and never louder than it came; and where clean is gain x noisy, out
+ * is gain x host, through the seam at 7.2 kHz. Without a full band the gain is 0, and up to 8 kHz is heard.
  *
  * No allocation, no globals: the caller owns a block for the filters of a rate and one for each channel.
  */

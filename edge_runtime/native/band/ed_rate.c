@@ -9,6 +9,9 @@
 #define PI 3.14159265358979323846
 #define KAISER_BETA 8.0 /* 81 dB */
 #define BELOW_FULL 0.9  /* of 8 kHz */
+#define ABOVE_HZ 8600.0 /* 60 dB down 1.5 kHz below */
+#define ABOVE_BETA 5.65
+#define N_ABOVE_TAPS_A_KHZ 4 / 3
 
 /* The modified Bessel function of order 0, by its power series. */
 static double bessel_i0(double x)
@@ -51,6 +54,7 @@ static int set_grid(ed_rate *f, unsigned long rate_hz)
     f->n_up = ED_SAMPLE_RATE_HZ / divisor;
     f->n_down = (int)rate_hz / divisor;
     f->n_host_taps = (ED_RATE_TAPS * f->n_down / f->n_up + 2 + 7) / 8 * 8;
+    f->n_above_taps = (int)(rate_hz / 1000 * N_ABOVE_TAPS_A_KHZ + 7) / 8 * 8;
     return f->n_down <= ED_RATE_MAX_STEPS;
 }
 
@@ -58,7 +62,7 @@ size_t ed_rate_size(unsigned long rate_hz)
 {
     ed_rate f;
     if (!set_grid(&f, rate_hz)) return 0;
-    return sizeof f + sizeof(float) * (size_t)(f.n_up * f.n_host_taps + 2 * f.n_down * ED_RATE_TAPS);
+    return sizeof f + sizeof(float) * (size_t)(f.n_up * f.n_host_taps + 2 * f.n_down * ED_RATE_TAPS + f.n_above_taps);
 }
 
 static void fill_to_host(float *taps, int n_down, double cutoff)
@@ -67,6 +71,18 @@ static void fill_to_host(float *taps, int n_down, double cutoff)
     for (row = 0; row < n_down; row++)
         for (j = 0; j < ED_RATE_TAPS; j++)
             taps[row * ED_RATE_TAPS + ED_RATE_TAPS - 1 - j] = (float)tap_at(row + j * n_down, n_down, cutoff);
+}
+
+/* What a low-pass leaves; an odd number of taps, behind one that is 0. */
+static void fill_above(float *taps, int n, double rate_hz)
+{
+    int k;
+    taps[0] = 0;
+    for (k = 1; k < n; k++) {
+        const double at = k - n / 2, x = at / (n / 2), cutoff = 2 * ABOVE_HZ / rate_hz, phase = PI * cutoff * at;
+        const double window = bessel_i0(ABOVE_BETA * sqrt(1 - x * x)) / bessel_i0(ABOVE_BETA);
+        taps[k] = (float)((at == 0 ? 1 - cutoff : -cutoff * sin(phase) / phase) * window);
+    }
 }
 
 void ed_rate_init(void *rate, unsigned long rate_hz)
@@ -83,6 +99,8 @@ void ed_rate_init(void *rate, unsigned long rate_hz)
                 (float)(tap_at(j * f->n_up - row, f->n_down, 1) * f->n_up / f->n_down);
     fill_to_host(f->to_host, f->n_down, 1);
     fill_to_host(f->to_host_below, f->n_down, BELOW_FULL);
+    f->above = f->to_host_below + f->n_down * ED_RATE_TAPS;
+    fill_above(f->above, f->n_above_taps, (double)rate_hz);
 }
 
 /* Inlined where `n_taps` is known, so that no sum need be in memory; the same sums in the same order either way. */

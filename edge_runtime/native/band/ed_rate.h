@@ -21,6 +21,8 @@ typedef struct {
     float *to_16k;   /* (n_up, n_host_taps): rows by how far the newest host sample is ahead, oldest tap first */
     float *to_host;  /* (n_down, ED_RATE_TAPS): rows by how far the newest 16 kHz sample lies back */
     float *to_host_below; /* the same for below a full band */
+    int n_above_taps;     /* a multiple of 8 */
+    float *above;         /* high-pass from 8.6 kHz at the host's rate, 1.3 ms long */
 } ed_rate;
 
 /* The sum of `taps` times as many samples, a multiple of 8. */

@@ -224,7 +224,7 @@ def _run(args: argparse.Namespace) -> Answer:
     return Answer([{**vars(package), "path": str(package.path)} for package in made], lines)
 
 
-PROGRAM: Final = Command("deb", "Make Debian packages of the runtime.", _arguments, _run)
+PROGRAM: Final = Command("deb", "Make Debian packages of the runtime.", _arguments, _run, takes_long=True)
 tell = partial(command.say, PROGRAM.name)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from quant.audit.frame_time import span
 from quant.quality.results import QualityPart, int8_system
 from quant.report import verdict
 from quant.report.page import delays
-from quant.report.page.words import kilobytes, percent, signed, span
+from quant.report.page.words import kilobytes, percent, signed
 from quant.report.schema import Change, Report, Status
 
 HEADLINES: Final[dict[Status, str]] = {
@@ -39,8 +40,8 @@ def headline(report: Report) -> str:
 
 
 def figures(report: Report) -> list[Figure]:
-    """Time, loss, size, memory, delay."""
-    return [_time(report), _loss(report), _size(report), _memory(report), _delay()]
+    """Time, loss, flash, RAM, delay."""
+    return [_time(report), _loss(report), _flash(report), _ram(report), _delay()]
 
 
 def known_quality(report: Report) -> tuple[QualityPart | None, str]:
@@ -77,19 +78,19 @@ def _loss(report: Report) -> Figure:
     return Figure("Cost of 8 bits", signed(d.mean, 3), "PESQ", detail, origin, change)
 
 
-def _size(report: Report) -> Figure:
+def _flash(report: Report) -> Figure:
     file = verdict.model_file(report)
     floating = report.files.get(file.replace("model.", "model.fp32."))
     detail = file if floating is None else f"{file}; {kilobytes(floating.bytes)} in float"
     value, unit = kilobytes(report.files[file].bytes).split()
-    return Figure("Size", value, unit, detail, "counted", _changed(report, f"file bytes {file}"))
+    return Figure("Flash", value, unit, detail, "counted", _changed(report, f"file bytes {file}"))
 
 
-def _memory(report: Report) -> Figure:
+def _ram(report: Report) -> Figure:
     value, unit = kilobytes(verdict.ram_bytes(report)).split()
     share = verdict.ram_bytes(report) / report.target.budget.ram_bytes
-    detail = f"RAM of the C engine; {percent(share)} of the budget"
-    return Figure("Memory", value, unit, detail, "counted", _changed(report, "arena bytes"))
+    detail = f"of the C engine; {percent(share)} of the board's budget"
+    return Figure("RAM", value, unit, detail, "counted", _changed(report, "RAM bytes"))
 
 
 def _delay() -> Figure:

@@ -131,7 +131,7 @@ def _environment() -> jinja2.Environment:
         "called": frame_time.called, "bar": lambda ms, axis: sides.bar(axis, ms), "step": _step,
         "indented": " {}".format,
     }  # fmt: skip
-    environment.globals |= {"file": lambda name: Markup((files / name).read_text("utf-8")), "span": words.span}
+    environment.globals |= {"file": lambda name: Markup((files / name).read_text("utf-8")), "span": frame_time.span}
     return environment
 
 

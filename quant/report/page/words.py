@@ -45,12 +45,6 @@ def with_minus(text: str) -> str:
     return re.sub(r"(?<![\w.-])-(?=\d)", "−", text)
 
 
-def span(low: float, high: float) -> str:
-    """Two figures of two digits, or one where they are alike: 0.13 to 0.29."""
-    texts = [f"{value:#.2g}".rstrip(".") if value < 100 else f"{value:.0f}" for value in (low, high)]
-    return texts[0] if texts[0] == texts[1] else " to ".join(texts)
-
-
 class LogAxis(NamedTuple):
     """Whole decades from `low` to `high`."""
 

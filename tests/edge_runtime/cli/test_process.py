@@ -58,11 +58,11 @@ def test_a_signal_leaves_nothing_half_written(desk, number, status):
 
 
 def test_a_hang_up_that_nohup_ignores_stays_ignored(desk):
-    running = started(600, preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_IGN))
+    running = started(200, preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_IGN))
     running.send_signal(signal.SIGHUP)
     assert running.communicate(timeout=120)[1] == ""
     assert running.returncode == 0
-    assert soundfile.info("out/a.wav").frames == 600 * 16000
+    assert soundfile.info("out/a.wav").frames == 200 * 16000
 
 
 def test_ctrl_c_while_an_engine_loads_is_no_error(desk, capfd, monkeypatch):

@@ -13,7 +13,6 @@ from edge_runtime.cli import COMMANDS, main
 WORDS = [
     ("unknown command", ["clean"], "unknown command 'clean'; choose from file, live, ctl"),
     ("nearly a command", ["fiel"], "unknown command 'fiel'; did you mean file?; see `edge-denoise --help`"),
-    ("no arguments", ["file"], "required: IN, OUT; see"),
     ("no output", ["file", "in.wav", "--model", "MODEL"], "required: OUT"),
     ("unknown option", [*file(), "--zzz"], "unrecognized arguments: --zzz; see `edge-denoise file --help`"),
     ("abbreviated option", [*file(), "--prec", "fp32"], "arguments: --prec fp32; did you mean --precision?"),

@@ -15,6 +15,7 @@ from toy_artifact import toy
 from edge_runtime import Denoiser, bench
 from edge_runtime.cli import main
 from edge_runtime.engines import choice, choose
+from edge_runtime.errors import Failure
 from edge_runtime.machine import conditions
 
 
@@ -68,19 +69,71 @@ def test_a_bench_of_one_precision_keeps_the_figures_of_the_other():
     [
         (100, 150, "int8", "float is not faster, measured here, 150 us a hop against 100"),
         (150, 100, "fp32", "float is faster, measured here, 100 us a hop against 150"),
-        (100, None, "int8", "8 bits, until a bench finds float faster"),
+        (100, "unmeasured", "int8", "8 bits, until a bench finds float faster"),
     ],
 )
 def test_the_faster_precision_is_taken_where_that_is_asked(
-    int8_us: float, fp32_us: float | None, precision: str, words: str
+    int8_us: float, fp32_us: float | str, precision: str, words: str
 ):
     choice.remember(toy(), rows(300, int8_us))
-    choice.remember(toy(), rows(300, fp32_us, "fp32")[1:])
+    if not isinstance(fp32_us, str):
+        choice.remember(toy(), rows(300, fp32_us, "fp32")[1:])
     for engine in ("auto", "tflite"):
         chosen = choose(toy(), engine, "auto")
         assert (chosen.engine, chosen.precision, words in chosen.reason) == ("tflite", precision, True), chosen
         assert Denoiser.open(toy(), engine, "auto").engine.precision == precision
     assert choose(toy()).precision == "int8", "unless it is asked"
+
+
+def of_models(**precisions: tuple[str, ...]) -> object:
+    """The toy with these precisions of each engine alone."""
+    manifest = toy().manifest
+    models = {engine: {p: manifest.models[engine][p] for p in kept} for engine, kept in precisions.items()}
+    return dataclasses.replace(toy(), manifest=msgspec.structs.replace(manifest, models=models))
+
+
+@pytest.mark.parametrize("asked", ["auto", "tflite"])
+@pytest.mark.parametrize(
+    ("tflite", "onnx", "precision", "words"),
+    [
+        (("int8",), ("fp32",), "int8", "float does not run here"),
+        (("fp32",), ("int8",), "fp32", "8 bits do not run here"),
+        (("int8", "fp32"), (), "int8", "8 bits, until a bench finds float faster"),
+    ],
+)
+def test_of_two_precisions_one_that_does_not_run_here_is_not_taken(
+    tflite: tuple[str, ...],
+    onnx: tuple[str, ...],
+    precision: str,
+    words: str,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The package of the engine that has the other is not installed."""
+    monkeypatch.setattr("edge_runtime.engines.choice.available", lambda: ["tflite"])
+    artifact = of_models(tflite=tflite, onnx=onnx)
+    chosen = choose(artifact, asked, "auto")
+    assert (chosen.engine, chosen.precision) == ("tflite", precision)
+    assert words in chosen.reason
+    assert Denoiser.open(artifact, asked, "auto").engine.precision == precision
+
+
+def test_where_neither_precision_runs_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("edge_runtime.engines.choice.available", lambda: ["native"])
+    with pytest.raises(Failure, match="the tflite or onnx engine needs ai_edge_litert"):
+        choose(toy(), "auto", "auto")
+
+
+def test_float_that_died_in_a_bench_is_not_taken_nor_8_bits_that_did():
+    choice.remember(toy(), rows(None, None))
+    choice.remember(toy(), rows(300, 100, "fp32"))
+    assert choose(toy(), precision="auto") == (
+        "tflite", "fastest measured here, 100 us a hop (onnx 300); 8 bits do not run here", "fp32",
+    )  # fmt: skip
+    choice.remember(toy(), rows(300, 100))
+    choice.remember(toy(), rows(None, None, "fp32"))
+    chosen = choose(toy(), precision="auto")
+    assert (chosen.engine, chosen.precision, "float does not run here" in chosen.reason) == ("tflite", "int8", True)
 
 
 def test_a_bench_replaces_what_it_measured_before():

@@ -264,6 +264,52 @@ def test_a_microphone_that_comes_after_a_day_is_awaited_so_long():
     assert true_latency_ms(capture, playback, from_s=day_s + 1) == pytest.approx(45.0, abs=0.1)
 
 
+@pytest.mark.parametrize("n_times", [1, 3])
+def test_a_suspend_is_counted_and_sound_goes_on_as_before(n_times):
+    world = World()
+    world.suspends = [3.0 + k for k in range(n_times)]
+    capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
+    status = run(world, capture, playback, 10.0)
+    assert (status.n_suspends, status.n_disconnects, status.n_stalls) == (n_times, 0, 0)
+    assert (status.n_overruns, status.n_underruns) == (0, 0)
+    assert world.now_s < 12
+    assert true_latency_ms(capture, playback, from_s=7.0) == pytest.approx(45.0, abs=0.1)
+
+
+@pytest.mark.parametrize("away_s", [0.0, 5.0])
+def test_a_sound_server_that_is_restarted_or_changed_is_opened_anew(away_s):
+    """What was open says xrun for ever; while no server runs, the status says what is missing."""
+    world, waits_for = World(), set[str]()
+    world.restarts, world.absent = [3.0], [(3.5, 3.5 + away_s)]
+    capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
+    status, sleep = Status(), world.sleep
+    world.sleep = lambda s: (waits_for.add(status.waiting_for), sleep(s))[1]  # type: ignore[method-assign]
+    run(world, capture, playback, 10.0, status=status)
+    assert status.n_disconnects >= 1
+    assert world.now_s < 12 + away_s
+    assert waits_for - {""} == ({"fake: capture cannot be opened (No such device); plug it in"} if away_s else set())
+    assert status.waiting_for == ""
+    assert true_latency_ms(capture, playback, from_s=8.0 + away_s) == pytest.approx(45.0, abs=0.1)
+
+
+def test_a_card_that_comes_back_under_another_number_is_found_by_its_name():
+    """As ALSA finds it: the name is looked up whenever it is opened."""
+    world, opened = World(), []
+    world.absent = [(3.0, 6.0)]
+    capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
+
+    def open_pcm(name, direction, wish):
+        cards = ["playback", "capture"] if world.now_s < 3.0 else ["webcam", "playback", "capture"]
+        pcm = {"capture": capture, "playback": playback}[name].open(direction, wish)
+        opened.append((name, cards.index(name)))
+        return pcm
+
+    status = run(world, capture, playback, 8.0, open_pcm=open_pcm)
+    assert opened == [("capture", 1), ("playback", 0), ("capture", 2), ("playback", 1)]
+    assert status.n_disconnects == 1
+    assert true_latency_ms(capture, playback, from_s=8.0) == pytest.approx(45.0, abs=0.1)
+
+
 CANNOT_COME = [
     ({"channels": Channels((5,))}, {}, r"has 1 channel\(s\), not 5; choose from 1 to 1"),
     ({"channels": Channels((1, 2))}, {"n_channels": 2}, r"has 1 channel\(s\) for 2 streams; choose fewer"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -56,27 +57,38 @@ def signals(mixture: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+Programs = tuple[Path, Path]
+CORES = [core for core in count.CORES if core.arch == "aarch64"]
+
+
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the program and the plugin that counts lie, which are the same for all cores of an architecture."""
-    return tmp_path_factory.mktemp("compiled")
+def compiled(
+    made_once: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """The plugin that counts, and the program, which is the same for all cores."""
+    (core, *_), folder = CORES, tmp_path_factory.mktemp("compiled")
+    if shutil.which(f"qemu-{core.arch}") is None or shutil.which(core.compiler[0]) is None:
+        pytest.skip("needs Debian's qemu-user 7.2 and gcc-aarch64-linux-gnu")
+    return made_once("counted", lambda: (count.compile_plugin(folder), count.compile_hops(folder, core)))
 
 
 @pytest.mark.qemu
-@pytest.mark.parametrize("core", [core for core in count.CORES if core.arch == "aarch64"], ids=lambda core: core.name)
+@pytest.mark.parametrize("core", CORES, ids=lambda core: core.name)
 def test_a_hop_costs_the_same_whatever_it_hears(
-    core: count.Core, quantized: Quantized, graph: Graph, mixture: np.ndarray, compiled: Path, tmp_path: Path
+    core: count.Core,
+    quantized: Quantized,
+    graph: Graph,
+    mixture: np.ndarray,
+    compiled: Programs,
+    tmp_path: Path,
 ) -> None:
     """Instructions of every hop, counted on an emulated core: no signal, denormal or not finite, has a slow path."""
-    if shutil.which(f"qemu-{core.arch}") is None or shutil.which(core.compiler[0]) is None:
-        pytest.skip("needs Debian's qemu-user 7.2 and gcc-aarch64-linux-gnu")
     blobs = {"int8": emit_native(quantized.graph, quantized.plan).data, "fp32": emit_native(graph).data}
-    plugin, program = count.compile_plugin(compiled), count.compile_hops(compiled, core)
     for precision, blob in blobs.items():
         weights = tmp_path / precision
         weights.write_bytes(blob)
         taken = {
-            name: count.count_hops(plugin, program, core, weights, samples)[:, 0, 0]
+            name: count.count_hops(*compiled, core, weights, samples)[:, 0, 0]
             for name, samples in signals(mixture).items()
         }
         low, high = min(hops.min() for hops in taken.values()), max(hops.max() for hops in taken.values())

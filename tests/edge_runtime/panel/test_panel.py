@@ -225,6 +225,52 @@ def test_beyond_this_machine_a_token_is_printed_and_asked_for(tmp_path: Path) ->
         panel.wait(10)
 
 
+def dots(lines: list[str]) -> Any:
+    """A code of half blocks, two rows of it a line, as an image: 8 pixels a module."""
+    halves = {" ": (0, 0), "\u2580": (1, 0), "\u2584": (0, 1), "\u2588": (1, 1)}
+    rows = [[halves[letter][k] for letter in line] for line in lines for k in (0, 1)]
+    return np.kron(np.array(rows, np.uint8) * 255, np.ones((8, 8), np.uint8))
+
+
+def test_the_code_on_a_terminal_is_the_link(tmp_path: Path) -> None:
+    """Read as a phone's camera would, off a dark terminal, by a reader that is not the writer's."""
+    zxingcpp = pytest.importorskip("zxingcpp", reason="zxing-cpp is not installed")
+    import os
+    import pty
+    import subprocess
+    import sys
+
+    ours, theirs = pty.openpty()
+    panel = subprocess.Popen(
+        [sys.executable, "-m", "edge_runtime.cli", "panel", "--listen", "0.0.0.0", "--port", str(free_port())],
+        stdout=theirs,
+        env=os.environ | {"PYTHONUTF8": "1", "XDG_RUNTIME_DIR": str(tmp_path)},
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while True:
+            shown += os.read(ours, 65_536)
+            link, *lines = shown.decode(errors="replace").split("\r\n")
+            if len(lines) > 1 and len(lines) - 1 >= (len(lines[0]) + 1) // 2:  # as high as it is wide
+                break
+    finally:
+        panel.terminate()
+        panel.wait(10)
+        os.close(ours)
+    (code,) = zxingcpp.read_barcodes(dots(lines[:-1]))
+    assert "?token=" in link
+    assert code.text == link
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 # --- the picture ----------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,15 +46,18 @@ MODELS = {name for name in FILES if name.startswith("model.")}
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Into a folder whose parents are not there yet, on four threads."""
-    out = tmp_path_factory.mktemp("build") / "deep" / "rpi4"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
-        return stages.build(toy("rpi4", out, html=True), silent)
-    finally:
-        torch.set_num_threads(threads)
+def built(made_once: Callable[..., Built], tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Into a folder whose parents are not there yet, on four threads; not to be changed."""
+
+    def make() -> Built:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(4)
+        try:
+            return stages.build(toy("rpi4", tmp_path_factory.mktemp("build") / "deep" / "rpi4", html=True), silent)
+        finally:
+            torch.set_num_threads(threads)
+
+    return made_once("built", make)
 
 
 def contents(folder: Path) -> dict[str, str]:

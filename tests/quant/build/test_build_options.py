@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +33,10 @@ SMALL = Config(channels=12, n_dpgrnn=1, dilations=(1, 2, 4))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("more") / "rpi4"
-    return stages.build(toy("rpi4", out, official_io=True, tensorrt=True), silent).folder
+    settings = toy("rpi4", out, official_io=True, tensorrt=True)
+    return made_once("more", lambda: stages.build(settings, silent).folder)
 
 
 def test_the_files_are_in_the_manifest_and_in_the_report(folder: Path) -> None:
@@ -64,9 +66,10 @@ def test_they_keep_their_rules(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     job = runs.Job(tmp_path_factory.mktemp("scratch"), mix=TINY, settings=QUICK, config=SMALL)
-    return runs.train(replace(job, settings=replace(QUICK, share_teacher=0.0)), silent, from_scratch=True)
+    alone = replace(job, settings=replace(QUICK, share_teacher=0.0))
+    return made_once("small", lambda: runs.train(alone, silent, from_scratch=True))
 
 
 def test_it_is_trained_built_and_verified_in_every_engine(weights: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,11 +47,13 @@ each_network = pytest.mark.parametrize("name", registry.NETWORKS)
 
 
 @pytest.fixture(scope="module", params=registry.NETWORKS)
-def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(
+    request: pytest.FixtureRequest, made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A checkpoint of a small network, trained for a step from random weights."""
     config = sizes.parse_line(SMALL[request.param])
     job = replace(JOB, out=tmp_path_factory.mktemp(request.param) / request.param, config=config)
-    return runs.train(job, silent, from_scratch=True)
+    return made_once(f"small {request.param}", lambda: runs.train(job, silent, from_scratch=True))
 
 
 def network_of(weights: Path) -> str:

@@ -15,7 +15,7 @@ from contextlib import suppress
 import pytest
 from places import ROOT
 
-from quant.cli import output
+from quant.cli import output, train
 from quant.cli.output import Stages, table
 
 COLUMNS = ("layer", "kind", "MACs", "share")
@@ -92,8 +92,8 @@ def test_a_long_stage_is_never_silent_for_five_seconds(monkeypatch):
         "  0 s  reading the weights",
         "  1 s  calibrating, about 13 s left",
         "  6 s  calibrating still, about 8 s left",
-        " 11 s  calibrating still, about 3 s left",
-        " 40 s  calibrating still, about 1 s left",
+        " 11 s  calibrating still, about 6 s left",  # late by now: a fifth of 10 s, and 4 s at this pace
+        " 40 s  calibrating still, about 25 s left",
     ]
 
 
@@ -117,3 +117,44 @@ def test_what_is_no_stage_is_said_as_it_is(monkeypatch):
     monkeypatch.setattr(output, "say", said.append)
     Stages({"reading": 1.0})("left out: a.wav")
     assert said == ["left out: a.wav"]
+
+
+def test_what_takes_what_it_takes_says_nothing_and_does_not_make_the_rest_slower(monkeypatch):
+    """A search of minutes between two stages."""
+    said, now = list[str](), iter((0.0, 0.0, 2.0, 3.0, 200.0, 302.0))
+    monkeypatch.setattr(output, "say", said.append)
+    stages = Stages({"reading": 1.0, "search": None, "calibrating": 9.0}, lambda: next(now))
+    stages("reading the weights")
+    stages("search: listening")
+    stages("search: 30 trials")
+    stages.again()
+    stages("calibrating")
+    assert said == [
+        "  0 s  reading the weights",
+        "search: listening",
+        "search: 30 trials",
+        "302 s  calibrating, about 12 s left",  # (2 + 2) / (1 + 2) of 9 s
+    ]
+
+
+def test_a_stage_is_silent_while_others_speak(monkeypatch):
+    """A bar that ticks."""
+    said, now = list[str](), iter((0.0, 0.0, 9.0, 18.0))
+    monkeypatch.setattr(output, "say", said.append)
+    stages = Stages({"reading": 1.0}, lambda: next(now))
+    stages("reading the weights")
+    stages.again(0.5)
+    assert len(said) == 1
+    stages.again(9.0)
+    assert said[1] == " 18 s  reading the weights still"
+
+
+def test_a_run_of_training_ends_the_stage_before_it(monkeypatch):
+    """Or calibration would be said to go on while steps are told."""
+    said, now = list[str](), iter((0.0, 1.0, 2.0, 9.0))
+    monkeypatch.setattr(output, "say", said.append)
+    stages = Stages(train.USUAL_S, lambda: next(now))
+    for line in ("calibrating the start", "step 0 of 300, still at work"):
+        stages(line)
+    stages.again()
+    assert said == ["  1 s  calibrating the start", "step 0 of 300, still at work"]

@@ -17,7 +17,6 @@ TRAIN = ["train", "--out", "out/run"]
 WORDS = [
     ("unknown command", ["fly"], "unknown command 'fly'; choose from build, boards, networks, pull"),
     ("nearly a command", ["biuld"], "unknown command 'biuld'; did you mean build?; see `quant --help`"),
-    ("build without target", ["build"], "required: --target"),
     ("target without value", ["build", "--target"], "--target: expected one argument"),
     ("unknown option", build("--zzz"), "unrecognized arguments: --zzz; see `quant build --help`"),
     ("nearly an option", build("--no-reprot"), "arguments: --no-reprot; did you mean --no-report?; see `quant build"),
@@ -25,7 +24,6 @@ WORDS = [
     ("nearly a value", build("--io", "offical"), "argument --io: invalid choice: 'offical'; did you mean official?"),
     ("extra argument", ["pull", "rpi4"], "unrecognized arguments: rpi4; see `quant pull --help`"),
     ("no such command, nearly", ["bild"], "unknown command 'bild'; did you mean build?; see `quant --help`"),
-    ("verify without folder", ["verify"], "required: DIR"),
     ("verify two folders", ["verify", "good", "good"], "unrecognized arguments: good"),
     ("target in ablate", build(command="ablate"), "unrecognized arguments: --target"),
     ("two starts", [*TRAIN, "--from-scratch", "--checkpoint=good.pt"], "--checkpoint: not allowed with"),

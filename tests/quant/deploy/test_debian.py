@@ -45,6 +45,9 @@ USED = """
 set -e; cd /tmp
 edge-denoise file --band speech noisy.wav clean.wav
 edge-denoise verify
+edge-denoise doctor | tail -1
+gzip -dc /usr/share/man/man1/edge-denoise.1.gz | grep -c '^.TH'
+. /usr/share/bash-completion/completions/edge-denoise && complete -p edge-denoise
 edge-denoise install --virtual-mic --root /tmp/home --yes | grep -c 'plugin = "edge_denoise"'
 test -z "$(ls /tmp/home/.local/lib/ladspa 2>/dev/null)"
 edge-denoise uninstall --virtual-mic --root /tmp/home --yes >/dev/null
@@ -69,6 +72,13 @@ for _ in range(60):
 END
 kill $page
 apt-get -qq --yes purge python3-bottle python3-segno >/dev/null 2>&1
+"""
+# As a host of plugins finds it: by its name, with nothing installed but the package.
+HOSTED = """
+set -e
+apt-get -qq --yes --no-install-recommends install ladspa-sdk >/dev/null 2>&1
+LADSPA_PATH=/usr/lib/ladspa analyseplugin -l edge_denoise
+apt-get -qq --yes purge ladspa-sdk >/dev/null 2>&1
 """
 
 
@@ -268,7 +278,11 @@ class TestMade:
         assert "clean.wav: 2.00 s, 2 x 48000 Hz" in said
         assert "model: gtcrn, built in" in said
         assert re.search(r"native +int8 +inf +exact +ok", said)
+        assert re.search(r"^\d+ ok, \d+ warn, \d+ fail$", said, re.MULTILINE)
+        assert "1\ncomplete -o filenames -F _shtab_edge_denoise edge-denoise\n" in said
         assert said.splitlines()[-2:] == ["1", "plugin loads"]
+        hosted = run("chroot", folder, "bash", "-c", HOSTED, DEBIAN_FRONTEND="noninteractive")
+        assert re.search(r"^edge_denoise .*\n^edge_denoise_stereo ", hosted, re.MULTILINE), hosted
         said = run("chroot", folder, "bash", "-c", SHOWN, DEBIAN_FRONTEND="noninteractive")
         assert [said.splitlines()[0], said.splitlines()[-1]] == ["sudo apt install python3-bottle python3-segno", "1"]
         apt(folder, "purge", NAME)

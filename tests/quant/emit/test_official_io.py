@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import one_thread
 import onnx
 import onnxruntime
 import pytest
@@ -50,7 +51,7 @@ class Session:
     """A model of the official signature, its caches carried from frame to frame."""
 
     def __init__(self, model: bytes | str) -> None:
-        self.session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        self.session = one_thread.session(model)
         self.caches = {p.name: np.zeros(p.shape, np.float32) for p in self.session.get_inputs()[1:]}
 
     def step(self, frame: Float32Array) -> Float32Array:
@@ -60,7 +61,7 @@ class Session:
 
 
 def ports(model: bytes | str) -> list[tuple[str, list[int], str]]:
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = one_thread.session(model)
     return [(p.name, p.shape, p.type) for p in (*session.get_inputs(), *session.get_outputs())]
 
 

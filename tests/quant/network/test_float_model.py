@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnxruntime
+import one_thread
 import pytest
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ def synthesized(enhanced: Tensor) -> Float32Array:
 
 def official_frames(spectra: Float32Array) -> Float32Array:
     """The official streaming ONNX, as published, on (n, 257, 2)."""
-    session = onnxruntime.InferenceSession(assets.weights(), providers=["CPUExecutionProvider"])
+    session = one_thread.session(str(assets.weights()))
     caches = {i.name: np.zeros(i.shape, np.float32) for i in session.get_inputs() if i.name != "mix"}
     enhanced = np.empty_like(spectra)
     for frame, out in zip(spectra, enhanced, strict=True):

@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import one_thread
+import onnxruntime
 import pytest
 import soundfile as sf
 from toy_artifact import write_toy
@@ -119,6 +122,7 @@ def test_dnsmos_is_what_speechmos_says(duration_s, monkeypatch):
     librosa = SimpleNamespace(feature=mel, power_to_db=lambda mel, ref: mel)
     monkeypatch.setitem(sys.modules, "librosa", librosa)
     monkeypatch.setitem(sys.modules, "requests", SimpleNamespace(session=None))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", one_thread.session)
     from speechmos import dnsmos
 
     sound = speechlike(int(duration_s * RATE_HZ))
@@ -282,13 +286,23 @@ def test_a_scheduler_that_does_not_answer_is_one_line(pairs: Path, artifact: Pat
     assert "tcp://127.0.0.1:9: no scheduler answers; start one" in capfd.readouterr().err.splitlines()[-1]
 
 
-def test_progress_is_told_where_there_is_no_terminal(monkeypatch, capfd):
-    monkeypatch.setattr(parallel, "LINE_EVERY_S", 0.0)
+def test_progress_is_told_where_there_is_no_terminal_and_before_the_first_is_done(monkeypatch, capfd):
+    monkeypatch.setattr(parallel, "TICK_S", 0.01)
+    monkeypatch.setattr(parallel, "LINE_EVERY_S", 0.05)
     done = [(2, "c"), (0, "a"), (1, "b")]
-    assert list(parallel.watched(iter(done), [1, 2, 3], "clips")) == done
+
+    def slowly() -> Iterator[tuple[int, str]]:
+        for each in done:
+            time.sleep(0.3)
+            yield each
+
+    assert list(parallel.watched(slowly(), [1, 2, 3], "clips")) == done
     lines = capfd.readouterr().err.splitlines()
-    assert [line.split(",")[0] for line in lines] == ["3 of 6 clips", "4 of 6 clips"]
-    assert "s left" in lines[0]
+    assert list(dict.fromkeys(line.split(",")[0] for line in lines)) == ["0 of 6 clips", "3 of 6 clips", "4 of 6 clips"]
+    assert lines[0] == "0 of 6 clips"
+    assert "s left" in lines[-1]
+    time.sleep(0.1)
+    assert capfd.readouterr().err == "", "it is done"
 
 
 # --- clips that fail ----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from quant import cli
 from quant.inputs import assets, checkpoint, trained
 from quant.network.gtcrn import param_shapes
 from quant.network.spectra import analyse
-from quant.training import losses, runs
+from quant.training import losses, runs, watch
 from quant.training.data import Sounds, batches
 from quant.training.history import History
 from quant.training.runs import Job
@@ -54,22 +55,32 @@ def assert_same_weights(one: Path, other: Path) -> None:
 # --- runs ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_leaves_a_trained_file_that_loads(tmp_path: Path) -> None:
-    path = runs.qat(tiny(tmp_path / "run"), silent)
-    found = trained.load(path)
+@pytest.fixture(scope="module")
+def qat_run(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of `qat`: its file; not to be changed."""
+    return made_once("qat_run", lambda: runs.qat(tiny(tmp_path_factory.mktemp("qat") / "run"), silent))
+
+
+@pytest.fixture(scope="module")
+def train_run(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of `train`: its file; not to be changed."""
+    return made_once("train_run", lambda: runs.train(tiny(tmp_path_factory.mktemp("train") / "run"), silent))
+
+
+def test_a_run_leaves_a_trained_file_that_loads(qat_run: Path) -> None:
+    found = trained.load(qat_run)
     assert found.header.training["settings"]["steps"] == 4
     assert found.noisy.shape == (runs.EXCERPT_CLIPS, runs.EXCERPT_SAMPLES)
-    assert (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
-    rows = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert (qat_run.parent / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    rows = json.loads((qat_run.parent / "history.json").read_text())
     assert [row["step"] for row in rows] == [0, 2, 4]
 
 
 @pytest.mark.parametrize("kind", ["qat", "train"])
-def test_a_resumed_run_gives_the_same_numbers(tmp_path: Path, kind: str) -> None:
+def test_a_resumed_run_gives_the_same_numbers(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     """Stopped after two of four steps, as a crash would, and taken up again."""
-    run = runs.qat if kind == "qat" else runs.train
-    whole, parts = (tiny(tmp_path / name) for name in ("whole", "parts"))
-    run(whole, silent)
+    run, parts = runs.qat if kind == "qat" else runs.train, tiny(tmp_path / "parts")
+    whole: Path = request.getfixturevalue(f"{kind}_run")
 
     class Stopped(Exception):
         pass
@@ -82,7 +93,7 @@ def test_a_resumed_run_gives_the_same_numbers(tmp_path: Path, kind: str) -> None
         run(parts, stop)
     (tmp_path / "parts" / "last.pt").unlink(missing_ok=True)  # the message comes before the state is written
     run(replace(parts, settings=replace(QUICK, steps=4), resume=True), silent)
-    assert_same_weights(whole.out, parts.out)
+    assert_same_weights(whole.parent, parts.out)
 
 
 def test_a_run_that_is_done_is_blended_anew(tmp_path: Path) -> None:
@@ -106,9 +117,8 @@ def test_a_run_that_is_done_is_blended_anew(tmp_path: Path) -> None:
     assert is_start == all(np.array_equal(best.graph.params[n], none.graph.params[n]) for n in none.graph.params)
 
 
-def test_resume_goes_on_where_the_state_is(tmp_path: Path) -> None:
-    whole, parts = (tiny(tmp_path / name) for name in ("whole", "parts"))
-    runs.train(whole, silent)
+def test_resume_goes_on_where_the_state_is(tmp_path: Path, train_run: Path) -> None:
+    parts = tiny(tmp_path / "parts")
     said: list[str] = []
 
     def stop(message: str) -> None:
@@ -120,7 +130,7 @@ def test_resume_goes_on_where_the_state_is(tmp_path: Path) -> None:
         runs.train(parts, stop)
     runs.train(replace(parts, resume=True), said.append)
     assert "going on from step 2" in said
-    assert_same_weights(whole.out, parts.out)
+    assert_same_weights(train_run.parent, parts.out)
 
 
 def test_training_lowers_the_loss_it_trains(tmp_path: Path) -> None:
@@ -146,6 +156,36 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(json.loads((tmp_path / "run" / "history.json").read_text())) == 3
+
+
+def test_the_curves_are_drawn_now_and_then_and_whole_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validations of a small run follow each other faster than anybody looks."""
+    now_s, drawn = [0.0], list[int]()
+    monkeypatch.setattr(watch, "draw", lambda history, path, title: drawn.append(len(history.rows)))
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now_s[0])
+    history = History()
+
+    def validated_at(shown: watch.Watch, second: float) -> None:
+        now_s[0] = second
+        history.rows.append({"step": second, "validation_loss": 1.0})
+        shown.validated(history)
+
+    def is_stopped() -> None:
+        with watch.Watch(silent, 0, 9, tmp_path, "", quiet=False) as shown:
+            for second in (0.1, 10.1, 12.0):
+                validated_at(shown, second)
+            assert drawn == [2]
+            now_s[0] = 20.2
+            shown.step(4, 1.0, 1.0)
+            validated_at(shown, 21.0)
+            assert drawn == [2, 3]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        is_stopped()
+    assert drawn == [2, 3, 4]
 
 
 # --- what it refuses ----------------------------------------------------------------------------------------------

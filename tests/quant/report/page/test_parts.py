@@ -10,6 +10,7 @@ import pytest
 from report_parts import bench_row, evaluation, hard_row, with_parts
 
 import boards
+from quant.audit import frame_time
 from quant.quality.results import RobustnessRow, title
 from quant.report import regressions, remake, verdict
 from quant.report.page import delays, first, hard, network, pictures, sides, whole, words
@@ -19,9 +20,9 @@ NUMBERS = [
     (words.signed(-0.0039, 3), "−0.004"),
     (words.signed(0.0028, 3), "+0.003"),
     (words.signed(-0.0004, 3), "0.000"),
-    (words.span(0.1307, 0.2871), "0.13 to 0.29"),
-    (words.span(1.0, 1.04), "1.0"),
-    (words.span(5.7, 120.4), "5.7 to 120"),
+    (frame_time.span(0.1307, 0.2871), "0.13 to 0.29"),
+    (frame_time.span(1.0, 1.04), "1.0"),
+    (frame_time.span(5.7, 120.4), "5.7 to 120"),
     (words.percent(0), "0%"),
     (words.percent(0.013), "1.3%"),
     (words.kilobytes(56_272), "55.0 KB"),
@@ -54,12 +55,12 @@ def test_log_ticks_of_pictures_are_plain_too(built: Report) -> None:
 
 def test_the_five_figures_each_say_where_they_come_from(built: Report) -> None:
     found = {f.name: f for f in first.figures(built)}
-    assert list(found) == ["Time a hop", "Cost of 8 bits", "Size", "Memory", "Delay"]
+    assert list(found) == ["Time a hop", "Cost of 8 bits", "Flash", "RAM", "Delay"]
     assert found["Time a hop"].origin == "estimated for Raspberry Pi 4 Model B"
     assert (found["Cost of 8 bits"].value, found["Cost of 8 bits"].unit) == ("−0.017", "PESQ")
     assert found["Cost of 8 bits"].origin == "measured by edge-denoise, 2026-11-28"
-    assert found["Size"].value == f"{built.files['model.native'].bytes / 1024:.1f}"
-    assert found["Memory"].value == f"{verdict.ram_bytes(built) / 1024:.1f}"
+    assert found["Flash"].value == f"{built.files['model.native'].bytes / 1024:.1f}"
+    assert found["RAM"].value == f"{verdict.ram_bytes(built) / 1024:.1f}"
     assert (found["Delay"].value, "45 ms" in found["Delay"].detail) == ("32", True)
 
 
@@ -81,7 +82,7 @@ def test_figures_have_an_arrow_against_an_older_artifact(built: Report) -> None:
     files = msgspec.to_builtins(built.files)
     files["model.native"]["bytes"] //= 2
     changed = with_parts(built, clips=[], history=regressions.compare(with_parts(built, files=files), built, "old"))
-    size = next(f for f in first.figures(changed) if f.name == "Size")
+    size = next(f for f in first.figures(changed) if f.name == "Flash")
     assert size.change is not None
     assert size.change.regressed
     assert "▲ +100.0%, worse than allowed" in whole.render(changed, []).decode()
