@@ -12,6 +12,7 @@ rpi4        an artifact with its page, for all workers; not to be changed
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import pickle
 import shutil
@@ -30,6 +31,8 @@ import numpy as np
 import pytest
 import setuptools  # noqa: F401  before anything imports the interpreter's own distutils, which setup.py cannot follow
 from hypothesis import settings
+
+from edge_runtime import quiet
 
 settings.register_profile("laws", deadline=None)  # a busy machine breaks no law
 settings.load_profile("laws")
@@ -58,6 +61,12 @@ for number in (signal.SIGINT, signal.SIGHUP):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: of two workers none is left alone with them at the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits_for_a_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a command takes here, beside all other tests, changes nothing that it prints."""
+    monkeypatch.setattr(quiet, "MOST_SILENT_S", math.inf)
 
 
 @pytest.fixture

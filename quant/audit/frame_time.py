@@ -117,8 +117,8 @@ def called(engine: str) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Two figures of two digits, or one where they are alike: 0.13 to 0.29."""
-    texts = [f"{value:#.2g}".rstrip(".") if value < 100 else f"{value:.0f}" for value in (low, high)]
+    """Two figures of two digits, from 10 on with a tenth, or one where they are alike: 0.13 to 0.29, 11.4 to 15.5."""
+    texts = [f"{value:#.2g}".rstrip(".") if value < 10 else f"{value:.{int(value < 100)}f}" for value in (low, high)]
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)
 
 

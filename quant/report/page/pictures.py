@@ -131,6 +131,7 @@ def by_clip(report: Report) -> Picture | None:
         axes.axhline(0, color=MUTED, linewidth=0.8)
         axes.plot(range(1, len(values) + 1), values, ".", color=A, label="a clip")
         axes.set_xlabel("clips, most lost first")
+        axes.locator_params(axis="x", integer=True)
         axes.set_ylabel(f"Δ{tex(title(metric))}")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
     n_better = sum(value > 0 for value in values)

@@ -385,7 +385,7 @@ VERDICTS = [
     ({"benches": [bench_row(rtf=0.3)]}, "Is it fast enough?", "caution", "over the budget of 25% of a core"),
     ({"benches": [bench_row(rtf=1.2, hop_us=BAD_HOP)]}, "Is it fast enough?", "bad", "slower than sound"),
     ({"benches": [bench_row(engine="onnx")]}, "Is it fast enough?", "unknown", "neither"),
-    ({"estimates": [ESTIMATE]}, "Is it fast enough?", "caution", "estimated, not measured: 0.9 to 1.6 ms"),
+    ({"estimates": [ESTIMATE]}, "Is it fast enough?", "caution", "estimated, not measured: 0.90 to 1.6 ms"),
     ({"estimates": [ESTIMATE | {"high_ms": 20.0}]}, "Is it fast enough?", "bad", "estimated"),
     ({"quality": evaluation(0.01)}, "What did 8 bits cost?", "good", "PESQ +0.010"),
     ({"quality": evaluation(-0.019)}, "What did 8 bits cost?", "good", "PESQ -0.019"),
@@ -431,7 +431,7 @@ def test_a_bench_of_another_machine_does_not_displace_the_estimate(built: Report
     told = with_parts(built, benches=[bench_row(machine=PC)], estimates=[ESTIMATE], target=target)
     found = next(j for j in verdict.judge(told) if j.question == "Is it fast enough?")
     assert found.status == "caution"
-    assert found.answer.startswith("estimated, not measured: 0.9 to 1.6 ms of 16 ms a hop; ")
+    assert found.answer.startswith("estimated, not measured: 0.90 to 1.6 ms of 16 ms a hop; ")
     assert found.answer.endswith("measured on Intel, which is not this board")
     assert "estimated for Raspberry Pi 4 Model B" in whole.render(with_parts(told, clips=[]), []).decode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +24,7 @@ NUMBERS = [
     (frame_time.span(0.1307, 0.2871), "0.13 to 0.29"),
     (frame_time.span(1.0, 1.04), "1.0"),
     (frame_time.span(5.7, 120.4), "5.7 to 120"),
+    (frame_time.span(11.42, 15.51), "11.4 to 15.5"),
     (words.percent(0), "0%"),
     (words.percent(0.013), "1.3%"),
     (words.kilobytes(56_272), "55.0 KB"),
@@ -201,3 +203,17 @@ def test_boards_are_drawn_by_name_and_the_own_is_marked(built: Report) -> None:
     for name in set(boards.names()) - {"host"}:
         assert boards.load(name).title in html
     assert remake.HTML_FILE == "report.html"
+
+
+def test_clips_are_counted_in_whole_numbers(built: Report) -> None:
+    means, lost = {"pesq": 2.0}, {"pesq": {"mean": -0.01, "low": -0.02, "high": 0.0}}
+    systems = [
+        {"system": "native int8", "n_clips": 4, "means": means, "against": "native fp32", "differences": lost},
+    ]
+    by_clip = [{"clip": f"{k}.wav", "system": "native int8", "differences": {"pesq": -0.01 * k}} for k in range(4)]
+    own = with_parts(built, clips=[], quality={"systems": systems, "by_clip": by_clip})
+    picture = pictures.by_clip(own)
+    assert picture is not None
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", picture.svg)
+    assert {"1", "2", "3", "4"} <= set(texts)
+    assert not {"1.0", "1.5", "2.5"} & set(texts)
