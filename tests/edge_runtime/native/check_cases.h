@@ -345,7 +345,7 @@ static void shape_BIGRU_I8(test_case *c)
     byte_weights(c, 3 * c->op.n_out);
     gru_grids(c, c->op.scale + 12 * c->op.n_out);
     if (between(0, 7) == 0)
-        ((int32_t *)(void *)(c->weights.bytes + c->op.bias))[between(0, 3 * c->op.n_out - 1)] = between(-(1 << 30), 1 << 30);
+        ((int32_t *)(void *)(c->weights.bytes + c->op.bias))[between(0, 3 * c->op.n_out - 1)] = between(-(1 << 29), 1 << 29);
     if (between(0, 7) == 0) c->weights.floats[(c->op.scale >> 2) + between(0, 3 * c->op.n_out - 1)] = 3e7f;
 }
 
