@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from quant.audit import blocks
@@ -42,17 +43,15 @@ class Stage(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step of the waterfall, in percent of all noise: from `start`, `share` more (or, below zero, less)."""
+    """A step of the waterfall, in percent of all noise: from `start`, `share` more (or, below zero, less). Its bar, in
+    percent of the axis: where it begins, and how wide it is."""
 
     title: str
     start: float
     share: float
     named: bool
-
-    @property
-    def left(self) -> float:
-        """Of the bar."""
-        return round(min(self.start, self.start + self.share), 2)
+    left: float
+    width: float
 
 
 def stages(report: Report) -> list[Stage]:
@@ -69,19 +68,31 @@ def stages(report: Report) -> list[Stage]:
 
 
 def waterfall(report: Report) -> list[Step]:
-    """From the input of the network to its output; the shares add up to 100."""
+    """From the input of the network to its output; the shares add up to 100. The axis holds all that was between."""
     total = sum(part.noise for part in report.losses)
     if total <= 0:
         return []
     titles = _titles(report) | {WEIGHTS: "all weights"}
     most = sorted(report.losses, key=lambda part: -part.noise)[:N_NAMED]
-    steps, start = list[Step](), 0.0
-    for part in report.losses:
-        share = 100 * part.noise / total
-        title = titles.get(part.block, part.block)
-        steps.append(Step(title, round(start, 2), round(share, 2), part in most))
-        start += share
-    return steps
+    shares = [100 * part.noise / total for part in report.losses]
+    ends = list(accumulate(shares, initial=0.0))
+    low, high = min(ends), max(ends)
+    percent = 100 / (high - low)  # of the axis, a percent of all noise
+    return [
+        Step(
+            titles.get(part.block, part.block), round(start, 2), round(share, 2), part in most,
+            round((min(start, start + share) - low) * percent, 2), round(abs(share) * percent, 2),
+        )
+        for part, share, start in zip(report.losses, shares, ends, strict=False)
+    ]  # fmt: skip
+
+
+def whole_bar(report: Report) -> tuple[float, float]:
+    """Of all noise on the waterfall's axis: where it begins, and how wide it is, in percent."""
+    steps = waterfall(report)
+    first = next(step for step in steps if step.share)
+    percent = first.width / abs(first.share)
+    return round(steps[0].left if steps[0].share >= 0 else steps[0].left + steps[0].width, 2), round(100 * percent, 2)
 
 
 def output_db(report: Report) -> float | None:

@@ -82,6 +82,7 @@ def _network(report: Report) -> dict[str, Any]:
         "stages": network.stages(report),
         "steps": network.waterfall(report),
         "output_db": network.output_db(report),
+        "output_bar": network.whole_bar(report) if network.waterfall(report) else (0.0, 0.0),
         "layers": _layers(report),
         "taps": _taps(report),
         "costly": _costly(report),

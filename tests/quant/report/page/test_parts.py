@@ -160,6 +160,18 @@ def test_the_waterfall_adds_up_to_what_the_output_lost(built: Report) -> None:
     assert network.output_db(built) == pytest.approx(output.cumulative_sqnr_db, abs=0.05)
 
 
+def test_a_waterfall_that_rises_above_its_end_stays_on_the_page(built: Report) -> None:
+    """A later block takes away what earlier ones added: the second network does so."""
+    noises = [0.2, 1.1, -0.5, 0.2]
+    losses = [{"block": part.block, "noise": noise} for part, noise in zip(built.losses, noises, strict=False)]
+    own = with_parts(built, clips=[], losses=losses)
+    steps = network.waterfall(own)
+    assert [step.share for step in steps] == [20, 110, -50, 20]
+    assert all(step.left >= 0 and step.left + step.width <= 100.02 for step in steps)
+    assert steps[2].left + steps[2].width == pytest.approx(100, abs=0.02), "it goes back from where it stood"
+    assert sum(network.whole_bar(own)) == pytest.approx(steps[3].left + steps[3].width, abs=0.05)
+
+
 def test_a_report_of_before_the_waterfall_is_drawn_without_it(built: Report) -> None:
     html = whole.render(with_parts(built, clips=[], losses=[], boards=[]), []).decode()
     assert "Where the output lost" not in html
