@@ -116,7 +116,7 @@ static inline void round16_i16(int16_t *p, const vf *v)
 #else
     const vf low = vdupq_n_f32(ED_SHORT_LOW), high = vdupq_n_f32(ED_SHORT_HIGH);
     int i;
-    for (i = 0; i < 4; i++)
+    _Pragma("GCC unroll 4") for (i = 0; i < 4; i++)
         vst1_s16(p + 4 * i, vmovn_s32(vcvtq_s32_f32(vf_round(vminq_f32(vmaxq_f32(v[i], low), high)))));
 #endif
 }
