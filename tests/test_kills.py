@@ -74,6 +74,12 @@ def tree(top: Path) -> Tree:
     return found
 
 
+def is_of_pip(path: Path) -> bool:
+    """Whether it is of the environment of a release that is not ready: nothing runs there, the next run removes it."""
+    release = next((above.parent for above in path.parents if above.name == "venv"), None)
+    return release is not None and not (release / receive.READY_FILE).exists()
+
+
 def hidden(path: Path) -> bool:
     """Whether it is one of this project's hidden files, or lies in one."""
     return any(part.endswith((".part", SCAFFOLD)) for part in path.parts)
@@ -301,9 +307,10 @@ class Place:
         """The old or the new, and after the next run the new and nothing hidden; undone, all is as it was before."""
         found = tree(self.top)
         if in_parts:
-            whole = (name for name in found if not name.endswith(RECEIPT))
+            whole = (name for name in found if not name.endswith(RECEIPT) and not is_of_pip(self.top / name))
             assert all(found[name] in (self.old.get(name), self.new.get(name)) for name in whole), moment
             assert found.keys() >= self.old.keys() & self.new.keys(), moment
+            assert all((self.top / name / receive.READY_FILE).exists() for name in found if name.endswith("current"))
         else:
             assert found in (self.old, self.new), moment
         assert one_line(self.row, self.top) in (0, 1)  # 1: there was nothing left to do
