@@ -28,7 +28,6 @@ USUAL_S: Final[dict[str, float | None]] = {
 PLAN_USUAL_S: Final = {
     name: USUAL_S[name] for name in ("reading the weights", "mixing calibration speech", "calibrating")
 }
-_PLANNED: Final = ("reading the weights", "mixing calibration speech", "calibrating")
 ERRORS: Final = ("alone dB", "alone, at the output dB", "all quantized dB", "cosine")
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def _plan(args: argparse.Namespace) -> Answer:
     from quant.build import stages
     from quant.build.settings import Settings
 
-    with Stages({name: USUAL_S[name] for name in _PLANNED}) as said:
+    with Stages(PLAN_USUAL_S) as said:
         rows = stages.plan(Settings(target=args.target, inputs=_inputs(args)), said)
     return Answer(rows, _plan_lines(rows))
 

@@ -42,6 +42,11 @@ class Reference:
             if n.kind in WEIGHTED and plan.reads_int8(n)
         }
         self._biases = {n.name: self._conv_bias(n) for n in graph.nodes if n.kind == "conv" and plan.reads_int8(n)}
+        self._blocks = {
+            n.name: [block_floats.integers(weight) for weight in block_floats.kernels(graph, n)]
+            for n in graph.nodes
+            if n.attrs.get(block_floats.BLOCK)
+        }
         self._affine_integers = {
             n.name: sixteen_bits.affine_integers(graph, plan, n)
             for n in graph.nodes
@@ -110,11 +115,10 @@ class Reference:
     def _conv_block(self, node: Node, x: Values) -> Values:
         """In integers of one exponent; the first and the last result of their own weights, if they have some."""
         (steps_of_x, unit), bias = block_floats.steps(x), self._param(node, "bias")
-        made = []
-        for weight in block_floats.kernels(self.graph, node):
-            w, scales = block_floats.integers(weight)
-            made.append(block_floats.scaled(_convolve(steps_of_x[None], w, node), scales, unit, bias))
-        y, ends = made[0], made[1:]
+        y, *ends = (
+            block_floats.scaled(_convolve(steps_of_x[None], weight, node), scales, unit, bias)
+            for weight, scales in self._blocks[node.name]
+        )
         for at, end in zip((0, -1), ends, strict=False):
             y[:, at] = end[:, at]
         return y

@@ -7,31 +7,12 @@
  * how many.
  * Compiled with -DED_AFTER_STEP=count_mark, the engine sets one after each of its steps, too: analysis, operations.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "counted.h"
 #include "ed_band.h"
 #include "ed_between.h"
 #include "ed_front.h"
-
-__attribute__((noinline)) void count_mark(void)
-{
-    __asm__ volatile("" ::: "memory");
-}
-
-static void *whole_file(const char *path, size_t *n_bytes)
-{
-    FILE *file = fopen(path, "rb");
-    void *data;
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0) return NULL;
-    *n_bytes = (size_t)ftell(file);
-    rewind(file);
-    data = aligned_alloc(64, (*n_bytes + 63) / 64 * 64);
-    if (data != NULL && fread(data, 1, *n_bytes, file) != *n_bytes) data = NULL;
-    fclose(file);
-    return data;
-}
 
 /* Hops at a host's rate; before and after them what live sound needs besides. */
 static double through_band(void *state, float *samples, size_t n_samples, unsigned long rate_hz)
