@@ -87,9 +87,8 @@ def waterfall(report: Report) -> list[Step]:
     ]  # fmt: skip
 
 
-def whole_bar(report: Report) -> tuple[float, float]:
-    """Of all noise on the waterfall's axis: where it begins, and how wide it is, in percent."""
-    steps = waterfall(report)
+def whole_bar(steps: Sequence[Step]) -> tuple[float, float]:
+    """Of all noise on the axis of a waterfall that is not empty: where it begins, and how wide it is, in percent."""
     first = next(step for step in steps if step.share)
     percent = first.width / abs(first.share)
     return round(steps[0].left if steps[0].share >= 0 else steps[0].left + steps[0].width, 2), round(100 * percent, 2)

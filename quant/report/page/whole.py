@@ -78,11 +78,12 @@ def _sides(report: Report) -> dict[str, Any]:
 
 
 def _network(report: Report) -> dict[str, Any]:
+    steps = network.waterfall(report)
     return {
         "stages": network.stages(report),
-        "steps": network.waterfall(report),
+        "steps": steps,
         "output_db": network.output_db(report),
-        "output_bar": network.whole_bar(report) if network.waterfall(report) else (0.0, 0.0),
+        "output_bar": network.whole_bar(steps) if steps else (0.0, 0.0),
         "layers": _layers(report),
         "taps": _taps(report),
         "costly": _costly(report),

@@ -169,7 +169,7 @@ def test_a_waterfall_that_rises_above_its_end_stays_on_the_page(built: Report) -
     assert [step.share for step in steps] == [20, 110, -50, 20]
     assert all(step.left >= 0 and step.left + step.width <= 100.02 for step in steps)
     assert steps[2].left + steps[2].width == pytest.approx(100, abs=0.02), "it goes back from where it stood"
-    assert sum(network.whole_bar(own)) == pytest.approx(steps[3].left + steps[3].width, abs=0.05)
+    assert sum(network.whole_bar(steps)) == pytest.approx(steps[3].left + steps[3].width, abs=0.05)
 
 
 def test_a_report_of_before_the_waterfall_is_drawn_without_it(built: Report) -> None:
