@@ -103,7 +103,8 @@ def remake(directory: Path, taken: Taken, *, html: bool = True) -> Report:
 
 def _heard(artifact: Artifact, report: Report, taken: Taken) -> list[Clip]:
     """The user's recordings and those that lost most; in their place the project's own, if an engine here runs it."""
-    seconds = MOST_SECONDS / max(1, len(taken.clips))
+    together = MOST_SECONDS if taken.pairs is None else MOST_SECONDS / 2  # the worst five take a megabyte of the page
+    seconds = together / max(1, len(taken.clips))
     given = [user_clip(artifact, text, seconds) for text in taken.clips]
     given += [] if taken.pairs is None else worst_clips(artifact, report.quality, taken.pairs)
     with suppress(Failure):
