@@ -91,6 +91,7 @@ counts: setup
 lock: setup
 	@$(PIP) uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-package torch \
+	  --no-emit-package playwright --no-emit-package pyee --no-emit-package greenlet \
 	  --no-annotate --no-header --extra build --extra eval --extra dev pyproject.toml --output-file requirements.lock
 
 clean:

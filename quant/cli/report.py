@@ -28,7 +28,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--robustness", type=Path, metavar="F", help="of `quant eval --suite robustness --json`; default: the same"
     )
-    clip = "hear this recording too, 8 s at most; with its clean speech where there is one"
+    clip = "hear this recording too, 8 s at most, 4 with --pairs; with its clean speech where there is one"
     parser.add_argument("--clip", action="append", default=[], metavar="NOISY[:CLEAN]", help=clip)
     worst = "hear the five of these evaluated recordings on which 8 bits lost most"
     parser.add_argument("--pairs", type=Path, metavar="DIR", help=worst)

@@ -220,7 +220,7 @@ def axe() -> str:
     """The source of axe-core, which a package for tests carries."""
     found = importlib.util.find_spec("axe_playwright_python")
     if found is None or found.origin is None:
-        pytest.skip("no axe-core (pip install --no-deps axe-playwright-python)")
+        pytest.skip("no axe-core: axe-playwright-python is not installed")
     return (Path(found.origin).parent / "axe.min.js").read_text("utf-8")
 
 
