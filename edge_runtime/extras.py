@@ -21,6 +21,8 @@ _APT: Final = {  # what Debian has of it
     "onnx": "`sudo apt install python3-onnxruntime` (Debian 13 and newer)",
     "panel": "`sudo apt install python3-bottle python3-segno`",
 }
+_OF_APT: Final = ("msgspec", "numpy", "onnxruntime", "soundfile", "soxr", "tqdm")  # modules, as python3-NAME
+_OWN_ENVIRONMENT: Final = "install the wheel of edge-denoise into a virtual environment of your own"
 # module -> the extra that brings it, where that is not `build`; engines name their own
 _EXTRAS: Final = {
     **dict.fromkeys(("cloudpickle", "joblib", "pesq", "pystoi", "speechmos"), "eval"),
@@ -53,15 +55,39 @@ def remedy(module: str) -> str:
 def how_to_install(extra: str) -> str:
     """A command that brings an extra to this very interpreter."""
     if debian_package():
-        return _APT.get(extra, "install the wheel of edge-denoise into a virtual environment of your own")
+        return _APT.get(extra, _OWN_ENVIRONMENT)
     return pip_install(*_with(f"[{extra}]") or _packages(extra))
 
 
 def how_to_reinstall() -> str:
-    """A command that builds and installs this package again, and nothing else."""
-    if debian_package():
-        return f"`sudo apt install --reinstall {NAME}`, or of the file: `sudo apt install --reinstall ./{NAME}_*.deb`"
+    """A command that brings this package again, and nothing else."""
+    if package := debian_package():
+        return f"`sudo apt install --reinstall ./{package.replace(' ', '_')}_*.deb`, where that file lies"
     return pip_install("--force-reinstall", "--no-deps", *_with("") or [NAME])
+
+
+def how_to_compile() -> str:
+    """What brings the native library where it is missing or broken: only pip compiles it, Debian's package has it."""
+    if debian_package():
+        return f"install this again: {how_to_reinstall()}"
+    return f"install a C compiler (Debian: `sudo apt install gcc libc6-dev`) and this again: {how_to_reinstall()}"
+
+
+def how_to_mend(*modules: str) -> str:
+    """A command that brings modules of others again, where they are here but broken."""
+    if not debian_package():
+        return pip_install("--force-reinstall", *modules)
+    if any(map(_came_along, modules)):
+        return how_to_reinstall()
+    if set(modules) <= set(_OF_APT):
+        return f"`sudo apt install --reinstall {' '.join(f'python3-{module}' for module in modules)}`"
+    return _OWN_ENVIRONMENT
+
+
+def _came_along(module: str) -> bool:
+    """In this very package, beside our own modules, as what bookworm lacks does."""
+    spec = find_spec(module)
+    return spec is not None and Path(spec.origin or "/").is_relative_to(Path(__file__).parents[1])
 
 
 def pip_install(*arguments: str) -> str:

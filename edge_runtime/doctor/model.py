@@ -14,7 +14,7 @@ from edge_runtime.engines import ENGINES
 from edge_runtime.engines.apart import another, apart, engine_apart
 from edge_runtime.engines.golden import GoldenRow, golden_rows
 from edge_runtime.errors import Failure
-from edge_runtime.extras import pip_install
+from edge_runtime.extras import how_to_mend
 from edge_runtime.manifest import open_artifact
 
 # The packages of each engine, any one will do, and what brings them.
@@ -73,7 +73,7 @@ def _engine(name: str, packages: tuple[str, ...], remedy: str) -> Row:
         apart(f"{__name__}:{load.__name__}", installed[0])
     except Failure as failure:  # a wheel for another processor or NumPy fails in many ways
         found = f"{installed[0]} is installed but cannot be loaded: {failure.what}"
-        again = remedy if name == "native" else pip_install("--force-reinstall", installed[0])
+        again = remedy if name == "native" else how_to_mend(installed[0])
         return fail(check, found, f"reinstall it, or another version: {again}")
     return ok(check, f"{installed[0]} loads")
 

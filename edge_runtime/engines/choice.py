@@ -30,20 +30,17 @@ class _Kind(NamedTuple):
 
     def remedy(self) -> str:
         """What brings the engine."""
-        from edge_runtime.extras import how_to_install, how_to_reinstall
+        from edge_runtime.extras import how_to_compile, how_to_install
 
-        if self.extra is None:
-            compiler = "install a C compiler (Debian: `apt install gcc libc6-dev`)"
-            return f"{compiler} and this package again: {how_to_reinstall()}"
-        return how_to_install(self.extra)
+        return how_to_compile() if self.extra is None else how_to_install(self.extra)
 
     def repair(self) -> str:
         """What brings it again, where it is here but broken."""
         if self.extra is None:
             return self.remedy()
-        from edge_runtime.extras import pip_install
+        from edge_runtime.extras import how_to_mend
 
-        return pip_install("--force-reinstall", next(filter(find_spec, self.packages), self.packages[0]))
+        return how_to_mend(next(filter(find_spec, self.packages), self.packages[0]))
 
 
 ENGINES: Final = {

@@ -84,7 +84,7 @@ def opened(directory: str, engine: str, precision: str, n_threads: str) -> bytes
 def _culprit(names: Sequence[str], death: Died) -> Failure:
     """The failure that names which of them dies alone, or else all."""
     from edge_runtime.engines.apart import Died, apart, version
-    from edge_runtime.extras import pip_install
+    from edge_runtime.extras import how_to_mend
 
     for name in names if len(names) > 1 else ():
         try:
@@ -92,8 +92,8 @@ def _culprit(names: Sequence[str], death: Died) -> Failure:
         except Died as alone:
             return _culprit([name], alone)
     said = version(names[0]) if len(names) == 1 else f"{', '.join(names)} together"
-    again = pip_install("--force-reinstall", *names)
-    return Failure(f"{said} died: {death.what}", remedy=f"install another version of it, or again: {again}")
+    remedy = f"install another version of it, or again: {how_to_mend(*names)}"
+    return Failure(f"{said} died: {death.what}", remedy=remedy)
 
 
 def _is_imported(packages: Sequence[str]) -> bool:

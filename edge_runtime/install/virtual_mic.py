@@ -13,7 +13,7 @@ from typing import Final
 
 from edge_runtime import builtin
 from edge_runtime.errors import Failure
-from edge_runtime.extras import debian_package
+from edge_runtime.extras import debian_package, how_to_compile
 from edge_runtime.install.edits import Change
 from edge_runtime.manifest import Artifact
 from edge_runtime.quoting import alsa_string, spa_string
@@ -124,5 +124,5 @@ def filter_chain(written: str, plugin: str, source: str | None = None, strength:
 def _plugin() -> bytes:
     spec = find_spec(PLUGIN)
     if spec is None or spec.origin is None:
-        raise Failure("the LADSPA plugin is not compiled here", remedy="`apt install gcc`, then install this again")
+        raise Failure("the LADSPA plugin is not compiled here", remedy=how_to_compile())
     return Path(spec.origin).read_bytes()

@@ -132,4 +132,39 @@ def test_in_debians_package_nothing_names_a_registry_that_does_not_know_us(tmp_p
     (tmp_path / extras.PACKAGED).write_text("edge-denoise 0.2.0\n")
     assert extras.debian_package() == "edge-denoise 0.2.0"
     assert remedy in extras.how_to_install(extra)
-    assert "pip install" not in extras.how_to_install(extra) + extras.how_to_reinstall()
+    assert "pip install" not in extras.how_to_install(extra)
+
+
+@pytest.fixture
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As Debian's package lies: the modules that came along beside it."""
+    room = tmp_path / "room"
+    (room / "edge_runtime").mkdir(parents=True)
+    (room / "edge_runtime" / extras.PACKAGED).write_text("edge-denoise 0.2.0\n")
+    monkeypatch.setattr(extras, "__file__", str(room / "edge_runtime" / "extras.py"))
+    return room
+
+
+def test_debians_package_comes_again_as_it_came_out_of_its_file(packaged: Path) -> None:
+    """apt cannot fetch what no archive has: `apt install --reinstall edge-denoise` is refused there."""
+    again = "`sudo apt install --reinstall ./edge-denoise_0.2.0_*.deb`, where that file lies"
+    assert extras.how_to_reinstall() == again
+    assert extras.how_to_compile() == f"install this again: {again}"  # a compiler is of no use to it
+
+
+def test_elsewhere_the_library_is_compiled(installed) -> None:
+    installed(None)
+    assert "`sudo apt install gcc libc6-dev`" in extras.how_to_compile()
+    assert extras.how_to_reinstall() in extras.how_to_compile()
+
+
+def test_what_is_broken_comes_again_from_where_it_came(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert extras.how_to_mend("onnxruntime") == "`sudo apt install --reinstall python3-onnxruntime`"
+    assert extras.how_to_mend("numpy", "soxr") == "`sudo apt install --reinstall python3-numpy python3-soxr`"
+    assert "a virtual environment of your own" in extras.how_to_mend("ai_edge_litert")
+    (packaged / "python3.11" / "soxr").mkdir(parents=True)
+    (packaged / "python3.11" / "soxr" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(packaged / "python3.11"))
+    assert extras.how_to_mend("soxr") == extras.how_to_reinstall()
+    (packaged / "edge_runtime" / extras.PACKAGED).unlink()
+    assert extras.how_to_mend("soxr") == extras.pip_install("--force-reinstall", "soxr")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from edge_runtime.errors import Failure
-from edge_runtime.extras import how_to_reinstall
+from edge_runtime.extras import how_to_compile
 from edge_runtime.native import load_library
 
 
@@ -14,5 +14,4 @@ def sound_library() -> ctypes.CDLL:
     try:
         return load_library()
     except ImportError as error:
-        remedy = f"where a C compiler is (Debian: `apt install gcc`): {how_to_reinstall()}"
-        raise Failure(f"live sound needs the native library ({error})", remedy=remedy) from error
+        raise Failure(f"live sound needs the native library ({error})", remedy=how_to_compile()) from error

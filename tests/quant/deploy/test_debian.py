@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -48,6 +50,7 @@ edge-denoise verify
 edge-denoise doctor | tail -1
 gzip -dc /usr/share/man/man1/edge-denoise.1.gz | grep -c '^.TH'
 . /usr/share/bash-completion/completions/edge-denoise && complete -p edge-denoise
+COMP_WORDS=(edge-denoise doc) COMP_CWORD=1; _shtab_edge_denoise; echo "bash completes: ${COMPREPLY[*]}"
 edge-denoise install --virtual-mic --root /tmp/home --yes | grep -c 'plugin = "edge_denoise"'
 test -z "$(ls /tmp/home/.local/lib/ladspa 2>/dev/null)"
 edge-denoise uninstall --virtual-mic --root /tmp/home --yes >/dev/null
@@ -223,6 +226,28 @@ def apt(root: Path, *words: str) -> str:
     return run("chroot", root, "apt-get", "-qq", "--yes", "--no-install-recommends", *words, **quiet)
 
 
+def tab_of_zsh(root: Path, typed: str, most_s: float = 120) -> str:
+    """What a terminal shows of a line that zsh, new and bare, completes in a root."""
+    ours, its = pty.openpty()
+    line = ["chroot", root, "zsh", "-f", "-i"]
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PS1": "", "TERM": "dumb", "HOME": "/tmp"}
+    with subprocess.Popen(line, stdin=its, stdout=its, stderr=its, start_new_session=True, env=environment) as shell:
+        os.close(its)
+
+        def answer(keys: bytes, wanted: str, shown: str = "") -> str:
+            os.write(ours, keys)
+            while wanted not in shown:
+                assert select.select([ours], [], [], most_s)[0], shown
+                shown += os.read(ours, 4096).decode(errors="replace")
+            return shown
+
+        answer(b"autoload -Uz compinit; compinit -u -d /tmp/zcompdump; print re''ady\n", "ready")
+        shown = answer(typed.encode() + b"\t", f"{typed.rpartition(' ')[0]} doctor")
+        shell.kill()
+    os.close(ours)
+    return shown.strip()
+
+
 def tree(root: Path) -> set[str]:
     """Every path that a package may leave, but for apt's and dpkg's own, and what a user's program keeps in a home."""
     ignored = (
@@ -279,10 +304,13 @@ class TestMade:
         assert "model: gtcrn, built in" in said
         assert re.search(r"native +int8 +inf +exact +ok", said)
         assert re.search(r"^\d+ ok, \d+ warn, \d+ fail$", said, re.MULTILINE)
-        assert "1\ncomplete -o filenames -F _shtab_edge_denoise edge-denoise\n" in said
+        assert "1\ncomplete -o filenames -F _shtab_edge_denoise edge-denoise\nbash completes: doctor\n" in said
         assert said.splitlines()[-2:] == ["1", "plugin loads"]
         hosted = run("chroot", folder, "bash", "-c", HOSTED, DEBIAN_FRONTEND="noninteractive")
         assert re.search(r"^edge_denoise .*\n^edge_denoise_stereo ", hosted, re.MULTILINE), hosted
+        apt(folder, "install", "zsh")
+        assert tab_of_zsh(folder, "edge-denoise doc").endswith("edge-denoise doctor")
+        apt(folder, "purge", "zsh", "zsh-common")
         said = run("chroot", folder, "bash", "-c", SHOWN, DEBIAN_FRONTEND="noninteractive")
         assert [said.splitlines()[0], said.splitlines()[-1]] == ["sudo apt install python3-bottle python3-segno", "1"]
         apt(folder, "purge", NAME)

@@ -34,7 +34,6 @@ from quant.emit.native.file import KINDS
 
 NEEDED = ("auditwheel", "build", "wheel", "ziglang")
 TOP = ROOT
-MOST_LIBRARY_BYTES = 328 * 1024  # of any processor
 
 pytestmark = [
     pytest.mark.slow,
@@ -148,7 +147,7 @@ def test_each_wheel_is_audited_and_its_library_small(wheels: dict[str, dict[str,
     for target in TARGETS:
         machine, wheel = target.machine, wheels[target.machine]
         assert isinstance(wheel["library_bytes"], int)
-        assert wheel["library_bytes"] <= target.most_bytes <= MOST_LIBRARY_BYTES
+        assert 100_000 < wheel["library_bytes"] <= target.most_bytes
         assert str(wheel["platform"]).endswith(machine)
 
 
