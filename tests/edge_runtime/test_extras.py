@@ -165,6 +165,7 @@ def test_what_is_broken_comes_again_from_where_it_came(packaged: Path, monkeypat
     (packaged / "python3.11" / "soxr").mkdir(parents=True)
     (packaged / "python3.11" / "soxr" / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(packaged / "python3.11"))
+    monkeypatch.delitem(sys.modules, "soxr", raising=False)
     assert extras.how_to_mend("soxr") == extras.how_to_reinstall()
     (packaged / "edge_runtime" / extras.PACKAGED).unlink()
     assert extras.how_to_mend("soxr") == extras.pip_install("--force-reinstall", "soxr")
