@@ -18,10 +18,12 @@ from edge_runtime.errors import Failure
 NAME: Final = "edge-denoise"
 PACKAGED: Final = "debian-package"  # a file beside this one, where Debian's package put it: the package and its version
 _APT: Final = {  # what Debian has of it
-    "onnx": "`sudo apt install python3-onnxruntime` (Debian 13 and newer)",
+    "onnx": "`sudo apt install python3-onnxruntime`",
     "panel": "`sudo apt install python3-bottle python3-segno`",
 }
 _OF_APT: Final = ("msgspec", "numpy", "onnxruntime", "soundfile", "soxr", "tqdm")  # modules, as python3-NAME
+_BOOKWORM: Final = sys.version_info < (3, 12)  # as the package's own Depends tell the releases apart
+_NOT_IN_BOOKWORM: Final = ("onnx", "onnxruntime")  # by extra and by module
 _OWN_ENVIRONMENT: Final = "install the wheel of edge-denoise into a virtual environment of your own"
 # module -> the extra that brings it, where that is not `build`; engines name their own
 _EXTRAS: Final = {
@@ -55,7 +57,7 @@ def remedy(module: str) -> str:
 def how_to_install(extra: str) -> str:
     """A command that brings an extra to this very interpreter."""
     if debian_package():
-        return _APT.get(extra, _OWN_ENVIRONMENT)
+        return _OWN_ENVIRONMENT if _BOOKWORM and extra in _NOT_IN_BOOKWORM else _APT.get(extra, _OWN_ENVIRONMENT)
     return pip_install(*_with(f"[{extra}]") or _packages(extra))
 
 
@@ -79,7 +81,7 @@ def how_to_mend(*modules: str) -> str:
         return pip_install("--force-reinstall", *modules)
     if any(map(_came_along, modules)):
         return how_to_reinstall()
-    if set(modules) <= set(_OF_APT):
+    if set(modules) <= set(_OF_APT) and not (_BOOKWORM and set(modules) & set(_NOT_IN_BOOKWORM)):
         return f"`sudo apt install --reinstall {' '.join(f'python3-{module}' for module in modules)}`"
     return _OWN_ENVIRONMENT
 

@@ -119,15 +119,19 @@ def test_each_module_has_its_extra(monkeypatch: pytest.MonkeyPatch, module: str,
 
 
 @pytest.mark.parametrize(
-    ("extra", "remedy"),
+    ("extra", "is_bookworm", "remedy"),
     [
-        ("onnx", "`sudo apt install python3-onnxruntime`"),
-        ("panel", "`sudo apt install python3-bottle python3-segno`"),
-        ("litert", "a virtual environment of"),
+        ("onnx", False, "`sudo apt install python3-onnxruntime`"),
+        ("onnx", True, "a virtual environment of"),  # Debian 12 has none
+        ("panel", True, "`sudo apt install python3-bottle python3-segno`"),
+        ("litert", False, "a virtual environment of"),
     ],
 )
-def test_in_debians_package_nothing_names_a_registry_that_does_not_know_us(tmp_path, monkeypatch, extra, remedy):
+def test_in_debians_package_nothing_names_a_registry_that_does_not_know_us(
+    tmp_path, monkeypatch, extra, is_bookworm, remedy
+):
     assert extras.debian_package() is None  # a clone
+    monkeypatch.setattr(extras, "_BOOKWORM", is_bookworm)
     monkeypatch.setattr(extras, "__file__", str(tmp_path / "extras.py"))
     (tmp_path / extras.PACKAGED).write_text("edge-denoise 0.2.0\n")
     assert extras.debian_package() == "edge-denoise 0.2.0"
@@ -159,6 +163,9 @@ def test_elsewhere_the_library_is_compiled(installed) -> None:
 
 
 def test_what_is_broken_comes_again_from_where_it_came(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "_BOOKWORM", True)
+    assert "a virtual environment of your own" in extras.how_to_mend("onnxruntime")
+    monkeypatch.setattr(extras, "_BOOKWORM", False)
     assert extras.how_to_mend("onnxruntime") == "`sudo apt install --reinstall python3-onnxruntime`"
     assert extras.how_to_mend("numpy", "soxr") == "`sudo apt install --reinstall python3-numpy python3-soxr`"
     assert "a virtual environment of your own" in extras.how_to_mend("ai_edge_litert")
