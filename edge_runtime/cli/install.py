@@ -89,7 +89,7 @@ def _install(args: argparse.Namespace) -> Answer:
         changes = service.changes(place.root, own, *devices, _heard(args))
     old = load_receipt(place)
     edits, made = plan_install(place, changes, old, force=args.force)
-    next_step = virtual_mic.NEXT_STEP if args.virtual_mic else service.NEXT_STEP
+    next_step = virtual_mic.next_step() if args.virtual_mic else service.NEXT_STEP
     return _asked(args, edits, next_step, lambda: install(edits, made, old, place), artifact)
 
 

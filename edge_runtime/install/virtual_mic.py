@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Final
 
 from edge_runtime import builtin
@@ -22,6 +23,10 @@ PLUGIN: Final = "edge_runtime.native.ladspa_edge_denoise"
 RECEIPT: Final = Path(".local/share/edge-denoise/virtual-mic.json")
 NODE: Final = "edge_denoise"  # of PipeWire; the ALSA device has the same name
 NEXT_STEP: Final = "`systemctl --user restart pipewire`, then choose the microphone 'Denoised microphone'"
+_WITHOUT_PIPEWIRE: Final = (
+    "`arecord -D edge_denoise` and other programs of ALSA have it; those of PipeWire, which is not here, after"
+    " `sudo apt install pipewire wireplumber` and a new login"
+)
 STEERED: Final = f"""`pw-cli s {NODE} Props '{{ params = [ "denoiser:Strength" 0.5 ] }}'`"""  # while PipeWire runs
 
 WRITTEN: Final = "Written by `edge-denoise install --virtual-mic`; `edge-denoise uninstall --virtual-mic` removes it."
@@ -111,6 +116,11 @@ def changes(home: Path, artifact: Artifact, source: str | None, alsa_source: str
         Change(home / _PIPEWIRE_FILE, pipewire.encode(), is_config=True),
         Change(home / ".asoundrc", alsa.encode(), is_block=True, is_config=True),
     ]
+
+
+def next_step() -> str:
+    """What to type once it is installed, as this machine is."""
+    return NEXT_STEP if which("pipewire") else _WITHOUT_PIPEWIRE
 
 
 def filter_chain(written: str, plugin: str, source: str | None = None, strength: float = 1.0) -> str:

@@ -482,6 +482,16 @@ def test_the_unit_of_the_debian_package_has_a_folder_for_each_card() -> None:
     )
 
 
+def test_what_comes_next_can_be_typed_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A board without a desktop may have no PipeWire to restart."""
+    there = {"pipewire": "/usr/bin/pipewire"}
+    monkeypatch.setattr(virtual_mic, "which", there.get)
+    assert virtual_mic.next_step().startswith("`systemctl --user restart pipewire`")
+    there.clear()
+    assert "restart" not in virtual_mic.next_step()
+    assert "`sudo apt install pipewire wireplumber`" in virtual_mic.next_step()
+
+
 def packaged(monkeypatch: pytest.MonkeyPatch, plugin: Path) -> None:
     """As Debian's package installs it."""
     monkeypatch.setattr(virtual_mic, "debian_package", lambda: "edge-denoise 0.2.0")

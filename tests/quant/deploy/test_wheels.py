@@ -56,7 +56,7 @@ built_in = [row.ok for row in check_golden(open_artifact())]
 plugin = ctypes.CDLL(str(Path(edge_runtime.native.__file__).with_name("ladspa_edge_denoise.so"))).ladspa_descriptor
 plugin.restype, plugin.argtypes = ctypes.c_void_p, [ctypes.c_ulong]
 n_plugins = next(i for i in range(9) if not plugin(i))
-print(json.dumps({{"rows": [(row["precision"], row["ok"], row["exact"]) for row in rows], "isas": isas(),
+print(json.dumps({{"rows": [(row["precision"], row["ok"], row["exact"]) for row in rows], "isas": native.isas(),
                   "n_plugins": n_plugins, "built_in": built_in}}))
 sys.exit(main(["file", "{noisy}", "{clean}", "--model", "{artifact}", "--engine", "native", "--json"]))
 """
@@ -245,6 +245,8 @@ def test_each_library_is_sealed_at_load(wheels: dict[str, dict[str, object]], tm
 
 
 def test_without_the_sources_it_says_so(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "quant.deploy.wheels"], cwd=tmp_path, capture_output=True, text=True)
+    others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which could lead to them
+    line = [sys.executable, "-m", "quant.deploy.wheels"]
+    done = subprocess.run(line, cwd=tmp_path, env=others, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"wheels: error: {tmp_path}: the sources are not here; run it in the project's folder\n"
