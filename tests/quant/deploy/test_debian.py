@@ -66,7 +66,7 @@ apt-get -qq --yes --no-install-recommends install python3-bottle python3-segno >
 edge-denoise panel --port 8799 & page=$!
 python3 - <<'END'
 import time, urllib.request
-for _ in range(60):
+for _ in range(300):
     try:
         print(urllib.request.urlopen("http://127.0.0.1:8799/").read().decode().count("</html>"))
         break
