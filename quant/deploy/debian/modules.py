@@ -1,7 +1,8 @@
-"""Python modules that the runtime needs and bookworm does not have: msgspec and soxr, compiled from their sources.
+"""Python modules that the runtime needs and a release does not have, compiled from their sources: msgspec and soxr for
+bookworm, msgspec for trixie's armhf, which has all but that.
 
-trixie has both. soxr is linked against Debian's own libsoxr. The headers of bookworm's Python and libsoxr come from its
-packages, which mmdebstrap unpacks into a folder: nothing is installed, no root is needed.
+soxr is linked against Debian's own libsoxr. The headers of a release's Python and libsoxr come from its packages, which
+mmdebstrap unpacks into a folder: nothing is installed, no root is needed.
 """
 
 from __future__ import annotations
@@ -17,10 +18,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.extras import how_to_install
 from quant.deploy.wheels import Target, run
 
-SUITE: Final = "bookworm"
 MIRROR: Final = "http://deb.debian.org/debian"  # the release alone: updates are not always whole for every processor
-PYTHON: Final = "3.11"
-HEADERS: Final = f"libpython{PYTHON}-dev,libsoxr-dev"
 FLAGS: Final = ("-O2", "-g0", "-s", "-DNDEBUG", "-w", "-fno-strict-aliasing", "-shared")
 LINK_FLAGS: Final = ("-Wl,-z,relro", "-Wl,-z,now")
 
@@ -33,6 +31,21 @@ class Source(NamedTuple):
     sha256: str
 
 
+class Release(NamedTuple):
+    """A release of Debian, its Python, and which of the two modules it lacks."""
+
+    suite: str
+    python: str
+    lacks: tuple[str, ...]
+
+    @property
+    def headers(self) -> str:
+        """The packages that bring them."""
+        return f"libpython{self.python}-dev" + (",libsoxr-dev" if "soxr" in self.lacks else "")
+
+
+BOOKWORM: Final = Release("bookworm", "3.11", ("msgspec", "soxr"))
+TRIXIE_OF_ARMHF: Final = Release("trixie", "3.13", ("msgspec",))
 MSGSPEC: Final = Source("msgspec", "0.22.0", "0a13624a4969159fe35d8c2a3d377b2b61bbd8585e327440d5e52725affcce38")
 SOXR: Final = Source("soxr", "1.1.0", "9f228ae21c78fa9359ca98d8a5e8e91f30639e438e574133dace62c5b5309e44")
 
@@ -48,43 +61,60 @@ def fetch(folder: Path) -> None:
             opened.extractall(folder, filter="data")
 
 
-def headers(architecture: str, folder: Path, mirror: str = MIRROR) -> Path:
+def releases(architecture: str) -> tuple[Release, ...]:
+    """Those that lack something on a processor."""
+    return (BOOKWORM, TRIXIE_OF_ARMHF) if architecture == "armhf" else (BOOKWORM,)
+
+
+def headers(release: Release, architecture: str, folder: Path, mirror: str = MIRROR) -> Path:
     """The root that holds them for a processor. Failure: mmdebstrap is not there, or refuses."""
     if shutil.which("mmdebstrap") is None:
         raise Failure("mmdebstrap is not installed", remedy="`sudo apt install mmdebstrap`")
-    options = ["--quiet", "--variant=extract", f"--architectures={architecture}", f"--include={HEADERS}"]
-    done = subprocess.run(["mmdebstrap", *options, SUITE, str(folder), mirror], capture_output=True, text=True)
+    options = ["--quiet", "--variant=extract", f"--architectures={architecture}", f"--include={release.headers}"]
+    done = subprocess.run(["mmdebstrap", *options, release.suite, str(folder), mirror], capture_output=True, text=True)
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.startswith("E: ")] or ["no word"]
         raise Failure(f"mmdebstrap failed: {said[0]}", where=architecture, remedy="see that the mirror answers")
     return folder
 
 
-def compile_modules(target: Target, multiarch: str, root: Path, sources: Path, into: Path) -> None:
-    """msgspec and soxr in `into`, for that Python and processor. Failure: the compiler refuses."""
-    suffix = f".cpython-{PYTHON.replace('.', '')}-{multiarch}.so"
-    includes = _includes(root, multiarch, into.parent / "include")
-    msgspec, soxr = (sources / f"{s.name}-{s.version}" / "src" for s in (MSGSPEC, SOXR))
+def compile_modules(release: Release, target: Target, multiarch: str, root: Path, sources: Path, into: Path) -> None:
+    """What that release lacks in `into`, for its Python and that processor. Failure: the compiler refuses."""
+    suffix = f".cpython-{release.python.replace('.', '')}-{multiarch}.so"
+    common = [*target.flags, *FLAGS, *LINK_FLAGS, *_includes(release, root, multiarch, into.parent / "include")]
     keep = shutil.ignore_patterns("*.c", "*.h", "*.cpp", "*.in", "*.pyi", "py.typed")
-    for source, name in ((msgspec, "msgspec"), (soxr, "soxr")):
-        shutil.copytree(source / name, into / name, ignore=keep)
-    common = [*target.flags, *FLAGS, *LINK_FLAGS, *includes]
-    run("ziglang", "cc", *common, "-fwrapv", "-o", into / f"msgspec/_core{suffix}", msgspec / "msgspec/_core.c", "-lm")
+    for name, source in (("msgspec", MSGSPEC), ("soxr", SOXR)):
+        if name in release.lacks:
+            folder = sources / f"{source.name}-{source.version}" / "src"
+            shutil.copytree(folder / name, into / name, ignore=keep)
+            _COMPILED[name](common, folder, into / name, suffix, root / "usr/lib" / multiarch)
+    shutil.rmtree(into.parent / "include")
+
+
+def _msgspec(common: list[str], source: Path, into: Path, suffix: str, libraries: Path) -> None:
+    run("ziglang", "cc", *common, "-fwrapv", "-o", into / f"_core{suffix}", source / "msgspec/_core.c", "-lm")
+
+
+def _soxr(common: list[str], source: Path, into: Path, suffix: str, libraries: Path) -> None:
     nanobind = _nanobind()
-    folders = (nanobind / "include", nanobind / "ext/robin_map/include", nanobind / "src", soxr)
-    files = (nanobind / "src/nb_combined.cpp", soxr / "soxr_ext.cpp", soxr / "csoxr_version.cpp")
-    library = (root / "usr/lib" / multiarch / "libsoxr.so.0").resolve()
+    folders = (nanobind / "include", nanobind / "ext/robin_map/include", nanobind / "src", source)
+    files = (nanobind / "src/nb_combined.cpp", source / "soxr_ext.cpp", source / "csoxr_version.cpp")
+    library = (libraries / "libsoxr.so.0").resolve()
     cxx = ["-std=c++17", "-DNB_COMPACT_ASSERTIONS", "-fvisibility=hidden", *(f"-I{folder}" for folder in folders)]
-    run("ziglang", "c++", *common, *cxx, "-o", into / f"soxr/soxr_ext{suffix}", *files, library)
+    run("ziglang", "c++", *common, *cxx, "-o", into / f"soxr_ext{suffix}", *files, library)
 
 
-def _includes(root: Path, multiarch: str, folder: Path) -> list[str]:
-    """Python's and soxr's headers alone: those of bookworm's C library would hide the compiler's own."""
-    found = root / "usr/include"
-    for name in (f"python{PYTHON}", f"{multiarch}/python{PYTHON}"):
+_COMPILED: Final = {"msgspec": _msgspec, "soxr": _soxr}
+
+
+def _includes(release: Release, root: Path, multiarch: str, folder: Path) -> list[str]:
+    """Python's and soxr's headers alone: those of the release's C library would hide the compiler's own."""
+    found, python = root / "usr/include", f"python{release.python}"
+    for name in (python, f"{multiarch}/{python}"):
         shutil.copytree(found / name, folder / name, dirs_exist_ok=True)
-    shutil.copy(found / "soxr.h", folder)
-    return [f"-I{folder / f'python{PYTHON}'}", f"-I{folder}"]
+    if "soxr" in release.lacks:
+        shutil.copy(found / "soxr.h", folder)
+    return [f"-I{folder / python}", f"-I{folder}"]
 
 
 def _nanobind() -> Path:

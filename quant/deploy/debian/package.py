@@ -71,7 +71,7 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """`names`: of architectures, none is all; `maintainer`: as Debian writes it; `mirror`: of bookworm's headers."""
+    """`names`: of architectures, none is all; `maintainer`: as Debian writes it; `mirror`: of the releases' headers."""
 
     maintainer: str
     names: Sequence[str] = ()
@@ -116,16 +116,16 @@ def _build_one(architecture: Architecture, folder: Path, wish: Wish) -> Package:
     own = folder / architecture.name
     tree, room = own / "tree", own / "tree" / ROOM
     own.mkdir()
-    tell(f"{architecture.name}: unpacking bookworm's headers")
-    root = modules.headers(architecture.name, own / "root", wish.mirror)
     tell(f"{architecture.name}: compiling")
     _copy_runtime(room)
     plugin = tree / f"{LADSPA}.so"
     plugin.parent.mkdir(parents=True)
     compile_engine(architecture.target, tree / ROOM / LIBRARY, plugin)
-    private = room / f"python{modules.PYTHON}"
-    modules.compile_modules(architecture.target, architecture.multiarch, root, folder, private)
-    shutil.rmtree(private.parent / "include")
+    for release in modules.releases(architecture.name):
+        tell(f"{architecture.name}: modules that {release.suite} lacks")
+        root = modules.headers(release, architecture.name, own / release.suite, wish.mirror)
+        into = room / f"python{release.python}"
+        modules.compile_modules(release, architecture.target, architecture.multiarch, root, folder, into)
     tell(f"{architecture.name}: packing")
     _lay_out(tree, wish.maintainer)
     return _packed(tree, architecture, wish.maintainer, own)
@@ -174,6 +174,14 @@ def _changelog(maintainer: str) -> str:
     )
 
 
+def _depends_on_msgspec(architecture: str) -> str:
+    """Debian's own, but for the Pythons for which it is brought along: 3.11, and with armhf 3.13."""
+    depends = "python3-msgspec | python3 (<< 3.12)"
+    if modules.TRIXIE_OF_ARMHF in modules.releases(architecture):
+        return f"{depends} | python3 (>= 3.13), python3 (<< 3.14)"
+    return depends
+
+
 def _packed(tree: Path, architecture: Architecture, maintainer: str, own: Path) -> Package:
     installed = sum(path.lstat().st_size for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
     control = tree / "DEBIAN"
@@ -186,6 +194,7 @@ def _packed(tree: Path, architecture: Architecture, maintainer: str, own: Path) 
             architecture=architecture.name,
             maintainer=maintainer,
             installed_kib=-(-installed // 1024),
+            msgspec=_depends_on_msgspec(architecture.name),
         )
     )
     (control / "control").write_text(described)
@@ -213,7 +222,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", action="append", default=[], choices=known, help="default: all three")
     who = "as Debian writes it, NAME <MAIL>; default: the authors, by the mail of the last commit"
     parser.add_argument("--maintainer", metavar="WHO", help=who)
-    parser.add_argument("--mirror", default=modules.MIRROR, metavar="URL", help="of bookworm; default: Debian's")
+    parser.add_argument("--mirror", default=modules.MIRROR, metavar="URL", help="of both releases; default: Debian's")
 
 
 def _run(args: argparse.Namespace) -> Answer:

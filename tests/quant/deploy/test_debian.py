@@ -149,13 +149,17 @@ def test_its_program_sees_its_own_modules_first(tmp_path: Path) -> None:
 
 
 def test_the_depends_hold_for_both_releases() -> None:
-    """What bookworm lacks is wanted of a newer Python alone: the modules that are brought along are for 3.11."""
+    """What a release lacks is wanted of other Pythons alone: for its own the modules are brought along."""
     control = (package.FILES / "control").read_text()
     (depends,) = (line for line in control.splitlines() if line.startswith("Depends: "))
-    for module in ("msgspec", "soxr"):
-        assert f"python3-{module} | python3 (<< 3.12)" in depends
+    assert "python3-soxr | python3 (<< 3.12)" in depends
+    assert ", {msgspec}, " in depends
     assert "libasound2 (>= 1.1) | libasound2t64" in depends
-    assert package.modules.PYTHON == "3.11"
+    assert package._depends_on_msgspec("arm64") == "python3-msgspec | python3 (<< 3.12)"
+    assert package.modules.BOOKWORM[1:] == ("3.11", ("msgspec", "soxr"))
+    wanted = "python3-msgspec | python3 (<< 3.12) | python3 (>= 3.13), python3 (<< 3.14)"
+    assert package._depends_on_msgspec("armhf") == wanted, "trixie has no python3-msgspec for armhf"
+    assert package.modules.TRIXIE_OF_ARMHF[1:] == ("3.13", ("msgspec",))
 
 
 @pytest.mark.skipif(not has_tools, reason="needs the extra `deb`")
