@@ -31,8 +31,8 @@ from quant.inputs import foreign, weight_file
 from quant.int8.recipe import Recipe
 from quant.network import registry, sizes
 from quant.network.family import Network
-from quant.network.graph import Graph
-from quant.network.passes import streaming_graph
+from quant.network.graph import FLOOR, Graph
+from quant.network.passes import streaming_graph, with_floors
 
 VERSION = 1
 SUFFIX = ".trained"
@@ -53,6 +53,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     recipe: Recipe
     ranges: Ranges
     slopes: dict[str, float]
+    floors: dict[str, float] = {}  # of logarithms, in float as in 8 bits
     training: dict[str, Any]
     attribution: str = ""
     network: str = registry.DEFAULT.name
@@ -127,7 +128,8 @@ def load(path: Path) -> Trained:
     config = sizes.from_dict(header.variant, path, network) if header.variant else network.published
     empty = streaming_graph(network.blank(config))
     _check(path, arrays, header, excerpt, empty)
-    graph = replace(_filled(empty, arrays, header.slopes), window=header.ranges.provenance.window)
+    filled = with_floors(_filled(empty, arrays, header.slopes), header.floors)
+    graph = replace(filled, window=header.ranges.provenance.window)
     return Trained(path.name, hashlib.sha256(data).hexdigest(), graph, header, excerpt, network, config)
 
 
@@ -137,8 +139,13 @@ def _filled(graph: Graph, params: Mapping[str, Float32Array], slopes: Mapping[st
 
 
 def slopes_of(graph: Graph) -> dict[str, float]:
-    """LeakyReLU -> its slope; the only numbers of the network that are no parameters of the streaming graph."""
+    """LeakyReLU -> its slope; with `floors_of` the only numbers that are no parameters of the streaming graph."""
     return {n.name: float(n.attrs["slope"]) for n in graph.nodes if n.kind == "leaky_relu"}
+
+
+def floors_of(graph: Graph) -> dict[str, float]:
+    """Logarithm of magnitudes -> its least, where that is not `graph.FLOOR`."""
+    return {n.name: float(n.attrs["floor"]) for n in graph.nodes if "floor" in n.attrs}
 
 
 def _check(path: Path, arrays: Mapping[str, Float32Array], header: Header, excerpt: NDArray[Any], empty: Graph) -> None:
@@ -149,6 +156,9 @@ def _check(path: Path, arrays: Mapping[str, Float32Array], header: Header, excer
         raise Failure(
             f"holds another network ({odd[0][:80]} is {str(found.get(odd[0]))[:80]})", where=path, remedy=REMEDY
         )
+    logarithms = {n.name for n in empty.nodes if n.kind == "log_magnitude"}
+    if not logarithms.issuperset(header.floors) or any(not FLOOR <= low <= 0 for low in header.floors.values()):
+        raise Failure("its floors are those of another network", where=path, remedy=REMEDY)
     if bad := [n for n, values in arrays.items() if values.dtype != np.float32 or not np.isfinite(values).all()]:
         raise Failure(f"{bad[0]} is not finite float32", where=path, remedy=REMEDY)
     if set(header.slopes) != set(slopes_of(empty)) or not np.isfinite(list(header.slopes.values())).all():

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.stft import Float32Array
+from quant.network.graph import FLOOR, Node
 
 N_LANES = 16
 
@@ -57,7 +58,7 @@ LOG_P = np.array(
 )
 LOG10_E, LOG10_2 = np.float32(np.log10(np.e)), np.float32(np.log10(2))
 SQRT_HALF_BITS = np.int32(0x3F3504F3)  # of the float32 next to sqrt(1/2)
-LEAST_POWER, MOST_POWER = np.float32(1e-24), np.finfo(np.float32).max
+MOST_POWER = np.finfo(np.float32).max
 
 
 def tanh(x: Float32Array) -> Float32Array:
@@ -79,15 +80,20 @@ def quick_sigmoid(x: Float32Array) -> Float32Array:
     return quick_tanh(x * HALF) * HALF + HALF
 
 
-def log_magnitude(x: Float32Array) -> Float32Array:
-    """(2, bins) real and imaginary parts -> (1, bins): log10 of max(|x|, 1e-12), from the power re re + im im.
+def least_power(node: Node) -> np.float32:
+    """The power at which a logarithm of magnitudes ends."""
+    return np.float32(10.0 ** (2 * node.attrs.get("floor", FLOOR)))
+
+
+def log_magnitude(x: Float32Array, least: np.float32) -> Float32Array:
+    """(2, bins) real and imaginary parts -> (1, bins): log10 of |x|, from the power re re + im im, `least` at least.
 
     The power is 2^e (1 + x) with 1 + x in [sqrt(1/2), sqrt(2)), taken from its bits; log10 of the power is
     log10(e) log(1 + x) + log10(2) e, and half of it is the result.
     """
     with np.errstate(over="ignore", under="ignore"):
         power = x[:1] * x[:1] + x[1:] * x[1:]
-    bits = np.minimum(np.maximum(power, LEAST_POWER), MOST_POWER).view(np.int32)
+    bits = np.minimum(np.maximum(power, least), MOST_POWER).view(np.int32)
     exponent = (bits - SQRT_HALF_BITS) >> 23
     f = (bits - (exponent << 23)).view(np.float32) - np.float32(1)
     s = f * f

@@ -99,6 +99,9 @@ class Reference:
     def _param(self, node: Node, role: str) -> Values:
         return self.graph.params[node.param(role)]
 
+    def _log_magnitude(self, node: Node, x: Values) -> Values:
+        return exact_float.log_magnitude(x, exact_float.least_power(node))
+
     def _merge_bands(self, node: Node, x: Values) -> Values:
         n = node.attrs["n_low"]
         return np.concatenate([x[:, :n], exact_float.sparse_bands(x[:, n:], self._param(node, "weight"))], 1)
@@ -292,7 +295,6 @@ def _masked(x: Values, m: Values) -> Values:
 # kind -> what a float node computes that has neither parameters nor attributes
 FLOAT: Final[Mapping[str, Callable[..., Values]]] = {
     "features": _features,
-    "log_magnitude": exact_float.log_magnitude,
     "shuffle": _shuffled,
     "mean_square": exact_float.mean_square,
     "sigmoid": exact_float.sigmoid,

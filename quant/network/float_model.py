@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_runtime.stft import Float32Array
-from quant.network.graph import Graph, Node
+from quant.network.graph import FLOOR, Graph, Node
 
 Tap = Callable[[str, Tensor], Tensor]
 States = dict[str, Tensor]
@@ -124,10 +124,6 @@ def _features(x: Tensor) -> Tensor:
     return torch.cat([magnitude, x], 1)
 
 
-def _log_magnitude(x: Tensor) -> Tensor:
-    return torch.log10(torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12))
-
-
 def _masked(x: Tensor, m: Tensor) -> Tensor:
     re, im = x[:, :1], x[:, 1:]
     m_re, m_im = m[:, :1], m[:, 1:]
@@ -137,7 +133,6 @@ def _masked(x: Tensor, m: Tensor) -> Tensor:
 # kind -> what a node computes that has neither parameters nor attributes
 PLAIN: Final[Mapping[str, Callable[..., Tensor]]] = {
     "features": _features,
-    "log_magnitude": _log_magnitude,
     "shuffle": lambda x, y: torch.stack([x, y], 2).flatten(1, 2),
     "mean_square": lambda x: (x * x).mean(-1, keepdim=True),
     "mean_square_channels": lambda x: (x * x).mean(1, keepdim=True),
@@ -165,6 +160,10 @@ class _Run:
     def _param(self, node: Node, role: str, group: int = 0) -> Tensor:
         name = node.params[role][group]
         return self.tap(name, self.model.weight(name))
+
+    def log_magnitude(self, node: Node, x: Tensor) -> Tensor:
+        least = 10.0 ** node.attrs.get("floor", FLOOR)
+        return torch.log10(torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(least))
 
     def merge_bands(self, node: Node, x: Tensor) -> Tensor:
         n = node.attrs["n_low"]

@@ -30,12 +30,13 @@ class State(NamedTuple):
     channels: int
 
 
+FLOOR = -12.0  # of log_magnitude, where its node says no other: log10 of the least magnitude that is told from nothing
 MOST_BLOCKS = 64  # of a kind, in a network that a file describes: ten times the published ones
 
 # kind -> the parameters it reads, by role (order matters only for printing)
 KINDS: dict[str, tuple[str, ...]] = {
     "features": (),  # spectrum (re, im) -> (magnitude, re, im)
-    "log_magnitude": (),  # spectrum (re, im) -> log10 of its magnitude
+    "log_magnitude": (),  # spectrum (re, im) -> log10 of its magnitude; attribute `floor`: its least (FLOOR)
     "merge_bands": ("weight",),  # 257 bins -> 129 ERB bands: low bins copied, high bins @ weight.T
     "neighbours": (),  # each channel beside its left and right neighbour band (SFE); removed by passes
     "conv": ("weight", "bias"),  # (out, in/groups, time, band)

@@ -12,7 +12,7 @@ fuse_neighbours    SFE followed by a convolution is one convolution over two ban
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -246,3 +246,11 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     sort_directions,
     fuse_neighbours,
 )
+
+
+def with_floors(graph: Graph, floors: Mapping[str, float]) -> Graph:
+    """The graph with logarithms of magnitudes, by name, that go no lower."""
+    return graph.rewritten(
+        replace(n, attrs={**n.attrs, "floor": floors[n.name]}) if n.kind == "log_magnitude" and n.name in floors else n
+        for n in graph.nodes
+    )

@@ -94,6 +94,7 @@ def qat(job: Job, progress: Progress) -> Path:
                 recipe=chosen,
                 ranges=converted.ranges,
                 slopes=trained.slopes_of(converted.graph),
+                floors=trained.floors_of(converted.graph),
                 training=_provenance(job, started, history),
                 attribution=job.attribution,
                 network=source.network.name,

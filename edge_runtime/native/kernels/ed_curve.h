@@ -23,6 +23,7 @@ static const float ed_log_p[9] = {7.0376836292e-2f, -1.1514610310e-1f, 1.1676998
 #define ED_LOG10_E 0.4342944920063019f
 #define ED_LOG10_2 0.3010300099849701f
 #define ED_LEAST_POWER 1e-24f
+#define ED_LEAST_POWER_OF(op) ((op)->f0 > ED_LEAST_POWER ? (op)->f0 : ED_LEAST_POWER)
 #define ED_MOST_POWER 3.402823466e38f
 #define ED_SQRT_HALF_BITS 0x3f3504f3 /* of the float next to the root of a half */
 

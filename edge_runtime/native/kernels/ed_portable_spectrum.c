@@ -190,17 +190,17 @@ KERNEL(MASK)
     }
 }
 
-/* x: planes -> y[k][0] = log10 of the magnitude of bin k, 1e-12 at least: half of that of its power, which is 2^e times
- * 1 + f (ed_curve.h). So every engine has the same curve, as with tanh. */
+/* x: planes -> y[k][0] = log10 of the magnitude of bin k: half of that of its power, f0 at least (1e-24 where that is
+ * less), which is 2^e times 1 + f (ed_curve.h). So every engine has the same curve, as with tanh. */
 KERNEL(LOG_MAGNITUDE)
 {
-    const float *re = a->x, *im = re + ED_PLANE;
+    const float *re = a->x, *im = re + ED_PLANE, least = ED_LEAST_POWER_OF(a->op);
     int k, i;
     for (k = 0; k < a->op->n_rows; k++) {
         union { float f; uint32_t u; } v;
         int32_t e;
         float p = ed_log_p[0], f, s, ln;
-        v.f = clamp(re[k] * re[k] + im[k] * im[k], ED_LEAST_POWER, ED_MOST_POWER);
+        v.f = clamp(re[k] * re[k] + im[k] * im[k], least, ED_MOST_POWER);
         e = (int32_t)(v.u - ED_SQRT_HALF_BITS) >> 23;
         v.u -= (uint32_t)e << 23;
         f = v.f - 1.0f;

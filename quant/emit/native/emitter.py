@@ -59,7 +59,8 @@ class Lowering(Convolutions):
 
     def log_magnitude(self, node: Node) -> None:
         y = self.new(node)
-        self.op("log_magnitude", node, y.n_rows, x=self.values[node.inputs[0]], y=y, n_out=1)
+        least = {"f0": float(exact_float.least_power(node))} if "floor" in node.attrs else {}
+        self.op("log_magnitude", node, y.n_rows, x=self.values[node.inputs[0]], y=y, n_out=1, **least)
 
     def split_bands(self, node: Node) -> None:
         """Into planes; one channel is a plane already."""

@@ -15,6 +15,7 @@ from quant.emit.emitted import UINT8_SHIFT, Emitted
 from quant.emit.onnx.file import OnnxFile
 from quant.emit.onnx.recurrent import Recurrent
 from quant.emit.onnx.values import Layout
+from quant.int8.exact_float import least_power
 from quant.int8.plan import Plan
 from quant.int8.qparams import dequantize_weight, quantize_weight
 from quant.int8.runtimes import for_onnx
@@ -62,7 +63,7 @@ class OnnxEmitter(Recurrent):
         """Half the logarithm of the power."""
         (x,) = self.operands(node, "maps")
         power = self.file.op("ReduceSumSquare", [x], axes=[1], keepdims=1)
-        log = self.file.op("Log", [self.file.op("Max", [power, self.file.const(1e-24)])])
+        log = self.file.op("Log", [self.file.op("Max", [power, self.file.const(float(least_power(node)))])])
         self.write(node, self.file.op("Mul", [log, self.file.const(0.5 / np.log(10))]))
 
     def merge_bands(self, node: Node) -> None:

@@ -16,6 +16,7 @@ from quant.emit.emitted import Emitted, state_entry
 from quant.emit.tflite.file import Tensor, TensorGrid
 from quant.emit.tflite.gru import GruCell
 from quant.emit.tflite.ops import BANDS, CHANNELS, TfliteOps, as_grid, as_qparams
+from quant.int8.exact_float import least_power
 from quant.int8.plan import GRU_ROLES, Plan
 from quant.int8.qparams import QParams, dequantize_weight, quantize_weight
 from quant.int8.runtimes import for_tflite
@@ -107,7 +108,7 @@ class _Emitter:
         (x,) = self.inputs(node)
         re, im = self.ops.split(x, BANDS, 2)
         power = self.ops.binary("ADD", self.ops.binary("MUL", re, re), self.ops.binary("MUL", im, im))
-        log = self.ops.unary("LOG", self.ops.binary("MAXIMUM", power, self.ops.scalar(1e-24)))
+        log = self.ops.unary("LOG", self.ops.binary("MAXIMUM", power, self.ops.scalar(float(least_power(node)))))
         self.output(node, self.ops.binary("MUL", log, self.ops.scalar(0.5 / np.log(10))))
 
     def merge_bands(self, node: Node) -> None:

@@ -25,12 +25,15 @@ from random_networks import random_network
 from recorded import engine as engine_of
 from recorded import interpreter, recorded
 
+from edge_runtime.engines import native
 from edge_runtime.engines.golden import snr_db, stream
 from edge_runtime.engines.interface import Engine
+from edge_runtime.manifest import ModelEntry
 from edge_runtime.stft import Float32Array
 from quant.audit import coverage
 from quant.audit.findings import CoveragePart
 from quant.emit.emitted import UINT8_SHIFT, Emitted
+from quant.emit.native.emitter import emit_native
 from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
 from quant.int8.plan import GRU_ROLES, Plan
@@ -39,7 +42,7 @@ from quant.int8.reference import Reference
 from quant.int8.runtimes import for_onnx, for_tflite
 from quant.network.float_model import FloatModel
 from quant.network.graph import Graph, Node
-from quant.network.passes import streaming_graph
+from quant.network.passes import streaming_graph, with_floors
 from quant.ptq.quantize import Quantized
 
 Array = NDArray[Any]
@@ -192,6 +195,22 @@ def test_the_second_network_is_the_float_model_and_its_reference(
     assert snr_db(second.enhanced, floating) >= FP32_FLOOR_DB
     found = stream(engine(runtime, emitted(runtime, q.graph, q.plan)), second.frames)
     assert snr_db(second.wanted[runtime], found) >= REFERENCE_FLOOR_DB
+
+
+@pytest.mark.parametrize("runtime", [*RUNTIMES, "native"])
+def test_a_logarithm_ends_at_its_floor(runtime: str, second: Second) -> None:
+    """Frames below it, at levels of 24-bit sound, are all alike there."""
+    floored = with_floors(second.graph, {"features": -4.0})
+    quiet = second.frames * np.float32(1e-6)
+    with torch.no_grad():
+        y, _ = FloatModel(floored)(torch.from_numpy(quiet).permute(2, 0, 1)[None].contiguous())
+    wanted = y[0].permute(1, 2, 0).numpy()
+    if runtime == "native":
+        entry = ModelEntry(file="model.native", states=(), golden_snr_floor_db=0.0)
+        opened: Engine = native.open_model(emit_native(floored).data, entry, "fp32", 1)
+    else:
+        opened = engine(runtime, emitted(runtime, floored))
+    assert snr_db(wanted, stream(opened, quiet)) >= FP32_FLOOR_DB
 
 
 @pytest.mark.parametrize(

@@ -168,3 +168,22 @@ def test_an_embedded_default_is_small_and_attributed(name: str, most_bytes: int)
     assert path.stat().st_size < most_bytes
     assert "Rong" in found.header.attribution
     assert "LibriSpeech" in found.header.attribution
+
+
+def test_a_floor_is_kept_in_float_as_in_8_bits(tmp_path: Path) -> None:
+    """What is compared is one network."""
+    found = trained.load(trained.embedded(registry.load("ul-unas")))
+    path, floors = tmp_path / "model.trained", {"features": -4.0}
+    trained.save(path, found.graph, msgspec.structs.replace(found.header, floors=floors), found.noisy)
+    again = trained.load(path)
+    assert trained.floors_of(again.graph) == floors
+    assert trained.floors_of(requantize(again.graph, again.header.recipe, again.header.ranges).graph) == floors
+
+
+@pytest.mark.parametrize("floors", [{"features": -13.0}, {"features": 1.0}, {"erb.bands": -4.0}])
+def test_a_floor_of_nothing_is_refused(floors: dict[str, float], tmp_path: Path) -> None:
+    found = trained.load(trained.embedded(registry.load("ul-unas")))
+    path = tmp_path / "model.trained"
+    trained.save(path, found.graph, msgspec.structs.replace(found.header, floors=floors), found.noisy)
+    with pytest.raises(Failure, match="its floors are those of another network"):
+        trained.load(path)
