@@ -33,16 +33,25 @@
 #endif
 #endif
 
-/* What runs once, or only where a faster kernel does not: small before fast. */
-#if defined(ED_X86) || defined(ED_ARM64) || defined(ED_ARM32)
-#define ED_SELDOM __attribute__((cold))
-#else
-#define ED_SELDOM
+#if !defined(ED_X86) && !defined(ED_ARM64) && !defined(ED_ARM32)
 #if defined(__GNUC__) && defined(__ARM_FEATURE_MVE) && __ARM_FEATURE_MVE & 2 && !defined(ED_NO_HELIUM)
 #define ED_HELIUM 1 /* vectors of a microcontroller: known when it is compiled */
 #else
 #define ED_SCALAR 1 /* no vectors here: kernels in blocks of registers */
 #endif
+#endif
+
+/* What runs once, or only where a faster kernel does not: small before fast. ED_IN_VECTORS:
+ * where the processor has vectors. */
+#if defined(__GNUC__)
+#define ED_SELDOM __attribute__((cold))
+#else
+#define ED_SELDOM
+#endif
+#if defined(ED_SCALAR)
+#define ED_IN_VECTORS
+#else
+#define ED_IN_VECTORS ED_SELDOM
 #endif
 
 #define ED_MAGIC 0x574e4445u /* "EDNW" */

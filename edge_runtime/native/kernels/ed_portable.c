@@ -9,9 +9,9 @@
 
 KERNEL(LEAKY) { EACH(float, c, XF[c] < 0 ? XF[c] * op->f0 : XF[c]); }
 KERNEL(LEAKY_I8) { EACH(int8_t, c, to_i8(XI * (XI < 0 ? op->f1 : op->f0), (float)op->y_zp)); }
-KERNEL(ADD) { EACH(float, c, XF[c] + X2F[c]); }
+KERNEL_SELDOM(ADD) { EACH(float, c, XF[c] + X2F[c]); }
 KERNEL(ADD_I8) { EACH(int8_t, c, to_i8(XI * op->f0 + X2I(c) * op->f1, (float)op->y_zp)); }
-KERNEL(QUANTIZE) { EACH(int8_t, c, to_i8(XF[c] * op->f0, (float)op->y_zp)); }
+KERNEL_SELDOM(QUANTIZE) { EACH(int8_t, c, to_i8(XF[c] * op->f0, (float)op->y_zp)); }
 KERNEL(DEQUANTIZE) { EACH(float, c, XI * op->f0); }
 
 /* x[r][c] * gate[c]. x2: one row of gates. */
@@ -126,7 +126,7 @@ KERNEL(SHUFFLE_I8)
 }
 
 /* The same with x gated first; bias: the row of gates, in the arena. */
-KERNEL(GATE_SHUFFLE)
+KERNEL_SELDOM(GATE_SHUFFLE)
 {
     EACH(float, 2 * c, XF[c] * ((const float *)a->bias)[c]);
     EACH(float, 2 * c + 1, X2F[c]);
@@ -149,7 +149,7 @@ KERNEL(INTERLEAVE_I8) { INTERLEAVE_OF(int8_t); }
 /* --- reductions ------------------------------------------------------------------------------------------------- */
 
 /* y[c] = mean over r of x[r][c]^2, r upwards. */
-KERNEL(MEAN_SQUARE)
+KERNEL_SELDOM(MEAN_SQUARE)
 {
     const ed_op *op = a->op;
     float *y = a->y;
@@ -226,7 +226,7 @@ static float lane_sum(const float *x, int n, float mean, int squared)
 /* y = (x - mean) / sqrt(variance + f0) * weight + bias over the whole value, n_rows * n_out numbers that lie
  * together; weight and bias like x, halves with ED_HALF; x2 is added with ED_ADD_AFTER. The reciprocal is taken once.
  */
-KERNEL(LAYER_NORM)
+KERNEL_SELDOM(LAYER_NORM)
 {
     const ed_op *op = a->op;
     const float *x = a->x;

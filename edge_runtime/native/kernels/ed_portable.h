@@ -28,7 +28,15 @@
 #error "-ffast-math would reorder sums that must be exact"
 #endif
 
-#define KERNEL(name) ED_SELDOM ED_KERNEL(name) ed_portable_##name(const ed_args *a)
+#define KERNEL(name) ED_IN_VECTORS ED_KERNEL(name) ed_portable_##name(const ed_args *a)
+/* Of a kind whose time counts and that Helium alone lacks. */
+#if defined(ED_HELIUM)
+#define KERNEL_BUT_HELIUM(name) ED_KERNEL(name) ed_portable_##name(const ed_args *a)
+#else
+#define KERNEL_BUT_HELIUM(name) KERNEL(name)
+#endif
+/* Of a kind that every other set has a kernel of. */
+#define KERNEL_SELDOM(name) ED_SELDOM ED_KERNEL(name) ed_portable_##name(const ed_args *a)
 #define ED_DECLARE(name) ED_DECLARE_KERNEL(name, ed_portable_##name)
 ED_KINDS(ED_DECLARE)
 #undef ED_DECLARE

@@ -35,7 +35,7 @@ static float leaky(const ed_op *op, float v)
 /* y[r][o] = bias[o] + sum over k, c of x[r stride + k - pad][c] weight[k][c][o], added in that order, k outermost;
  * then a LeakyReLU of slope f0, if there is one. weight: [taps][n_in][n_out padded to 4], halves with ED_HALF.
  * Columns of y may lie in pieces, see ed_piece. */
-KERNEL(CONV)
+KERNEL_SELDOM(CONV)
 {
     const ed_op *op = a->op;
     int r, o, k, c;
@@ -72,7 +72,7 @@ static void store(const ed_args *a, int r, ptrdiff_t at, int32_t sum, float mult
  * any order; y = store(sum * scale[o]). weight: [taps][n_in / 4][n_out padded to 4][4], zeros beyond the channels: 4
  * inputs of 4 results are a vector of 16 bytes, as dot products take them. The zero point of x is in the bias, for
  * halos hold it, too. */
-KERNEL(CONV_I8)
+KERNEL_SELDOM(CONV_I8)
 {
     const ed_op *op = a->op;
     const int8_t *weight = a->weight;
@@ -90,7 +90,7 @@ KERNEL(CONV_I8)
 
 /* y[r][c]: x[r][c] in steps of the block's exponent, to nearest with ties to even; what a step is goes to the float at
  * state. */
-KERNEL(QUANTIZE_I16)
+KERNEL_SELDOM(QUANTIZE_I16)
 {
     uint32_t largest = 0;
     ed_block b;
@@ -108,7 +108,7 @@ KERNEL(QUANTIZE_I16)
 /* As CONV, of numbers of 16 bits with one exponent: y[r][o] = bias[o] + sum times (scale[o] times the float at x2), where
  * sum = sum over k, c of x[r stride + k - pad][c] weight[k][c][o] in 32 bits, any order. weight: [taps][n_in / 2][n_out
  * padded to 4][2], of 16 bits; ed_check_kinds.c proves that no sum leaves 32. The LeakyReLU as in `store`. */
-KERNEL(CONV_I16)
+KERNEL_SELDOM(CONV_I16)
 {
     const ed_op *op = a->op;
     const int16_t *weight = a->weight;
@@ -131,7 +131,7 @@ KERNEL(CONV_I16)
  * weight[t][k][c], t outermost; then a LeakyReLU of slope f0, if there is one. Frame time_taps - 1 is x, those before
  * it lie `dilation` frames apart in state, a ring of (time_taps - 1) * dilation frames that x joins. weight:
  * [time_taps][taps][n_out]. */
-KERNEL(DEPTH)
+KERNEL_SELDOM(DEPTH)
 {
     const ed_op *op = a->op;
     int r, c, t, k;
@@ -148,7 +148,7 @@ KERNEL(DEPTH)
 }
 
 /* The same with bytes; sums and results as in CONV_I8. */
-KERNEL(DEPTH_I8)
+KERNEL_SELDOM(DEPTH_I8)
 {
     const ed_op *op = a->op;
     int r, c, t, k;

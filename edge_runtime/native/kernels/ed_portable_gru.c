@@ -54,7 +54,7 @@ static float gru(const ed_op *op, float xr, float xz, float xn, float hr, float 
 
 /* Over time: every row is a stream of its own. x, x2: [row][gate][n_out], x2 = W_hh h + b_hh; state: h, [row][n_out],
  * is the result, and the operation makes no other. */
-KERNEL(GRU_CELL)
+KERNEL_SELDOM(GRU_CELL)
 {
     const ed_op *op = a->op;
     float *h = a->state;
@@ -126,7 +126,7 @@ static int gate_at(ed_unit v, int gate)
 
 /* Gate sums in float: bias[gate][u] + sum over k of h[block of u][k] weight[gate][k][u], k upwards. weight:
  * [3][n_in][n_out], halves with ED_HALF; y: [row][unit]. */
-KERNEL(BIGRU)
+KERNEL_BUT_HELIUM(BIGRU)
 {
     const ed_op *op = a->op;
     float h[64] = {0}, next[64];
@@ -183,7 +183,7 @@ KERNEL(BIGRU_MIXED)
 }
 
 /* scale: the multipliers of the gates, then ed_gru_grids. */
-KERNEL(BIGRU_I8)
+KERNEL_SELDOM(BIGRU_I8)
 {
     const ed_op *op = a->op;
     const ed_gru_grids *g = (const ed_gru_grids *)((const float *)a->scale + 3 * op->n_out);

@@ -19,7 +19,7 @@ static const float fft_w16_im[9] = {-0.38268343236f, -0.70710678119f, -0.9238795
 
 /* 4 points, rows r, r + step, r + 2 step, r + 3 step of 16 columns, in place: no products, for the factors are 1 and
  * -i. */
-ED_SELDOM static void butterfly(float *re, float *im, int r, int step)
+ED_IN_VECTORS static void butterfly(float *re, float *im, int r, int step)
 {
     int c;
     for (c = r * 16; c < r * 16 + 16; c++) {
@@ -41,7 +41,7 @@ static void multiply(float *re, float *im, float wr, float wi)
 }
 
 /* 16 points down each of 16 columns; result k1 + 4 k2 lies in row 4 k1 + k2. */
-ED_SELDOM static void fft16(float *re, float *im)
+ED_IN_VECTORS static void fft16(float *re, float *im)
 {
     int j, k, c;
     for (j = 0; j < 4; j++) butterfly(re, im, j, 4);
@@ -53,7 +53,7 @@ ED_SELDOM static void fft16(float *re, float *im)
     for (k = 0; k < 4; k++) butterfly(re, im, 4 * k, 1);
 }
 
-ED_SELDOM static void fft256(float *re, float *im)
+ED_IN_VECTORS static void fft256(float *re, float *im)
 {
     float tr[256], ti[256];
     int j, k;
@@ -127,7 +127,7 @@ KERNEL(SYNTHESIS)
 
 /* x: planes -> y: a row a bin of (magnitude, real, imaginary, 0), 4 columns so that a vector is a row. 1e-12 as in
  * training: the root's slope at zero is endless. */
-KERNEL(FEATURES)
+KERNEL_BUT_HELIUM(FEATURES)
 {
     const float *re = a->x, *im = re + ED_PLANE;
     float *y = a->y;
@@ -152,7 +152,7 @@ static void sum_runs(const ed_args *a, int r, const float **w, float *out, int n
 }
 
 /* Bins to bands: x, y rows of n_out columns. */
-KERNEL(MERGE)
+KERNEL_SELDOM(MERGE)
 {
     const ed_op *op = a->op;
     const float *w = a->weight;
@@ -165,7 +165,7 @@ KERNEL(MERGE)
 }
 
 /* Bands to bins: x: rows of (real, imaginary) -> y: planes of n_rows bins. */
-KERNEL(SPLIT)
+KERNEL_SELDOM(SPLIT)
 {
     const ed_op *op = a->op;
     const float *w = a->weight;

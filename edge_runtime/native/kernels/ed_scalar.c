@@ -4,15 +4,15 @@
 #include "ed_program.h"
 
 #if defined(ED_SCALAR)
-#include "ed_scalar.h"
+#include "ed_scalar_pairs.h"
 
-/* `body` for every column c of n, four side by side, with `i` beyond c. */
-#define FOURS(n, body)                                                                                                 \
+/* `twos` for columns c + i and c + i + 1 of n, four at a time, and `one` for the columns after them. */
+#define COLUMNS(n, twos, one)                                                                                          \
     do {                                                                                                               \
         int c, i;                                                                                                      \
         for (c = 0; c + 4 <= (n); c += 4)                                                                              \
-            UNROLL for (i = 0; i < 4; i++) body;                                                                       \
-        for (i = 0; c < (n); c++) body;                                                                                \
+            UNROLL for (i = 0; i < 4; i += 2) twos;                                                                    \
+        for (i = 0; c < (n); c++) one;                                                                                 \
     } while (0)
 
 /* Rounding is one instruction where the processor has it (byte_of). */
@@ -25,7 +25,7 @@ ED_KERNEL(QUANTIZE) ed_scalar_QUANTIZE(const ed_args *a)
     for (r = 0; r < n_rows; r++) {
         const float *x = ROWS(const float, a->x, x_row, r);
         int8_t *y = ROWS(int8_t, a->y, y_row, r);
-        FOURS(n, y[c + i] = (int8_t)byte_of(x[c + i] * f0, zp));
+        COLUMNS(n, put_bytes(y + c + i, product_of(both_of(x + c + i), f0), zp), y[c] = (int8_t)byte_of(x[c] * f0, zp));
     }
 }
 
@@ -36,9 +36,11 @@ ED_KERNEL(ADD) ed_scalar_ADD(const ed_args *a)
     for (r = 0; r < op->n_rows; r++) {
         const float *x = ROWS(const float, a->x, op->x_row, r), *x2 = ROWS(const float, a->x2, op->x2_row, r);
         float *y = ROWS(float, a->y, op->y_row, r);
-        FOURS(n, y[c + i] = x[c + i] + x2[c + i]);
+        COLUMNS(n, put_floats(y + c + i, plus(both_of(x + c + i), both_of(x2 + c + i))), y[c] = x[c] + x2[c]);
     }
 }
+
+#define PUT_GATED(c) put_gated(y + 2 * (c), x + (c), gates + (c), x2 + (c))
 
 ED_KERNEL(GATE_SHUFFLE) ed_scalar_GATE_SHUFFLE(const ed_args *a)
 {
@@ -48,7 +50,7 @@ ED_KERNEL(GATE_SHUFFLE) ed_scalar_GATE_SHUFFLE(const ed_args *a)
     for (r = 0; r < op->n_rows; r++) {
         const float *x = ROWS(const float, a->x, op->x_row, r), *x2 = ROWS(const float, a->x2, op->x2_row, r);
         float *y = ROWS(float, a->y, op->y_row, r);
-        FOURS(n, (y[2 * (c + i)] = x[c + i] * gates[c + i], y[2 * (c + i) + 1] = x2[c + i]));
+        COLUMNS(n, (PUT_GATED(c + i), PUT_GATED(c + i + 1)), PUT_GATED(c));
     }
 }
 
@@ -79,17 +81,20 @@ ED_KERNEL(MEAN_SQUARE) ed_scalar_MEAN_SQUARE(const ed_args *a)
 
 static INLINE float lane_sum(const float *x, int n, float mean, const int squared)
 {
-    float lane[ED_LANES];
+    float sum[ED_LANES] = {0};
+    both lane[ED_LANES / 2];
     int i, j, half;
-    UNROLL for (j = 0; j < ED_LANES; j++) lane[j] = 0;
+    UNROLL for (j = 0; j < ED_LANES / 2; j++) lane[j] = both_of(sum);
     for (i = 0; i < n; i += ED_LANES)
-        UNROLL for (j = 0; j < ED_LANES; j++) {
-            float v = squared ? x[i + j] - mean : x[i + j]; /* a mean of 0 changes none */
-            lane[j] = lane[j] + (squared ? v * v : v);
+        UNROLL for (j = 0; j < ED_LANES / 2; j++) {
+            both v = both_of(x + i + 2 * j);
+            if (squared) v = less(v, mean), v = product(v, v);
+            lane[j] = plus(lane[j], v);
         }
+    UNROLL for (j = 0; j < ED_LANES / 2; j++) put_floats(sum + 2 * j, lane[j]);
     for (half = ED_LANES / 2; half > 0; half /= 2)
-        for (i = 0; i < half; i++) lane[i] = lane[i] + lane[i + half];
-    return lane[0];
+        for (i = 0; i < half; i++) sum[i] = sum[i] + sum[i + half];
+    return sum[0];
 }
 
 static INLINE void normalize(const ed_args *a, int n, float mean, float gain, const int half, const int add)
@@ -99,9 +104,10 @@ static INLINE void normalize(const ed_args *a, int n, float mean, float gain, co
     float *y = a->y;
     int i, j;
     for (i = 0; i < n; i += 4)
-        UNROLL for (j = i; j < i + 4; j++) {
-            float v = (x[j] - mean) * gain * weight_at(weight, j, half) + weight_at(bias, j, half);
-            y[j] = add ? x2[j] + v : v;
+        UNROLL for (j = i; j < i + 4; j += 2) {
+            both v = product(product_of(less(both_of(x + j), mean), gain), weights_at(weight, j, half));
+            v = plus(v, weights_at(bias, j, half));
+            put_floats(y + j, add ? plus(both_of(x2 + j), v) : v);
         }
 }
 

@@ -106,8 +106,11 @@ static INLINE int32_t add_high(int32_t sum, int32_t x, two w)
 }
 #endif
 
-/* No compiler says so: floating point of Armv8-M, which rounds and compares without leaving its registers. */
-#if defined(__GNUC__) && defined(__ARM_FP) && (defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__))
+/* Floating point of Armv8-M, and of a Cortex-M7, rounds and compares without leaving its registers. No compiler says so:
+ * only a Cortex-M7 may have doubles, which a Cortex-M4 has not; where it has none, a project may say ED_FPV5. */
+#if defined(__GNUC__) && defined(__ARM_FP) &&                                                                          \
+    (defined(ED_FPV5) || defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__) ||                           \
+     (defined(__ARM_ARCH_7EM__) && __ARM_FP & 8))
 #define ARM_FP5 1
 #endif
 

@@ -19,28 +19,40 @@ typedef struct {
     int n_taps, n_in;                /* the inputs of all taps are one run if they lie together */
 } shape;
 
-/* NR rows: x from their first tap, y from their first result. */
-static APART void block(const shape *s, const float *x, const float (*w)[NO], const float *bias, float *y,
-                        const int leaky, float slope)
+/* n_rows rows: x from their first tap, y from their first result. */
+static INLINE void block(const shape *s, const float *x, const float (*w)[NO], const float *bias, float *y,
+                         const int leaky, float slope, const int n_rows)
 {
     const ptrdiff_t x_next = s->x_next;
     float sum[NR][NO];
     int b, i, k;
-    UNROLL for (b = 0; b < NR; b++)
+    UNROLL for (b = 0; b < n_rows; b++)
         UNROLL for (i = 0; i < NO; i++) sum[b][i] = bias[i];
     for (k = 0; k < s->n_taps; k++, x += s->x_row) {
         const float *in = x, *stop = x + s->n_in;
         for (; in != stop; in++, w++)
-            UNROLL for (b = 0; b < NR; b++) {
+            UNROLL for (b = 0; b < n_rows; b++) {
                 const float v = in[b * x_next];
                 UNROLL for (i = 0; i < NO; i++) sum[b][i] = sum[b][i] + v * (*w)[i];
             }
     }
-    UNROLL for (b = 0; b < NR; b++)
+    UNROLL for (b = 0; b < n_rows; b++)
         UNROLL for (i = 0; i < NO; i++) {
             float v = sum[b][i];
             y[b * s->y_next + i] = leaky && v < 0 ? v * slope : v;
         }
+}
+
+static APART void whole_block(const shape *s, const float *x, const float (*w)[NO], const float *bias, float *y,
+                              const int leaky, float slope)
+{
+    block(s, x, w, bias, y, leaky, slope, NR);
+}
+
+static APART void one_row(const shape *s, const float *x, const float (*w)[NO], const float *bias, float *y,
+                          const int leaky, float slope)
+{
+    block(s, x, w, bias, y, leaky, slope, 1);
 }
 
 /* Columns o to o + NO of all rows. */
@@ -59,8 +71,8 @@ static INLINE void columns(const ed_args *a, int o, const int half)
     for (r = 0; r < op->n_rows; r += n_block) {
         /* The last block makes rows twice that would reach beyond the end. */
         const ptrdiff_t row = r + n_block <= op->n_rows ? r : op->n_rows - n_block;
-        block(&s, x + row * x_step, (const float (*)[NO])wide, (const float *)a->bias + o, y + row * y_step,
-              op->flags & ED_LEAKY_AFTER, op->f0);
+        (few ? one_row : whole_block)(&s, x + row * x_step, (const float (*)[NO])wide, (const float *)a->bias + o,
+                                      y + row * y_step, op->flags & ED_LEAKY_AFTER, op->f0);
     }
 }
 

@@ -3,7 +3,6 @@
 #include "ed_program.h"
 
 #if defined(ED_SCALAR)
-#include "ed_block.h"
 #include "ed_scalar_sums.h"
 
 #define MOST_FOURS 64 /* inputs of a result, four by four */
@@ -11,37 +10,40 @@
 
 /* NO columns of rows. */
 typedef struct {
-    const four *x, *w;
+    const four *x, *w;       /* zeros before the weights */
     ptrdiff_t x_step, y_row; /* in fours; in floats */
     float factor[NO], bias[NO], slope; /* of the LeakyReLU; 1 where there is none */
     float *y;
-    int n_fours, n_blocks;
+    int n_fours, n_rows;
 } job;
 
-static INLINE void store(float *y, int32_t sum, float factor, float bias, float slope)
-{
-    const float v = (float)sum * factor + bias;
-    *y = greater(v * slope, v);
-}
-
-/* n_blocks times NR rows. */
-static APART void blocks(const job *j)
+/* As in ed_scalar_conv_i8.c. */
+static INLINE void blocks(const job *j, const runs known)
 {
     const ptrdiff_t x_step = j->x_step, y_row = j->y_row;
-    const float m0 = j->factor[0], m1 = j->factor[1], b0 = j->bias[0], b1 = j->bias[1], slope = j->slope;
-    const four *const weights = j->w, *x = j->x;
+    const both factor = both_of(j->factor), bias = both_of(j->bias);
+    const float slope = j->slope;
+    const four *const w = j->w, *x = j->x;
     const int n_fours = j->n_fours;
     float *y = j->y;
-    int n, k;
-    for (n = j->n_blocks; n > 0; n--, x += NR * x_step, y += NR * y_row) {
-        const four *x0 = x, *x1 = x + x_step, *w = weights;
-        int32_t sum[NR][NO] = {{0}};
-        for (k = n_fours; k >= 2; k -= 2) add_four(sum, &x0, &x1, &w), add_four(sum, &x0, &x1, &w);
-        if (k > 0) add_four(sum, &x0, &x1, &w);
-        AFTER_THAT(y);
-        store(y, sum[0][0], m0, b0, slope), store(y + 1, sum[0][1], m1, b1, slope);
-        store(y + y_row, sum[1][0], m0, b0, slope), store(y + y_row + 1, sum[1][1], m1, b1, slope);
+    int n = j->n_rows / NR, odd = j->n_rows % NR;
+    for (;; odd = 0, n = 1, x -= x_step, y -= y_row) {
+        for (; n > 0; n--, x += NR * x_step, y += NR * y_row) {
+            int32_t sum[NR][NO];
+            sums_of(sum, x, x_step, w, n_fours, known);
+            AFTER_THAT(y);
+            put_floats(y, leaky_of(plus(times(sum[0], factor), bias), slope));
+            put_floats(y + y_row, leaky_of(plus(times(sum[1], factor), bias), slope));
+        }
+        if (!odd) break;
     }
+}
+
+/* The network's: 24 inputs; and any. */
+static APART void any_blocks(const job *j)
+{
+    if (runs_of(j->n_fours, j->x_step) == SIX_AT_SIX) blocks(j, SIX_AT_SIX);
+    else blocks(j, ANY);
 }
 
 /* Two pairs of inputs of one column. */
@@ -59,26 +61,23 @@ static APART void rows(const ed_args *a, const four *x, ptrdiff_t x_step, int r,
     const int n_fours = op->taps * op->n_in / 4, n_out = op->n_out;
     const ptrdiff_t line = 2 * (ptrdiff_t)n_out;
     const float unit = *(const float *)a->x2;
-    four weights[MOST_FOURS * NO];
+    four weights[1 + MOST_FOURS * NO];
     const float slope = op->flags & ED_LEAKY_AFTER ? op->f0 : 1.0f;
-    job j = {x, weights, x_step, op->y_row, {0}, {0}, slope, NULL, n_fours, n_rows / NR};
+    job j = {x, weights, x_step, op->y_row, {0}, {0}, slope, NULL, n_fours, n_rows};
+    const int32_t zeros[NO] = {0};
     int o, i, k;
+    put_biases(weights, zeros);
+    if (n_rows < NR) j.n_rows = NR, j.x_step = j.y_row = 0; /* twice */
     for (o = 0; o < n_out; o += NO) {
         const int16_t *w = (const int16_t *)a->weight + 2 * o;
         for (k = 0; k < n_fours; k++, w += 2 * line)
-            weights[k * NO] = weights_of(w, line), weights[k * NO + 1] = weights_of(w + 2, line);
+            weights[1 + k * NO] = weights_of(w, line), weights[2 + k * NO] = weights_of(w + 2, line);
         UNROLL for (i = 0; i < NO; i++) {
             j.factor[i] = ((const float *)a->scale)[o + i] * unit;
             j.bias[i] = ((const float *)a->bias)[o + i];
         }
         j.y = ROWS(float, a->y, op->y_row, r) + ed_piece(op, o);
-        blocks(&j);
-        if (n_rows % NR) { /* the last row, twice */
-            job last = j;
-            last.x += (n_rows - 1) * x_step, last.y += (n_rows - 1) * (ptrdiff_t)op->y_row;
-            last.x_step = last.y_row = 0, last.n_blocks = 1;
-            blocks(&last);
-        }
+        any_blocks(&j);
     }
 }
 
@@ -112,29 +111,32 @@ ED_KERNEL(CONV_I16) ed_scalar_CONV_I16(const ed_args *a)
         }
 }
 
-static INLINE int16_t short_of(float v)
+#if defined(ARM_PAIRS)
+/* The upper halves of two floats, each the larger one of what there was and, without their signs, of x. */
+static INLINE uint32_t larger_halves(uint32_t halves, const float *x)
 {
-#if defined(ARM_PAIRS) && defined(__ARM_FP)
-    int32_t q;
-    __asm__("vcvtr.s32.f32 %0, %0" : "+t"(v)); /* saturates */
-    memcpy(&q, &v, 4);
-    __asm__("ssat %0, #16, %0" : "+r"(q));
-    return (int16_t)q;
-#else
-    v = v > ED_SHORT_LOW ? v < ED_SHORT_HIGH ? v : ED_SHORT_HIGH : ED_SHORT_LOW;
-    return (int16_t)((v + 12582912.0f) - 12582912.0f);
-#endif
+    uint32_t low, high;
+    memcpy(&low, x, 4), memcpy(&high, x + 1, 4);
+    __asm__("pkhtb %1, %1, %2, asr #16\n\t"
+            "and %1, %1, %3\n\t"
+            "usub16 %2, %1, %0\n\t"
+            "sel %0, %1, %0"
+            : "+r"(halves), "+r"(high), "+r"(low)
+            : "r"(0x7fff7fff)
+            : "cc");
+    return halves;
 }
+#endif
 
-/* The bits of the largest size. */
+/* The bits of the largest size, or the upper half of them. */
 static INLINE uint32_t largest_of(const float *x, int n, uint32_t largest)
 {
-    int c, i;
-    for (c = 0; c + 4 <= n; c += 4)
-        UNROLL for (i = 0; i < 4; i++) {
-            const uint32_t size = ed_size_bits(x[c + i]);
-            if (size > largest) largest = size;
-        }
+    int c = 0;
+#if defined(ARM_PAIRS)
+    uint32_t halves = largest >> 16;
+    for (; c + 4 <= n; c += 4) halves = larger_halves(larger_halves(halves, x + c), x + c + 2);
+    largest = halves << 16 > (halves & 0xffff0000u) ? halves << 16 : halves & 0xffff0000u;
+#endif
     for (; c < n; c++)
         if (ed_size_bits(x[c]) > largest) largest = ed_size_bits(x[c]);
     return largest;
@@ -154,7 +156,7 @@ ED_KERNEL(QUANTIZE_I16) ed_scalar_QUANTIZE_I16(const ed_args *a)
         const float *x = ROWS(const float, a->x, x_row, r);
         int16_t *y = ROWS(int16_t, a->y, y_row, r);
         for (c = 0; c + 4 <= n; c += 4)
-            UNROLL for (i = 0; i < 4; i++) y[c + i] = short_of(x[c + i] * block.steps);
+            UNROLL for (i = 0; i < 4; i += 2) put_shorts(y + c + i, product_of(both_of(x + c + i), block.steps));
         for (; c < n; c++) y[c] = short_of(x[c] * block.steps);
     }
 }

@@ -9,12 +9,13 @@
 #define MOST_WIDENED 160 /* inputs of the rows made at a time, four by four */
 #define MOST_ROWS 48     /* made at a time */
 
-static INLINE void store(const stage *s, char *y, int32_t sum, float multiplier, const int leaky, const int as_float)
+/* One row. */
+static INLINE void put(const stage *s, char *y, const int32_t sum[NO], both factor, const int leaky, const int as_float)
 {
-    float v = (float)sum * multiplier;
-    if (leaky) v = greater(v * s->slope, v);
-    if (as_float) *(float *)(void *)y = v;
-    else *(int8_t *)y = (int8_t)byte_of(v, s->zp);
+    both v = times(sum, factor);
+    if (leaky) v = leaky_of(v, s->slope);
+    if (as_float) put_floats((float *)(void *)y, v);
+    else put_bytes((int8_t *)y, v, s->zp);
 }
 
 /* NO columns of rows. */
@@ -23,46 +24,49 @@ typedef struct {
     ptrdiff_t x_step, y_row; /* in fours; in bytes */
     const float *scale;
     char *y;
-    int n_fours, n_blocks;
+    int n_fours, n_rows;
     stage end;
 } job;
 
-/* n_blocks times NR rows. */
-static INLINE void blocks(const job *j, const int n_known, const int leaky, const int as_float)
+/* Two rows at a time; of an odd number the last one with the one before it, again. */
+static INLINE void blocks(const job *j, const runs known, const int leaky, const int as_float)
 {
     const stage s = j->end;
     const ptrdiff_t x_step = j->x_step, y_row = j->y_row;
-    const float m0 = j->scale[0], m1 = j->scale[1];
-    const int next = as_float ? 4 : 1;
+    const both factor = both_of(j->scale);
     const four *const w = j->w, *x = j->x;
     const int n_fours = j->n_fours;
     char *y = j->y;
-    int n;
-    for (n = j->n_blocks; n > 0; n--, x += NR * x_step, y += NR * y_row) {
-        int32_t sum[NR][NO];
-        sums_of(sum, x, x + x_step, w, n_fours, n_known);
-        AFTER_THAT(y);
-        store(&s, y, sum[0][0], m0, leaky, as_float);
-        store(&s, y + next, sum[0][1], m1, leaky, as_float);
-        store(&s, y + y_row, sum[1][0], m0, leaky, as_float);
-        store(&s, y + y_row + next, sum[1][1], m1, leaky, as_float);
+    int n = j->n_rows / NR, odd = j->n_rows % NR;
+    for (;; odd = 0, n = 1, x -= x_step, y -= y_row) {
+        for (; n > 0; n--, x += NR * x_step, y += NR * y_row) {
+            int32_t sum[NR][NO];
+            sums_of(sum, x, x_step, w, n_fours, known);
+            AFTER_THAT(y);
+            put(&s, y, sum[0], factor, leaky, as_float);
+            put(&s, y + y_row, sum[1], factor, leaky, as_float);
+        }
+        if (!odd) break;
     }
 }
 
-/* The network's: 8 or 16 inputs, or 24 and a LeakyReLU; and any. */
+/* The network's: 8 or 16 inputs, or three times 8 and a LeakyReLU; and any. */
 static APART void blocks_to_floats(const job *j)
 {
-    if (j->n_fours == 2 && j->end.slope == 1.0f) blocks(j, 2, 0, 1);
-    else if (j->n_fours == 4 && j->end.slope == 1.0f) blocks(j, 4, 0, 1);
-    else if (j->n_fours == 6) blocks(j, 6, 1, 1);
-    else blocks(j, 0, 1, 1);
+    const runs known = runs_of(j->n_fours, j->x_step);
+    const int leaky = j->end.slope != 1.0f;
+    if (known == TWO_AT_TWO && !leaky) blocks(j, TWO_AT_TWO, 0, 1);
+    else if (known == FOUR_AT_FOUR && !leaky) blocks(j, FOUR_AT_FOUR, 0, 1);
+    else if (known == SIX_AT_TWO) blocks(j, SIX_AT_TWO, 1, 1);
+    else blocks(j, ANY, 1, 1);
 }
 
 static APART void blocks_to_bytes(const job *j)
 {
-    if (j->n_fours == 2 && j->end.slope == 1.0f) blocks(j, 2, 0, 0);
-    else if (j->n_fours == 6) blocks(j, 6, 1, 0);
-    else blocks(j, 0, 1, 0);
+    const runs known = runs_of(j->n_fours, j->x_step);
+    if (known == TWO_AT_TWO && j->end.slope == 1.0f) blocks(j, TWO_AT_TWO, 0, 0);
+    else if (known == SIX_AT_TWO) blocks(j, SIX_AT_TWO, 1, 0);
+    else blocks(j, ANY, 1, 0);
 }
 
 /* Rows of x, one after the other. */
@@ -83,7 +87,7 @@ static INLINE void rows(const ed_args *a, int r, int n_rows)
     const int n_fours = op->taps * n_in;
     const ptrdiff_t x_row = op->x_row, x_step = (ptrdiff_t)op->stride * n_in, y_row = (ptrdiff_t)op->y_row * size;
     four wide[MOST_WIDENED], weights[1 + MOST_FOURS * NO];
-    job j = {wide, weights, x_step, y_row, NULL, NULL, n_fours, n_rows / NR, stage_of(op)};
+    job j = {wide, weights, x_step, y_row, NULL, NULL, n_fours, n_rows, stage_of(op)};
     int o, k;
     widen((const int8_t *)a->x + (r * op->stride - op->pad) * x_row, x_row, (n_rows - 1) * op->stride + op->taps, n_in,
           wide);
@@ -96,13 +100,6 @@ static INLINE void rows(const ed_args *a, int r, int n_rows)
         j.y = (char *)a->y + r * y_row + ed_piece(op, o) * size;
         if (as_float) blocks_to_floats(&j);
         else blocks_to_bytes(&j);
-        if (n_rows % NR) { /* the last row, twice */
-            job last = j;
-            last.x += (n_rows - 1) * x_step, last.y += (n_rows - 1) * y_row;
-            last.x_step = last.y_row = 0, last.n_blocks = 1;
-            if (as_float) blocks_to_floats(&last);
-            else blocks_to_bytes(&last);
-        }
     }
 }
 
@@ -119,12 +116,12 @@ static APART void one_row(const ed_args *a)
     for (o = 0; o < n_out; o += NO) {
         const int8_t *w = (const int8_t *)a->weight + 4 * o;
         const float *scale = (const float *)a->scale + o;
-        int32_t sum0 = ((const int32_t *)a->bias)[o], sum1 = ((const int32_t *)a->bias)[o + 1];
+        int32_t sum[NO] = {((const int32_t *)a->bias)[o], ((const int32_t *)a->bias)[o + 1]};
         char *y = (char *)a->y + ed_piece(op, o) * size;
         for (k = 0; k < n_fours; k++, w += 4 * n_out)
-            sum0 = dot(sum0, wide[k], four_of(w)), sum1 = dot(sum1, wide[k], four_of(w + 4));
-        if (as_float) store(&end, y, sum0, scale[0], 1, 1), store(&end, y + size, sum1, scale[1], 1, 1);
-        else store(&end, y, sum0, scale[0], 1, 0), store(&end, y + size, sum1, scale[1], 1, 0);
+            sum[0] = dot(sum[0], wide[k], four_of(w)), sum[1] = dot(sum[1], wide[k], four_of(w + 4));
+        if (as_float) put(&end, y, sum, both_of(scale), 1, 1);
+        else put(&end, y, sum, both_of(scale), 1, 0);
     }
 }
 
@@ -134,12 +131,15 @@ ED_KERNEL(CONV_I8) ed_scalar_CONV_I8(const ed_args *a)
     const int whole = op->n_out % 4 == 0 && op->n_in % 4 == 0 && (op->seg >= op->n_out || op->seg % NO == 0);
     const int n_in = op->n_in / 4, most = whole ? (MOST_WIDENED / n_in - op->taps) / op->stride + 1 : 0;
     const int n_at_a_time = most < MOST_ROWS ? most : MOST_ROWS;
-    int r;
-    if (!whole || op->taps * n_in > MOST_FOURS || MOST_WIDENED / n_in < op->taps) ed_portable_kernels[ED_CONV_I8](a);
+    int r, n;
+    if (!whole || op->taps * n_in > MOST_FOURS || most < NR) ed_portable_kernels[ED_CONV_I8](a);
     else if (op->n_rows == 1) one_row(a);
     else
-        for (r = 0; r < op->n_rows; r += n_at_a_time)
-            rows(a, r, op->n_rows - r < n_at_a_time ? op->n_rows - r : n_at_a_time);
+        for (r = 0; r < op->n_rows; r += n) {
+            n = op->n_rows - r < n_at_a_time ? op->n_rows - r : n_at_a_time;
+            if (n < NR) n = NR, r = op->n_rows - NR;
+            rows(a, r, n);
+        }
 }
 
 /* One channel of three frames, three bands. A row that is read serves the three rows that see it, whose sums wait in
@@ -168,7 +168,10 @@ static INLINE void column(const ed_args *a, const int8_t *const x[3], int c, con
     for (; y != stop; x0 += n, y += y_row) {
         const two pair = two_of(x0[0], x0[to_x1]);
         const int32_t x2 = x0[to_x2];
-        store(&s, y, add_low(dot_two(above, pair, top[2]), x2, lone), multiplier, 1, as_float);
+        float v = (float)add_low(dot_two(above, pair, top[2]), x2, lone) * multiplier;
+        v = greater(v * s.slope, v);
+        if (as_float) *(float *)(void *)y = v;
+        else *(int8_t *)y = (int8_t)byte_of(v, s.zp);
         above = add_high(dot_two(here, pair, top[1]), x2, last);
         here = add_low(dot_two(bias, pair, top[0]), x2, last);
     }

@@ -3,7 +3,7 @@
 board_of() {
     case $1 in
     m4) cpu="-mcpu=cortex-m4 -mfpu=fpv4-sp-d16" board=mps2-an386 flash=0x00000000,4M ram=0x20000000,4M big_ram=0x21000000,16M tick=25000000 ;;
-    m7) cpu="-mcpu=cortex-m7 -mfpu=fpv5-sp-d16" board=mps2-an500 flash=0x00000000,4M ram=0x20000000,4M big_ram=0x21000000,16M tick=25000000 ;;
+    m7) cpu="-mcpu=cortex-m7 -mfpu=fpv5-d16" board=mps2-an500 flash=0x00000000,4M ram=0x20000000,4M big_ram=0x21000000,16M tick=25000000 ;;
     m33) cpu="-mcpu=cortex-m33 -mfpu=fpv5-sp-d16" board=mps2-an505 flash=0x10000000,4M ram=0x38000000,4M big_ram=0x80000000,16M tick=20000000 ;;
     m55) cpu="-mcpu=cortex-m55" board=mps3-an547 flash=0x00000000,512K ram=0x20000000,512K big_ram=0x60000000,16M tick=32000000 ;;
     *) echo "$(basename "$0"): error: $1 is not one of m4 m7 m33 m55" >&2; exit 2 ;;
