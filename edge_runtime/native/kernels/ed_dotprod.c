@@ -9,6 +9,9 @@
 #pragma GCC target("arch=armv8.2-a+dotprod")
 #endif
 #include "ed_arm.h"
+#include "ed_arm_gru.h"
+#include "ed_arm_sixteen.h"
+#include "ed_arm_sums.h"
 
 #define SHARES_NEON
 #define SET ed_dotprod

@@ -15,6 +15,9 @@
 #endif
 #endif
 #include "ed_arm.h"
+#include "ed_arm_gru.h"
+#include "ed_arm_sixteen.h"
+#include "ed_arm_sums.h"
 #include "ed_arm_i16.h"
 
 #define SET ed_neon
