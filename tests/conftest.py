@@ -5,6 +5,7 @@ mixture     10 s of real speech in real noise   spectra    its frames, (626, 257
 calibration 8 real clips                        quantized  the default recipe on them; everything in 8 bits
 ulunas_quantized  the second network, random weights, its recipe
 once        C compilers that make an object once
+undrawn     trainings whose curves nobody looks at
 made_once   what the worker that comes first makes, for all workers: as calibration and what is quantized
 rpi4        an artifact with its page, for all workers; not to be changed
 """
@@ -12,6 +13,7 @@ rpi4        an artifact with its page, for all workers; not to be changed
 from __future__ import annotations
 
 import fcntl
+import gc
 import math
 import os
 import pickle
@@ -63,10 +65,46 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all that they import live to the end: no garbage collection goes through them again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nobody_waits_for_a_sign(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long a command takes here, beside all other tests, changes nothing that it prints."""
     monkeypatch.setattr(quiet, "MOST_SILENT_S", math.inf)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pulled_recordings_are_decoded_once() -> Iterator[None]:
+    """All builds and trainings mix the same ten, which take most of the mixing's time to decode."""
+    from calibration.corpus import Corpus
+    from quant.inputs import assets
+
+    decode = Corpus.read
+    kept: dict[Path, Float32Array] = {}
+
+    def read(corpus: Corpus, name: str) -> Float32Array:
+        path = corpus.folder / name
+        if not path.is_relative_to(assets.cache_dir()):
+            return decode(corpus, name)
+        if path not in kept:
+            kept[path] = decode(corpus, name)
+        return kept[path].copy()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Corpus, "read", read)
+        yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves of a training are an empty file, but those of fixtures of a wider scope."""
+    from quant.training import watch
+
+    monkeypatch.setattr(watch, "draw", lambda history, path, title: path.touch())
 
 
 @pytest.fixture

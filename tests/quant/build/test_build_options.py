@@ -25,8 +25,10 @@ from quant.training import runs, trainer
 
 MORE = {"model.official.onnx", "model.official.fp32.onnx", "model.tensorrt.onnx"}
 TINY = Mix(n_clips=2, clip_ms=400, warmup_ms=0)
-QUICK = trainer.Settings(steps=2, validate_every=2, n_workers=0)
+QUICK = trainer.Settings(steps=2, validate_every=2, n_validation_batches=1, n_workers=0)
 SMALL = Config(channels=12, n_dpgrnn=1, dilations=(1, 2, 4))
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 # --- other software ---------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ JOB = runs.Job(
     calibration=TOY.mix,
     settings=trainer.Settings(steps=1, validate_every=1, n_workers=0, n_validation_batches=1, share_teacher=0.0),
 )
+pytestmark = pytest.mark.usefixtures("undrawn")
 each_network = pytest.mark.parametrize("name", registry.NETWORKS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,8 @@ JOB = runs.Job(
     settings=trainer.Settings(steps=1, validate_every=1, n_workers=0, n_validation_batches=1),
     window="hann",
 )
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +81,14 @@ def test_a_trained_file_has_its_own(tmp_path: Path) -> None:
         open_source(None, None, window="hann")
 
 
-def test_what_is_trained_through_it_tells_so(tmp_path: Path) -> None:
-    weights = runs.train(replace(JOB, out=tmp_path / "float"), silent, from_scratch=True)
+@pytest.fixture(scope="module")
+def weights(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a step from random weights."""
+    job = replace(JOB, out=tmp_path_factory.mktemp("float") / "float")
+    return made_once("hann weights", lambda: runs.train(job, silent, from_scratch=True))
+
+
+def test_what_is_trained_through_it_tells_so(weights: Path, tmp_path: Path) -> None:
     assert checkpoint.load(weights).window == "hann"
     assert open_source(weights, None).graph.window == "hann"
     with pytest.raises(Failure, match="trained through the window hann; leave --window out"):
@@ -88,8 +97,7 @@ def test_what_is_trained_through_it_tells_so(tmp_path: Path) -> None:
     assert trained.load(path).graph.window == "hann"
 
 
-def test_weights_that_do_not_tell_are_asked_about(tmp_path: Path) -> None:
-    weights = runs.train(replace(JOB, out=tmp_path / "float"), silent, from_scratch=True)
+def test_weights_that_do_not_tell_are_asked_about(weights: Path, tmp_path: Path) -> None:
     state = trainer.torch.load(weights, weights_only=True)
     del state[checkpoint.WINDOW_KEY]
     trainer.save(state, tmp_path / "bare.tar")
@@ -102,8 +110,7 @@ def test_weights_that_do_not_tell_are_asked_about(tmp_path: Path) -> None:
     assert said == []
 
 
-def test_a_window_of_another_version_is_refused(tmp_path: Path) -> None:
-    weights = runs.train(replace(JOB, out=tmp_path / "float"), silent, from_scratch=True)
+def test_a_window_of_another_version_is_refused(weights: Path, tmp_path: Path) -> None:
     state = trainer.torch.load(weights, weights_only=True)
     trainer.save(state | {checkpoint.WINDOW_KEY: "kaiser"}, tmp_path / "later.tar")
     with pytest.raises(Failure, match="was trained through a window 'kaiser'"):

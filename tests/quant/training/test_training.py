@@ -26,6 +26,7 @@ from edge_runtime.quiet import silent
 from edge_runtime.stft import WindowName
 from quant import cli
 from quant.inputs import assets, checkpoint, trained
+from quant.network import sizes
 from quant.network.gtcrn import param_shapes
 from quant.network.spectra import analyse
 from quant.training import losses, runs, watch
@@ -38,6 +39,9 @@ FEW = Mix(n_clips=2, clip_ms=1000)
 TINY = Mix(n_clips=2, clip_ms=400, warmup_ms=0)
 QUICK = Settings(steps=4, validate_every=2, n_validation_batches=1, warmup_steps=1, n_workers=0, learning_rate=1e-4)
 tiny = partial(Job, mix=TINY, calibration=FEW, settings=QUICK)
+small = partial(tiny, config=sizes.parse_line("channels=8,dpgrnn=1"))  # from random weights, without a teacher
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
@@ -77,10 +81,10 @@ def test_a_run_leaves_a_trained_file_that_loads(qat_run: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["qat", "train"])
-def test_a_resumed_run_gives_the_same_numbers(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+def test_a_resumed_run_gives_the_same_numbers(tmp_path: Path, kind: str, qat_run: Path, train_run: Path) -> None:
     """Stopped after two of four steps, as a crash would, and taken up again."""
     run, parts = runs.qat if kind == "qat" else runs.train, tiny(tmp_path / "parts")
-    whole: Path = request.getfixturevalue(f"{kind}_run")
+    whole = qat_run if kind == "qat" else train_run
 
     class Stopped(Exception):
         pass
@@ -136,7 +140,7 @@ def test_resume_goes_on_where_the_state_is(tmp_path: Path, train_run: Path) -> N
 def test_training_lowers_the_loss_it_trains(tmp_path: Path) -> None:
     """From random weights, where every step helps."""
     settings = replace(QUICK, steps=24, validate_every=24, learning_rate=3e-3, share_teacher=0.0)
-    runs.train(tiny(tmp_path, settings=settings), silent, from_scratch=True)
+    runs.train(small(tmp_path, settings=settings), silent, from_scratch=True)
     first, last = json.loads((tmp_path / "history.json").read_text())
     assert last["validation_loss"] < first["validation_loss"] - 0.1
 
@@ -332,8 +336,9 @@ def test_a_recording_that_cannot_be_used_is_left_out_and_told(tmp_path: Path, n_
     shutil.copytree(assets.speech(), tmp_path / "speech")
     soundfile.write(tmp_path / "speech" / "silent.wav", np.zeros(32_000), 16_000)
     said: list[str] = []
-    settings = replace(QUICK, steps=10, validate_every=10, n_workers=n_workers)
-    runs.train(tiny(tmp_path / "run", speech=tmp_path / "speech", settings=settings), said.append)
+    settings = replace(QUICK, steps=10, validate_every=10, n_workers=n_workers, share_teacher=0.0)
+    job = small(tmp_path / "run", speech=tmp_path / "speech", settings=settings)
+    runs.train(job, said.append, from_scratch=True)
     told = [line for line in said if line.startswith("left out: ")]
     assert told == [f"left out: {tmp_path / 'speech' / 'silent.wav'}: is silent"], said
 
