@@ -97,9 +97,9 @@ class Target(NamedTuple):
     flags: tuple[str, ...]
 
 
-A64 = Target("aarch64", "aarch64-linux-gnu-gcc", ("-O1", "-static"))
+A64 = Target("aarch64", "aarch64-linux-gnu-gcc", ("-Og", "-static"))
 # 32-bit: what every Armv7-A has; the NEON file asks for more by itself and is chosen at run time.
-A32 = Target("arm", "arm-linux-gnueabihf-gcc", ("-O1", "-march=armv7-a", "-mfpu=vfpv3-d16", "-static"))
+A32 = Target("arm", "arm-linux-gnueabihf-gcc", ("-Og", "-march=armv7-a", "-mfpu=vfpv3-d16", "-static"))
 A32_SCALAR = A32._replace(flags=(*A32.flags, NO_VECTORS))  # the same 8-bit products as on Armv6 and microcontrollers
 # Cores, and the kernel sets that they have: a wrong instruction traps.
 CORES = [

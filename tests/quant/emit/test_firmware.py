@@ -40,9 +40,9 @@ from quant.network.float_model import FloatModel
 from quant.network.passes import streaming_graph
 from quant.ptq.quantize import Quantized
 
-QUICK = "CFLAGS=-O1"  # half the compiler's time, where -O3 has been seen by another row or another test
+QUICK = "CFLAGS=-Og"  # half the compiler's time, where -O3 has been seen by another row or another test
 WARN = f"WARN={' '.join(WARNINGS)}"
-ARMV7 = "-O1 -march=armv7-a -mfpu=vfpv3-d16 -static"
+ARMV7 = "-Og -march=armv7-a -mfpu=vfpv3-d16 -static"
 CORTEX_M = TESTS / "edge_runtime" / "native" / "cortex_m" / "run.sh"
 SIZES = r"text (\d+) bytes \(code, tables and weights\), data (\d+), bss (\d+)"
 NEEDS = {"memcpy", "memset", "memmove", "strcmp", "sqrtf"}  # of the C library, as README.md says
@@ -255,7 +255,7 @@ def test_32_bit_x86(make: Make, copy: Path, tmp_path: Path) -> None:
     """As on a microcontroller, pointers and size_t have four bytes."""
     if not compiles_32_bit_x86(tmp_path):
         pytest.skip("no 32-bit C library (Debian: libc6-dev-i386 lib32gcc-12-dev)")
-    make(copy, "CFLAGS=-O1 -m32 -msse2 -mfpmath=sse")
+    make(copy, "CFLAGS=-Og -m32 -msse2 -mfpmath=sse")
     assert self_test(copy)[0] == 0
 
 
@@ -264,7 +264,7 @@ def test_32_bit_x86(make: Make, copy: Path, tmp_path: Path) -> None:
     ("arch", "compiler", "flags", "cpus"),
     [
         ("arm", "arm-linux-gnueabihf-gcc", ARMV7, {"cortex-a7": "neon", "cortex-a15": "neon"}),
-        ("aarch64", "aarch64-linux-gnu-gcc", "-O1 -static", {"cortex-a53": "neon", "cortex-a76": "dotprod"}),
+        ("aarch64", "aarch64-linux-gnu-gcc", "-Og -static", {"cortex-a53": "neon", "cortex-a76": "dotprod"}),
     ],
 )
 def test_on_emulated_arm(make: Make, copy: Path, arch: str, compiler: str, flags: str, cpus: dict[str, str]) -> None:
