@@ -53,7 +53,7 @@ def make(board: str, checkpoint: Checkpoint, files: Mapping[str, FileEntry]) -> 
         components=models,
         bom_ref="artifact",
     )
-    versions = [f"{name}={metadata.version(name)}" for name in graph]
+    versions = [f"{name}={library.version}" for name, library in libraries.items()]
     hashes = [files[name].sha256 for name in sorted(files)]
     identity = "\n".join([board, checkpoint.sha256, platform.python_version(), *versions, *hashes])
     bom = Bom(
@@ -68,7 +68,8 @@ def make(board: str, checkpoint: Checkpoint, files: Mapping[str, FileEntry]) -> 
     return (JsonV1Dot6(bom).output_as_string(indent=1) + "\n").encode()
 
 
-def packages() -> dict[str, list[str]]:
+@cache
+def packages() -> Mapping[str, list[str]]:
     """Every installed package that a build may load -> those it needs itself; names as registries normalise them."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name

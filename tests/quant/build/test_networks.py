@@ -109,10 +109,13 @@ def test_a_trained_file_of_a_later_network_is_refused(weights: Path, tmp_path: P
 
 
 @pytest.fixture(scope="module")
-def built(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> stages.Built:
-    """Its artifact, with the models for other software."""
+def built(
+    weights: Path, made_once: Callable[..., stages.Built], tmp_path_factory: pytest.TempPathFactory
+) -> stages.Built:
+    """Its artifact, with the models for other software; not to be changed."""
     inputs, folder = Inputs(checkpoint=weights), tmp_path_factory.mktemp("built") / "art"
-    return stages.build(toy("rpi4", folder, inputs=inputs, official_io=True, tensorrt=True), silent)
+    settings = toy("rpi4", folder, inputs=inputs, official_io=True, tensorrt=True)
+    return made_once(f"built {network_of(weights)}", lambda: stages.build(settings, silent))
 
 
 def test_it_is_built_and_verified(built: stages.Built, weights: Path) -> None:

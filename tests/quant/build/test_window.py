@@ -36,9 +36,10 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("window") / "rpi4"
-    return stages.build(toy("rpi4", out, inputs=HANN, official_io=True), silent).folder
+def folder(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact through it; not to be changed."""
+    settings = toy("rpi4", tmp_path_factory.mktemp("window") / "rpi4", inputs=HANN, official_io=True)
+    return made_once("hann artifact", lambda: stages.build(settings, silent).folder)
 
 
 def test_the_artifact_names_it_and_passes_its_golden_vectors(folder: Path) -> None:
