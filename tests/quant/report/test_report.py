@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -36,6 +37,22 @@ from quant.report.page import pictures, whole
 from quant.report.schema import Judgement, Report
 
 RPI4 = msgspec.structs.replace(boards.load("rpi4"), preferred_engine="tflite")  # what the rows below are of
+
+
+@pytest.fixture(autouse=True, scope="module")
+def equal_histograms_are_drawn_once() -> Iterator[None]:
+    """Half of what a page costs; that a second drawing is the same is a law of two builds."""
+    draw, kept = pictures.histograms, dict[bytes, pictures.Picture | None]()
+
+    def histograms(report: Report) -> pictures.Picture | None:
+        read = msgspec.json.encode([report.histograms, [layer.name for layer in report.budget.layers]])
+        if read not in kept:
+            kept[read] = draw(report)
+        return kept[read]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pictures, "histograms", histograms)
+        yield
 
 
 def written(path: Path, value: Any) -> Path:
