@@ -77,6 +77,14 @@ def nobody_waits_for_a_sign(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quiet, "MOST_SILENT_S", math.inf)
 
 
+@pytest.fixture(autouse=True)
+def no_test_keeps_a_priority() -> Iterator[None]:
+    """All that comes after it, compilers too, would keep other programs from running."""
+    before = os.sched_getscheduler(0)
+    yield
+    assert os.sched_getscheduler(0) == before
+
+
 @pytest.fixture(scope="session", autouse=True)
 def pulled_recordings_are_decoded_once() -> Iterator[None]:
     """All builds and trainings mix the same eight, which take most of the mixing's time to decode."""

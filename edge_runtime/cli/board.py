@@ -96,12 +96,11 @@ def _latency_arguments(parser: argparse.ArgumentParser) -> None:
 def _latency(args: argparse.Namespace) -> Answer:
     from edge_runtime.alsa.pcm import Wish
     from edge_runtime.doctor.latency import AlsaDuplex, lines, measure
-    from edge_runtime.live.realtime import AUDIO_PRIORITY, set_priority
+    from edge_runtime.live.realtime import AUDIO_PRIORITY, at_priority
 
     wish = Wish(args.rate, period_ms=args.period_ms, n_periods=args.periods)
-    with AlsaDuplex(args.capture, args.playback, wish, args.margin_ms) as duplex:
-        set_priority(AUDIO_PRIORITY)  # where it is not permitted, an xrun says so soon enough
-        found = measure(duplex, args.repeats)
+    with AlsaDuplex(args.capture, args.playback, wish, args.margin_ms) as duplex, at_priority(AUDIO_PRIORITY):
+        found = measure(duplex, args.repeats)  # where no priority is permitted, an xrun says so soon enough
     return Answer(found, lines(found))
 
 

@@ -48,6 +48,17 @@ def set_priority(priority: int) -> bool:
     return True
 
 
+@contextmanager
+def at_priority(priority: int) -> Iterator[None]:
+    """`set_priority` meanwhile, where it is permitted."""
+    is_set = set_priority(priority)
+    try:
+        yield
+    finally:
+        if is_set:
+            give_back_priority()
+
+
 def give_back_priority(thread_id: int = 0) -> None:
     """The thread, 0 for the calling one, is an ordinary one again."""
     os.sched_setscheduler(thread_id, os.SCHED_OTHER, os.sched_param(0))
