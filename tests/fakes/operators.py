@@ -247,15 +247,16 @@ def onnx_rule(kind: str, attrs: dict[str, Any], ins: list[Stored], out: Stored) 
 # runtime -> operator -> the share of its values that may be one LSB off; none may be more. Measured on x86-64 over
 # 30 frames and both recipes, and allowed about twice that:
 # - the rule divides in float64, kernels in float32, and now and then a value falls on a tie: 1e-4, in sums 5e-4;
-# - ONNX Runtime divides by a scale where the rule multiplies by its inverse; what floats are rounded depends on the
-#   processor, and on some a value lies on the tie: 4e-6 on AVX2;
+# - ONNX Runtime divides by a scale where the rule multiplies by its inverse. Which floats are rounded depends on the
+#   processor: none lay between the two ties on AVX-512, one of 241,000 on AVX2, and with float32's steps of 8e-6 at 100
+#   as many are to be expected; ten of them are allowed;
 # - XNNPACK has 8-bit fixed-point slopes for LeakyReLU and for QUANTIZE from one grid to another: 1.9 %, 1.2 %;
 # - TFLite's own kernels round twice in fixed point: convolutions 0.3 %, depthwise 0.9 %, MUL 0.5 %, LEAKY_RELU 2.7 %.
 TIE = 2e-4
 CLASSES: dict[str, dict[str, float]] = {
     "onnx": {
         "Conv": TIE, "Gemm": TIE, "Add": 0.002, "Mul": TIE, "Concat": TIE,
-        "LeakyRelu": 0, "Sigmoid": 0, "QuantizeLinear": TIE,
+        "LeakyRelu": 0, "Sigmoid": 0, "QuantizeLinear": 4e-5,
     },
     "tflite": {
         "CONV_2D": TIE, "DEPTHWISE_CONV_2D": TIE, "ADD": TIE, "SUB": TIE, "MUL": TIE,
