@@ -113,6 +113,23 @@ static inline int8x16_t rounded(const vf *v, vf low, vf high, int zp)
     (void)low, (void)high;
     return vqmovn_high_s16(vqmovn_s16(vqaddq_s16(a, z)), vqaddq_s16(b, z));
 }
+
+static inline int8x8_t rounded8(const vf *v, int zp)
+{
+    const int16x8_t a = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[0])), vcvtnq_s32_f32(v[1]));
+    return vqmovn_s16(vqaddq_s16(a, vdupq_n_s16((int16_t)zp)));
+}
+
+/* 8 results to two places, in pieces of 4 or 8 bytes. */
+static inline __attribute__((always_inline)) void round8_at_i8(int8_t *const *to, const int piece, const vf *v, int zp)
+{
+    const int8x8_t bytes = rounded8(v, zp);
+    if (piece == 8) vst1_s8(to[0], bytes);
+    else {
+        vst1_lane_s32((int32_t *)(void *)to[0], vreinterpret_s32_s8(bytes), 0);
+        vst1_lane_s32((int32_t *)(void *)to[1], vreinterpret_s32_s8(bytes), 1);
+    }
+}
 #endif
 
 static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
@@ -206,27 +223,5 @@ static inline int8x16_t block(const int8_t *h, int j)
 {
     return four(h + 4 * j);
 }
-
-#if defined(__aarch64__)
-/* --- convolutions whose weights stay in registers ---------------------------------------------------------------- */
-
-#define HELD_I8
-
-/* n groups of 4 inputs by `width` columns. */
-typedef struct {
-    int8x16_t w[12];
-    int32x4_t bias[4];
-} held;
-
-static inline __attribute__((always_inline)) void held_load(held *h, const int8_t *w, ptrdiff_t w_row,
-                                                            const int32_t *bias, const int n, const int width)
-{
-    int g, q;
-    _Pragma("GCC unroll 6") for (g = 0; g < n; g++)
-        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) h->w[g * (width / 4) + q] = vld1q_s8(w + g * w_row + 16 * q);
-    _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) h->bias[q] = vld1q_s32(bias + 4 * q);
-}
-
-#endif
 
 #endif

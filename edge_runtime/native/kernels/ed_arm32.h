@@ -110,13 +110,14 @@ static inline __attribute__((always_inline)) void held_read(held_x *row, const i
 }
 
 /* Of n rows, which share the weights. */
-static inline __attribute__((always_inline)) void held_sums(const held *h, const held_x *rows, const int n,
-                                                            const int n_taps, const int n_fours, const int width,
-                                                            vf *sum)
+static inline __attribute__((always_inline)) void held_sums(const held *h, const int8_t *x, ptrdiff_t x_row, const int n,
+                                                            const int n_taps, const int n_fours, const int width, vf *sum)
 {
     const int n_groups = n_taps * n_fours, n_q = width / 4;
     const int8_t *w = h->w;
+    held_x rows[4];
     int b, g, q;
+    _Pragma("GCC unroll 4") for (b = 0; b < n + n_taps - 1; b++) held_read(rows + b, x + b * x_row, n_fours);
 #define FOUR(g) rows[b + (g) / n_fours].fours[(g) % n_fours]
     _Pragma("GCC unroll 4") for (q = 0; q < n_q; q++) {
         const int32x4_t bias = vld1q_s32(h->bias + 4 * q);

@@ -60,36 +60,53 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
         _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) sum[b][q] = vcvtq_f32_s32(d[b].v[q]);
 }
 
-/* A row of 8 or 16 inputs. */
+/* --- weights that stay in registers -------------------------------------------------------------------------------- */
+
+#define HELD_I8
+#define HELD_WIDE
+
+/* n groups of 4 inputs by `width` columns. */
 typedef struct {
-    int8x8_t first, second;
+    int8x16_t w[16];
+    int32x4_t bias[6];
+} held;
+
+static inline __attribute__((always_inline)) void held_load(held *h, const int8_t *w, ptrdiff_t w_row,
+                                                            const int32_t *bias, const int n, const int width)
+{
+    int g, q;
+    _Pragma("GCC unroll 8") for (g = 0; g < n; g++)
+        _Pragma("GCC unroll 6") for (q = 0; q < width / 4; q++) h->w[g * (width / 4) + q] = vld1q_s8(w + g * w_row + 16 * q);
+    _Pragma("GCC unroll 6") for (q = 0; q < width / 4; q++) h->bias[q] = vld1q_s32(bias + 4 * q);
+}
+
+/* A row of up to 32 inputs; of an odd number of groups the last one is there twice. */
+typedef struct {
+    int8x8_t two[4];
 } held_x;
 
 static inline __attribute__((always_inline)) void held_read(held_x *row, const int8_t *x, const int n_fours)
 {
-    row->first = vld1_s8(x), row->second = n_fours > 2 ? vld1_s8(x + 8) : row->first;
+    int g;
+    _Pragma("GCC unroll 4") for (g = 0; g < n_fours; g += 2)
+        row->two[g / 2] = g + 1 < n_fours ? vld1_s8(x + 4 * g) : vget_low_s8(four(x + 4 * g));
 }
 
 static inline __attribute__((always_inline)) void held_sum(const held *h, const held_x *rows, const int n_taps,
                                                            const int n_fours, const int width, vf *sum)
 {
     const int n_q = width / 4;
-    int32x4_t acc[4];
-    int t, q;
-    _Pragma("GCC unroll 4") for (q = 0; q < n_q; q++) acc[q] = h->bias[q];
-    _Pragma("GCC unroll 3") for (t = 0; t < n_taps; t++) {
-        const int8x16_t *w = h->w + t * n_fours * n_q;
-#define GROUP(g, x, lane)                                                                                              \
-    _Pragma("GCC unroll 4") for (q = 0; q < n_q; q++) acc[q] = vdotq_lane_s32(acc[q], w[(g) * n_q + q], x, lane);
-        GROUP(0, rows[t].first, 0)
-        GROUP(1, rows[t].first, 1)
-        if (n_fours > 2) {
-            GROUP(2, rows[t].second, 0)
-            GROUP(3, rows[t].second, 1)
+    int32x4_t acc[6];
+    int t, g, q;
+    _Pragma("GCC unroll 6") for (q = 0; q < n_q; q++) acc[q] = h->bias[q];
+    _Pragma("GCC unroll 3") for (t = 0; t < n_taps; t++)
+        _Pragma("GCC unroll 8") for (g = 0; g < n_fours; g++) {
+            const int8x16_t *w = h->w + (t * n_fours + g) * n_q;
+            const int8x8_t x = rows[t].two[g / 2];
+            _Pragma("GCC unroll 6") for (q = 0; q < n_q; q++)
+                acc[q] = g % 2 ? vdotq_lane_s32(acc[q], w[q], x, 1) : vdotq_lane_s32(acc[q], w[q], x, 0);
         }
-#undef GROUP
-    }
-    _Pragma("GCC unroll 4") for (q = 0; q < n_q; q++) sum[q] = vcvtq_f32_s32(acc[q]);
+    _Pragma("GCC unroll 6") for (q = 0; q < n_q; q++) sum[q] = vcvtq_f32_s32(acc[q]);
 }
 
 static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *sum)

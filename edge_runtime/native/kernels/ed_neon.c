@@ -19,18 +19,22 @@
 #include "ed_arm_sixteen.h"
 #include "ed_arm_sums.h"
 #include "ed_arm_i16.h"
+#if defined(__aarch64__)
+#include "ed_arm64_i8.h"
+#endif
 
 #define SET ed_neon
 #define NAME "neon"
 #define BASE &ed_portable
 #if defined(__aarch64__)
-#define NB16_I8 2
+#define NB16_I8 3
 #define NB8_I8 3
 #else
 #define NB16_I8 1
 #define NB8_I8 2
 #endif
 
+#if !defined(__aarch64__)
 /* 4 inputs of 4 results in 16 bytes: two by two as 16-bit products, added in pairs to 32 bits. */
 typedef struct {
     int32x4_t low[4], high[4]; /* of 4 results: 0 and 1, 2 and 3, each as two partial sums */
@@ -96,45 +100,6 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
         int32x4_t add = vld1q_s32(bias + 4 * q);
         _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
             sum[b][q] = vcvtq_f32_s32(vaddq_s32(pairs(d[b].low[q], d[b].high[q]), add));
-    }
-}
-
-#if defined(__aarch64__)
-/* A row of inputs, each group of 4 four times. */
-typedef struct {
-    int8x16_t fours[4];
-} held_x;
-
-static inline int8x16_t lanes(int32x2_t x, const int lane)
-{
-    return vreinterpretq_s8_s32(lane ? vdupq_lane_s32(x, 1) : vdupq_lane_s32(x, 0));
-}
-
-static inline __attribute__((always_inline)) void held_read(held_x *row, const int8_t *x, const int n_fours)
-{
-    int g;
-    _Pragma("GCC unroll 2") for (g = 0; g < n_fours; g += 2) {
-        int32x2_t two = vreinterpret_s32_s8(vld1_s8(x + 4 * g));
-        row->fours[g] = lanes(two, 0), row->fours[g + 1] = lanes(two, 1);
-    }
-}
-
-static inline __attribute__((always_inline)) void held_sum(const held *h, const held_x *rows, const int n_taps,
-                                                           const int n_fours, const int width, vf *sum)
-{
-    const int n = n_taps * n_fours, n_q = width / 4;
-    int8x16_t xs[6];
-    int g, q;
-    _Pragma("GCC unroll 6") for (g = 0; g < n; g++) xs[g] = rows[g / n_fours].fours[g % n_fours];
-    _Pragma("GCC unroll 4") for (q = 0; q < n_q; q++) {
-        const int8x16_t *w = h->w + q;
-        int32x4_t low = vpaddlq_s16(mlal_low(mull_low(w[0], xs[0]), w[n_q], xs[1]));
-        int32x4_t high = vpaddlq_s16(mlal_high(mull_high(w[0], xs[0]), w[n_q], xs[1]));
-        _Pragma("GCC unroll 2") for (g = 2; g < n; g += 2) {
-            low = vpadalq_s16(low, mlal_low(mull_low(w[g * n_q], xs[g]), w[(g + 1) * n_q], xs[g + 1]));
-            high = vpadalq_s16(high, mlal_high(mull_high(w[g * n_q], xs[g]), w[(g + 1) * n_q], xs[g + 1]));
-        }
-        sum[q] = vcvtq_f32_s32(vaddq_s32(pairs(low, high), h->bias[q]));
     }
 }
 #endif

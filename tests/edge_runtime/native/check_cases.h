@@ -167,15 +167,15 @@ static void convolution(test_case *c)
     if (between(0, 1)) op->flags |= ED_LEAKY_AFTER;
 }
 
-/* What kernels know by heart: of 8 or 16 inputs, 24 results too, whole or in pieces. */
+/* What kernels know by heart: a few groups of inputs, 24 results too, whole or in pieces. */
 static void convolution_known(test_case *c)
 {
     ed_op *op = &c->op;
-    const int taps = pick(1, 1, 3), n_in = taps == 3 ? 8 : pick(8, 8, 16);
-    start(c, pick(33, between(1, 66), between(1, 4)), n_in, pick(24, 16, 8));
+    const int taps = pick(1, 1, 3), n_in = taps == 3 ? 8 : pick(8, 16, pick(12, 24, 32));
+    start(c, pick(33, between(1, 66), between(1, 4)), n_in, pick(24, pick(16, 12, 20), 8));
     op->taps = (uint8_t)taps, op->stride = 1, op->pad = op->taps / 2;
     if (between(0, 1)) op->x_row = (uint16_t)(n_in + 8);
-    if (between(0, 1)) op->seg = (uint16_t)pick(4, 8, 8), op->seg_row = 24, op->y_row = 400;
+    if (between(0, 1)) op->seg = (uint16_t)(op->n_out % 8 ? 4 : pick(4, 8, 8)), op->seg_row = (uint16_t)pick(8, 24, 24), op->y_row = 400;
     if (taps == 3) op->flags |= ED_LEAKY_AFTER;
 }
 
