@@ -7,13 +7,16 @@
 
 #define MOST_NB_I16 5
 #if defined(__aarch64__)
+#define TOTALS_WALK
 #define NB16_I16 5
 #define NB8_I16 5
+#define NB4_I16 5
 #define LONG_LOW(acc, w, x, lane) vmlal_laneq_s16(acc, vget_low_s16(w), x, lane)
 #define LONG_HIGH(acc, w, x, lane) vmlal_high_laneq_s16(acc, w, x, lane)
 #else
 #define NB16_I16 2
 #define NB8_I16 4
+#define NB4_I16 4
 #define LONG_OF(acc, w, x, lane) vmlal_lane_s16(acc, w, (lane) < 4 ? vget_low_s16(x) : vget_high_s16(x), (lane) & 3)
 #define LONG_LOW(acc, w, x, lane) LONG_OF(acc, vget_low_s16(w), x, lane)
 #define LONG_HIGH(acc, w, x, lane) LONG_OF(acc, vget_high_s16(w), x, lane)
@@ -55,6 +58,46 @@ static inline __attribute__((always_inline)) void totals_pair(totals *d, const i
 #undef ONE
     }
 }
+
+#if defined(TOTALS_WALK)
+/* Inputs 4 half to 4 half + 3 by 4 results: a load that takes pairs apart has the weights of two pairs. */
+static inline __attribute__((always_inline)) void totals_half(totals *d, const int16_t *w, const int16x8_t *xs, const int half,
+                                                              const int n)
+{
+    const int16x8x2_t ws = vld2q_s16(w);
+    int b;
+#define FOUR(b, lane)                                                                                                  \
+    d[b].v[0] = vmlal_laneq_s16(d[b].v[0], vget_low_s16(ws.val[0]), xs[b], lane);                                      \
+    d[b].v[0] = vmlal_laneq_s16(d[b].v[0], vget_low_s16(ws.val[1]), xs[b], lane + 1);                                  \
+    d[b].v[0] = vmlal_high_laneq_s16(d[b].v[0], ws.val[0], xs[b], lane + 2);                                           \
+    d[b].v[0] = vmlal_high_laneq_s16(d[b].v[0], ws.val[1], xs[b], lane + 3);
+    _Pragma("GCC unroll 5") for (b = 0; b < n; b++) {
+        if (half) { FOUR(b, 4) } else { FOUR(b, 0) }
+    }
+#undef FOUR
+}
+
+/* Inputs 8 by 8, x_eight bytes apart, of n rows, `step` bytes apart; the weights of each pair follow those of the one before. */
+static inline __attribute__((always_inline)) void totals_walk(totals *d, const char *w, const char *x, ptrdiff_t step,
+                                                              ptrdiff_t x_eight, int n_eights, const int n, const int width)
+{
+    const int16_t *weights = (const int16_t *)(const void *)w;
+    for (; n_eights > 0; n_eights--, x += x_eight, weights += 8 * width) {
+        int16x8_t xs[MOST_NB_I16];
+        int b;
+        _Pragma("GCC unroll 5") for (b = 0; b < n; b++) xs[b] = vld1q_s16((const int16_t *)(const void *)(x + b * step));
+        if (width == 4) {
+            totals_half(d, weights, xs, 0, n), totals_half(d, weights + 16, xs, 1, n);
+        } else {
+#define PAIR(pair)                                                                                                     \
+    totals_pair(d, weights + 2 * width * (pair), xs, pair, n, width);                                                  \
+    __asm__ volatile("" : : : "memory"); /* as below */
+            PAIR(0) PAIR(1) PAIR(2) PAIR(3)
+#undef PAIR
+        }
+    }
+}
+#endif
 
 /* `n_pairs` pairs of inputs of n rows, `step` bytes apart; `w_row` bytes lie between the weights of two pairs. */
 static inline __attribute__((always_inline)) void totals_add(totals *d, const char *w, ptrdiff_t w_row, const char *x,

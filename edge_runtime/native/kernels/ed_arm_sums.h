@@ -6,6 +6,58 @@
 
 /* --- depthwise -------------------------------------------------------------------------------------------------- */
 
+#if defined(__aarch64__)
+#define DEPTH_ROLLS
+
+/* Of three frames a, b and c at bands 0 to 2: weights of a and b one by one, at each band; of c at bands 0 and 1, the same;
+ * of c at band 2. So products added in pairs are sums of a channel, and a and b are taken together once for three rows. */
+typedef struct {
+    int8x16_t low[4], high[4], last; /* 8 channels each; all 16 */
+    int32x4_t bias[4];
+} depth_weights;
+
+typedef struct {
+    int8x16_t low, high, last;
+} depth_band;
+
+static inline depth_band depth_read(const int8_t *a, const int8_t *b, const int8_t *c)
+{
+    const int8x16_t first = vld1q_s8(a), second = vld1q_s8(b);
+    const depth_band band = {vzip1q_s8(first, second), vzip2q_s8(first, second), vld1q_s8(c)};
+    return band;
+}
+
+static inline void depth_load(depth_weights *d, const int8_t *w, ptrdiff_t row, const int32_t *bias)
+{
+    const int8x16_t first = vld1q_s8(w + 6 * row), second = vld1q_s8(w + 7 * row);
+    int i;
+    _Pragma("GCC unroll 3") for (i = 0; i < 3; i++) {
+        const depth_band band = depth_read(w + i * row, w + (3 + i) * row, w + 8 * row);
+        d->low[i] = band.low, d->high[i] = band.high, d->last = band.last;
+    }
+    d->low[3] = vzip1q_s8(first, second), d->high[3] = vzip2q_s8(first, second);
+    _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) d->bias[i] = vld1q_s32(bias + 4 * i);
+}
+
+/* Adds pairs of products to the sums of 8 channels; weights reach 127, so two products fit 16 bits. */
+static inline __attribute__((always_inline)) void depth_add(int32x4_t *s, int8x16_t x, int8x16_t w, int8x16_t x2, int8x16_t w2)
+{
+    s[0] = vpadalq_s16(s[0], mlal_low(mull_low(x, w), x2, w2));
+    s[1] = vpadalq_s16(s[1], mlal_high(mull_high(x, w), x2, w2));
+}
+
+static inline __attribute__((always_inline)) void depth_sum(const depth_weights *d, const depth_band *x, vf *sum)
+{
+    const int16x8_t low = mull_low(x[2].last, d->last), high = mull_high(x[2].last, d->last);
+    const int8x16_t c = vzip1q_s8(x[0].last, x[1].last), c_high = vzip2q_s8(x[0].last, x[1].last);
+    int32x4_t s[4] = {vaddw_s16(d->bias[0], vget_low_s16(low)), vaddw_high_s16(d->bias[1], low),
+                      vaddw_s16(d->bias[2], vget_low_s16(high)), vaddw_high_s16(d->bias[3], high)};
+    int i;
+    depth_add(s, x[0].low, d->low[0], x[1].low, d->low[1]), depth_add(s + 2, x[0].high, d->high[0], x[1].high, d->high[1]);
+    depth_add(s, x[2].low, d->low[2], c, d->low[3]), depth_add(s + 2, x[2].high, d->high[2], c_high, d->high[3]);
+    _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) sum[i] = vcvtq_f32_s32(s[i]);
+}
+#else
 typedef struct {
     int8x16_t w[9];
     int32x4_t bias[4];
@@ -37,6 +89,7 @@ static inline __attribute__((always_inline)) void depth_sum(const depth_weights 
     }
     _Pragma("GCC unroll 4") for (i = 0; i < 4; i++) sum[i] = vcvtq_f32_s32(s[i]);
 }
+#endif
 
 typedef int8x16_t bytes16;
 

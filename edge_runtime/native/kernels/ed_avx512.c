@@ -255,6 +255,7 @@ static inline void squares_sum(const squares *d, vf *sum)
 #define MOST_NB_I16 11
 #define NB16_I16 11
 #define NB8_I16 11
+#define NB4_I16 11
 
 /* Sums of up to 16 results of a row. */
 typedef struct {
