@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from fake_release import fake_environment
 from file_systems import mounted
 from native_artifact import write_native
 from toy_artifact import toy
-from toy_build import TOY
 from toy_build import toy as toy_settings
 
 from edge_runtime import cli as runtime
@@ -149,8 +148,7 @@ def built(top: Path, target: str = "host") -> None:
 
 
 def build(top: Path, target: str = "rpi4", folder: str = "out") -> int:
-    effort = replace(TOY, golden_samples=4_000, n_accuracy_clips=1, accuracy_samples=4_000)
-    stages.build(toy_settings(target, top / folder, effort=effort, force=True), silent)
+    stages.build(toy_settings(target, top / folder, force=True), silent)
     return 0
 
 
