@@ -65,8 +65,8 @@ CORES = [core for core in count.CORES if core.arch == "aarch64"]
 def compiled(
     made_once: Callable[..., tuple[Path, Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
-    """The plugin that counts, and the program, which is the same for all cores. At -Og, half the compiler's time: what a
-    sample decides is a branch or none in the source."""
+    """The plugin that counts, and the program, which is the same for all cores. At -Og, half the compiler's time:
+    whether a sample decides a branch is a matter of the source."""
     (core, *_), folder = CORES, tmp_path_factory.mktemp("compiled")
     if shutil.which(f"qemu-{core.arch}") is None or shutil.which(core.compiler[0]) is None:
         pytest.skip("needs Debian's qemu-user 7.2 and gcc-aarch64-linux-gnu")
