@@ -4,6 +4,7 @@ qparams        the five verbs of quantization and the one rounding rule
 recipe         which nodes are computed in 8 bits (recipes/*.toml)
 plan           what is stored in 8 bits and on which grid
 sixteen_bits   affine ReLUs, gates and sums of the native engine in 16 bits
+cells          recurrent layers over bands of the native engine in 16 bits
 block_floats   float convolutions of the native engine by integers of one exponent
 roundings      the plan as the native engine computes it: fewer grids
 runtimes       the plan as ONNX and TFLite compute it: more in float

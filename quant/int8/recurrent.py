@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.int8 import exact_float
+from quant.int8 import cells, exact_float
 from quant.int8.plan import Plan
 from quant.int8.qparams import (
     QParams,
@@ -61,6 +61,8 @@ def gru_layer(graph: Graph, plan: Plan, node: Node) -> _GruFloat | _GruInt8:
     weights = merged(graph, node)
     if not plan.reads_int8(node):
         return _GruFloat(weights, quick=node.attrs.get("quick", False))
+    if node.attrs.get("sixteen_bits"):
+        return _GruSixteen(weights, plan, node, cells.cell_integers(graph, plan, node))
     return (_GruInt8 if plan.is_int8(node) else _GruMixed)(weights, plan, node)
 
 
@@ -148,6 +150,23 @@ class _GruInt8:
 
     def _times(self, a: Values, a_role: str, b: Values, b_role: str, role: str) -> Values:
         return product(a, self._grid(a_role), b, self._grid(b_role), self._grid(role))
+
+
+class _GruSixteen(_GruInt8):
+    """The same in 16 bits, as the native engine's plan has layers over bands."""
+
+    def __init__(self, w: GruWeights, plan: Plan, node: Node, numbers: cells.CellIntegers) -> None:
+        super().__init__(w, plan, node)
+        self.numbers = numbers
+
+    def step(self, gates_x: Values, h: Values) -> Values:
+        n_rz, c, gate = 2 * self.w.hidden, self.numbers, self._grid("reset_update")
+        x, h = gates_x.astype(np.int32), h.astype(np.int32)
+        recurrent = cells.recurrent_sums(h @ self.integers["weight_hh"], c)
+        index = cells.gate_index(x[:, :n_rz], recurrent[:, :n_rz], c)
+        reset, update = np.split(steps(_look_up(self.sigmoid, index), gate), 2, axis=1)
+        new = _look_up(self.tanh, cells.new_index(x[:, n_rz:], reset, recurrent[:, n_rz:], c))
+        return cells.next_state(new.astype(np.int32), update, h)
 
 
 class _GruMixed(_GruInt8):

@@ -150,21 +150,22 @@ def affine(x: Integers, w: AffineIntegers, q: QParams) -> NDArray[np.int8]:
     """(channels, bands) of int8 on a grid around zero: w x + r max(x, 0) + b."""
     x = x.astype(np.int32)
     total = w.weight.astype(np.int32) * x + w.rise.astype(np.int32)[:, None] * np.maximum(x, 0)
-    return _bytes(_high(total, w.multiplier.astype(np.int32)[:, None]) + w.bias.astype(np.int32) * w.unit, q)
+    return _bytes(high(total, w.multiplier.astype(np.int32)[:, None]) + w.bias.astype(np.int32) * w.unit, q)
 
 
 def gates(values: Sequence[Integers], factor: int, q: QParams) -> NDArray[np.int8]:
     """Steps of (channels, bands), of a gate a channel and of one a band."""
     x, channels, bands = values
-    return _bytes(_high(STEPS * x, _high(STEPS * channels, _high(STEPS * bands, factor))), q)
+    return _bytes(high(STEPS * x, high(STEPS * channels, high(STEPS * bands, factor))), q)
 
 
 def add(a: Integers, b: Integers, factors: Iterator[int], q: QParams) -> NDArray[np.int8]:
     """Steps of two values."""
-    return _bytes(sum(_high(STEPS * x, factor) for x, factor in zip((a, b), factors, strict=True)), q)
+    return _bytes(sum(high(STEPS * x, factor) for x, factor in zip((a, b), factors, strict=True)), q)
 
 
-def _high(a: Integers, b: Any) -> Integers:
+def high(a: Integers, b: Any) -> Integers:
+    """The upper half of a product of 16-bit numbers, rounded, halves upwards."""
     return (a * b + ONE // 2) >> 15
 
 

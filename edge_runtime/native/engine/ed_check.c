@@ -62,7 +62,8 @@ static int needs_inputs(int kind)
 {
     switch (kind) {
     case ED_EDGES: case ED_CONV: case ED_CONV_I8: case ED_CONV_I16: case ED_INTERLEAVE: case ED_INTERLEAVE_I8:
-    case ED_BIGRU: case ED_BIGRU_MIXED: case ED_BIGRU_I8: case ED_HISTORY: case ED_HISTORY_I8: return 1;
+    case ED_BIGRU: case ED_BIGRU_MIXED: case ED_BIGRU_I8: case ED_BIGRU_I16: case ED_HISTORY: case ED_HISTORY_I8:
+        return 1;
     default: return 0;
     }
 }
@@ -95,7 +96,7 @@ static int64_t work_of(const ed_op *op)
     case ED_BAND_ENERGY: case ED_BAND_ENERGY_I8: return work + n_in;
     case ED_SIGMOID: case ED_TANH: case ED_LOG_MAGNITUDE: return work + curve * made;
     case ED_GRU_CELL: case ED_GRU_CELL_I8: return work + 3 * curve * made;
-    case ED_BIGRU: case ED_BIGRU_MIXED: case ED_BIGRU_I8: return work + 3 * (curve + n_in) * made;
+    case ED_BIGRU: case ED_BIGRU_MIXED: case ED_BIGRU_I8: case ED_BIGRU_I16: return work + 3 * (curve + n_in) * made;
     default: return work;
     }
 }

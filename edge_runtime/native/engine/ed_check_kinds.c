@@ -12,7 +12,7 @@ int ed_makes_i8(const ed_op *op)
         [ED_CONV_I8] = 1, [ED_DEPTH_I8] = 1, [ED_LEAKY_I8] = 1, [ED_GATE_I8] = 1, [ED_SHUFFLE_I8] = 1, [ED_ADD_I8] = 1,
         [ED_INTERLEAVE_I8] = 1, [ED_QUANTIZE] = 1, [ED_GRU_CELL_I8] = 1, [ED_BIGRU_I8] = 1, [ED_HISTORY_I8] = 1,
         [ED_RESAMPLE_I8] = 1, [ED_AFFINE_RELU_I8] = 1, [ED_BAND_GATE_I8] = 1, [ED_GATES_I8] = 1, [ED_MEAN_SQUARE_I8] = 1,
-        [ED_BAND_ENERGY_I8] = 1, [ED_AFFINE_RELU_I16] = 1, [ED_GATES_I16] = 1, [ED_ADD_I16] = 1};
+        [ED_BAND_ENERGY_I8] = 1, [ED_AFFINE_RELU_I16] = 1, [ED_GATES_I16] = 1, [ED_ADD_I16] = 1, [ED_BIGRU_I16] = 1};
     return can[op->kind] && !(op->flags & ED_FLOAT_OUT);
 }
 
@@ -369,6 +369,16 @@ static int bigru_products(const bounds *b)
            && floats(b, op->scale, 3 * op->n_out);
 }
 
+/* Half a sum of four products fits 16 bits. */
+static int bigru_i16(bounds *b)
+{
+    const ed_op *op = b->op;
+    int64_t n = 3 * (int64_t)op->n_out;
+    return op->n_in <= 4 && bigru(b, 1) && bytes(b, op->weight, n * op->n_in) && array(b, op->bias, n, 2)
+           && array(b, op->scale, n, 2) && array(b, op->table, 512, 1) && is_factor(op->f0, 32767.0f)
+           && is_factor(op->f1, 32767.0f) && is_factor(op->f2 < 0 ? -op->f2 : op->f2, 32767.0f);
+}
+
 /* A kind whose kernel is not in this build cannot be run. */
 #define FITS(kind, proof) case ED_##kind: return ED_IF_USED(kind, 1, 0) && (proof)
 
@@ -410,6 +420,7 @@ ED_SELDOM int ed_fits(bounds *b)
                     && numbers(b, op->weight, 3 * (int64_t)op->n_out * op->n_in));
     FITS(BIGRU_MIXED, bigru(b, 4) && bigru_products(b));
     FITS(BIGRU_I8, bigru(b, 1) && bigru_products(b) && grids(b, op->scale + 12 * (int64_t)op->n_out));
+    FITS(BIGRU_I16, bigru_i16(b));
     FITS(LOG_MAGNITUDE, op->n_rows <= ED_N_BINS && op->y_row == 1 && makes(b, op->n_rows, 1, 4) && reads_planes(b, op->x));
     FITS(MASK_REAL, op->n_rows <= ED_N_BINS && makes_planes(b) && reads_planes(b, op->x) && reads_one(b, op->x2, op->n_rows, 4));
     FITS(HISTORY, history(b, 4));

@@ -165,11 +165,6 @@ static inline void load16_i8(const int8_t *p, int zp, vf *v)
     floats_of(vld1q_s8(p), zp, v);
 }
 
-static inline void load_units_i8(const int8_t *ahead, const int8_t *back, int zp, vf *v)
-{
-    floats_of(vcombine_s8(vld1_s8(ahead), vld1_s8(back)), zp, v);
-}
-
 static inline void zip(vf a, vf b, vf *first, vf *second)
 {
     *first = zip_1(a, b), *second = zip_2(a, b);

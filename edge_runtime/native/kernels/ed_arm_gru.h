@@ -1,55 +1,175 @@
-/* NEON: curves of a GRU by table, and where its gates lie. */
+/* NEON: what recurrent layers over bands in 8 bits need. */
 #ifndef ED_ARM_GRU_H
 #define ED_ARM_GRU_H
 
-#include "ed_arm.h"
+#include "ed_arm_sixteen.h"
 
-/* --- curves of a GRU -------------------------------------------------------------------------------------------- */
+/* --- units of both directions ------------------------------------------------------------------------------------ */
 
-typedef struct {
-    const int8_t *table;
-    int sum_zp, new_zp, gate_zp, n_zp;
-    vf sum_low, sum_high, new_low, new_high;
-} curves;
-
-static inline void curves_start(curves *c, const int8_t *table, const ed_gru_grids *g)
+/* 8 bytes from each. */
+static inline int8x16_t units_16(const int8_t *ahead, const int8_t *back)
 {
-    c->table = table, c->sum_zp = (int)g->sum_zp, c->new_zp = (int)g->new_zp;
-    c->gate_zp = (int)g->gate_zp, c->n_zp = (int)g->n_zp;
-    c->sum_low = vf_set1(-128.0f - g->sum_zp), c->sum_high = vf_set1(127.0f - g->sum_zp);
-    c->new_low = vf_set1(-128.0f - g->new_zp), c->new_high = vf_set1(127.0f - g->new_zp);
+    return vcombine_s8(vld1_s8(ahead), vld1_s8(back));
 }
 
-/* Round to bytes, add 128, and take that entry of the table. */
-static inline void look_up(const int8_t *table, int8x16_t steps, int table_zp, vf *y)
+static inline void units_16_store(int8_t *ahead, int8_t *back, int8x16_t y)
 {
-    uint8x16_t at = veorq_u8(vreinterpretq_u8_s8(steps), vdupq_n_u8(0x80));
-#if defined(__aarch64__)
-    const uint8_t *t = (const uint8_t *)table;
-    uint8x16_t found = vqtbl4q_u8(vld1q_u8_x4(t), at);
-    found = vqtbx4q_u8(found, vld1q_u8_x4(t + 64), veorq_u8(at, vdupq_n_u8(64)));
-    found = vqtbx4q_u8(found, vld1q_u8_x4(t + 128), veorq_u8(at, vdupq_n_u8(128)));
-    found = vqtbx4q_u8(found, vld1q_u8_x4(t + 192), veorq_u8(at, vdupq_n_u8(192)));
-    floats_of(vreinterpretq_s8_u8(found), table_zp, y);
-#else
-    uint8_t index[16];
-    int8_t found[16];
+    vst1_s8(ahead, vget_low_s8(y)), vst1_s8(back, vget_high_s8(y));
+}
+
+/* 4 bytes from each, of one gate and of the next one. */
+static inline int8x16_t units_8(const int8_t *ahead, const int8_t *back, int next)
+{
+#define LANE(v, p, lane) vld1q_lane_s32((const int32_t *)(const void *)(p), v, lane)
+    int32x4_t v = vdupq_n_s32(0);
+    v = LANE(v, ahead, 0), v = LANE(v, back, 1), v = LANE(v, ahead + next, 2), v = LANE(v, back + next, 3);
+    return vreinterpretq_s8_s32(v);
+#undef LANE
+}
+
+static inline void units_8_store(int8_t *ahead, int8_t *back, int8x16_t y)
+{
+    vst1q_lane_s32((int32_t *)(void *)ahead, vreinterpretq_s32_s8(y), 0);
+    vst1q_lane_s32((int32_t *)(void *)back, vreinterpretq_s32_s8(y), 1);
+}
+
+/* --- 16 numbers of 16 bits --------------------------------------------------------------------------------------- */
+
+static inline shorts shorts_less(shorts a, shorts b)
+{
+    shorts s;
+    s.v[0] = vsubq_s16(a.v[0], b.v[0]), s.v[1] = vsubq_s16(a.v[1], b.v[1]);
+    return s;
+}
+
+static inline shorts shorts_lower(shorts a)
+{
+    a.v[1] = a.v[0];
+    return a;
+}
+
+static inline shorts shorts_upper(shorts a)
+{
+    a.v[0] = a.v[1];
+    return a;
+}
+
+/* From 128ths of a step. */
+static inline int8x16_t shorts_state(shorts a)
+{
+    return vcombine_s8(vrshrn_n_s16(a.v[0], 7), vrshrn_n_s16(a.v[1], 7));
+}
+
+/* --- curves by table --------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const uint8_t *gates, *state; /* where step 0 is */
+} curves;
+
+static inline void curves_start(curves *c, const void *table)
+{
+    c->gates = (const uint8_t *)table + 128, c->state = c->gates + 256;
+}
+
+/* The bytes of 32nds. */
+static inline uint8x16_t steps_of(shorts v)
+{
+    return vreinterpretq_u8_s8(vcombine_s8(vqshrn_n_s16(v.v[0], 5), vqshrn_n_s16(v.v[1], 5)));
+}
+
+/* n times 16 entries at once. */
+static inline __attribute__((always_inline)) void look_up(const uint8_t *table, uint8x16_t *at, const int n)
+{
     int i;
-    vst1q_u8(index, at);
-    _Pragma("GCC unroll 16") for (i = 0; i < 16; i++) found[i] = table[index[i]];
-    load16_i8(found, table_zp, y);
+#if defined(__aarch64__)
+    static const int quarter[4] = {0, 64, -128, -64};
+    uint8x16_t found[2];
+    int q;
+    _Pragma("GCC unroll 4") for (q = 0; q < 4; q++) {
+        const uint8x16x4_t entries = vld1q_u8_x4(table + quarter[q]);
+        const uint8x16_t from = vdupq_n_u8((uint8_t)(64 * q));
+        _Pragma("GCC unroll 2") for (i = 0; i < n; i++)
+            found[i] = q ? vqtbx4q_u8(found[i], entries, veorq_u8(at[i], from)) : vqtbl4q_u8(entries, at[i]);
+    }
+    _Pragma("GCC unroll 2") for (i = 0; i < n; i++) at[i] = found[i];
+#else
+    int8_t index[32];
+    uint8_t found[32];
+    _Pragma("GCC unroll 2") for (i = 0; i < n; i++) vst1q_s8(index + 16 * i, vreinterpretq_s8_u8(at[i]));
+    _Pragma("GCC unroll 32") for (i = 0; i < 16 * n; i++) found[i] = table[index[i]];
+    _Pragma("GCC unroll 2") for (i = 0; i < n; i++) at[i] = vld1q_u8(found + 16 * i);
 #endif
 }
 
-static inline void curve_sigmoid(const curves *c, const vf *x, vf *y)
+/* 256ths of n times 16 gates, 128fold. */
+static inline __attribute__((always_inline)) void curve_gates(const curves *c, shorts *v, const int n)
 {
-    look_up(c->table, rounded(x, c->sum_low, c->sum_high, c->sum_zp), c->gate_zp, y);
+    uint8x16_t at[2];
+    int i;
+    _Pragma("GCC unroll 2") for (i = 0; i < n; i++) at[i] = steps_of(v[i]);
+    look_up(c->gates, at, n);
+    _Pragma("GCC unroll 2") for (i = 0; i < n; i++) {
+        v[i].v[0] = vreinterpretq_s16_u16(vshll_n_u8(vget_low_u8(at[i]), 7));
+        v[i].v[1] = vreinterpretq_s16_u16(vshll_n_u8(vget_high_u8(at[i]), 7));
+    }
 }
 
-static inline void curve_tanh(const curves *c, const vf *x, vf *y)
+/* 128ths, 128fold. */
+static inline shorts curve_state(const curves *c, shorts v)
 {
-    look_up(c->table + 256, rounded(x, c->new_low, c->new_high, c->new_zp), c->n_zp, y);
+    uint8x16_t at = steps_of(v);
+    look_up(c->state, &at, 1);
+    return shorts_steps(vreinterpretq_s8_u8(at), 0, 16);
 }
+
+/* --- sums of a gate in 16 bits ----------------------------------------------------------------------------------- */
+
+/* Weights of one input of a block of all units. */
+typedef struct {
+    int8x16_t w[3][4];
+} halves;
+
+static inline void halves_start(halves *d, const int8_t *w, int n_gates)
+{
+    int gate, k;
+    for (gate = 0; gate < n_gates; gate++) {
+        const int8x16x4_t inputs = vld4q_s8(w + 64 * gate);
+        _Pragma("GCC unroll 4") for (k = 0; k < 4; k++) d->w[gate][k] = inputs.val[k];
+    }
+}
+
+/* Of each block the state of one unit, in the lanes of all of them. */
+typedef struct {
+    int8x16_t unit[4];
+} seen;
+
+static inline seen seen_of(int8x16_t h)
+{
+    static const uint8_t blocks[16] = {0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12};
+    seen s;
+    int k;
+    _Pragma("GCC unroll 4") for (k = 0; k < 4; k++) {
+#if defined(__aarch64__)
+        s.unit[k] = vqtbl1q_s8(h, vaddq_u8(vld1q_u8(blocks), vdupq_n_u8((uint8_t)k)));
+#else
+        const int8x8_t at = vreinterpret_s8_u8(vadd_u8(vld1_u8(blocks), vdup_n_u8((uint8_t)k)));
+        s.unit[k] = vcombine_s8(vtbl1_s8(vget_low_s8(h), at), vtbl1_s8(vget_high_s8(h), at));
+#endif
+    }
+    return s;
+}
+
+/* Two products fit 16 bits, and so does half the sum of four. */
+static inline shorts halves_sum(const halves *d, const seen *s, int gate)
+{
+    const int8x16_t *w = d->w[gate], *h = s->unit;
+    shorts half;
+    half.v[0] = vhaddq_s16(mlal_low(mull_low(w[0], h[0]), w[1], h[1]), mlal_low(mull_low(w[2], h[2]), w[3], h[3]));
+    half.v[1] = vhaddq_s16(mlal_high(mull_high(w[0], h[0]), w[1], h[1]), mlal_high(mull_high(w[2], h[2]), w[3], h[3]));
+    return half;
+}
+
+/* --- gates in float ---------------------------------------------------------------------------------------------- */
 
 typedef struct {
     const int8_t *w;

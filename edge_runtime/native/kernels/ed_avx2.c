@@ -87,15 +87,10 @@ static inline __attribute__((always_inline)) void round_at_i8(int8_t *const *to,
 }
 
 /* Steps from the zero point. */
-static inline void load_units_i8(const int8_t *ahead, const int8_t *back, int zp, vf *v)
-{
-    v[0] = from_8(ahead) - vf_set1((float)zp);
-    v[1] = from_8(back) - vf_set1((float)zp);
-}
-
 static inline void load16_i8(const int8_t *p, int zp, vf *v)
 {
-    load_units_i8(p, p + 8, zp, v);
+    v[0] = from_8(p) - vf_set1((float)zp);
+    v[1] = from_8(p + 8) - vf_set1((float)zp);
 }
 
 static inline void zip(vf a, vf b, vf *first, vf *second)

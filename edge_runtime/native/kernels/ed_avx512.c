@@ -83,13 +83,6 @@ static inline void load16_i8(const int8_t *p, int zp, vf *v)
     v[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p))) - vf_set1((float)zp);
 }
 
-static inline void load_units_i8(const int8_t *ahead, const int8_t *back, int zp, vf *v)
-{
-    __m128i first = _mm_loadl_epi64((const __m128i *)(const void *)ahead);
-    __m128i both = _mm_unpacklo_epi64(first, _mm_loadl_epi64((const __m128i *)(const void *)back));
-    v[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(both)) - vf_set1((float)zp);
-}
-
 #define EVEN _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
 #define ODD _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
 #define FIRST _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)

@@ -66,7 +66,7 @@ static INLINE void both_directions(const ed_args *a, one_direction direction)
     const int n = op->n_out, half = n / 2, n_rows = op->n_rows;
     const ptrdiff_t x_row = op->x_row, y_row = op->y_row;
     if (op->n_in != 4 || half % 4 != 0 || n > MOST_UNITS) {
-        ed_portable_kernels[ED_BIGRU_I8](a);
+        ed_portable_kernels[ED_BIGRU_I16](a);
         return;
     }
     direction(a, 0, a->x, x_row, a->y, y_row);

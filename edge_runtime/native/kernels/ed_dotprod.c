@@ -9,8 +9,6 @@
 #pragma GCC target("arch=armv8.2-a+dotprod")
 #endif
 #include "ed_arm.h"
-#include "ed_arm_gru.h"
-#include "ed_arm_sixteen.h"
 #include "ed_arm_sums.h"
 
 #define SHARES_NEON
@@ -107,13 +105,6 @@ static inline __attribute__((always_inline)) void held_sum(const held *h, const 
                 acc[q] = g % 2 ? vdotq_lane_s32(acc[q], w[q], x, 1) : vdotq_lane_s32(acc[q], w[q], x, 0);
         }
     _Pragma("GCC unroll 6") for (q = 0; q < n_q; q++) sum[q] = vcvtq_f32_s32(acc[q]);
-}
-
-static inline void gate_sum(const gate_dots *d, const int8_t *h, int gate, vf *sum)
-{
-    int q;
-    _Pragma("GCC unroll 4") for (q = 0; q < 4; q++)
-        sum[q] = vcvtq_f32_s32(vdotq_s32(vld1q_s32(d->bias + 16 * gate + 4 * q), vld1q_s8(d->w + 64 * gate + 16 * q), block(h, q)));
 }
 
 static int usable(void)

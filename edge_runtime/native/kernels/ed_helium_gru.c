@@ -81,93 +81,103 @@ ED_KERNEL(GRU_CELL) ed_helium_GRU_CELL(const ed_args *a)
     else cells(a, 0);
 }
 
-/* --- over bands, 8 bits ------------------------------------------------------------------------------------------- */
+/* --- over bands, in 16 bits: eight units side by side ------------------------------------------------------------- */
 
-/* ed_gru_grids as units see them: local, because stores of bytes might change the operation. */
+/* What eight units or four of a direction need: of each gate weights of the inputs 0 and 1, and 2 and 3, of every unit. */
 typedef struct {
-    ed_gru_grids g;
-    vf gates_low, gates_high, reset_low, reset_high, diff_low, diff_high, update_low, update_high;
-    int32_t gates_x, h, sum, gate, new_sum, n;
-} grids;
+    int16_t w[3][2][8], scale[3][8], bias[3][8]; /* w: pairs of bytes */
+    const uint8_t *gates, *state; /* tables, from -128 on */
+    int16_t x_gates, x_new, start_new;
+    mve_pred16_t lanes;
+    int apart; /* from one gate of x to the next */
+} eight;
 
-static INLINE grids grids_of(const ed_gru_grids *g)
+static INLINE void eight_start(eight *e, const ed_args *a, int at)
 {
-    grids s;
-    s.g = *g;
-    s.gates_low = vdupq_n_f32(grid_of(g->gates_h_zp).low), s.gates_high = vdupq_n_f32(grid_of(g->gates_h_zp).high);
-    s.reset_low = vdupq_n_f32(grid_of(g->reset_zp).low), s.reset_high = vdupq_n_f32(grid_of(g->reset_zp).high);
-    s.diff_low = vdupq_n_f32(grid_of(g->diff_zp).low), s.diff_high = vdupq_n_f32(grid_of(g->diff_zp).high);
-    s.update_low = vdupq_n_f32(grid_of(g->update_zp).low), s.update_high = vdupq_n_f32(grid_of(g->update_zp).high);
-    s.gates_x = (int32_t)g->gates_x_zp, s.h = (int32_t)g->h_zp, s.sum = (int32_t)g->sum_zp;
-    s.gate = (int32_t)g->gate_zp, s.new_sum = (int32_t)g->new_zp, s.n = (int32_t)g->n_zp;
-    return s;
+    const ed_op *op = a->op;
+    const uint16x8_t units = vmulq_n_u16(vidupq_n_u16(0, 1), 4);
+    int gate, side;
+    e->lanes = vctp16q((uint32_t)(op->n_out / 2 < 8 ? 4 : 8)), e->apart = op->n_out / 2;
+    for (gate = 0; gate < 3; gate++, at += op->n_out) {
+        for (side = 0; side < 2; side++) {
+            const int16_t *w = (const int16_t *)(const void *)((const int8_t *)a->weight + 4 * at + 2 * side);
+            vstrhq_s16(e->w[gate][side], vldrhq_gather_offset_z_s16(w, units, e->lanes));
+        }
+        vstrhq_s16(e->scale[gate], vldrhq_z_s16((const int16_t *)a->scale + at, e->lanes));
+        vstrhq_s16(e->bias[gate], vldrhq_z_s16((const int16_t *)a->bias + at, e->lanes));
+    }
+    e->gates = a->table, e->state = e->gates + 256;
+    e->x_gates = (int16_t)op->f0, e->x_new = (int16_t)op->f1, e->start_new = (int16_t)op->f2;
 }
 
-static INLINE vf held(vf v, vf low, vf high)
+/* Two products fit 16 bits, and so does half the sum of four. */
+static INLINE int16x8_t pair_of(const int16_t *w, int8x16_t h)
 {
-    return vminnmq_f32(vmaxnmq_f32(vrndnq_f32(v), low), high);
+    const int8x16_t ws = vreinterpretq_s8_s16(vldrhq_s16(w));
+    return vaddq_s16(vmullbq_int_s8(ws, h), vmulltq_int_s8(ws, h));
 }
 
-/* The entries of a table whose first one is of the byte -128. */
-static INLINE vf look_up(const int8_t *table, vf v, int32_t zp, int32_t table_zp)
+/* W_hh h + b_hh, in 32nds; first, second: what each unit sees of the state. */
+static INLINE int16x8_t sum_of(const eight *e, int gate, int8x16_t first, int8x16_t second)
 {
-    int32x4_t at = vqaddq_n_s32(vcvtnq_s32_f32(v), zp + 128);
-    at = vminq_s32(vmaxq_s32(at, vdupq_n_s32(0)), vdupq_n_s32(255));
-    return vcvtq_f32_s32(vsubq_n_s32(vldrbq_gather_offset_s32(table, vreinterpretq_u32_s32(at)), table_zp));
+    const int16x8_t half = vhaddq_s16(pair_of(e->w[gate][0], first), pair_of(e->w[gate][1], second));
+    return vqaddq_s16(vqrdmulhq_s16(half, vldrhq_s16(e->scale[gate])), vldrhq_s16(e->bias[gate]));
 }
 
-/* What units of a layer share. */
-typedef struct {
-    const int8_t *weight, *table;
-    const int32_t *bias;
-    const float *scale;
-    int n, half;
-} layer;
-
-/* One gate of four units: steps of W_hh h + b_hh. */
-static INLINE vf gate_of(const layer *l, const grids *s, int at, const int8_t *h)
+/* Bytes of x, 128fold, times a number. */
+static INLINE int16x8_t of_x(const eight *e, const int8_t *x, int16_t factor)
 {
-    const uint32x4_t units = vidupq_n_u32(0, 4);
-    const int8_t *w = l->weight + 4 * at;
-    int32x4_t sum = vldrwq_s32(l->bias + at);
-    int k;
-    UNROLL for (k = 0; k < 4; k++) sum = vmlaq_n_s32(sum, vldrbq_gather_offset_s32(w + k, units), h[k]);
-    return held(vmulq_f32(vcvtq_f32_s32(sum), vldrwq_f32(l->scale + at)), s->gates_low, s->gates_high);
+    return vqrdmulhq_n_s16(vshlq_n_s16(vldrbq_z_s16(x, e->lanes), 7), factor);
 }
 
-/* Four units from `at` of the layer on; x and h: of this row, y: their next states. */
-static INLINE void four_units(const layer *l, const grids *s, int at, const int8_t *x, const int8_t *h, int8_t *y)
+/* Where a table has the entry of so many 32nds. */
+static INLINE uint16x8_t index_of(int16x8_t v)
 {
-    const ed_gru_grids *g = &s->g;
-    const vf hr = gate_of(l, s, at, h), hz = gate_of(l, s, l->n + at, h), hn = gate_of(l, s, 2 * l->n + at, h);
-    const vf xr = vmulq_n_f32(load_steps(x, s->gates_x), g->sum_x), xz = vmulq_n_f32(load_steps(x + l->half, s->gates_x), g->sum_x);
-    const vf r = look_up(l->table, vaddq_f32(xr, vmulq_n_f32(hr, g->sum_h)), s->sum, s->gate);
-    const vf reset = held(vmulq_n_f32(vmulq_f32(r, hn), g->reset), s->reset_low, s->reset_high);
-    const vf xn = vmulq_n_f32(load_steps(x + 2 * l->half, s->gates_x), g->new_x);
-    const vf n = look_up(l->table + 256, vaddq_f32(xn, vmulq_n_f32(reset, g->new_h)), s->new_sum, s->n);
-    const vf z = look_up(l->table, vaddq_f32(xz, vmulq_n_f32(hz, g->sum_h)), s->sum, s->gate);
-    const vf diff = held(vsubq_f32(vmulq_n_f32(load_steps(h, s->h), g->diff_h), vmulq_n_f32(n, g->diff_n)), s->diff_low, s->diff_high);
-    const vf update = held(vmulq_n_f32(vmulq_f32(z, diff), g->update), s->update_low, s->update_high);
-    store_bytes(y, vaddq_f32(vmulq_n_f32(n, g->h_n), vmulq_n_f32(update, g->h_update)), s->h);
+    v = vmaxq_s16(vminq_s16(vshrq_n_s16(v, 5), vdupq_n_s16(127)), vdupq_n_s16(-128));
+    return vreinterpretq_u16_s16(vaddq_n_s16(v, 128));
+}
+
+static INLINE int16x8_t gate_of(const eight *e, int16x8_t v)
+{
+    return vreinterpretq_s16_u16(vshlq_n_u16(vldrbq_gather_offset_u16(e->gates, index_of(v)), 7));
+}
+
+/* Next states; h: of the row before. */
+static INLINE void eight_units(const eight *e, const int8_t *x, const int8_t *h, int8_t *y)
+{
+    const uint16x8_t block = vmulq_n_u16(vshrq_n_u16(vidupq_n_u16(0, 1), 2), 4);
+    const mve_pred16_t lanes = e->lanes;
+    const int8x16_t first = vreinterpretq_s8_s16(vldrhq_gather_offset_z_s16((const int16_t *)(const void *)h, block, lanes));
+    const int8x16_t second = vreinterpretq_s8_s16(vldrhq_gather_offset_z_s16((const int16_t *)(const void *)(h + 2), block, lanes));
+    const int16x8_t r = gate_of(e, vqaddq_s16(sum_of(e, 0, first, second), of_x(e, x, e->x_gates)));
+    const int16x8_t z = gate_of(e, vqaddq_s16(sum_of(e, 1, first, second), of_x(e, x + e->apart, e->x_gates)));
+    const int16x8_t start = vqaddq_n_s16(of_x(e, x + 2 * e->apart, e->x_new), e->start_new);
+    const int16x8_t sum = vqaddq_s16(start, vqrdmulhq_s16(r, sum_of(e, 2, first, second)));
+    const int16x8_t made = vldrbq_gather_offset_s16((const int8_t *)e->state, index_of(sum));
+    const int16x8_t whole = vshlq_n_s16(made, 7), before = vshlq_n_s16(vldrbq_z_s16(h, lanes), 7);
+    const int16x8_t next = vaddq_s16(whole, vqrdmulhq_s16(z, vsubq_s16(before, whole)));
+    vstrbq_p_s16(y, vrshrq_n_s16(next, 7), lanes);
 }
 
 static APART void direction(const ed_args *a, int first, const int8_t *x, ptrdiff_t x_row, int8_t *y, ptrdiff_t y_row)
 {
     const ed_op *op = a->op;
-    const int n = op->n_out, half = n / 2, n_rows = op->n_rows;
-    const grids s = grids_of((const ed_gru_grids *)((const float *)a->scale + 3 * n));
-    const layer l = {a->weight, a->table, a->bias, a->scale, n, half};
-    int8_t start[MOST_UNITS / 2];
-    const int8_t *h = start;
+    const int half = op->n_out / 2, n_rows = op->n_rows;
+    int8_t start[MOST_UNITS / 2] = {0};
     int i, u;
-    memset(start, (int)s.h, sizeof start);
-    for (i = 0; i < n_rows; i++, x += x_row, h = y, y += y_row)
-        for (u = 0; u < half; u += 4) four_units(&l, &s, first + u, x + u, h + u, y + u);
+    for (u = 0; u < half; u += 8) {
+        const int8_t *h = start, *from = x + u;
+        int8_t *to = y + u;
+        eight e;
+        eight_start(&e, a, first + u);
+        for (i = n_rows; i > 0; i--, from += x_row, h = to, to += y_row) eight_units(&e, from, h, to);
+    }
 }
 
-ED_KERNEL(BIGRU_I8) ed_helium_BIGRU_I8(const ed_args *a)
+ED_KERNEL(BIGRU_I16) ed_helium_BIGRU_I16(const ed_args *a)
 {
-    both_directions(a, direction);
+    if (a->op->n_out == 8 || a->op->n_out % 16 == 0) both_directions(a, direction);
+    else ed_portable_kernels[ED_BIGRU_I16](a);
 }
 #else
 typedef int ed_helium_gru_is_not_built;

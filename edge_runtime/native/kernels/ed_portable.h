@@ -75,6 +75,11 @@ static inline int32_t high_product(int32_t a, int32_t b)
     return (a * b + (1 << 14)) >> 15;
 }
 
+static inline int32_t saturated(int32_t v)
+{
+    return v < -32768 ? -32768 : v > 32767 ? 32767 : v;
+}
+
 /* From 32nds of a step to the byte that is stored, halves upwards. */
 static inline int8_t byte_of_32nds(int32_t v, int32_t zp)
 {

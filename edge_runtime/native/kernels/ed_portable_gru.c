@@ -182,7 +182,7 @@ KERNEL(BIGRU_MIXED)
     }
 }
 
-/* scale: the multipliers of the gates, then ed_gru_grids. */
+/* scale: the multipliers of the gates, then ed_gru_grids. Of layers whose numbers 16 bits do not hold. */
 KERNEL_SELDOM(BIGRU_I8)
 {
     const ed_op *op = a->op;
@@ -199,6 +199,53 @@ KERNEL_SELDOM(BIGRU_I8)
                 hh[gate] = on_grid(gate_i8(a, h, gate, u), g->gates_h_zp);
             }
             next[u] = (int8_t)(gru_i8(g, a->table, x, hh, (float)h[u] - g->h_zp) + g->h_zp);
+            ROWS(int8_t, a->y, op->y_row, v.row)[u] = next[u];
+        }
+        memcpy(h, next, (size_t)n);
+    }
+}
+
+/* The exact sum of a gate, 17 bits, as half of it; to 32nds of a step. */
+static int32_t sum_i16(const ed_args *a, const int8_t *h, int gate, int u)
+{
+    const ed_op *op = a->op;
+    const int at = gate * op->n_out + u;
+    int32_t sum = 0, half;
+    int k;
+    for (k = 0; k < op->n_in; k++)
+        sum += h[u / op->n_in * op->n_in + k] * ((const int8_t *)a->weight)[at * op->n_in + k];
+    half = sum >> 1;
+    return saturated(high_product(half, ((const int16_t *)a->scale)[at]) + ((const int16_t *)a->bias)[at]);
+}
+
+/* Which entry of a table is that of so many 32nds of a step: half a step is among them. */
+static int entry_of(int32_t steps_32)
+{
+    return byte_of_32nds(steps_32 - 16, 0) + 128;
+}
+
+/* In 16 bits (quant/int8/cells.py). table: sigmoid[256] in 256ths, without sign, tanh[256] in 128ths, as new and state are.
+ * weight: as MIXED; scale, bias: [3][n_out] of 16 bits, to 32nds of a step; f0, f1: what takes a byte of x, 128fold, to
+ * those of both gates' sum and of the new one, which starts from f2. */
+KERNEL_SELDOM(BIGRU_I16)
+{
+    const ed_op *op = a->op;
+    const uint8_t *gates = a->table;
+    const int32_t x_gates = (int32_t)op->f0, x_new = (int32_t)op->f1, start = (int32_t)op->f2;
+    int8_t h[64] = {0}, next[64];
+    int i, u, n = op->n_out;
+    for (i = 0; i < op->n_rows; i++) {
+        for (u = 0; u < n; u++) {
+            ed_unit v = unit(op, i, u);
+            const int8_t *x = ROWS(const int8_t, a->x, op->x_row, v.row);
+            int32_t sum = saturated(sum_i16(a, h, 0, u) + high_product(128 * x[gate_at(v, 0)], x_gates)), r, z, made;
+            r = gates[entry_of(sum)];
+            sum = saturated(sum_i16(a, h, 1, u) + high_product(128 * x[gate_at(v, 1)], x_gates));
+            z = gates[entry_of(sum)];
+            sum = saturated(high_product(128 * x[gate_at(v, 2)], x_new) + start);
+            sum = saturated(sum + high_product(128 * r, sum_i16(a, h, 2, u)));
+            made = (int8_t)gates[256 + entry_of(sum)];
+            next[u] = (int8_t)((128 * made + high_product(128 * z, 128 * (h[u] - made)) + 64) >> 7);
             ROWS(int8_t, a->y, op->y_row, v.row)[u] = next[u];
         }
         memcpy(h, next, (size_t)n);

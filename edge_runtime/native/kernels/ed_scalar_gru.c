@@ -59,92 +59,108 @@ ED_KERNEL(GRU_CELL) ed_scalar_GRU_CELL(const ed_args *a)
     else cells(a, 0);
 }
 
-/* ed_gru_grids as a unit sees them: local, because stores of bytes might change the operation. */
-typedef struct {
-    float sum_x, sum_h, reset, new_x, new_h, diff_h, diff_n, update, h_n, h_update;
-    grid gates_h, on_reset, on_diff, on_update;
-    int32_t gates_x, h, sum, gate, new_sum, n;
-} grids;
+/* --- over bands, in 16 bits ----------------------------------------------------------------------------------------- */
 
-static INLINE grids grids_of(const ed_gru_grids *g)
+/* Within 16 bits. */
+static INLINE int32_t saturated(int32_t v)
 {
-    grids s;
-    s.sum_x = g->sum_x, s.sum_h = g->sum_h, s.reset = g->reset, s.new_x = g->new_x, s.new_h = g->new_h;
-    s.diff_h = g->diff_h, s.diff_n = g->diff_n, s.update = g->update, s.h_n = g->h_n, s.h_update = g->h_update;
-    s.gates_h = grid_of((int32_t)g->gates_h_zp), s.on_reset = grid_of((int32_t)g->reset_zp);
-    s.on_diff = grid_of((int32_t)g->diff_zp), s.on_update = grid_of((int32_t)g->update_zp);
-    s.gates_x = (int32_t)g->gates_x_zp, s.h = (int32_t)g->h_zp, s.sum = (int32_t)g->sum_zp;
-    s.gate = (int32_t)g->gate_zp, s.new_sum = (int32_t)g->new_zp, s.n = (int32_t)g->n_zp;
-    return s;
+#if defined(ARM_PAIRS)
+    __asm__("ssat %0, #16, %1" : "=r"(v) : "r"(v));
+    return v;
+#else
+    return v < -32768 ? -32768 : v > 32767 ? 32767 : v;
+#endif
 }
 
-static INLINE float look_up(const int8_t *table, float v, int32_t zp, int32_t table_zp)
+/* The byte of 32nds of a step. */
+static INLINE int32_t byte_of_32nds(int32_t v)
 {
-    return (float)(table[byte_of(v, zp) + 128] - table_zp);
+#if defined(ARM_PAIRS)
+    __asm__("ssat %0, #8, %1, asr #5" : "=r"(v) : "r"(v));
+    return v;
+#else
+    v >>= 5;
+    return v < -128 ? -128 : v > 127 ? 127 : v;
+#endif
 }
 
-/* The byte of the next state; hh: steps of W_hh h + b_hh. */
-static INLINE int32_t gru_i8(const grids *g, const int8_t *table, const int8_t *x, ptrdiff_t gate, const float hh[3],
-                             float h)
+static INLINE int32_t high_product(int32_t a, int32_t b)
 {
-    const float r = look_up(table, (float)(x[0] - g->gates_x) * g->sum_x + hh[0] * g->sum_h, g->sum, g->gate);
-    const float z = look_up(table, (float)(x[gate] - g->gates_x) * g->sum_x + hh[1] * g->sum_h, g->sum, g->gate);
-    const float reset = on_grid(r * hh[2] * g->reset, &g->on_reset);
-    const float n = look_up(table + 256, (float)(x[2 * gate] - g->gates_x) * g->new_x + reset * g->new_h, g->new_sum,
-                            g->n);
-    const float diff = on_grid(h * g->diff_h - n * g->diff_n, &g->on_diff);
-    const float update = on_grid(z * diff * g->update, &g->on_update);
-    return byte_of(n * g->h_n + update * g->h_update, g->h);
+    return (a * b + (1 << 14)) >> 15;
 }
 
 /* What a unit's three gates need, side by side. */
 typedef struct {
     struct {
-        int32_t bias;
-        float scale;
         four w;
+        int32_t scale, bias;
     } gate[3];
 } unit;
 
-static INLINE float gate_of(const unit *u, int gate, four h, const grids *g)
+/* Of 32nds of a step, W_hh h + b_hh. */
+static INLINE int32_t sum_of(const unit *u, int gate, four h)
 {
-    return on_grid((float)dot(u->gate[gate].bias, h, u->gate[gate].w) * u->gate[gate].scale, &g->gates_h);
+    return saturated(high_product(dot(0, h, u->gate[gate].w) >> 1, u->gate[gate].scale) + u->gate[gate].bias);
+}
+
+/* What the units of a layer share: multipliers of bytes of x, 128fold, and both tables, from step 0 on. */
+typedef struct {
+    const uint8_t *gates;
+    const int8_t *state;
+    int32_t x_gates, x_new, start_new;
+} shared;
+
+/* The byte of a unit's next state; `apart`: from one gate of x to the next. */
+static INLINE int32_t next_of(const shared *s, const unit *u, const int8_t *x, ptrdiff_t apart, four block, int32_t h)
+{
+    const int32_t at_r = saturated(sum_of(u, 0, block) + high_product(x[0], s->x_gates));
+    const int32_t r = 128 * s->gates[byte_of_32nds(at_r)];
+    const int32_t start = saturated(high_product(x[2 * apart], s->x_new) + s->start_new);
+    const int32_t made = s->state[byte_of_32nds(saturated(start + high_product(r, sum_of(u, 2, block))))];
+    const int32_t at_z = saturated(sum_of(u, 1, block) + high_product(x[apart], s->x_gates));
+    const int32_t z = 128 * s->gates[byte_of_32nds(at_z)];
+    return (128 * made + high_product(z, 128 * (h - made)) + 64) >> 7;
+}
+
+static INLINE void units_of(const ed_args *a, int first, unit *units)
+{
+    const int n = a->op->n_out;
+    int u, k;
+    for (u = 0; u < n / 2; u++)
+        for (k = 0; k < 3; k++) {
+            const int at = k * n + first + u;
+            units[u].gate[k].bias = ((const int16_t *)a->bias)[at];
+            units[u].gate[k].scale = ((const int16_t *)a->scale)[at];
+            units[u].gate[k].w = four_of((const int8_t *)a->weight + 4 * at);
+        }
 }
 
 /* The states of the row before lie in its results. */
 static APART void direction(const ed_args *a, int first, const int8_t *x, ptrdiff_t x_row, int8_t *y, ptrdiff_t y_row)
 {
     const ed_op *op = a->op;
-    const int n = op->n_out, half = n / 2, n_rows = op->n_rows;
-    const grids g = grids_of((const ed_gru_grids *)((const float *)a->scale + 3 * n));
-    const int8_t *table = a->table, *h;
-    int8_t start[MOST_UNITS / 2];
+    const int half = op->n_out / 2, n_rows = op->n_rows;
+    const int8_t start[MOST_UNITS / 2] = {0}, *h = start;
     unit units[MOST_UNITS / 2];
+    shared s;
     int i, u, k;
-    for (u = 0; u < half; u++) {
-        start[u] = (int8_t)g.h;
-        for (k = 0; k < 3; k++) {
-            const int at = k * n + first + u;
-            units[u].gate[k].bias = ((const int32_t *)a->bias)[at];
-            units[u].gate[k].scale = ((const float *)a->scale)[at];
-            units[u].gate[k].w = four_of((const int8_t *)a->weight + 4 * at);
-        }
-    }
-    for (i = 0, h = start; i < n_rows; i++, h = y, x += x_row, y += y_row) {
+    s.gates = (const uint8_t *)a->table + 128, s.state = (const int8_t *)a->table + 256 + 128;
+    s.x_gates = 128 * (int32_t)op->f0, s.x_new = 128 * (int32_t)op->f1, s.start_new = (int32_t)op->f2;
+    units_of(a, first, units);
+    for (i = 0; i < n_rows; i++, h = y, x += x_row, y += y_row) {
         const unit *at = units;
         for (u = 0; u < half; u += 4) {
             const four block = four_of(h + u);
             for (k = u; k < u + 4; k++, at++) {
-                const float hh[3] = {gate_of(at, 0, block, &g), gate_of(at, 1, block, &g), gate_of(at, 2, block, &g)};
                 const int8_t *in = x + k;
                 AFTER_THAT(in);
-                y[k] = (int8_t)gru_i8(&g, table, in, half, hh, (float)(h[k] - g.h));
+                y[k] = (int8_t)next_of(&s, at, in, half, block, h[k]);
             }
         }
     }
 }
 
-ED_KERNEL(BIGRU_I8) ed_scalar_BIGRU_I8(const ed_args *a)
+ED_KERNEL(BIGRU_I16) ed_scalar_BIGRU_I16(const ed_args *a)
 {
     both_directions(a, direction);
 }

@@ -16,6 +16,7 @@ from edge_runtime.stft import Float32Array
 from quant.emit.native.arrays import floats, folded_bias, halves, integers, scale_of
 from quant.emit.native.file import HALF, QUICK, Array, Number, View
 from quant.emit.native.parts import Parts
+from quant.int8.cells import cell_integers
 from quant.int8.plan import GRU_ROLES
 from quant.int8.qparams import QParams, multiplier, quantize_weight
 from quant.int8.recurrent import sigmoid_table, tanh_table
@@ -27,6 +28,8 @@ GRIDS = (
     "gates_x_zp", "gates_h_zp", "h_zp", "sum_x", "sum_h", "sum_zp", "gate_zp", "reset", "reset_zp", "new_x", "new_h",
     "new_zp", "n_zp", "diff_h", "diff_n", "diff_zp", "update", "update_zp", "h_n", "h_update",
 )  # fmt: skip
+
+N_ENTRIES, SIGN = 256, 0x80  # of a table of bytes
 
 
 def over_time(parts: Parts, node: Node) -> None:
@@ -72,6 +75,7 @@ def over_bands(parts: Parts, node: Node) -> None:
     y = parts.new(node, int8=int8)
     numbers["flags"] = int(numbers.get("flags", 0)) | _curve(parts, node)
     kind = {"int8": "bigru_i8", "mixed": "bigru_mixed", "float": "bigru"}[precision]
+    kind = "bigru_i16" if node.attrs.get("sixteen_bits") else kind
     parts.op(kind, node, shape.bands, x=gates, y=y, n_in=n_units, n_out=shape.channels, **arrays, **numbers)
 
 
@@ -120,10 +124,12 @@ def _recurrence(parts: Parts, node: Node, precision: str) -> tuple[dict[str, Arr
     if precision == "float":
         arrays = {"weight": halves(np.ascontiguousarray(laid.transpose(0, 2, 1)), parts.half), "bias": biases}
         return arrays, {"flags": HALF} if parts.half else {}
-    mixed = precision == "mixed"
-    state, target = _grid(parts, node, "state" if mixed else ""), None if mixed else _grid(parts, node, "gates_h")
     scales = merged_scales(node, parts.plan.weight_scales)["weight_hh"]
     w = quantize_weight(laid.reshape(len(scales), -1), scales)
+    if node.attrs.get("sixteen_bits"):
+        return _cells(parts, node, w)
+    mixed = precision == "mixed"
+    state, target = _grid(parts, node, "state" if mixed else ""), None if mixed else _grid(parts, node, "gates_h")
     arrays = {
         "weight": w,
         "bias": folded_bias(node.name, biases.ravel(), w, scales, state),
@@ -133,6 +139,16 @@ def _recurrence(parts: Parts, node: Node, precision: str) -> tuple[dict[str, Arr
         return arrays, {"f0": state.inverse, "x2_zp": state.zero_point}
     arrays |= {"scale": np.concatenate([arrays["scale"], _cell_grids(parts, node)]), "table": _tables(parts, node)}
     return arrays, {"y_zp": _grid(parts, node, "").zero_point}
+
+
+def _cells(parts: Parts, node: Node, w: NDArray[np.int8]) -> tuple[dict[str, Array], dict[str, Number]]:
+    """Arrays and numbers of `bigru_i16`."""
+    c = cell_integers(parts.graph, parts.plan, node)
+    shorts = {"scale": c.multiplier.astype("<i2"), "bias": c.bias.astype("<i2")}
+    numbers: dict[str, Number] = {"f0": float(c.x_gates), "f1": float(c.x_new), "f2": float(c.start_new)}
+    table = _tables(parts, node).view(np.uint8)
+    table[:N_ENTRIES] ^= SIGN  # gates in 256ths
+    return {"weight": w, "table": table, **shorts}, numbers
 
 
 def _by_gate(groups: Sequence[Array]) -> Array:

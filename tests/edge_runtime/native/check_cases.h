@@ -376,6 +376,22 @@ static void shape_BIGRU_I8(test_case *c)
     if (between(0, 7) == 0) c->weights.floats[(c->op.scale >> 2) + between(0, 3 * c->op.n_out - 1)] = 3e7f;
 }
 
+/* Biases and multipliers of any size: some sums saturate. */
+static void shape_BIGRU_I16(test_case *c)
+{
+    int16_t *scale, *bias;
+    int i;
+    bigru(c);
+    if (c->op.n_in > 4) c->op.n_in = 4, c->op.n_out = 16, c->op.x_row = 48, c->op.y_row = 16, c->op.seg = 16;
+    byte_inputs(c);
+    byte_weights(c, 3 * c->op.n_out);
+    scale = (int16_t *)(void *)(c->weights.bytes + c->op.scale), bias = (int16_t *)(void *)(c->weights.bytes + c->op.bias);
+    for (i = 0; i < 3 * c->op.n_out; i++) scale[i] = (int16_t)between(0, between(0, 3) ? 9000 : 32767);
+    for (i = 0; i < 3 * c->op.n_out; i++) bias[i] = (int16_t)(between(0, 3) ? between(-900, 900) : between(-32768, 32767));
+    c->op.f0 = (float)between(0, 32767), c->op.f1 = (float)between(0, 32767), c->op.f2 = (float)between(-32767, 32767);
+    bytes(c->weights.bytes + c->op.table, 512);
+}
+
 static void shape_LOG_MAGNITUDE(test_case *c) { shape_FEATURES(c); c->op.n_out = c->op.y_row = 1; }
 static void shape_MASK_REAL(test_case *c) { shape_MASK(c); }
 

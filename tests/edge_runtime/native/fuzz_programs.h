@@ -90,6 +90,7 @@ static void make_op(ed_op *op, int kind, int at)
         break;
     case ED_GRU_CELL_I8: op->scale = grids; /* fall through */
     case ED_GRU_CELL: op->x_row = op->x2_row = 3 * op->n_out, op->y = 0; break;
+    case ED_BIGRU_I16: op->f0 = (float)below(32768), op->f1 = (float)below(32768), op->f2 = (float)(below(65535) - 32767); /* fall through */
     case ED_BIGRU_I8: case ED_BIGRU_MIXED: i8 = 1, op->bias = ints, op->weight = bytes; /* fall through */
     case ED_BIGRU:
         op->n_in = (uint16_t)ONE_OF(1, 4, 4), op->n_out = 2 * op->n_in * (uint16_t)ONE_OF(1, 2, 2, 8, 9, 33), op->x_row = 3 * op->n_out;
