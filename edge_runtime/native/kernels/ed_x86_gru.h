@@ -24,7 +24,7 @@ static inline void units_16_store(int8_t *ahead, int8_t *back, bytes16 y)
 {
     const __m128i bytes = packed(y);
     _mm_storel_epi64((__m128i *)(void *)ahead, bytes);
-    _mm_storeh_pd((double *)(void *)back, _mm_castsi128_pd(bytes));
+    _mm_storel_epi64((__m128i *)(void *)back, _mm_unpackhi_epi64(bytes, bytes));
 }
 
 static inline int32_t bytes_4(const int8_t *p)
