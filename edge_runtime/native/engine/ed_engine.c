@@ -168,19 +168,26 @@ void ed_step(void *state, const float spectrum[2 * ED_N_BINS], float enhanced[2 
     }
 }
 
+/* The bits of a float without its sign grow with its size, so that whole numbers are compared, and compilers find
+ * vectors: what is no number lies behind the endless ones. */
 static uint32_t repair(const float *in, float *out)
 {
-    uint32_t n_nonfinite = 0, n_limited = 0;
+    static const float ends[3] = {ED_INPUT_FLOOR, ED_INPUT_LIMIT, 3.402823466e38f};
+    int32_t end[3], n_nonfinite = 0, n_loud = 0;
     int i;
+    memcpy(end, ends, sizeof end);
     for (i = 0; i < ED_HOP_SAMPLES; i++) {
-        float v = in[i], size = v < 0 ? -v : v;
-        int finite = size <= 3.402823466e38f, loud = finite && size > ED_INPUT_LIMIT;
-        n_nonfinite += (uint32_t)!finite;
-        n_limited += (uint32_t)loud;
-        v = loud ? (v < 0 ? -ED_INPUT_LIMIT : ED_INPUT_LIMIT) : v;
-        out[i] = finite && size >= ED_INPUT_FLOOR ? v : 0.0f;
+        int32_t bits, size, kept;
+        memcpy(&bits, in + i, sizeof bits);
+        size = bits & 0x7fffffff;
+        n_nonfinite += size > end[2];
+        n_loud += size > end[1];
+        kept = size > end[1] ? end[1] : size;
+        kept |= bits & ~0x7fffffff;
+        kept = size < end[0] || size > end[2] ? 0 : kept;
+        memcpy(out + i, &kept, sizeof kept);
     }
-    return n_nonfinite | n_limited << 16;
+    return (uint32_t)n_nonfinite | (uint32_t)(n_loud - n_nonfinite) << 16;
 }
 
 uint32_t ed_process(void *state, const float in[ED_HOP_SAMPLES], float out[ED_HOP_SAMPLES])

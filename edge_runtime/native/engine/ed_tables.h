@@ -11,7 +11,8 @@ typedef struct {
 } ed_window;
 
 extern const ed_window ed_windows[ED_N_WINDOWS];
-extern const float ed_twiddle_re[256], ed_twiddle_im[256]; /* exp(-2 pi i j k / 256), [j][k]: between two passes of 16 */
+/* exp(-2 pi i j k / 256) / 2, [j][k]: between two passes of 16. The half is of what becomes of both ends of a spectrum. */
+extern const float ed_twiddle_re[256], ed_twiddle_im[256];
 extern const float ed_unpack_re[ED_PLANE], ed_unpack_im[ED_PLANE]; /* exp(-2 pi i k / 512): 256 bins to 257 real ones */
 
 #endif

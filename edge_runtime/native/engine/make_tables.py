@@ -48,7 +48,7 @@ def tables() -> str:
         "hann": hann,
         "hann_synthesis": hann / (hann**2 + np.roll(hann, HALF) ** 2),
     }
-    twiddles = np.exp(-2j * np.pi * np.outer(np.arange(SIDE), np.arange(SIDE)) / HALF).ravel()
+    twiddles = np.exp(-2j * np.pi * np.outer(np.arange(SIDE), np.arange(SIDE)) / HALF).ravel() / 2
     unpack = np.exp(-2j * np.pi * np.arange(272) / WINDOW)  # 257 and padding to whole vectors
     return HEAD + "\n".join(
         [

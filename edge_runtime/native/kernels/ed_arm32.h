@@ -3,6 +3,8 @@
 #ifndef ED_ARM32_H
 #define ED_ARM32_H
 
+#define FEW_REGISTERS
+
 static inline vf vf_div(vf a, vf b)
 {
     float x[4], y[4];

@@ -16,6 +16,12 @@ static const float ed_tanh_q[4] = {1.19825839466702e-06f, 1.18534705686654e-04f,
 static const float ed_quick_p[3] = {0.05091181397438049f, 8.140962600708008f, 80.68488311767578f};
 static const float ed_quick_q[2] = {34.988651275634766f, 80.70943450927734f};
 
+/* tanh(x / 2) / 2 of the same curve as x P(x^2) / Q(x^2): products of powers of two, so every step is one of it, and a
+ * sigmoid is that and a half. */
+#define ED_HALF_END (2 * ED_QUICK_END)
+#define ED_HALF_P(i) (ed_quick_p[i] * ((i) == 0 ? 0.25f : (i) == 1 ? 1.0f : 4.0f))
+#define ED_HALF_Q(i) (ed_quick_q[i] * ((i) == 0 ? 4.0f : 16.0f))
+
 /* log(1 + f) = f - f^2 / 2 + f^3 P(f), 1 + f between the roots of a half and of 2. Source: Cephes, logf.c. */
 static const float ed_log_p[9] = {7.0376836292e-2f, -1.1514610310e-1f, 1.1676998740e-1f,  -1.2420140846e-1f,
                                   1.4249322787e-1f, -1.6668057665e-1f, 2.0000714765e-1f,  -2.4999993993e-1f,

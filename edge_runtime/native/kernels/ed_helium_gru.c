@@ -46,6 +46,16 @@ static APART vf tanh_quick(vf x)
     return divided(vmulq_f32(x, num), den);
 }
 
+static APART vf sigmoid_quick(vf x)
+{
+    vf s, num, den;
+    x = vminnmq_f32(vmaxnmq_f32(x, vdupq_n_f32(-ED_HALF_END)), vdupq_n_f32(ED_HALF_END));
+    s = vmulq_f32(x, x);
+    num = vaddq_n_f32(vmulq_f32(vaddq_n_f32(vmulq_n_f32(s, ED_HALF_P(0)), ED_HALF_P(1)), s), ED_HALF_P(2));
+    den = vaddq_n_f32(vmulq_f32(vaddq_n_f32(s, ED_HALF_Q(0)), s), ED_HALF_Q(1));
+    return vaddq_n_f32(divided(vmulq_f32(x, num), den), 0.5f);
+}
+
 static INLINE vf curve_tanh(vf x, const int quick)
 {
     return quick ? tanh_quick(x) : ed_helium_tanh(x);
@@ -53,7 +63,7 @@ static INLINE vf curve_tanh(vf x, const int quick)
 
 static INLINE vf curve_sigmoid(vf x, const int quick)
 {
-    return quick ? vaddq_n_f32(vmulq_n_f32(tanh_quick(vmulq_n_f32(x, 0.5f)), 0.5f), 0.5f) : ed_helium_sigmoid(x);
+    return quick ? sigmoid_quick(x) : ed_helium_sigmoid(x);
 }
 
 static INLINE void cells(const ed_args *a, const int quick)

@@ -93,15 +93,15 @@ ED_KERNEL(ANALYSIS) ed_helium_ANALYSIS(const ed_args *a)
     for (k = 0; k < 256; k += 4) {
         const vf ar = vldrwq_f32(zr + k), br = backwards(zr + 256 - k);
         const vf ai = vldrwq_f32(zi + k), bi = backwards(zi + 256 - k);
-        const vf er = vmulq_n_f32(vaddq_f32(ar, br), 0.5f), ei = vmulq_n_f32(vsubq_f32(ai, bi), 0.5f);
-        const vf or_ = vmulq_n_f32(vaddq_f32(ai, bi), 0.5f), oi = vmulq_n_f32(vsubq_f32(br, ar), 0.5f);
+        const vf er = vaddq_f32(ar, br), ei = vsubq_f32(ai, bi);
+        const vf or_ = vaddq_f32(ai, bi), oi = vsubq_f32(br, ar);
         const vf wr = vldrwq_f32(ed_unpack_re + k), wi = vldrwq_f32(ed_unpack_im + k);
         vstrwq_f32(re + k, vaddq_f32(er, vsubq_f32(vmulq_f32(or_, wr), vmulq_f32(oi, wi))));
         vstrwq_f32(im + k, vaddq_f32(ei, vaddq_f32(vmulq_f32(or_, wi), vmulq_f32(oi, wr))));
     }
     {
-        const float er = (zr[256] + zr[0]) * 0.5f, ei = (zi[256] - zi[0]) * 0.5f;
-        const float or_ = (zi[256] + zi[0]) * 0.5f, oi = (zr[0] - zr[256]) * 0.5f;
+        const float er = zr[256] + zr[0], ei = zi[256] - zi[0];
+        const float or_ = zi[256] + zi[0], oi = zr[0] - zr[256];
         re[256] = er + (or_ * ed_unpack_re[256] - oi * ed_unpack_im[256]);
         im[256] = ei + (or_ * ed_unpack_im[256] + oi * ed_unpack_re[256]);
     }
@@ -117,8 +117,8 @@ ED_KERNEL(SYNTHESIS) ed_helium_SYNTHESIS(const ed_args *a)
     for (k = 0; k < 256; k += 4) {
         const vf ar = vldrwq_f32(re + k), br = backwards(re + 256 - k);
         const vf ai = vldrwq_f32(xi + k), bi = backwards(xi + 256 - k);
-        const vf er = vmulq_n_f32(vaddq_f32(ar, br), 0.5f), ei = vmulq_n_f32(vsubq_f32(ai, bi), 0.5f);
-        const vf dr = vmulq_n_f32(vsubq_f32(ar, br), 0.5f), di = vmulq_n_f32(vaddq_f32(ai, bi), 0.5f);
+        const vf er = vaddq_f32(ar, br), ei = vsubq_f32(ai, bi);
+        const vf dr = vsubq_f32(ar, br), di = vaddq_f32(ai, bi);
         const vf wr = vldrwq_f32(ed_unpack_re + k), wi = vldrwq_f32(ed_unpack_im + k);
         vstrwq_f32(zr + k, vsubq_f32(er, vsubq_f32(vmulq_f32(di, wr), vmulq_f32(dr, wi))));
         vstrwq_f32(zi + k, vaddq_f32(ei, vaddq_f32(vmulq_f32(dr, wr), vmulq_f32(di, wi))));

@@ -53,6 +53,7 @@ ED_IN_VECTORS static void fft16(float *re, float *im)
     for (k = 0; k < 4; k++) butterfly(re, im, 4 * k, 1);
 }
 
+/* Half of it: what comes of it, or has come before, is the mean of two bins. */
 ED_IN_VECTORS static void fft256(float *re, float *im)
 {
     float tr[256], ti[256];
@@ -73,7 +74,7 @@ ED_IN_VECTORS static void fft256(float *re, float *im)
 
 /* Of one frame. x: 512 samples, half of them of the frame before, weight: the window -> y: re[ED_PLANE], im[ED_PLANE],
  * bins 0..256 of the transform of x times the window. Bin k of even and odd samples is (Z[k] + conj Z[256 - k]) / 2 and
- * (Z[k] - conj Z[256 - k]) / 2i; ed_unpack turns the odd ones by half a sample, e^(-2 pi i k / 512). */
+ * (Z[k] - conj Z[256 - k]) / 2i, whose halves fft256 has made; ed_unpack turns the odd ones by half a sample, e^(-2 pi i k / 512). */
 KERNEL(ANALYSIS)
 {
     const float *x = a->x, *window = a->weight;
@@ -87,8 +88,8 @@ KERNEL(ANALYSIS)
     zr[256] = zr[0], zi[256] = zi[0];
     for (k = 0; k <= 256; k++) {
         int m = 256 - k;
-        float er = (zr[k] + zr[m]) * 0.5f, ei = (zi[k] - zi[m]) * 0.5f;
-        float or_ = (zi[k] + zi[m]) * 0.5f, oi = (zr[m] - zr[k]) * 0.5f;
+        float er = zr[k] + zr[m], ei = zi[k] - zi[m];
+        float or_ = zi[k] + zi[m], oi = zr[m] - zr[k];
         re[k] = er + (or_ * ed_unpack_re[k] - oi * ed_unpack_im[k]);
         im[k] = ei + (or_ * ed_unpack_im[k] + oi * ed_unpack_re[k]);
     }
@@ -105,8 +106,8 @@ KERNEL(SYNTHESIS)
     xi[0] = xi[256] = 0; /* a real signal has none there */
     for (k = 0; k < 256; k++) {
         int m = 256 - k;
-        float er = (re[k] + re[m]) * 0.5f, ei = (xi[k] - xi[m]) * 0.5f;
-        float dr = (re[k] - re[m]) * 0.5f, di = (xi[k] + xi[m]) * 0.5f;
+        float er = re[k] + re[m], ei = xi[k] - xi[m];
+        float dr = re[k] - re[m], di = xi[k] + xi[m];
         zr[k] = er - (di * ed_unpack_re[k] - dr * ed_unpack_im[k]);
         zi[k] = ei + (dr * ed_unpack_re[k] + di * ed_unpack_im[k]);
     }

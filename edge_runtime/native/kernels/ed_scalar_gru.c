@@ -32,7 +32,10 @@ static INLINE float tanh_quick(float x)
 
 static INLINE float sigmoid_quick(float x)
 {
-    return tanh_quick(x * 0.5f) * 0.5f + 0.5f;
+    float s;
+    x = between(x, -ED_HALF_END, ED_HALF_END);
+    s = x * x;
+    return x * ((ED_HALF_P(0) * s + ED_HALF_P(1)) * s + ED_HALF_P(2)) / ((s + ED_HALF_Q(0)) * s + ED_HALF_Q(1)) + 0.5f;
 }
 
 static INLINE void cells(const ed_args *a, const int quick)
