@@ -78,6 +78,7 @@ static inline int8x16_t rounded(const vf *v, vf low, vf high, int zp)
 /* --- convolutions whose weights lie in the order in which they are used ----------------------------------------- */
 
 #define HELD_I8
+#define HELD_MOST 16
 #define HELD_SUMS
 
 /* n groups of 4 inputs of four columns, then of the next four. */

@@ -184,20 +184,24 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
 }
 
 #define HELD_I8
+#define HELD_MOST 24
 #define HELD_WIDENS
 
 /* Inputs in 16 bits, so that a load gives a pair of them to all lanes. */
 typedef int16_t held_in;
-enum { MOST_HELD = 1024 };
+enum { MOST_HELD = 1600 };
 
-/* n_rows rows of n_in inputs, one after the other; n_in is 8 or 16. */
+/* n_rows rows of n_in inputs, one after the other; n_in is 8, 12, 16 or 24. Of 12 the last eight are widened. */
 static inline __attribute__((always_inline)) void held_widen(held_in *wide, const int8_t *x, ptrdiff_t x_row,
                                                              int n_rows, const int n_in)
 {
+    const int at = n_in - 8;
     for (; n_rows > 0; n_rows--, x += x_row, wide += n_in) {
-        const __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)x);
-        if (n_in == 16) _mm256_storeu_si256((__m256i *)(void *)wide, words(x));
-        else _mm_storeu_si128((__m128i *)(void *)wide, _mm_cvtepi8_epi16(eight));
+        const __m128i first = _mm_loadl_epi64((const __m128i *)(const void *)x);
+        const __m128i last = _mm_loadl_epi64((const __m128i *)(const void *)(x + at));
+        if (n_in >= 16) _mm256_storeu_si256((__m256i *)(void *)wide, words(x));
+        else _mm_storeu_si128((__m128i *)(void *)wide, _mm_cvtepi8_epi16(first));
+        if (n_in % 16 != 0 && n_in > 8) _mm_storeu_si128((__m128i *)(void *)(wide + at), _mm_cvtepi8_epi16(last));
     }
 }
 

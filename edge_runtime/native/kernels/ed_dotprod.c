@@ -61,6 +61,7 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
 /* --- weights that stay in registers -------------------------------------------------------------------------------- */
 
 #define HELD_I8
+#define HELD_MOST 32
 #define HELD_WIDE
 
 /* n groups of 4 inputs by `width` columns. */
