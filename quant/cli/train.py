@@ -50,6 +50,13 @@ def _qat_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not round the gates of recurrent layers with a float state: 0.6 of the time for UL-UNAS; the native "
         "engine does not round them either, ONNX and TFLite do",
     )
+    parser.add_argument(
+        "--log-floor",
+        type=number(-12, 0),
+        metavar="X",
+        help="of a network that hears logarithms of magnitudes: in float, too, no bin counts for less (-4: the last of "
+        "16 bits; default: the recipe's, in 8 bits alone)",
+    )
     parser.add_argument("--recipe", metavar="R", help="id or .toml file (default: the network's own)")
     _add_checkpoint(parser)
     _add_common(parser)
@@ -85,6 +92,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=_count, default=1000, metavar="N", help="default: 1000")
     add("--batch", type=whole(1, 4096), default=8, metavar="N", help="clips a step and process (default: 8)")
     add("--clip-ms", type=whole(100, 600_000, "ms"), default=3000, metavar="MS", help="of a clip (default: 3000)")
+    add("--most-snr-db", type=number(-5, 120), default=20, metavar="DB", help="of mixtures, -5 and more (default: 20)")
+    add("--share-clean", type=number(0, 0.9), default=0.1, metavar="X", help="of clips without noise (default: 0.1)")
     add("--learning-rate", type=number(1e-9, 1), default=1e-4, metavar="X", help="peak (default: 1e-4)")
     add("--validate-every", type=_count, default=50, metavar="N", help="steps (default: 50)")
     add("--patience", type=_count, default=8, metavar="N", help="validations without a gain (default: 8)")
@@ -107,7 +116,8 @@ def _qat(args: argparse.Namespace) -> Answer:
 
     from quant.training.runs import qat
 
-    job = replace(_job(args), recipe=args.recipe, blend=args.blend, rounds_gates=not args.float_gates)
+    asked = {"recipe": args.recipe, "blend": args.blend, "log_floor": args.log_floor}
+    job = replace(_job(args), rounds_gates=not args.float_gates, **asked)
     with Stages(USUAL_S) as said:
         return _done(qat(job, said))
 
@@ -142,7 +152,13 @@ def _job(args: argparse.Namespace) -> Job:
         n_workers=args.workers,
         device=args.device,
     )
-    mix = replace(TRAINING_MIX, n_clips=args.batch, clip_ms=args.clip_ms)
+    mix = replace(
+        TRAINING_MIX,
+        n_clips=args.batch,
+        clip_ms=args.clip_ms,
+        share_clean=args.share_clean,
+        snr_db=(TRAINING_MIX.snr_db[0], args.most_snr_db),
+    )
     return Job(
         out=args.out,
         checkpoint=args.checkpoint,

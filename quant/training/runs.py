@@ -56,6 +56,7 @@ class Job:
     resume: bool = False
     keeps_last: bool = False  # not the weights of the best validation, but of the last step
     rounds_gates: bool = True  # see `Prepared`
+    log_floor: float | None = None  # of logarithms of magnitudes, in float, too; None: graph.FLOOR
     blend: float = 1.0  # of the way from the start to the trained network, for the result
     attribution: str = ""
     network: str | None = None  # None: the checkpoint's, or the first of the registry
@@ -70,7 +71,7 @@ def qat(job: Job, progress: Progress) -> Path:
     named = None if job.recipe is None else recipe.load(job.recipe)
     source = open_checkpoint(job.checkpoint, job.network, progress)
     chosen = named or recipe.load(source.network.recipe)
-    graph = passes.streaming_graph(source.graph(job.window))
+    graph = _floored(passes.streaming_graph(source.graph(job.window)), job.log_floor)
     recipe.assign(chosen, graph)
     with trainer.process(job.settings.device) as (me, device):
         sounds = _start(job, graph.window, me, progress)
@@ -102,6 +103,16 @@ def qat(job: Job, progress: Progress) -> Path:
             )
             trained.save(path, converted.graph, header, _excerpt(held_out, left_out))
     return path
+
+
+def _floored(graph: Graph, low: float | None) -> Graph:
+    """Failure: it has no logarithm."""
+    if low is None:
+        return graph
+    names = [node.name for node in graph.nodes if node.kind == "log_magnitude"]
+    if not names:
+        raise Failure("this network hears no logarithm of magnitudes", remedy="leave --log-floor out")
+    return passes.with_floors(graph, dict.fromkeys(names, low))
 
 
 def train(job: Job, progress: Progress, *, from_scratch: bool = False) -> Path:
@@ -230,6 +241,7 @@ def _started(
         "processes": me.n,
         **mixed,
         **({} if job.rounds_gates else {"--float-gates": True}),
+        **({} if job.log_floor is None else {"--log-floor": job.log_floor}),
         **{f"--{name.replace('_', '-')}": value for name, value in trainer.fixed(job.settings).items()},
     }
     return dict(msgspec.json.decode(msgspec.json.encode(started)))

@@ -53,6 +53,9 @@ NUMBERS = [  # every option that takes one, and what it must not be
     (TRAIN, "--clip-ms", ["0", "-1", "nan", "9" * 20], "is not a whole number from 100 to 600000 ms"),
     (TRAIN, "--validate-every", ["0", "-1", "nan"], "is not a whole number from 1 to"),
     (TRAIN, "--patience", ["0", "-1", "nan"], "is not a whole number from 1 to"),
+    (TRAIN, "--most-snr-db", ["-6", "nan", "loud"], "is not a number from -5 to 120"),
+    (TRAIN, "--share-clean", ["-0.1", "1", "nan"], "is not a number from 0 to 0.9"),
+    (["qat", "--out=out/run"], "--log-floor", ["-13", "0.1", "nan"], "is not a number from -12 to 0"),
     (["qat", "--out=out/run"], "--blend", ["nan", "-0.1", "1.1", "all"], "is not a number from 0 to 1"),
     (["qat", "--out=out/run"], "--share-teacher", ["nan", "-0.1", "1.1", "inf"], "is not a number from 0 to 1"),
 ]

@@ -208,6 +208,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
         (["--checkpoint", "missing.tar"], 1, "no such checkpoint"),
         (["--speech", "missing"], 1, "no such folder"),
         (["--recipe", "statik"], 1, "unknown recipe"),
+        (["--log-floor", "-4"], 1, "this network hears no logarithm of magnitudes; leave --log-floor out"),
         (["--device", "abacus"], 2, "--device: 'abacus' is not a device"),
         (["--steps", "0"], 2, "--steps: '0' is not a whole number from 1"),
         (["--share-teacher", "2"], 2, "--share-teacher: '2' is not a number from 0 to 1"),
