@@ -85,6 +85,13 @@ static inline int32x4_t add_low(int32x4_t y, int16x8_t a)
 #include "ed_arm32.h"
 #endif
 
+#define v4_zip_low(a, b) zip_1(a, b)
+#define v4_zip_high(a, b) zip_2(a, b)
+#define v4_low_halves(a, b) vcombine_f32(vget_low_f32(a), vget_low_f32(b))
+#define v4_high_halves(a, b) vcombine_f32(vget_high_f32(a), vget_high_f32(b))
+#define v4_even(a, b) even_of(a, b)
+#define v4_odd(a, b) odd_of(a, b)
+
 static inline vf vf_reverse(vf v)
 {
     vf r = vrev64q_f32(v);

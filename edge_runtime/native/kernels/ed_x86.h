@@ -8,6 +8,12 @@ typedef __m128 v4;
 #define v4_load(p) _mm_loadu_ps(p)
 #define v4_store(p, v) _mm_storeu_ps(p, v)
 #define v4_set1(x) _mm_set1_ps(x)
+#define v4_zip_low(a, b) _mm_unpacklo_ps(a, b)
+#define v4_zip_high(a, b) _mm_unpackhi_ps(a, b)
+#define v4_low_halves(a, b) _mm_movelh_ps(a, b)
+#define v4_high_halves(a, b) _mm_movehl_ps(b, a)
+#define v4_even(a, b) _mm_shuffle_ps(a, b, 0x88)
+#define v4_odd(a, b) _mm_shuffle_ps(a, b, 0xdd)
 
 /* Whether the processor has these bits of CPUID's leaves 1 and 7, and the system saves these registers. It is asked itself:
  * __builtin_cpu_supports comes with a compiler's own library, and zig's says no to everything. */
