@@ -93,7 +93,7 @@ def make_plan(graph: Graph, precision: Mapping[str, Precision], ranges: Ranges) 
     for node in graph.nodes:
         if precision[node.name] == "float":
             continue
-        if node.kind in SAME_GRID:
+        if node.kind in SAME_GRID or _shuffles_one_grid(node, grids):
             grids[node.name] = grids[node.inputs[0]]
         elif node.kind in RECURRENT:
             grids.update(_gru_grids(node, ranges, mixed=precision[node.name] == "mixed"))
@@ -114,6 +114,11 @@ def make_plan(graph: Graph, precision: Mapping[str, Precision], ranges: Ranges) 
 def _grid(ranges: Ranges, tap: str) -> QParams:
     r = ranges.values[tap]
     return choose_qparams(r.low, r.high)
+
+
+def _shuffles_one_grid(node: Node, grids: Mapping[str, QParams]) -> bool:
+    """Two halves of one value are moved as they are, whatever range was trained for what comes of it."""
+    return node.kind == "shuffle" and len({grids.get(name) for name in node.inputs}) == 1
 
 
 def _affine_scales(arrays: Mapping[str, Float32Array], input_scale: float) -> Float32Array:

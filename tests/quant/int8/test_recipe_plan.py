@@ -235,6 +235,16 @@ def test_what_only_moves_values_keeps_their_grid(quantized: Quantized) -> None:
             assert quantized.plan.grids[node.name] == quantized.plan.grids[node.inputs[0]]
 
 
+def test_halves_of_one_value_are_shuffled_on_their_grid(ulunas_quantized: Quantized) -> None:
+    """Whatever range training learned for the result: a grid of its own would round every value once more."""
+    graph, plan, ranges = ulunas_quantized.graph, ulunas_quantized.plan, ulunas_quantized.ranges
+    shuffles = [n for n in graph.nodes if n.kind == "shuffle" and plan.grids[n.inputs[0]] == plan.grids[n.inputs[1]]]
+    learned = {n.name: msgspec.structs.replace(ranges.values[n.name], high=9.0) for n in shuffles}
+    again = make_plan(graph, plan.precision, Ranges({**ranges.values, **learned}, ranges.provenance))
+    assert len(shuffles) > 5
+    assert {again.grids[n.name] == again.grids[n.inputs[0]] for n in shuffles} == {True}
+
+
 def test_recurrent_states_use_the_whole_range_of_tanh(quantized: Quantized) -> None:
     for node in quantized.graph.nodes:
         if node.kind in ("gru", "bigru") and quantized.plan.is_int8(node):

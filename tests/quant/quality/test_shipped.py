@@ -43,7 +43,7 @@ def test_it_is_of_the_embedded_weights_and_ranges(name: str) -> None:
     assert shipped.measured_of(found.weights_sha256, "0" * 64) is None
 
 
-PAGES = {"gtcrn": "2026-11-28-quality.md", "ul-unas": "2026-11-28-ul-unas.md"}
+PAGES = {"gtcrn": "2026-11-28-quality.md", "ul-unas": "2026-11-29-ul-unas.md"}
 SYSTEMS = ("fp32", "native int8", "onnx int8", "tflite int8")
 
 
