@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo check test slow fuzz bench counts wheels deb builtin lock clean
 
-setup: $(VENV)/.ready
+setup: $(VENV)/.ready $(VENV)/.engine
 
 # In steps, so that each failure has its own line of remedy.
 $(VENV)/.ready: pyproject.toml constraints.txt $(LOCK) | $(VENV)/.torch
@@ -29,6 +29,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt $(LOCK) | $(VENV)/.torch
 	  $(PIP) --editable ".[build,eval,dev]") || { \
 	  echo "make: error: a package is missing, see pip's lines above; PESQ is compiled (Debian: apt install gcc" \
 	    "python3-dev); without the versions of requirements.lock: make setup LOCK="; exit 1; } >&2
+	@touch $@
+
+# Of sources that came later, as with `git pull`: the engine that pip compiled refuses what they emit.
+$(VENV)/.engine: setup.py $(wildcard edge_runtime/native/*/*.[ch] edge_runtime/native/*/*.inc) | $(VENV)/.ready
+	@$(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
 # PyTorch first and alone: where its CUDA build is the only one, that must be found before anything else is fetched.
