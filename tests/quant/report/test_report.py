@@ -88,8 +88,8 @@ def test_what_was_measured_of_the_default_comes_with_it_dated_until_the_user_mea
     answers = {j.question: j for j in built.verdict}
     for question in ("What did 8 bits cost?", "Does it hold on hard input?"):
         assert answers[question].status == "good"
-        assert "measured by edge-denoise on 2026-11-28 on these weights, not yet by you" in answers[question].answer
-    cost = "native int8: PESQ -0.011 against float (95 %: -0.019 to -0.004, 128 clips)"
+        assert "measured by edge-denoise on 2026-11-29 on these weights, not yet by you" in answers[question].answer
+    cost = "native int8: PESQ -0.011 against float (95 %: -0.019 to -0.005, 128 clips)"
     assert answers["What did 8 bits cost?"].answer.startswith(cost)
     own = remake.complete(with_parts(built, clips=[], quality=evaluation(-0.1), robustness=[hard_row(False)]), [])
     answers = {j.question: j for j in own.verdict}

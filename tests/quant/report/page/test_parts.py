@@ -60,7 +60,7 @@ def test_the_five_figures_each_say_where_they_come_from(built: Report) -> None:
     assert list(found) == ["Time a hop", "Cost of 8 bits", "Flash", "RAM", "Delay"]
     assert found["Time a hop"].origin == "estimated for Raspberry Pi 4 Model B"
     assert (found["Cost of 8 bits"].value, found["Cost of 8 bits"].unit) == ("−0.011", "PESQ")
-    assert found["Cost of 8 bits"].origin == "measured by edge-denoise, 2026-11-28"
+    assert found["Cost of 8 bits"].origin == "measured by edge-denoise, 2026-11-29"
     assert found["Flash"].value == f"{built.files['model.native'].bytes / 1024:.1f}"
     assert found["RAM"].value == f"{verdict.ram_bytes(built) / 1024:.1f}"
     assert (found["Delay"].value, "45 ms" in found["Delay"].detail) == ("32", True)
