@@ -235,4 +235,30 @@ static inline int8x16_t block(const int8_t *h, int j)
     return four(h + 4 * j);
 }
 
+#if defined(__aarch64__)
+/* --- sums of 8-bit convolutions: n rows of `width` results each, every sum in a lane of its own ------------------ */
+
+typedef struct {
+    int32x4_t v[4];
+} dots;
+
+static inline __attribute__((always_inline)) void dots_start(dots *d, const int32_t *bias, const int n, const int width)
+{
+    int b, q;
+    _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) {
+        const int32x4_t first = vld1q_s32(bias + 4 * q);
+        _Pragma("GCC unroll 4") for (b = 0; b < n; b++) d[b].v[q] = first;
+    }
+}
+
+static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf sum[][4], const int n,
+                                                           const int width)
+{
+    int b, q;
+    (void)bias;
+    _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
+        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) sum[b][q] = vcvtq_f32_s32(d[b].v[q]);
+}
+#endif
+
 #endif

@@ -48,19 +48,6 @@ static inline int16x8_t group_of(pair_weights w, const pair_inputs *x, const int
 
 /* --- blocks of rows that share loaded weights -------------------------------------------------------------------- */
 
-typedef struct {
-    int32x4_t v[4];
-} dots;
-
-static inline __attribute__((always_inline)) void dots_start(dots *d, const int32_t *bias, const int n, const int width)
-{
-    int b, q;
-    _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) {
-        const int32x4_t first = vld1q_s32(bias + 4 * q);
-        _Pragma("GCC unroll 4") for (b = 0; b < n; b++) d[b].v[q] = first;
-    }
-}
-
 static inline __attribute__((always_inline)) void dots_groups(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
                                                               ptrdiff_t step, const int n_groups, const int n,
                                                               const int width)
@@ -85,15 +72,6 @@ static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t
     (void)first;
     for (; n_groups >= 2; n_groups -= 2, w += 2 * w_row, x += 8) dots_groups(d, w, w_row, x, step, 2, n, width);
     if (n_groups > 0) dots_groups(d, w, w_row, x, step, 1, n, width);
-}
-
-static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf sum[][4], const int n,
-                                                           const int width)
-{
-    int b, q;
-    (void)bias;
-    _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
-        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) sum[b][q] = vcvtq_f32_s32(d[b].v[q]);
 }
 
 /* --- weights that stay in registers -------------------------------------------------------------------------------- */

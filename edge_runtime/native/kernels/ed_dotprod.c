@@ -20,19 +20,6 @@
 
 extern const ed_isa ed_neon;
 
-typedef struct {
-    int32x4_t v[4];
-} dots;
-
-static inline __attribute__((always_inline)) void dots_start(dots *d, const int32_t *bias, const int n, const int width)
-{
-    int b, q;
-    _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) {
-        int32x4_t first = vld1q_s32(bias + 4 * q);
-        _Pragma("GCC unroll 4") for (b = 0; b < n; b++) d[b].v[q] = first;
-    }
-}
-
 static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
                                                            ptrdiff_t step, int n_groups, const int n, const int width,
                                                            const int first)
@@ -47,15 +34,6 @@ static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t
             _Pragma("GCC unroll 4") for (b = 0; b < n; b++) d[b].v[q] = vdotq_s32(d[b].v[q], ws, xs[b]);
         }
     }
-}
-
-static inline __attribute__((always_inline)) void dots_sum(const dots *d, const int32_t *bias, vf sum[][4], const int n,
-                                                           const int width)
-{
-    int b, q;
-    (void)bias;
-    _Pragma("GCC unroll 4") for (b = 0; b < n; b++)
-        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) sum[b][q] = vcvtq_f32_s32(d[b].v[q]);
 }
 
 /* --- weights that stay in registers -------------------------------------------------------------------------------- */
