@@ -1,4 +1,4 @@
-"""Builds of seconds in place of a quarter of a minute: few short clips, 12 golden frames, no page but where asked."""
+"""Builds of seconds in place of a quarter of a minute: few short clips, 16 golden frames, no page but where asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from calibration.mixing import Mix
 from quant.build.settings import Effort, Outputs, Search, Settings
 from quant.inputs.source import Inputs
 
-TOY = Effort(mix=Mix(n_clips=4, clip_ms=1500), golden_samples=3_000, n_accuracy_clips=1, accuracy_samples=4_000)
+TOY = Effort(mix=Mix(n_clips=4, clip_ms=1500), golden_samples=4_000, n_accuracy_clips=1, accuracy_samples=4_000)
 
 
 def toy(

@@ -99,7 +99,7 @@ def test_every_picture_is_drawn(browser: Any, report_html: Path) -> None:
     page = opened(browser, report_html, DESKTOP_PX)
     sizes = page.execute_script("return [...document.images].map(i => [i.complete, i.naturalWidth, i.naturalHeight])")
     assert len(sizes) == 4 + 5
-    assert all(complete and width > 40 and height == 257 for complete, width, height in sizes), sizes
+    assert all(complete and width > 60 and height == 257 for complete, width, height in sizes), sizes
     page.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     drawn = page.execute_script(
         "return [...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().height)"
