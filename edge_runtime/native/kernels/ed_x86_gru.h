@@ -57,12 +57,6 @@ static inline bytes16 shorts_state(shorts a)
     return _mm256_srai_epi16(_mm256_add_epi16(a, shorts_set1(64)), 7);
 }
 
-/* The steps of 32nds, as far as bytes reach. */
-static inline shorts steps_of(shorts v)
-{
-    return _mm256_max_epi16(_mm256_min_epi16(_mm256_srai_epi16(v, 5), shorts_set1(127)), shorts_set1(-128));
-}
-
 /* Weights of inputs 0 and 1 and of inputs 2 and 3 of a block, those of units 0 to 3 and 8 to 11 before the others: so
  * that the sums, made 16 bits, lie in order. */
 typedef struct {
