@@ -46,11 +46,13 @@ typedef const float *x4;
 #define LANE_TIMES(w, h, k) ((w) * _mm256_permute_ps(h, (k) * 0x55))
 #define LANE_FMA(acc, w, h, k) vf_fma(acc, w, _mm256_permute_ps(h, (k) * 0x55))
 
+/* Whole numbers and a zero point, saturated. */
 static inline __m128i bytes_of(const vf v[2], int zp)
 {
-    __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v[0]), _mm256_cvtps_epi32(v[1]));
-    words = _mm256_add_epi16(_mm256_permute4x64_epi64(words, 0xd8), _mm256_set1_epi16((int16_t)zp));
-    return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v[0]), _mm256_cvtps_epi32(v[1])), bytes;
+    words = _mm256_adds_epi16(words, _mm256_set1_epi16((int16_t)zp));
+    bytes = _mm256_packs_epi16(words, words); /* each four times of 8 bytes twice */
+    return _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
 }
 
 static inline void store16_i8(int8_t *p, const vf v[2], int zp)
@@ -58,22 +60,26 @@ static inline void store16_i8(int8_t *p, const vf v[2], int zp)
     _mm_storeu_si128((__m128i *)(void *)p, bytes_of(v, zp));
 }
 
-/* To the nearest steps of a grid. */
+/* To the nearest steps of a grid. The conversion rounds; of what is too low, or no number, it makes the lowest integer,
+ * which saturates. */
+static inline __m128i rounded(const vf v[2], vf high, int zp)
+{
+    const vf f[2] = {vf_min(high, v[0]), vf_min(high, v[1])};
+    return bytes_of(f, zp);
+}
+
 static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
 {
-    vf f[16 / VL];
-    int i;
-    _Pragma("GCC unroll 2") for (i = 0; i < 16 / VL; i++)
-        f[i] = vf_min(vf_max(v[i], low), high); /* the conversion rounds */
-    store16_i8(p, f, zp);
+    (void)low;
+    _mm_storeu_si128((__m128i *)(void *)p, rounded(v, high, zp));
 }
 
 /* The same to four places, in pieces of 4, 8 or 16 bytes. */
 static inline __attribute__((always_inline)) void round_at_i8(int8_t *const *to, const int piece, const vf *v, vf low,
                                                               vf high, int zp)
 {
-    vf f[2] = {vf_min(vf_max(v[0], low), high), vf_min(vf_max(v[1], low), high)};
-    __m128i bytes = bytes_of(f, zp);
+    const __m128i bytes = rounded(v, high, zp);
+    (void)low;
     if (piece == 16) _mm_storeu_si128((__m128i *)(void *)to[0], bytes);
     else if (piece == 8) {
         _mm_storel_epi64((__m128i *)(void *)to[0], bytes);
@@ -228,29 +234,27 @@ static inline __attribute__((always_inline)) void held_load(held *h, const int8_
     }
 }
 
-/* Where a row of inputs lies. */
-typedef const held_in *held_x;
+#define HELD_SUMS
 
-static inline __attribute__((always_inline)) void held_read(held_x *row, const held_in *x, const int n_fours)
+/* Row by row: a pair of inputs is read once, for the sums of all rows that it is a tap of. */
+static inline __attribute__((always_inline)) void held_sums(const held *h, const held_in *x, ptrdiff_t x_row, const int n,
+                                                            const int n_taps, const int n_fours, const int width, vf *sum)
 {
-    (void)n_fours;
-    *row = x;
-}
-
-static inline __attribute__((always_inline)) void held_sum(const held *h, const held_x *rows, const int n_taps,
-                                                           const int n_fours, const int width, vf *sum)
-{
-    const int n_pairs = 2 * n_fours, n = n_taps * n_pairs, n_v = width / 8;
-    __m256i acc[2];
-    int p, v;
-    _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) acc[v] = h->bias[v];
-    _Pragma("GCC unroll 12") for (p = 0; p < n; p++) {
-        int32_t pair;
-        __builtin_memcpy(&pair, rows[p / n_pairs] + 2 * (p % n_pairs), 4);
-        _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++)
-            acc[v] = _mm256_add_epi32(acc[v], _mm256_madd_epi16(h->w[p * n_v + v], _mm256_set1_epi32(pair)));
-    }
-    _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) sum[v] = _mm256_cvtepi32_ps(acc[v]);
+    const int n_pairs = 2 * n_fours, n_v = width / 8, n_rows = n + n_taps - 1;
+    __m256i acc[2][2];
+    int r, p, b, v;
+    _Pragma("GCC unroll 2") for (b = 0; b < n; b++) _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) acc[b][v] = h->bias[v];
+    _Pragma("GCC unroll 4") for (r = 0; r < n_rows; r++)
+        _Pragma("GCC unroll 12") for (p = 0; p < n_pairs; p++) {
+            const __m256i pair = _mm256_castps_si256(_mm256_broadcast_ss((const float *)(const void *)(x + r * x_row + 2 * p)));
+            _Pragma("GCC unroll 2") for (b = 0; b < n; b++)
+                _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++)
+                    if (r >= b && r - b < n_taps)
+                        acc[b][v] = _mm256_add_epi32(acc[b][v],
+                                                     _mm256_madd_epi16(h->w[((r - b) * n_pairs + p) * n_v + v], pair));
+        }
+    _Pragma("GCC unroll 2") for (b = 0; b < n; b++)
+        _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) sum[b * n_v + v] = _mm256_cvtepi32_ps(acc[b][v]);
 }
 
 #include "ed_avx2_depth.inc"
