@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.int8 import cells, exact_float
+from quant.int8 import cells, cells_over_time, exact_float
 from quant.int8.plan import Plan
 from quant.int8.qparams import (
     QParams,
@@ -62,6 +62,8 @@ def gru_layer(graph: Graph, plan: Plan, node: Node) -> _GruFloat | _GruInt8:
     if not plan.reads_int8(node):
         return _GruFloat(weights, quick=node.attrs.get("quick", False))
     if node.attrs.get("sixteen_bits"):
+        if node.kind == "gru":
+            return _GruOverTime(weights, plan, node)
         return _GruSixteen(weights, plan, node, cells.cell_integers(graph, plan, node))
     return (_GruInt8 if plan.is_int8(node) else _GruMixed)(weights, plan, node)
 
@@ -188,3 +190,15 @@ class _GruMixed(_GruInt8):
         state = quantize(h, self._grid("state"))
         gates_h = self._gates(state, self._grid("state"), "weight_hh", self.w.b_hh, "gates_h")
         return _float_step(gates_x, gates_h, h, quick=self.node.attrs.get("quick", False))
+
+
+class _GruOverTime(_GruMixed):
+    """The same with gates by table and a state of 16 bits, as the native engine's plan has layers over time."""
+
+    def _make_tables(self) -> None:
+        self.table = cells_over_time.tables()
+
+    def step(self, gates_x: Values, h: Values) -> Values:
+        state = cells_over_time.as_bytes(h)
+        gates_h = self._gates(state, self._grid("state"), "weight_hh", self.w.b_hh, "gates_h")
+        return cells_over_time.next_state(gates_x, gates_h, h.astype(np.int32), self.table)

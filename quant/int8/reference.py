@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from quant.int8 import block_floats, exact_float, sixteen_bits
+from quant.int8 import block_floats, cells_over_time, exact_float, sixteen_bits
 from quant.int8.plan import Plan
 from quant.int8.qparams import (
     QParams,
@@ -68,6 +68,8 @@ class Reference:
         is_conv = node.kind == "conv"
         if not (self.plan.reads_int8(node) if is_conv else self.plan.is_int8(node)):
             return 0, np.float32
+        if node.attrs.get("sixteen_bits"):
+            return 0, np.int16
         source = node.inputs[0] if is_conv else node.name
         return self.plan.grids[source].zero_point, np.int8
 
@@ -181,7 +183,9 @@ class Reference:
         self.states[node.state.name] = h.T[None]
         return h.T
 
-    _gru_int8 = _gru
+    def _gru_int8(self, node: Node, x: Values) -> Values:
+        h = self._gru(node, x)
+        return cells_over_time.as_bytes(h) if node.attrs.get("sixteen_bits") else h
 
     def _bigru(self, node: Node, x: Values) -> Values:
         layer = self._layers[node.name]

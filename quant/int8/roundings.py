@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from quant.int8.block_floats import with_blocks
 from quant.int8.cells import with_cells
+from quant.int8.cells_over_time import with_cells_over_time
 from quant.int8.plan import SAME_GRID, Plan
 from quant.int8.recipe import RECURRENT, Precision
 from quant.int8.sixteen_bits import with_sixteen_bits
@@ -30,6 +31,7 @@ def with_fewer_roundings(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:
     - Gates of a GRU that float arithmetic makes come from a curve of fewer terms (attribute `quick`).
     - Affine ReLUs, gates and sums go in 16 bits where those hold their multipliers (`sixteen_bits`), and so do the
       cells of an 8-bit GRU over bands (`cells`), which round to no grid between their sums and their state.
+    - Cells of a mixed GRU over time take gates from tables and keep a state of 16 bits (`cells_over_time`).
     - Float convolutions multiply integers, of one exponent a value (`block_floats`).
     """
     graph, plan = _with_slopes(graph, plan)
@@ -45,7 +47,8 @@ def with_fewer_roundings(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:
                 grids.pop(f"{node.name}.{role}", None)
     quick = [replace(n, attrs={**n.attrs, "quick": True}) if n.kind in RECURRENT else n for n in graph.nodes]
     plan = Plan(precision, grids, plan.weight_scales)
-    return with_blocks(*with_cells(*with_sixteen_bits(graph.rewritten(quick), plan)))
+    graph, plan = with_cells(*with_sixteen_bits(graph.rewritten(quick), plan))
+    return with_blocks(*with_cells_over_time(graph, plan))
 
 
 def _with_slopes(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:

@@ -95,7 +95,7 @@ static int64_t work_of(const ed_op *op)
     case ED_RESAMPLE: case ED_RESAMPLE_I8: return work + op->time_taps * op->taps * made + (int64_t)ed_slot_size_of(op, op->seg);
     case ED_BAND_ENERGY: case ED_BAND_ENERGY_I8: return work + n_in;
     case ED_SIGMOID: case ED_TANH: case ED_LOG_MAGNITUDE: return work + curve * made;
-    case ED_GRU_CELL: case ED_GRU_CELL_I8: return work + 3 * curve * made;
+    case ED_GRU_CELL: case ED_GRU_CELL_I8: case ED_GRU_CELL_I16: return work + 3 * curve * made;
     case ED_BIGRU: case ED_BIGRU_MIXED: case ED_BIGRU_I8: case ED_BIGRU_I16: return work + 3 * (curve + n_in) * made;
     default: return work;
     }

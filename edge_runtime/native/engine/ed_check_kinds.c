@@ -12,7 +12,8 @@ int ed_makes_i8(const ed_op *op)
         [ED_CONV_I8] = 1, [ED_DEPTH_I8] = 1, [ED_LEAKY_I8] = 1, [ED_GATE_I8] = 1, [ED_SHUFFLE_I8] = 1, [ED_ADD_I8] = 1,
         [ED_INTERLEAVE_I8] = 1, [ED_QUANTIZE] = 1, [ED_GRU_CELL_I8] = 1, [ED_BIGRU_I8] = 1, [ED_HISTORY_I8] = 1,
         [ED_RESAMPLE_I8] = 1, [ED_AFFINE_RELU_I8] = 1, [ED_BAND_GATE_I8] = 1, [ED_GATES_I8] = 1, [ED_MEAN_SQUARE_I8] = 1,
-        [ED_BAND_ENERGY_I8] = 1, [ED_AFFINE_RELU_I16] = 1, [ED_GATES_I16] = 1, [ED_ADD_I16] = 1, [ED_BIGRU_I16] = 1};
+        [ED_BAND_ENERGY_I8] = 1, [ED_AFFINE_RELU_I16] = 1, [ED_GATES_I16] = 1, [ED_ADD_I16] = 1, [ED_BIGRU_I16] = 1,
+        [ED_GRU_CELL_I16] = 1};
     return can[op->kind] && !(op->flags & ED_FLOAT_OUT);
 }
 
@@ -77,12 +78,17 @@ static int makes_planes(bounds *b)
 }
 
 /* A state of `count` elements, behind those of all operations before. */
-static int keeps(bounds *b, int64_t count, int64_t element)
+static int keeps_at(bounds *b, int64_t from, int64_t count, int64_t element)
 {
-    int64_t from = b->op->state, end = from + count * element;
+    int64_t end = from + count * element;
     if (from % element != 0 || from < b->kept_end || end > b->n_memory) return 0;
     b->kept_end = end;
     return 1;
+}
+
+static int keeps(bounds *b, int64_t count, int64_t element)
+{
+    return keeps_at(b, b->op->state, count, element);
 }
 
 /* --- weights ------------------------------------------------------------------------------------------------------ */
@@ -354,6 +360,16 @@ static int cell(bounds *b, int64_t element)
     return reads(b, op->x, op->x_row, 3 * n, element) && reads(b, op->x2, op->x2_row, 3 * n, element);
 }
 
+/* The bytes of the result are kept too, before the state that they are of. */
+static int cell_i16(bounds *b)
+{
+    const ed_op *op = b->op;
+    int64_t n = op->n_out;
+    if (op->halo != 0 || op->y_row != n || !keeps_at(b, op->y, op->n_rows * n, 1) || !keeps(b, op->n_rows * n, 2)) return 0;
+    b->made = op->y, b->made_end = b->kept_end;
+    return reads(b, op->x, op->x_row, 3 * n, 4) && reads(b, op->x2, op->x2_row, 3 * n, 4) && array(b, op->table, 256, 1);
+}
+
 static int bigru(bounds *b, int64_t element)
 {
     const ed_op *op = b->op;
@@ -416,6 +432,7 @@ ED_SELDOM int ed_fits(bounds *b)
     FITS(LAYER_NORM, layer_norm(b));
     FITS(GRU_CELL, cell(b, 4));
     FITS(GRU_CELL_I8, cell(b, 1) && grids(b, op->scale));
+    FITS(GRU_CELL_I16, cell_i16(b));
     FITS(BIGRU, bigru(b, 4) && floats(b, op->bias, 3 * op->n_out)
                     && numbers(b, op->weight, 3 * (int64_t)op->n_out * op->n_in));
     FITS(BIGRU_MIXED, bigru(b, 4) && bigru_products(b));

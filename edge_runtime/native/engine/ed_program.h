@@ -77,7 +77,8 @@
     X(GRU_CELL) X(GRU_CELL_I8) X(BIGRU) X(BIGRU_MIXED) X(BIGRU_I8)                                                     \
     X(LOG_MAGNITUDE) X(MASK_REAL) X(HISTORY) X(HISTORY_I8) X(RESAMPLE) X(RESAMPLE_I8) X(AFFINE_RELU) X(AFFINE_RELU_I8)           \
     X(MEAN_SQUARE_I8) X(BAND_ENERGY) X(BAND_ENERGY_I8) X(BAND_GATE) X(BAND_GATE_I8) X(GATES) X(GATES_I8)                      \
-    X(AFFINE_RELU_I16) X(GATES_I16) X(ADD_I16) X(QUANTIZE_I16) X(CONV_I16) X(BIGRU_I16)
+    X(AFFINE_RELU_I16) X(GATES_I16) X(ADD_I16) X(QUANTIZE_I16) X(CONV_I16) X(BIGRU_I16)       \
+    X(GRU_CELL_I16)
 
 /* A folder for one program has no kernels but those of the kinds that it uses: it defines ED_ONLY_KINDS and, of each kind,
  * ED_USES_kind as 1 or 0 (ed_only_kinds.h, by quant/emit/native/c_project.py). ED_IF_USED(kind, yes, no) is one of both. */

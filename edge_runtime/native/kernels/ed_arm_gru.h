@@ -122,6 +122,110 @@ static inline shorts curve_state(const curves *c, shorts v)
     return shorts_steps(vreinterpretq_s8_u8(at), 0, 16);
 }
 
+/* --- layers over time ---------------------------------------------------------------------------------------------- */
+
+/* Halves of curves, 128 entries each. */
+typedef struct {
+    const uint8_t *sigmoid, *tanh;
+} parts;
+
+static inline void parts_start(parts *p, const void *table)
+{
+    p->sigmoid = table, p->tanh = p->sigmoid + 128;
+}
+
+/* n times 16 entries, at bytes of any sign. */
+static inline __attribute__((always_inline)) void parts_of(const uint8_t *table, int8x16_t *at, const int n)
+{
+    int i;
+    _Pragma("GCC unroll 2") for (i = 0; i < n; i++) at[i] = vqabsq_s8(at[i]);
+#if defined(__aarch64__)
+    {
+        const uint8x16x4_t low = vld1q_u8_x4(table), high = vld1q_u8_x4(table + 64);
+        _Pragma("GCC unroll 2") for (i = 0; i < n; i++) {
+            const uint8x16_t from = vreinterpretq_u8_s8(at[i]), above = veorq_u8(from, vdupq_n_u8(64));
+            at[i] = vreinterpretq_s8_u8(vqtbx4q_u8(vqtbl4q_u8(low, from), high, above));
+        }
+    }
+#else
+    {
+        uint8_t index[32], found[32];
+        _Pragma("GCC unroll 2") for (i = 0; i < n; i++) vst1q_u8(index + 16 * i, vreinterpretq_u8_s8(at[i]));
+        _Pragma("GCC unroll 32") for (i = 0; i < 16 * n; i++) found[i] = table[index[i]];
+        _Pragma("GCC unroll 2") for (i = 0; i < n; i++) at[i] = vreinterpretq_s8_u8(vld1q_u8(found + 16 * i));
+    }
+#endif
+}
+
+static inline shorts widened(int8x16_t v)
+{
+    shorts s;
+    s.v[0] = vreinterpretq_s16_u16(vshll_n_u8(vreinterpret_u8_s8(vget_low_s8(v)), 6));
+    s.v[1] = vreinterpretq_s16_u16(vshll_n_u8(vreinterpret_u8_s8(vget_high_s8(v)), 6));
+    return s;
+}
+
+/* Whether a gate lies below a half, and the half of its curve, 64fold. */
+typedef struct {
+    shorts part, below;
+} gate16;
+
+static inline shorts below_zero(shorts v)
+{
+    v.v[0] = vshrq_n_s16(v.v[0], 15), v.v[1] = vshrq_n_s16(v.v[1], 15);
+    return v;
+}
+
+static inline void gates_at(const parts *p, shorts reset, shorts update, gate16 *r, gate16 *z)
+{
+    int8x16_t at[2] = {vcombine_s8(vqmovn_s16(reset.v[0]), vqmovn_s16(reset.v[1])),
+                       vcombine_s8(vqmovn_s16(update.v[0]), vqmovn_s16(update.v[1]))};
+    parts_of(p->sigmoid, at, 2);
+    r->part = widened(at[0]), z->part = widened(at[1]);
+    r->below = below_zero(reset), z->below = below_zero(update);
+}
+
+static inline int16x8_t signed_as(int16x8_t size, int8x8_t below)
+{
+    const int16x8_t mask = vmovl_s8(below);
+    return vsubq_s16(veorq_s16(size, mask), mask);
+}
+
+/* 2^14ths at 1024ths. */
+static inline shorts state_at(const parts *p, shorts sum)
+{
+    const int8x16_t steps = vcombine_s8(vqrshrn_n_s16(sum.v[0], 5), vqrshrn_n_s16(sum.v[1], 5));
+    const int8x16_t below = vshrq_n_s8(steps, 7);
+    int8x16_t at = steps;
+    shorts s;
+    parts_of(p->tanh, &at, 1);
+    s = widened(at);
+    s.v[0] = signed_as(s.v[0], vget_low_s8(below)), s.v[1] = signed_as(s.v[1], vget_high_s8(below));
+    return s;
+}
+
+/* Saturated. */
+static inline shorts shorts_apart(shorts a, shorts b)
+{
+    a.v[0] = vqsubq_s16(a.v[0], b.v[0]), a.v[1] = vqsubq_s16(a.v[1], b.v[1]);
+    return a;
+}
+
+/* a where the mask is set, else b. */
+static inline shorts shorts_choose(shorts mask, shorts a, shorts b)
+{
+    shorts s;
+    s.v[0] = vbslq_s16(vreinterpretq_u16_s16(mask.v[0]), a.v[0], b.v[0]);
+    s.v[1] = vbslq_s16(vreinterpretq_u16_s16(mask.v[1]), a.v[1], b.v[1]);
+    return s;
+}
+
+/* From 2^14ths to 128ths, as bytes. */
+static inline void units_store(int8_t *p, shorts h)
+{
+    vst1_s8(p, vqrshrn_n_s16(h.v[0], 7)), vst1_s8(p + 8, vqrshrn_n_s16(h.v[1], 7));
+}
+
 /* --- sums of a gate in 16 bits ----------------------------------------------------------------------------------- */
 
 /* Weights of one input of a block of all units. */

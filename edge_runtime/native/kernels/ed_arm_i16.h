@@ -151,17 +151,21 @@ static inline uint32_t sizes_largest(sizes m)
 }
 
 /* 16 floats to whole numbers of 16 bits, ties to even, saturated. */
-static inline void round16_i16(int16_t *p, const vf *v)
+static inline shorts shorts_round(const vf *v)
 {
+    shorts s;
 #if defined(__aarch64__)
-    vst1q_s16(p, vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[0])), vcvtnq_s32_f32(v[1])));
-    vst1q_s16(p + 8, vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[2])), vcvtnq_s32_f32(v[3])));
+    s.v[0] = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[0])), vcvtnq_s32_f32(v[1]));
+    s.v[1] = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[2])), vcvtnq_s32_f32(v[3]));
 #else
     const vf low = vdupq_n_f32(ED_SHORT_LOW), high = vdupq_n_f32(ED_SHORT_HIGH);
+    int16x4_t four[4];
     int i;
     _Pragma("GCC unroll 4") for (i = 0; i < 4; i++)
-        vst1_s16(p + 4 * i, vmovn_s32(vcvtq_s32_f32(vf_round(vminq_f32(vmaxq_f32(v[i], low), high)))));
+        four[i] = vmovn_s32(vcvtq_s32_f32(vf_round(vminq_f32(vmaxq_f32(v[i], low), high))));
+    s.v[0] = vcombine_s16(four[0], four[1]), s.v[1] = vcombine_s16(four[2], four[3]);
 #endif
+    return s;
 }
 
 #endif

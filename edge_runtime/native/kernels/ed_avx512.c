@@ -295,10 +295,9 @@ static inline sizes sizes_most(sizes m, vf v)
 }
 
 /* 16 floats to whole numbers of 16 bits, ties to even, saturated. */
-static inline void round16_i16(int16_t *p, const vf *v)
+static inline shorts shorts_round(const vf *v)
 {
-    const vf f = vf_min(vf_max(v[0], vf_set1(ED_SHORT_LOW)), vf_set1(ED_SHORT_HIGH));
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(f)));
+    return _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(vf_min(vf_set1(ED_SHORT_HIGH), v[0])));
 }
 
 static int usable(void)

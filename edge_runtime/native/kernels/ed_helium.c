@@ -163,6 +163,7 @@ static const ed_kernel kernels[ED_N_KINDS] = {
     ENTRY(TANH, ed_helium_TANH), ENTRY(GATE_SHUFFLE, ed_helium_GATE_SHUFFLE), ENTRY(ADD, ed_helium_ADD),
     ENTRY(LAYER_NORM, ed_helium_LAYER_NORM), ENTRY(QUANTIZE, ed_helium_QUANTIZE),
     ENTRY(GRU_CELL, ed_helium_GRU_CELL), ENTRY(BIGRU_I16, ed_helium_BIGRU_I16),
+    ENTRY(GRU_CELL_I16, ed_helium_GRU_CELL_I16),
     ENTRY(SPLIT, ed_scalar_SPLIT),
     ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8),
     ENTRY(CONV_I16, ed_helium_CONV_I16), ENTRY(QUANTIZE_I16, ed_helium_QUANTIZE_I16),

@@ -189,6 +189,71 @@ ED_KERNEL(BIGRU_I16) ed_helium_BIGRU_I16(const ed_args *a)
     if (a->op->n_out == 8 || a->op->n_out % 16 == 0) both_directions(a, direction);
     else ed_portable_kernels[ED_BIGRU_I16](a);
 }
+
+/* --- over time, in 16 bits ---------------------------------------------------------------------------------------- */
+
+/* Every second one of 8 floats, as they are packed. By gathers: GCC 12 writes vld2's address as no processor has it. */
+static INLINE float32x4_t second(const float *x)
+{
+    return vldrwq_gather_shifted_offset_f32(x, vidupq_n_u32(0, 2));
+}
+
+/* To whole numbers of 16 bits, ties to even, saturated. */
+static INLINE int16x8_t shorts_of(float32x4_t even, float32x4_t odd)
+{
+    return vqmovntq_s32(vqmovnbq_s32(vdupq_n_s16(0), vcvtnq_s32_f32(even)), vcvtnq_s32_f32(odd));
+}
+
+static INLINE int16x8_t shorts_at(const float *x)
+{
+    return shorts_of(second(x), second(x + 1));
+}
+
+static INLINE int16x8_t shorts_at_both(const float *x, const float *x2)
+{
+    return shorts_of(vaddq_f32(second(x), second(x2)), vaddq_f32(second(x + 1), second(x2 + 1)));
+}
+
+/* The entry of half a curve, 64fold, at a number of any sign. */
+static INLINE int16x8_t part_at(const uint8_t *table, int16x8_t at)
+{
+    const uint16x8_t size = vreinterpretq_u16_s16(vminq_s16(vqabsq_s16(at), vdupq_n_s16(127)));
+    return vreinterpretq_s16_u16(vshlq_n_u16(vldrbq_gather_offset_u16(table, size), 6));
+}
+
+/* What a gate at so many 16ths passes of a number. */
+static INLINE int16x8_t passed(const uint8_t *table, int16x8_t at, int16x8_t whole)
+{
+    const int16x8_t part = vqrdmulhq_s16(part_at(table, at), whole);
+    return vpselq_s16(part, vsubq_s16(whole, part), vcmpltq_n_s16(at, 0));
+}
+
+static INLINE void eight_over_time(const uint8_t *table, const float *x, const float *g, int n, int16_t *state, int8_t *y)
+{
+    const int16x8_t reset = shorts_at_both(x, g), update = shorts_at_both(x + n, g + n), h = vldrhq_s16(state);
+    const int16x8_t sum = vqaddq_s16(shorts_at(x + 2 * n), passed(table, reset, shorts_at(g + 2 * n)));
+    const int16x8_t at = vrshrq_n_s16(sum, 5), size = part_at(table + 128, at);
+    const int16x8_t made = vpselq_s16(vnegq_s16(size), size, vcmpltq_n_s16(at, 0));
+    const int16x8_t next = vqaddq_s16(made, passed(table, update, vqsubq_s16(h, made)));
+    vstrhq_s16(state, next);
+    vstrbq_s16(y, vmaxq_s16(vminq_s16(vrshrq_n_s16(next, 7), vdupq_n_s16(127)), vdupq_n_s16(-128)));
+}
+
+ED_KERNEL(GRU_CELL_I16) ed_helium_GRU_CELL_I16(const ed_args *a)
+{
+    const ed_op *op = a->op;
+    const int n = op->n_out, n_rows = op->n_rows;
+    int16_t *state = a->state;
+    int r, u;
+    if (n % 8 != 0) {
+        ed_portable_kernels[ED_GRU_CELL_I16](a);
+        return;
+    }
+    for (r = 0; r < n_rows; r++)
+        for (u = 0; u < n; u += 8, state += 8)
+            eight_over_time(a->table, ROWS(const float, a->x, op->x_row, r) + u, ROWS(const float, a->x2, op->x2_row, r) + u, n,
+                            state, ROWS(int8_t, a->y, op->y_row, r) + u);
+}
 #else
 typedef int ed_helium_gru_is_not_built;
 #endif

@@ -1,4 +1,5 @@
 /* tanh and sigmoid, and the recurrent layers that use them. */
+#include "ed_block.h"
 #include "ed_curve.h"
 #include "ed_portable.h"
 
@@ -100,6 +101,39 @@ KERNEL(GRU_CELL_I8)
                 hh[i] = (float)ROWS(const int8_t, a->x2, op->x2_row, r)[i * n + u] - g->gates_h_zp;
             }
             h[r * n + u] = (int8_t)(gru_i8(g, a->table, x, hh, (float)h[r * n + u] - g->h_zp) + g->h_zp);
+        }
+}
+
+/* What a sigmoid passes of a number, at so many 16ths: one half of the curve in 512ths, and what that leaves. */
+static int32_t passed(const uint8_t *parts, int at, int32_t whole)
+{
+    const int32_t part = high_product(64 * parts[at < -127 ? 127 : at < 0 ? -at : at], whole);
+    return at < 0 ? part : whole - part;
+}
+
+static int32_t short_of(float v)
+{
+    return (int32_t)round_even(clamp(v, ED_SHORT_LOW, ED_SHORT_HIGH));
+}
+
+/* As GRU_CELL, its gates by tables, its state of 16 bits (quant/int8/cells_over_time.py). x, x2: sums of reset and update in
+ * 16ths, of the new state in 1024ths. table: sigmoid of 0 to -127 16ths in 512ths, tanh of 0 to 127 32nds in 256ths.
+ * state: h in 2^14ths; y, before it: in 128ths, what the next frame's products and other operations read. */
+KERNEL_SELDOM(GRU_CELL_I16)
+{
+    const ed_op *op = a->op;
+    const uint8_t *parts = a->table;
+    int16_t *h = a->state;
+    int r, u, n = op->n_out;
+    for (r = 0; r < op->n_rows; r++)
+        for (u = 0; u < n; u++, h++) {
+            const float *x = XF, *g = X2F;
+            const int reset = (int)on_grid(x[u] + g[u], 0), update = (int)on_grid(x[n + u] + g[n + u], 0);
+            const int32_t sum = saturated(short_of(x[2 * n + u]) + passed(parts, reset, short_of(g[2 * n + u])));
+            const int at = byte_of_32nds(sum, 0), size = 64 * parts[128 + (at < -127 ? 127 : at < 0 ? -at : at)];
+            const int made = at < 0 ? -size : size;
+            *h = (int16_t)saturated(made + passed(parts, update, saturated(*h - made)));
+            ROWS(int8_t, a->y, op->y_row, r)[u] = byte_of_32nds(*h >> 2, 0);
         }
 }
 

@@ -127,7 +127,7 @@ static const ed_kernel kernels[ED_N_KINDS] = {
     ENTRY(CONV, ed_scalar_CONV), ENTRY(CONV_I8, ed_scalar_CONV_I8), ENTRY(DEPTH, ed_scalar_DEPTH),
     ENTRY(DEPTH_I8, ed_scalar_DEPTH_I8), ENTRY(LAYER_NORM, ed_scalar_LAYER_NORM),
     ENTRY(QUANTIZE, ed_scalar_QUANTIZE), ENTRY(BIGRU_I16, ed_scalar_BIGRU_I16), ENTRY(GRU_CELL, ed_scalar_GRU_CELL),
-    ENTRY(ADD, ed_scalar_ADD), ENTRY(GATE_SHUFFLE, ed_scalar_GATE_SHUFFLE), ENTRY(MEAN_SQUARE, ed_scalar_MEAN_SQUARE),
+    ENTRY(GRU_CELL_I16, ed_scalar_GRU_CELL_I16), ENTRY(ADD, ed_scalar_ADD), ENTRY(GATE_SHUFFLE, ed_scalar_GATE_SHUFFLE), ENTRY(MEAN_SQUARE, ed_scalar_MEAN_SQUARE),
     ENTRY(MERGE, ed_scalar_MERGE), ENTRY(SPLIT, ed_scalar_SPLIT),
     ENTRY(RESAMPLE_I8, ed_scalar_depth_any_i8), ENTRY(CONV_I16, ed_scalar_CONV_I16),
     ENTRY(QUANTIZE_I16, ed_scalar_QUANTIZE_I16),

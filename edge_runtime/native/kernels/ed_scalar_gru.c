@@ -4,7 +4,7 @@
 
 #if defined(ED_SCALAR)
 #include "ed_curve.h"
-#include "ed_scalar.h"
+#include "ed_scalar_pairs.h"
 
 static INLINE float tanh_exact(float x)
 {
@@ -166,6 +166,53 @@ static APART void direction(const ed_args *a, int first, const int8_t *x, ptrdif
 ED_KERNEL(BIGRU_I16) ed_scalar_BIGRU_I16(const ed_args *a)
 {
     both_directions(a, direction);
+}
+
+/* --- over time, in 16 bits ------------------------------------------------------------------------------------------ */
+
+/* Where half a curve has a number's entry. */
+static INLINE int32_t size_of(int32_t v)
+{
+    v = v < 0 ? -v : v;
+#if defined(ARM_PAIRS)
+    __asm__("usat %0, #7, %1" : "=r"(v) : "r"(v));
+    return v;
+#else
+    return v > 127 ? 127 : v;
+#endif
+}
+
+/* What a gate at so many 16ths passes of a number: a 64fold entry's product with 15 bits behind the point. */
+static INLINE int32_t passed(const uint8_t *sigmoid, int32_t at, int32_t whole)
+{
+    const int32_t part = (sigmoid[size_of(at)] * whole + 256) >> 9;
+    return at < 0 ? part : whole - part;
+}
+
+static INLINE int32_t state_of(const uint8_t *tanh, int32_t sum)
+{
+    const int32_t at = (sum + 16) >> 5, size = 64 * tanh[size_of(at)];
+    return at < 0 ? -size : size;
+}
+
+/* Rows of y lie together. */
+ED_KERNEL(GRU_CELL_I16) ed_scalar_GRU_CELL_I16(const ed_args *a)
+{
+    const ed_op *op = a->op;
+    const int n = op->n_out, n_rows = op->n_rows;
+    const uint8_t *sigmoid = a->table, *tanh = sigmoid + 128;
+    int16_t *h = a->state;
+    int8_t *y = a->y;
+    int r, u;
+    for (r = 0; r < n_rows; r++) {
+        const float *x = ROWS(const float, a->x, op->x_row, r), *g = ROWS(const float, a->x2, op->x2_row, r);
+        for (u = n; u > 0; u--, x++, g++) {
+            const int32_t part = passed(sigmoid, short_of(x[0] + g[0]), short_of(g[2 * n]));
+            const int32_t made = state_of(tanh, saturated(short_of(x[2 * n]) + part));
+            const int32_t next = saturated(made + passed(sigmoid, short_of(x[n] + g[n]), saturated(*h - made)));
+            *h++ = (int16_t)next, *y++ = (int8_t)byte_of_32nds((next >> 2) + 16);
+        }
+    }
 }
 #else
 typedef int ed_scalar_gru_is_not_built;

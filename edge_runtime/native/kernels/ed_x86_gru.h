@@ -51,6 +51,23 @@ static inline void units_8_store(int8_t *ahead, int8_t *back, bytes16 y)
 #define shorts_lower(a) _mm256_permute4x64_epi64(a, 0x44)
 #define shorts_upper(a) _mm256_permute4x64_epi64(a, 0xee)
 
+/* Saturated. */
+#define shorts_apart(a, b) _mm256_subs_epi16(a, b)
+/* a where the mask is set, else b. */
+#define shorts_choose(mask, a, b) _mm256_blendv_epi8(b, a, mask)
+
+/* Whether a gate lies below a half, and the half of its curve, 64fold. */
+typedef struct {
+    shorts part, below;
+} gate16;
+
+/* From 2^14ths to 128ths, as bytes. */
+static inline void units_store(int8_t *p, shorts h)
+{
+    const __m256i q = _mm256_srai_epi16(_mm256_adds_epi16(h, shorts_set1(64)), 7);
+    _mm_storeu_si128((__m128i *)(void *)p, packed(q));
+}
+
 /* From 128ths of a step. */
 static inline bytes16 shorts_state(shorts a)
 {

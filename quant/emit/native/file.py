@@ -29,7 +29,7 @@ KINDS = (
     "bigru", "bigru_mixed", "bigru_i8", "log_magnitude", "mask_real", "history", "history_i8", "resample",
     "resample_i8", "affine_relu", "affine_relu_i8", "mean_square_i8", "band_energy", "band_energy_i8", "band_gate",
     "band_gate_i8", "gates", "gates_i8", "affine_relu_i16", "gates_i16", "add_i16",
-    "quantize_i16", "conv_i16", "bigru_i16",
+    "quantize_i16", "conv_i16", "bigru_i16", "gru_cell_i16",
 )  # fmt: skip
 LEAKY_AFTER, HALF, FLOAT_OUT, ADD_AFTER, QUICK = 1, 2, 4, 8, 16
 WINDOWS = (SQRT_HANN, HANN)  # ed_window_name

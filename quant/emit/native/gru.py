@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from edge_runtime.stft import Float32Array
 from quant.emit.native.arrays import floats, folded_bias, halves, integers, scale_of
-from quant.emit.native.file import HALF, QUICK, Array, Number, View
+from quant.emit.native.file import HALF, QUICK, Array, DType, Number, View
 from quant.emit.native.parts import Parts
 from quant.int8.cells import cell_integers
+from quant.int8.cells_over_time import GATE_STEPS, NEW_STEPS, tables
 from quant.int8.plan import GRU_ROLES
 from quant.int8.qparams import QParams, multiplier, quantize_weight
 from quant.int8.recurrent import sigmoid_table, tanh_table
@@ -33,22 +34,15 @@ N_ENTRIES, SIGN = 256, 0x80  # of a table of bytes
 
 
 def over_time(parts: Parts, node: Node) -> None:
-    """A `gru` node; its value is its state."""
+    """A `gru` node; its value is its state, or the bytes of one of 16 bits."""
     assert node.state is not None
-    x, precision, n_groups = parts.read(node), _precision(parts, node), node.attrs.get("groups", 1)
-    shape = parts.graph.shapes[node.name]
+    if node.attrs.get("sixteen_bits"):
+        _sixteen_over_time(parts, node)
+        return
+    x, precision, shape = parts.read(node), _precision(parts, node), parts.graph.shapes[node.name]
     h = parts.file.state(shape.bands, shape.channels, "int8" if precision == "int8" else "float32")
     past = parts.quantized(node.name, h, _grid(parts, node, "state")) if precision == "mixed" else h
-    gates = [
-        parts.file.value(shape.bands, 3 * shape.channels, "int8" if precision == "int8" else "float32")
-        for _ in range(2)
-    ]
-    for g in range(n_groups):
-        for source, made, role in ((x, gates[0], "x"), (past, gates[1], "h")):
-            n_in, n_out = source.n_columns // n_groups, shape.channels // n_groups
-            out = made.columns(g * n_out, made.n_columns)
-            numbers = {"seg": n_out, "seg_row": shape.channels}
-            _product(parts, node, source.columns(g * n_in, (g + 1) * n_in), out, role, [g], **numbers)
+    gates = _gates(parts, node, x, past, "int8" if precision == "int8" else "float32")
     kind = "gru_cell_i8" if precision == "int8" else "gru_cell"
     arrays: dict[str, Array] = {}
     if precision == "int8":
@@ -56,6 +50,30 @@ def over_time(parts: Parts, node: Node) -> None:
     numbers = {"n_out": shape.channels, "flags": _curve(parts, node)}
     parts.op(kind, node, shape.bands, x=gates[0], x2=gates[1], state=h, **arrays, **numbers)
     parts.values[node.name] = h
+
+
+def _gates(parts: Parts, node: Node, x: View, past: View, dtype: DType) -> list[View]:
+    """Both products of a layer over time, group by group."""
+    n_groups, shape = node.attrs.get("groups", 1), parts.graph.shapes[node.name]
+    gates = [parts.file.value(shape.bands, 3 * shape.channels, dtype) for _ in range(2)]
+    for g in range(n_groups):
+        for source, made, role in ((x, gates[0], "x"), (past, gates[1], "h")):
+            n_in, n_out = source.n_columns // n_groups, shape.channels // n_groups
+            out = made.columns(g * n_out, made.n_columns)
+            numbers = {"seg": n_out, "seg_row": shape.channels}
+            _product(parts, node, source.columns(g * n_in, (g + 1) * n_in), out, role, [g], **numbers)
+    return gates
+
+
+def _sixteen_over_time(parts: Parts, node: Node) -> None:
+    """A `gru` node with a state of 16 bits; its value is the bytes before it."""
+    shape = parts.graph.shapes[node.name]
+    y = parts.file.state(shape.bands, shape.channels, "int8")
+    h = parts.file.state(shape.bands, shape.channels, "int16")
+    x, x2 = _gates(parts, node, parts.read(node), y, "float32")
+    numbers = {"n_out": shape.channels}
+    parts.op("gru_cell_i16", node, shape.bands, x=x, x2=x2, y=y, state=h, table=tables(), **numbers)
+    parts.values[node.name] = y
 
 
 def over_bands(parts: Parts, node: Node) -> None:
@@ -112,8 +130,16 @@ def _product(parts: Parts, node: Node, x: View, y: View, role: str, groups: list
         target, grid = parts.target_of(f"{node.name}.gates_{role}")
         scales = _scales(parts, node, f"weight_{suffix}", groups)
         arrays = integers(node.name, weight[:, :, None], bias, scales, source, target)
+        if node.kind == "gru" and node.attrs.get("sixteen_bits"):
+            arrays["scale"] *= _index_steps(len(weight))
         numbers |= grid
     parts.product(node, x, y, arrays, **numbers)
+
+
+def _index_steps(n: int) -> Float32Array:
+    """What takes n sums of gates, padded to fours, to steps of `gru_cell_i16`: powers of two, which round nothing."""
+    factors = np.array([GATE_STEPS, GATE_STEPS, NEW_STEPS], np.float32)
+    return np.pad(np.repeat(factors, n // 3), (0, -n % 4))
 
 
 def _recurrence(parts: Parts, node: Node, precision: str) -> tuple[dict[str, Array], dict[str, Number]]:

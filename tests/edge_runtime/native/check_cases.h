@@ -339,6 +339,17 @@ static void maybe_quick(test_case *c)
 static void shape_GRU_CELL(test_case *c) { cell(c); float_inputs(c); maybe_quick(c); }
 static void shape_GRU_CELL_I8(test_case *c) { cell(c); byte_inputs(c); gru_grids(c, c->op.scale); }
 
+/* Sums of any size; states beyond what cells reach. */
+static void shape_GRU_CELL_I16(test_case *c)
+{
+    float *x = c->memory.floats + X / 4, *x2 = c->memory.floats + X2 / 4;
+    int i;
+    cell(c);
+    float_inputs(c);
+    for (i = 0; i < c->op.n_rows * c->op.x_row; i++) x[i] *= between(0, 7) ? 40 : 40000, x2[i] *= between(0, 7) ? 40 : 40000;
+    bytes(c->weights.bytes + c->op.table, 256);
+}
+
 static void bigru(test_case *c)
 {
     int blocks = between(1, 4), n_in = between(1, 6), usual = between(0, 3);

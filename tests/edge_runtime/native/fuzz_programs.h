@@ -89,7 +89,7 @@ static void make_op(ed_op *op, int kind, int at)
         if (op->n_out % 8 == 0 && one_in(2)) op->seg = op->n_out / 2, op->seg_row = 2 * op->seg, wide = 2;
         break;
     case ED_GRU_CELL_I8: op->scale = grids; /* fall through */
-    case ED_GRU_CELL: op->x_row = op->x2_row = 3 * op->n_out, op->y = 0; break;
+    case ED_GRU_CELL: case ED_GRU_CELL_I16: op->x_row = op->x2_row = 3 * op->n_out, op->y = 0; break;
     case ED_BIGRU_I16: op->f0 = (float)below(32768), op->f1 = (float)below(32768), op->f2 = (float)(below(65535) - 32767); /* fall through */
     case ED_BIGRU_I8: case ED_BIGRU_MIXED: i8 = 1, op->bias = ints, op->weight = bytes; /* fall through */
     case ED_BIGRU:
@@ -146,6 +146,8 @@ static void make(program *p)
     for (i = 0; i < n_ops; i++) make_op(op_of(p, i), ED_FEATURES + below(ED_N_KINDS - ED_FEATURES), at);
     for (i = 1; i < n_ops; i++)
         if (op_of(p, i)->state == ARENA) op_of(p, i)->state += i * (STATES / 4);
+    for (i = 0; i < n_ops; i++) /* its bytes come before its state */
+        if (op_of(p, i)->kind == ED_GRU_CELL_I16) op_of(p, i)->y = op_of(p, i)->state, op_of(p, i)->state += STATES / 8;
     arrays(p->bytes + at);
     memset(p->bytes + p->n - ED_SLACK, 0, ED_SLACK);
 }

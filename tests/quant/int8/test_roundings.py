@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_runtime.stft import Float32Array
-from quant.int8.plan import Plan
+from quant.int8.plan import ENTRANCE, Plan
 from quant.int8.qparams import QParams, dequantize
 from quant.int8.reference import Reference
 from quant.int8.roundings import with_fewer_roundings
@@ -30,20 +31,27 @@ def last_of(graph: Graph, name: str) -> str:
 
 def sources(quantized: Quantized) -> dict[str, str]:
     """Value of the native engine's plan -> the one that stands for it in the plan as it is."""
-    fewer, _ = with_fewer_roundings(quantized.graph, quantized.plan)
+    fewer, plan = with_fewer_roundings(quantized.graph, quantized.plan)
     joined = (n for n in fewer.nodes if "slope" in n.attrs)
-    return {
+    return over_time(fewer, plan) | {
         name: last_of(quantized.graph, n.name)
         for n in joined
         for name in (n.name, *(r.name for r in fewer.consumers(n.name) if r.kind == "interleave"))
     }
 
 
+def over_time(graph: Graph, plan: Plan) -> dict[str, str]:
+    """Layers whose value is bytes -> what quantizes it in the plan as it is."""
+    return {n.name: n.name + ENTRANCE for n in graph.nodes if n.kind == "gru" and plan.is_int8(n)}
+
+
 def beside(quantized: Quantized, frames: Float32Array) -> dict[str, tuple[Values, Values, Values]]:
     """Convolution -> of all frames, from the same inputs: its own value in the plan as it is, what is stored last of it
     there, and what the native engine's plan makes."""
-    plain = Reference(quantized.graph, quantized.plan)
-    fewer, stands = Reference(*with_fewer_roundings(quantized.graph, quantized.plan)), sources(quantized)
+    plain, stands = Reference(quantized.graph, quantized.plan), sources(quantized)
+    graph, plan = with_fewer_roundings(quantized.graph, quantized.plan)
+    same = {name: quantized.plan.grids[entrance] for name, entrance in over_time(graph, plan).items()}
+    fewer = Reference(graph, replace(plan, grids={**plan.grids, **same}))
     found = dict[str, list[tuple[Values, Values, Values]]]()
     for frame in frames:
         seen = dict[str, Values]()
