@@ -67,8 +67,8 @@ ELEMENTWISE: dict[str, Callable[..., Array]] = {
     "LOGISTIC": lambda x: 1 / (1 + np.exp(-x)),
     "TANH": np.tanh,
     "QUANTIZE": lambda x: x,
-    "RELU": lambda x: np.maximum(x, 0),
 }
+RELU = schema.ActivationFunctionType.RELU
 
 
 def convolved(x: Stored, weight: Stored, bias: Stored, out: Stored, pad: tuple[int, int], **options: Any) -> Array:
@@ -156,7 +156,8 @@ def tflite_rule(kind: str, options: Any, ins: list[Stored], out: Stored) -> Arra
         return leaky(ins[0], options.alpha, out)
     if kind == "QUANTIZE" and ins[0].values.dtype == np.float32:
         return quantize(ins[0].values, QParams(float(out.scales[0]), out.zero_point)).astype(int)
-    return out.holds(ELEMENTWISE[kind](*(x.real for x in ins)))
+    real = ELEMENTWISE[kind](*(x.real for x in ins))
+    return out.holds(np.maximum(real, 0) if getattr(options, "fusedActivationFunction", 0) == RELU else real)
 
 
 def show_onnx(model: Emitted) -> Shown:
@@ -260,11 +261,11 @@ CLASSES: dict[str, dict[str, float]] = {
     },
     "tflite": {
         "CONV_2D": TIE, "DEPTHWISE_CONV_2D": TIE, "ADD": TIE, "SUB": TIE, "MUL": TIE,
-        "LOGISTIC": 0, "TANH": 0, "RELU": 0, "LEAKY_RELU": 0.04, "QUANTIZE": 0.025,
+        "LOGISTIC": 0, "TANH": 0, "LEAKY_RELU": 0.04, "QUANTIZE": 0.025,
     },
     "tflite_builtin": {
         "CONV_2D": 0.006, "DEPTHWISE_CONV_2D": 0.02, "ADD": TIE, "SUB": TIE, "MUL": 0.01,
-        "LOGISTIC": 0, "TANH": 0, "RELU": 0, "LEAKY_RELU": 0.06, "QUANTIZE": 0,
+        "LOGISTIC": 0, "TANH": 0, "LEAKY_RELU": 0.06, "QUANTIZE": 0,
     },
 }  # fmt: skip
 

@@ -8,14 +8,13 @@ float ones; QUANTIZE and DEQUANTIZE stand where the two meet. TFLite has no GRU:
 from __future__ import annotations
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 
 from edge_runtime.manifest import StateEntry
-from edge_runtime.stft import Float32Array
 from quant.emit.emitted import Emitted, state_entry
 from quant.emit.tflite.file import Tensor, TensorGrid
 from quant.emit.tflite.gru import GruCell
-from quant.emit.tflite.ops import BANDS, CHANNELS, TfliteOps, as_grid, as_qparams
+from quant.emit.tflite.ops import BANDS, CHANNELS, TfliteOps, as_grid, as_qparams, dense
 from quant.int8.exact_float import least_power
 from quant.int8.plan import GRU_ROLES, Plan
 from quant.int8.qparams import QParams, dequantize_weight, quantize_weight
@@ -149,21 +148,35 @@ class _Emitter:
             x = self.with_state(node, x)
         elif depthwise and a["pad"]:
             x = self.ops.pad(x, BANDS, a["pad"], a["pad"])
-        weight = weight.transpose(1, 2, 3, 0) if depthwise else _dense(weight, a["groups"]).transpose(0, 2, 3, 1)
-        self.output(
-            node,
+        weight = weight.transpose(1, 2, 3, 0) if depthwise else dense(weight, a["groups"]).transpose(0, 2, 3, 1)
+        parts = [
             self.ops.filter(
                 x,
-                weight,
-                bias,
+                weight[..., rows] if depthwise else weight[rows],
+                bias[rows],
                 q,
                 stride=a["stride"],
                 dilation=a["dilation"],
                 depthwise=depthwise,
                 padded=depthwise or node.state is not None,
-                scales=scales,
-            ),
-        )
+                scales=None if scales is None else scales[rows],
+            )
+            for rows in self.output_channels(node, depthwise)
+        ]
+        self.output(node, self.ops.concat(parts, CHANNELS))
+
+    def output_channels(self, node: Node, depthwise: bool) -> list[NDArray[np.intp]]:
+        """The output channels of a convolution in the order in which they are written, in one operator or several.
+
+        Where its result is interleaved, those of even bands come first, for weights move for nothing and values do not.
+        A depthwise operator has a fixed order, so each half is one.
+        """
+        channels = np.arange(self.graph.shapes[node.name].channels)
+        groups = next((n.attrs["groups"] for n in self.graph.consumers(node.name) if n.kind == "interleave"), 1)
+        if groups == 1:
+            return [channels]
+        halves = channels.reshape(groups, 2, -1).transpose(1, 0, 2).reshape(2, -1)
+        return list(halves) if depthwise else [halves.ravel()]
 
     def with_state(self, node: Node, x: Tensor) -> Tensor:
         """The frames before this one, then this one, padded on both sides; writes the state back."""
@@ -189,9 +202,7 @@ class _Emitter:
 
     def leaky_relu(self, node: Node) -> None:
         (x,) = self.inputs(node)
-        options = schema.LeakyReluOptionsT()
-        options.alpha = node.attrs["slope"]
-        self.output(node, self.ops.unary("LEAKY_RELU", x, self.tap_grid(node), options))
+        self.output(node, self.ops.leaky_relu(x, node.attrs["slope"], self.tap_grid(node)))
 
     def affine_relu(self, node: Node) -> None:
         """In 8 bits a depthwise convolution over the value and what of it is above zero, a channel a number."""
@@ -200,11 +211,10 @@ class _Emitter:
         weight, bias, rise = p["weight"].T, p["bias"].T, np.broadcast_to(p["rise"], p["weight"].T.shape)
         if self.plan is None or q is None:
             scaled = o.binary("ADD", o.binary("MUL", x, o.constant(weight[None, None])), o.constant(bias[None, None]))
-            above = o.binary("MUL", o.unary("RELU", x), o.constant(p["rise"][None, None, None]))
+            above = o.binary("MUL", o.relu(x), o.constant(p["rise"][None, None, None]))
             return self.output(node, o.binary("ADD", scaled, above))
-        flat = (1, 1, 1, weight.size)
-        above = o.unary("RELU", x, self.grid(node.inputs[0]))
-        both = o.concat([o.reshape(x, flat), o.reshape(above, flat)], 1)
+        flat = o.reshape(x, (1, 1, 1, weight.size))
+        both = o.concat([flat, o.relu(flat)], 1)
         weights = np.stack([weight.ravel(), rise.ravel()])[None, :, None]
         scales = np.tile(self.plan.weight_scales[node.param("weight")], len(weight))
         y = o.filter(both, weights, bias.ravel(), q, depthwise=True, padded=True, scales=scales)
@@ -223,12 +233,9 @@ class _Emitter:
         self.output(node, self.ops.reshape(turned, (1, 1, bands, channels)))
 
     def interleave(self, node: Node) -> None:
+        """Its convolution wrote the channels of even bands before those of odd ones (`output_channels`)."""
         (x,) = self.inputs(node)
-        groups, bands = node.attrs["groups"], x.shape[BANDS]
-        channels = x.shape[CHANNELS] // 2
-        if groups > 1:
-            x = self.ops.transpose(self.ops.reshape(x, (bands, groups, 2, channels // groups)), (0, 2, 1, 3))
-        x = self.ops.reshape(x, (1, 1, 2 * bands, channels))
+        x = self.ops.reshape(x, (1, 1, 2 * x.shape[BANDS], x.shape[CHANNELS] // 2))
         self.output(node, self.ops.slice_axis(x, BANDS, 0, node.attrs["n_bands"]))
 
     def mean_square(self, node: Node) -> None:
@@ -335,15 +342,3 @@ class _Emitter:
         taps = {"": node.name} | {role: f"{node.name}.{role}" for role in GRU_ROLES}
         grids = {role: self.plan.grids[tap] for role, tap in taps.items() if tap in self.plan.grids}
         return GruCell(self.ops, weights, merged_scales(node, self.plan.weight_scales), grids)
-
-
-def _dense(weight: Float32Array, groups: int) -> Float32Array:
-    """A grouped kernel (out, in/groups, t, b) as a dense one with zeros: TFLite's fast kernels know no groups."""
-    if groups == 1:
-        return weight
-    n_out, per_group, kt, kf = weight.shape
-    out = np.zeros((n_out, per_group * groups, kt, kf), weight.dtype)
-    for g in range(groups):
-        rows = slice(g * n_out // groups, (g + 1) * n_out // groups)
-        out[rows, g * per_group : (g + 1) * per_group] = weight[rows]
-    return out

@@ -17,6 +17,7 @@ from quant.int8.qparams import WEIGHT_LIMIT, QParams, quantize_bias, quantize_we
 
 BANDS, CHANNELS = 2, 3  # the axes of a band-major tensor (1, frames, bands, channels)
 MOST_CONCATENATED = 5
+LEAST_SLOPE = 1.00001 / 256  # of an 8-bit LeakyReLU, in steps of its output a step of its input; a bit above the bound
 BINARY = {
     "ADD": schema.AddOptionsT,
     "SUB": schema.SubOptionsT,
@@ -33,6 +34,18 @@ def as_grid(q: QParams) -> TensorGrid:
 def as_qparams(grid: TensorGrid) -> QParams:
     """The grid of a whole tensor in the plan's terms."""
     return QParams(grid.scales[0], grid.zero_points[0])
+
+
+def dense(weight: Float32Array, groups: int) -> Float32Array:
+    """A grouped kernel (out, in/groups, t, b) as a dense one with zeros: TFLite's fast kernels know no groups."""
+    if groups == 1:
+        return weight
+    n_out, per_group, kt, kf = weight.shape
+    out = np.zeros((n_out, per_group * groups, kt, kf), weight.dtype)
+    for g in range(groups):
+        rows = slice(g * n_out // groups, (g + 1) * n_out // groups)
+        out[rows, g * per_group : (g + 1) * per_group] = weight[rows]
+    return out
 
 
 class TfliteOps(TfliteFile):
@@ -131,6 +144,24 @@ class TfliteOps(TfliteFile):
         out = self.like(x, q)
         self.op(code, [x], [out], options)
         return out
+
+    def relu(self, x: Tensor) -> Tensor:
+        """In 8 bits as the activation of a sum with zero: no fast kernel takes an operator of its own."""
+        if x.grid is None:
+            return self.unary("RELU", x)
+        options = schema.AddOptionsT()
+        options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+        zero = self.constant(np.full((1, 1, 1, 1), x.grid.zero_points[0], np.int8), x.grid)
+        return self.moved("ADD", [x, zero], x.shape, options)
+
+    def leaky_relu(self, x: Tensor, slope: float, q: QParams | None) -> Tensor:
+        """In 8 bits with a slope of at least `LEAST_SLOPE`: no fast kernel takes less, which is under a step of it."""
+        if q and x.grid:
+            least = LEAST_SLOPE * q.scale / x.grid.scales[0]
+            slope = slope if abs(slope) >= least else least
+        options = schema.LeakyReluOptionsT()
+        options.alpha = slope
+        return self.unary("LEAKY_RELU", x, q, options)
 
     def mean(self, x: Tensor, axes: Sequence[int]) -> Tensor:
         options = schema.ReducerOptionsT()

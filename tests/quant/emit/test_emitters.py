@@ -36,6 +36,7 @@ from quant.emit.emitted import UINT8_SHIFT, Emitted
 from quant.emit.native.emitter import emit_native
 from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
+from quant.emit.tflite.ops import LEAST_SLOPE
 from quant.int8.plan import GRU_ROLES, Plan
 from quant.int8.qparams import quantize_bias, quantize_weight
 from quant.int8.reference import Reference
@@ -273,6 +274,10 @@ def test_tflite_holds_the_integers_and_slopes_of_the_plan(everything: Quantized)
     def held(index: int, dtype: str) -> list[float]:
         return numbers(np.frombuffer(bytes(parsed.buffers[tensors[index].buffer].data), dtype))
 
+    def scale(index: int) -> float:
+        grid = tensors[index].quantization
+        return 1.0 if grid is None else float(grid.scale[0])
+
     for op, name in zip(parsed.subgraphs[0].operators, model.op_nodes, strict=True):
         node = everything.graph.node(name)
         if node.kind == "conv" and isinstance(
@@ -281,7 +286,9 @@ def test_tflite_holds_the_integers_and_slopes_of_the_plan(everything: Quantized)
             assert (held(op.inputs[1], "int8"), held(op.inputs[2], "int32")) == planned_numbers(everything, node), name
             checked.add(name)
         elif node.kind == "leaky_relu" and isinstance(op.builtinOptions, schema.LeakyReluOptionsT):
-            assert op.builtinOptions.alpha == np.float32(node.attrs["slope"]), name
+            per_step = scale(op.inputs[0]) / scale(op.outputs[0])
+            slope = node.attrs["slope"] if abs(node.attrs["slope"]) * per_step > LEAST_SLOPE else LEAST_SLOPE / per_step
+            assert op.builtinOptions.alpha == pytest.approx(slope, rel=1e-6), name
             checked.add(name)
     assert checked == {node.name for node in everything.graph.nodes if node.kind in ("conv", "leaky_relu")}
 
@@ -350,6 +357,7 @@ from calibration.ranges import Provenance, Ranges, TapRange
 from quant.emit.native.emitter import emit_native
 from quant.emit.onnx.emitter import emit_onnx
 from quant.emit.tflite.emitter import emit_tflite
+from quant.emit.tflite.ops import LEAST_SLOPE
 from quant.int8 import plan, recipe
 from quant.network import gtcrn, passes
 graph, precision = plan.prepare(passes.streaming_graph(gtcrn.blank()), recipe.load("static"))
