@@ -44,10 +44,16 @@ static ed_kernel kernel_of(const ed_state *s, int kind)
     return ed_find(s->isa, kind, s->header->precision == 1);
 }
 
-/* Of its own set; NULL where another set runs the kind. */
-static const ed_kernel *kernels_of(const ed_state *s)
+/* Of a set; NULL where another one runs the kind. */
+static const ed_kernel *kernels_of(const ed_state *s, const ed_isa *isa)
 {
-    return s->header->precision == 1 ? s->isa->exact : s->isa->fast;
+    return s->header->precision == 1 ? isa->exact : isa->fast;
+}
+
+/* Of the set to which the stream's leaves kinds, or its own. */
+static const ed_kernel *others_of(const ed_state *s)
+{
+    return kernels_of(s, s->isa->base != NULL ? s->isa->base : s->isa);
 }
 
 ed_status ed_size(const void *weights, size_t n_weight_bytes, size_t *n_bytes)
@@ -110,20 +116,34 @@ void ed_reset(void *state)
     }
 }
 
+/* n times a byte, of which `eight` is made. Most are 8 or 16, for which a call would cost more than they do. */
+static void fill(uint8_t *p, uint64_t eight, size_t n)
+{
+    if (n < 8 || n > 16) {
+        memset(p, (int)(eight & 255), n);
+        return;
+    }
+    memcpy(p, &eight, 8), memcpy(p + n - 8, &eight, 8);
+}
+
 /* Rows of real zero before and after a result. */
 static void fill_halo(const ed_op *op, uint8_t *y)
 {
     size_t element, n;
+    uint64_t zero;
     if (op->halo == 0) return; /* most have none */
     element = (size_t)ed_result_bytes(op), n = (size_t)op->halo * element;
-    memset(y - n, element == 1 ? op->y_zp : 0, n);
-    memset(y + (size_t)(op->n_rows * op->y_row) * element, element == 1 ? op->y_zp : 0, n);
+    zero = element == 1 ? (uint8_t)op->y_zp * (uint64_t)0x0101010101010101u : 0;
+    fill(y - n, zero, n);
+    fill(y + (size_t)(op->n_rows * op->y_row) * element, zero, n);
 }
 
-static void run_op(const ed_state *s, const ed_kernel *kernels, const ed_op *op, uint32_t frame)
+/* `kernels` of the stream's set, `others` of the one that it leaves kinds to. */
+static void run_op(const ed_state *s, const ed_kernel *kernels, const ed_kernel *others, const ed_op *op, uint32_t frame)
 {
-    const ed_kernel kernel = kernels[op->kind];
+    ed_kernel kernel = kernels[op->kind];
     ed_args a;
+    if (kernel == NULL) kernel = others[op->kind];
     a.op = op;
     a.x = s->memory + op->x;
     a.x2 = s->memory + op->x2;
@@ -141,11 +161,11 @@ static void run_op(const ed_state *s, const ed_kernel *kernels, const ed_op *op,
 static void run(const ed_state *state)
 {
     const ed_state held = *state, *s = &held; /* in registers: as far as a compiler sees, a kernel might change it */
-    const ed_kernel *const kernels = kernels_of(s);
+    const ed_kernel *const kernels = kernels_of(s, s->isa), *const others = others_of(s);
     const ed_op *op = ops_of(s), *end = op + s->header->n_ops;
     const uint32_t frame = audio_of(s)->frame;
     for (; op < end; op++) {
-        run_op(s, kernels, op, frame);
+        run_op(s, kernels, others, op, frame);
         ED_AFTER_STEP();
     }
     audio_of(s)->frame = (frame + 1) % s->header->period;
@@ -170,12 +190,13 @@ void ed_step(void *state, const float spectrum[2 * ED_N_BINS], float enhanced[2 
 
 /* The bits of a float without its sign grow with its size, so that whole numbers are compared, and compilers find
  * vectors: what is no number lies behind the endless ones. */
-static uint32_t repair(const float *in, float *out)
+static const float ends[3] = {ED_INPUT_FLOOR, ED_INPUT_LIMIT, 3.402823466e38f};
+
+/* Of a hop that has samples beyond the limit. */
+static uint32_t repair_loud(const float *in, float *out, const int32_t *end)
 {
-    static const float ends[3] = {ED_INPUT_FLOOR, ED_INPUT_LIMIT, 3.402823466e38f};
-    int32_t end[3], n_nonfinite = 0, n_loud = 0;
+    int32_t n_nonfinite = 0, n_loud = 0;
     int i;
-    memcpy(end, ends, sizeof end);
     for (i = 0; i < ED_HOP_SAMPLES; i++) {
         int32_t bits, size, kept;
         memcpy(&bits, in + i, sizeof bits);
@@ -188,6 +209,22 @@ static uint32_t repair(const float *in, float *out)
         memcpy(out + i, &kept, sizeof kept);
     }
     return (uint32_t)n_nonfinite | (uint32_t)(n_loud - n_nonfinite) << 16;
+}
+
+static uint32_t repair(const float *in, float *out)
+{
+    int32_t end[3], most = 0;
+    int i;
+    memcpy(end, ends, sizeof end);
+    for (i = 0; i < ED_HOP_SAMPLES; i++) {
+        int32_t bits, size;
+        memcpy(&bits, in + i, sizeof bits);
+        size = bits & 0x7fffffff;
+        most = size > most ? size : most;
+        bits = size < end[0] ? 0 : bits;
+        memcpy(out + i, &bits, sizeof bits);
+    }
+    return most > end[1] ? repair_loud(in, out, end) : 0;
 }
 
 uint32_t ed_process(void *state, const float in[ED_HOP_SAMPLES], float out[ED_HOP_SAMPLES])

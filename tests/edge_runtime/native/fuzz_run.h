@@ -318,7 +318,7 @@ static void compare_sets(ed_state *s)
             if (!ed_isas[k]->usable()) continue;
             s->isa = ed_isas[k];
             guard((uint8_t *)s, ed_stream(s), 1);
-            run_op(s, kernels_of(s), op, frame);
+            run_op(s, kernels_of(s, s->isa), others_of(s), op, frame);
             guard((uint8_t *)s, ed_stream(s), 0);
             copy_spans(made, s->memory, &made_by);
             copy_spans(s->memory, before, &made_by);
