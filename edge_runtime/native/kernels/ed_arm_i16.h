@@ -34,9 +34,13 @@ static inline totals totals_none(void)
     return s;
 }
 
-/* Inputs 2 pair and 2 pair + 1 of `n` rows, of 8 there are in xs. */
-static inline __attribute__((always_inline)) void totals_pair(totals *d, const int16_t *w, const int16x8_t *xs,
-                                                              const int pair, const int n, const int width)
+/* Nothing is loaded before what stands above it, or all weights are loaded first, and sums leave their registers; and a
+ * compiler does not know p as an offset, so that loads move it on. */
+#define IN_TURN(p) __asm__ volatile("" : "+r"(p) : : "memory")
+
+/* Inputs 2 pair and 2 pair + 1 of `n` rows, of 8 there are in xs. Where their weights end. */
+static inline __attribute__((always_inline)) const int16_t *totals_pair(totals *d, const int16_t *w, const int16x8_t *xs,
+                                                                        const int pair, const int n, const int width)
 {
     int b, q;
     _Pragma("GCC unroll 2") for (q = 0; q < (width + 7) / 8; q++) {
@@ -44,7 +48,8 @@ static inline __attribute__((always_inline)) void totals_pair(totals *d, const i
         if (width < 8) {
             const int16x4x2_t half = vld2_s16(w);
             ws.val[0] = vcombine_s16(half.val[0], half.val[0]), ws.val[1] = vcombine_s16(half.val[1], half.val[1]);
-        } else ws = vld2q_s16(w + 16 * q);
+        } else ws = vld2q_s16(w);
+        w += width < 8 ? 8 : 16;
 #define ONE(at, lane)                                                                                                  \
     _Pragma("GCC unroll 5") for (b = 0; b < n; b++) {                                                                  \
         d[b].v[2 * q] = LONG_LOW(d[b].v[2 * q], ws.val[at], xs[b], lane);                                              \
@@ -56,7 +61,9 @@ static inline __attribute__((always_inline)) void totals_pair(totals *d, const i
         if (pair == 0) { BOTH(0) } else if (pair == 1) { BOTH(2) } else if (pair == 2) { BOTH(4) } else { BOTH(6) }
 #undef BOTH
 #undef ONE
+        IN_TURN(w);
     }
+    return w;
 }
 
 #if defined(TOTALS_WALK)
@@ -77,25 +84,39 @@ static inline __attribute__((always_inline)) void totals_half(totals *d, const i
 #undef FOUR
 }
 
-/* Inputs 8 by 8, x_eight bytes apart, of n rows, `step` bytes apart; the weights of each pair follow those of the one before. */
+/* Inputs 8 by 8, x_eight bytes apart, of n rows, `step` bytes apart; the weights of each pair follow those of the one before.
+ * `spare`: those of the very last pair are zeros. */
 static inline __attribute__((always_inline)) void totals_walk(totals *d, const char *w, const char *x, ptrdiff_t step,
-                                                              ptrdiff_t x_eight, int n_eights, const int n, const int width)
+                                                              ptrdiff_t x_eight, int n_eights, const int n, const int width,
+                                                              const int spare)
 {
     const int16_t *weights = (const int16_t *)(const void *)w;
-    for (; n_eights > 0; n_eights--, x += x_eight, weights += 8 * width) {
+    for (; n_eights > 0; n_eights--, x += x_eight) {
         int16x8_t xs[MOST_NB_I16];
         int b;
         _Pragma("GCC unroll 5") for (b = 0; b < n; b++) xs[b] = vld1q_s16((const int16_t *)(const void *)(x + b * step));
         if (width == 4) {
-            totals_half(d, weights, xs, 0, n), totals_half(d, weights + 16, xs, 1, n);
+            totals_half(d, weights, xs, 0, n), weights += 16;
+            IN_TURN(weights);
+            totals_half(d, weights, xs, 1, n), weights += 16;
+            IN_TURN(weights);
         } else {
-#define PAIR(pair)                                                                                                     \
-    totals_pair(d, weights + 2 * width * (pair), xs, pair, n, width);                                                  \
-    __asm__ volatile("" : : : "memory"); /* as below */
-            PAIR(0) PAIR(1) PAIR(2) PAIR(3)
-#undef PAIR
+            _Pragma("GCC unroll 4") for (b = 0; b < 4; b++) {
+                if (spare && b == 3 && n_eights == 1) return;
+                weights = totals_pair(d, weights, xs, b, n, width);
+            }
         }
     }
+}
+
+/* Whether the weights of the last pair of inputs are zeros, as where taps are no multiple of 8. */
+static inline int has_spare(const char *w, int n_eights, const int width)
+{
+    const int16_t *last = (const int16_t *)(const void *)w + (8 * n_eights - 2) * width;
+    int16x8_t any = vld1q_s16(last);
+    int i;
+    _Pragma("GCC unroll 4") for (i = 8; i < 2 * width; i += 8) any = vorrq_s16(any, vld1q_s16(last + i));
+    return vmaxvq_u16(vreinterpretq_u16_s16(any)) == 0;
 }
 #endif
 
@@ -105,9 +126,7 @@ static inline __attribute__((always_inline)) void totals_add(totals *d, const ch
 {
     int16x8_t xs[MOST_NB_I16];
     int b;
-#define PAIR(pair)                                                                                                     \
-    totals_pair(d, (const int16_t *)(const void *)(w + (pair) * w_row), xs, pair, n, width);                           \
-    __asm__ volatile("" : : : "memory"); /* or all weights are loaded first, and sums leave their registers */
+#define PAIR(pair) totals_pair(d, (const int16_t *)(const void *)(w + (pair) * w_row), xs, pair, n, width);
     for (; n_pairs >= 4; n_pairs -= 4, x += 16, w += 4 * w_row) {
         _Pragma("GCC unroll 5") for (b = 0; b < n; b++)
             xs[b] = vld1q_s16((const int16_t *)(const void *)(x + b * step));

@@ -179,14 +179,24 @@ static void convolution_known(test_case *c)
     if (taps == 3) op->flags |= ED_LEAKY_AFTER;
 }
 
+/* Gates of a recurrent layer: three pieces of 8, or of 4, of which another layer's lie between. */
+static void gates_known(test_case *c)
+{
+    start(c, pick(33, between(1, 40), between(1, 4)), 8, 24);
+    c->op.seg = (uint16_t)pick(8, 8, 4), c->op.seg_row = 16, c->op.y_row = 100;
+    if (between(0, 1)) c->op.flags |= ED_FLOAT_OUT;
+}
+
 static void shape_CONV(test_case *c)
 {
     uint16_t *half = (uint16_t *)(void *)c->weights.bytes;
     int i;
+    const int attends = between(0, 3) == 0; /* as what attention ends in */
     convolution(c);
+    if (attends) start(c, 1, between(1, 20), 8 * between(1, 3)), c->op.taps = c->op.stride = 1;
     float_inputs(c);
     floats(c->weights.floats + (c->op.bias >> 2), 64, 1);
-    if (between(0, 3) == 0) {
+    if (attends || between(0, 3) == 0) {
         c->op.flags |= ED_HALF;
         for (i = 0; i < 1 << 12; i++) half[i] = half_number(0x3c00);
     } else {
@@ -199,7 +209,8 @@ static void shape_CONV(test_case *c)
 static void shape_CONV_I8(test_case *c)
 {
     if (between(0, 1)) convolution(c);
-    else convolution_known(c);
+    else if (between(0, 2)) convolution_known(c);
+    else gates_known(c);
     c->op.n_in = (uint16_t)(between(0, 5) ? (c->op.n_in + 3) / 4 * 4 : c->op.n_in);
     if (c->op.x_row < c->op.n_in) c->op.x_row = c->op.n_in;
     byte_inputs(c);
@@ -527,13 +538,16 @@ static void shape_CONV_I16(test_case *c)
 {
     int16_t *w = (int16_t *)(void *)c->weights.bytes;
     int i, n_in, most;
+    const int few = between(0, 3) == 0; /* of 8 inputs, of which the last ones have no weights */
     convolution(c);
+    if (few) start(c, between(1, 66), 8 * between(1, 3), 16), c->op.taps = c->op.stride = 1;
     c->op.n_in = (uint16_t)(between(0, 5) ? (c->op.n_in + 3) / 4 * 4 : c->op.n_in);
     if (c->op.x_row < c->op.n_in && between(0, 2)) c->op.x_row = c->op.n_in; /* or rows overlap */
     n_in = c->op.taps * c->op.n_in, most = 65535 / (n_in + 1);
     bytes(c->memory.bytes, MEMORY);
     c->op.bias = 6 << 13, c->op.scale = 7 << 13;
     for (i = 0; i < (6 << 13) / 2; i++) w[i] = (int16_t)(between(0, 3) ? between(-most, most) : most);
+    if (few) memset(w + 16 * (n_in - 2), 0, 32 * sizeof *w);
     floats(c->weights.floats + (c->op.bias >> 2), 64, 1), floats(c->weights.floats + (c->op.scale >> 2), 64, 1e-6f);
     c->memory.floats[c->op.x2 >> 2] = 1.0f / (float)(1 << between(0, 20));
 }
