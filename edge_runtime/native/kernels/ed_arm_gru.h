@@ -247,19 +247,22 @@ typedef struct {
     int8x16_t unit[4];
 } seen;
 
-static inline seen seen_of(int8x16_t h)
+static inline __attribute__((always_inline)) seen seen_of(int8x16_t h)
 {
     static const uint8_t blocks[16] = {0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12};
     seen s;
+#if defined(__aarch64__)
+    uint8x16_t at = vld1q_u8(blocks);
+    __asm__("" : "+w"(at)); /* or it is loaded each time, and so are three more that differ by a number */
+    s.unit[0] = vqtbl1q_s8(h, at), s.unit[1] = vqtbl1q_s8(vextq_s8(h, h, 1), at);
+    s.unit[2] = vqtbl1q_s8(vextq_s8(h, h, 2), at), s.unit[3] = vqtbl1q_s8(vextq_s8(h, h, 3), at);
+#else
     int k;
     _Pragma("GCC unroll 4") for (k = 0; k < 4; k++) {
-#if defined(__aarch64__)
-        s.unit[k] = vqtbl1q_s8(h, vaddq_u8(vld1q_u8(blocks), vdupq_n_u8((uint8_t)k)));
-#else
         const int8x8_t at = vreinterpret_s8_u8(vadd_u8(vld1_u8(blocks), vdup_n_u8((uint8_t)k)));
         s.unit[k] = vcombine_s8(vtbl1_s8(vget_low_s8(h), at), vtbl1_s8(vget_high_s8(h), at));
-#endif
     }
+#endif
     return s;
 }
 

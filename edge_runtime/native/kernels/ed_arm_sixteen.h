@@ -34,6 +34,10 @@ static inline shorts shorts_steps(int8x16_t x, int zp, const int width)
 {
     const int8x8_t z = vdup_n_s8((int8_t)zp);
     shorts s;
+    if (__builtin_constant_p(zp) && zp == 0) {
+        s.v[0] = vshll_n_s8(vget_low_s8(x), 7), s.v[1] = vshll_n_s8(vget_high_s8(x), 7);
+        return s;
+    }
     s.v[0] = vshlq_n_s16(vsubl_s8(vget_low_s8(x), z), 7);
     s.v[1] = width > 8 ? vshlq_n_s16(vsubl_s8(vget_high_s8(x), z), 7) : s.v[0];
     return s;
