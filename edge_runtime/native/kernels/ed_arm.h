@@ -10,6 +10,7 @@
 #if defined(__aarch64__)
 #define NB16 3
 #define NB8 3
+#define MOST_SUMS 12
 #else
 #define NB16 2
 #define NB8 3
@@ -87,8 +88,13 @@ static inline int32x4_t add_low(int32x4_t y, int16x8_t a)
 
 #define v4_zip_low(a, b) zip_1(a, b)
 #define v4_zip_high(a, b) zip_2(a, b)
+#if defined(__aarch64__)
+#define v4_low_halves(a, b) vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)))
+#define v4_high_halves(a, b) vreinterpretq_f32_f64(vzip2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)))
+#else
 #define v4_low_halves(a, b) vcombine_f32(vget_low_f32(a), vget_low_f32(b))
 #define v4_high_halves(a, b) vcombine_f32(vget_high_f32(a), vget_high_f32(b))
+#endif
 #define v4_even(a, b) even_of(a, b)
 #define v4_odd(a, b) odd_of(a, b)
 
@@ -157,7 +163,14 @@ static inline void round16_i8(int8_t *p, const vf *v, vf low, vf high, int zp)
 static inline __attribute__((always_inline)) void round_at_i8(int8_t *const *to, const int piece, const vf *v, vf low,
                                                               vf high, int zp)
 {
-    int8x16_t bytes = rounded(v, low, high, zp);
+    int8x16_t bytes;
+#if defined(__aarch64__)
+    if (piece == 8) {
+        round8_i8(to[0], v, zp), round8_i8(to[2], v + 2, zp);
+        return;
+    }
+#endif
+    bytes = rounded(v, low, high, zp);
     if (piece == 16) vst1q_s8(to[0], bytes);
     else if (piece == 8) vst1_s8(to[0], vget_low_s8(bytes)), vst1_s8(to[2], vget_high_s8(bytes));
     else {
@@ -211,10 +224,33 @@ static inline void zip8(const float *x, eight gates, const float *x2, float *y)
 
 static inline void store_features(float *y, vf m, vf r, vf i)
 {
+#if defined(__aarch64__)
+    /* Made where it is stored from, to which gcc would copy it. */
+    register vf first __asm__("v28") = m, second __asm__("v29") = r, third __asm__("v30") = i;
+    register vf fourth __asm__("v31") = vdupq_n_f32(0);
+    __asm__ volatile("st4 {v28.4s-v31.4s}, [%0]" : : "r"(y), "w"(first), "w"(second), "w"(third), "w"(fourth) : "memory");
+#else
     float32x4x4_t rows;
     rows.val[0] = m, rows.val[1] = r, rows.val[2] = i, rows.val[3] = vdupq_n_f32(0);
     vst4q_f32(y, rows);
+#endif
 }
+
+#if defined(__aarch64__)
+/* Four vectors one by one. */
+#define store_across(p, v) store_four(p, v)
+static inline void store_four(float *p, const vf *v)
+{
+    const float32x4x4_t four = {{v[0], v[1], v[2], v[3]}};
+    vst4q_f32(p, four);
+}
+
+static inline void load_across(const float *p, vf *v)
+{
+    const float32x4x4_t four = vld4q_f32(p);
+    v[0] = four.val[0], v[1] = four.val[1], v[2] = four.val[2], v[3] = four.val[3];
+}
+#endif
 
 static inline void transpose4(const float *x, float *y, ptrdiff_t row)
 {
