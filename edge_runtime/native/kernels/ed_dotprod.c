@@ -18,7 +18,11 @@
 #define NB16_I8 3
 #define NB8_I8 3
 
+#define OWN , [ED_DEPTH_I8] = run_DEPTH_I8
+
 extern const ed_isa ed_neon;
+
+#include "ed_dotprod_depth.h"
 
 static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t *w, ptrdiff_t w_row, const int8_t *x,
                                                            ptrdiff_t step, int n_groups, const int n, const int width,
@@ -27,12 +31,11 @@ static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t
     int g, b, q;
     (void)first;
     for (g = 0; g < n_groups; g++, w += w_row, x += 4) {
-        int8x16_t xs[MOST_NB_I8];
+        int8x16_t xs[MOST_NB_I8], ws[4];
         _Pragma("GCC unroll 4") for (b = 0; b < n; b++) xs[b] = four(x + b * step);
-        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) {
-            int8x16_t ws = vld1q_s8(w + 16 * q);
-            _Pragma("GCC unroll 4") for (b = 0; b < n; b++) d[b].v[q] = vdotq_s32(d[b].v[q], ws, xs[b]);
-        }
+        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++) ws[q] = vld1q_s8(w + 16 * q);
+        _Pragma("GCC unroll 4") for (q = 0; q < width / 4; q++)
+            _Pragma("GCC unroll 4") for (b = 0; b < n; b++) d[b].v[q] = vdotq_s32(d[b].v[q], ws[q], xs[b]);
     }
 }
 
@@ -42,11 +45,18 @@ static inline __attribute__((always_inline)) void dots_add(dots *d, const int8_t
 #define HELD_MOST 32
 #define HELD_WIDE
 
-/* n groups of 4 inputs by `width` columns. */
+/* n groups of 4 inputs by `width` columns. Sums start from memory, two vectors by one load: from a register each would cost
+ * a copy. */
 typedef struct {
     int8x16_t w[16];
-    int32x4_t bias[6];
+    const int32_t *bias;
 } held;
+
+static inline __attribute__((always_inline)) void held_start(const held *h, int32x4_t *sum, const int width)
+{
+    int q;
+    _Pragma("GCC unroll 3") for (q = 0; q < width / 4; q += 2) load_two(h->bias + 4 * q, sum + q);
+}
 
 static inline __attribute__((always_inline)) void held_load(held *h, const int8_t *w, ptrdiff_t w_row,
                                                             const int32_t *bias, const int n, const int width)
@@ -54,7 +64,7 @@ static inline __attribute__((always_inline)) void held_load(held *h, const int8_
     int g, q;
     _Pragma("GCC unroll 8") for (g = 0; g < n; g++)
         _Pragma("GCC unroll 6") for (q = 0; q < width / 4; q++) h->w[g * (width / 4) + q] = vld1q_s8(w + g * w_row + 16 * q);
-    _Pragma("GCC unroll 6") for (q = 0; q < width / 4; q++) h->bias[q] = vld1q_s32(bias + 4 * q);
+    h->bias = bias;
 }
 
 /* A row of up to 32 inputs; of an odd number of groups the last one is there twice. */
@@ -75,7 +85,7 @@ static inline __attribute__((always_inline)) void held_sum(const held *h, const 
     const int n_q = width / 4;
     int32x4_t acc[6];
     int t, g, q;
-    _Pragma("GCC unroll 6") for (q = 0; q < n_q; q++) acc[q] = h->bias[q];
+    held_start(h, acc, width);
     _Pragma("GCC unroll 3") for (t = 0; t < n_taps; t++)
         _Pragma("GCC unroll 8") for (g = 0; g < n_fours; g++) {
             const int8x16_t *w = h->w + (t * n_fours + g) * n_q;
