@@ -8,7 +8,7 @@ hops through the Python runtime are counted too: every engine, as `edge-denoise`
 build --target generic-c` left is counted on Cortex-M (`cortex_m/run.sh`), with --only-firmware nothing
 else. Rows that are not counted now stay, with their date.
 Needs Debian's qemu-user 7.2 (later ones load no plugins), gcc, gcc-aarch64-linux-gnu and gcc-arm-linux-gnueabihf.
-Counts of C repeat exactly, those of Python within a percent.
+Counts of C repeat exactly, those of Python nearly so.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ OUT = PROJECT / "quant" / "audit" / "instructions.json"
 N_HOPS = 40
 N_APART = 20  # of them, counted by operation
 EACH_STEP = "-DED_AFTER_STEP=count_mark"
-# What start-up costs is in both; it varies by a percent, which for the small native hops must be spread over more.
-N_PYTHON_HOPS = {"native": (20, 2020), "onnx": (20, 120), "tflite": (20, 220)}
+N_PYTHON_HOPS = 20
 CLASSES = ("simd_fp", "load_store", "branch", "integer")
 
 
@@ -210,14 +209,11 @@ def python_rows(artifact: Path, plugin: Path, root: Path) -> Iterator[dict[str, 
     }
     options = ("-L", str(root), *(part for k, v in variables.items() for part in ("-E", f"{k}={v}")))
     python = f"{root}/usr/bin/python3.11"
-    for engine in N_PYTHON_HOPS:
+    for engine in ("native", "onnx", "tflite"):
         for precision in FILES:
-            counted = []
-            for n_hops in N_PYTHON_HOPS[engine]:
-                command = (python, HERE / "python_hops.py", artifact, engine, precision, n_hops)
-                counted.append(emulate(plugin, core, *command, options=options)[-1][0])
-            few, many = N_PYTHON_HOPS[engine]
-            n_instructions = round((counted[1] - counted[0]) / (many - few))
+            command = (python, HERE / "python_hops.py", artifact, engine, precision, N_PYTHON_HOPS)
+            (warm, *_), (done, *_) = emulate(plugin, core, *command, options=options)[-3:-1]
+            n_instructions = round((done - warm) / N_PYTHON_HOPS)
             print(f"{core.name} {engine} {precision} through Python: {n_instructions:,}", file=sys.stderr)
             yield {
                 "core": core.name,

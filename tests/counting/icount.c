@@ -3,8 +3,8 @@
  *     gcc -O2 -shared -fPIC icount.c -o icount.so
  *     qemu-aarch64 -cpu cortex-a72 -plugin ./icount.so -d plugin PROGRAM
  *
- * Each call of the program's function `count_mark` prints a line: all instructions so far, then those of each class
- * of AArch64 encodings. The last line, "total", is printed when the program ends; a program without marks prints it
+ * Each call of the program's function `count_mark`, or on AArch64 of the system's getppid, which a program in Python
+ * can make, too, prints a line: all instructions so far, then those of each class of AArch64 encodings. The last line, "total", is printed when the program ends; a program without marks prints it
  * alone. No QEMU header is needed, its few declarations are here.
  */
 #include <inttypes.h>
@@ -17,11 +17,14 @@ typedef uint64_t qemu_plugin_id_t;
 typedef struct qemu_info_t qemu_info_t;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
-enum { ADD_U64 = 0, NO_REGISTERS = 0 };
+enum { ADD_U64 = 0, NO_REGISTERS = 0, GETPPID = 173 };
 
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, struct qemu_plugin_tb *));
 void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, int op, void *counter, uint64_t amount);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, void (*)(unsigned, void *), int flags, void *);
+typedef void syscalled(qemu_plugin_id_t, unsigned, int64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                       uint64_t);
+void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t, syscalled *);
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, void *), void *);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
@@ -56,6 +59,13 @@ static void at_mark(unsigned cpu, void *unused)
 {
     (void)cpu, (void)unused;
     print_counts("mark");
+}
+
+static void at_syscall(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                       uint64_t e, uint64_t f, uint64_t g, uint64_t h)
+{
+    (void)id, (void)cpu, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
+    if (number == GETPPID) print_counts("mark");
 }
 
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
@@ -93,6 +103,7 @@ __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t 
 {
     (void)info, (void)argc, (void)argv;
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    qemu_plugin_register_vcpu_syscall_cb(id, at_syscall);
     qemu_plugin_register_atexit_cb(id, at_exit, NULL);
     return 0;
 }
