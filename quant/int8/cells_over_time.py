@@ -20,8 +20,9 @@ from quant.int8.qparams import UNIT
 from quant.int8.sixteen_bits import MOST, ONE, STEP, high
 from quant.network.graph import Graph, Node
 
-GATE_STEPS: Final = 16  # of what indexes the table of both gates are 1
-NEW_STEPS: Final = 32 * STEP  # and of the new state's sum, before it is rounded to 32nds
+# As fine as they can be where the last entry of either half is the last code but for a rounding.
+GATE_STEPS: Final = 20  # of what indexes the table of both gates are 1
+NEW_STEPS: Final = 40 * STEP  # and of the new state's sum, before it is rounded to 32nds
 N_ENTRIES: Final = 128  # of half a curve
 PART: Final = 64  # an entry's step in Q15 (a gate) or Q14 (the new state)
 STATE_STEPS: Final = 128  # of a state in Q14 are one of the byte's
@@ -66,7 +67,7 @@ def _fits(graph: Graph, plan: Plan, node: Node) -> bool:
 
 
 def tables() -> NDArray[np.uint8]:
-    """Half a sigmoid, of 0 to -127 16ths in 512ths, and half a tanh, of 0 to 127 32nds in 256ths."""
+    """Half a sigmoid, of 0 to -127 20ths in 512ths, and half a tanh, of 0 to 127 40ths in 256ths."""
     at = np.arange(N_ENTRIES)
     curves = 512 / (1 + np.exp(at / GATE_STEPS)), 256 * np.tanh(at * STEP / NEW_STEPS)
     return np.minimum(np.rint(np.concatenate(curves)), 255).astype(np.uint8)
@@ -88,7 +89,7 @@ def as_bytes(h: Values) -> NDArray[np.int8]:
 
 
 def _passed(gate: Values, whole: Values, table: NDArray[np.uint8]) -> Values:
-    """What a gate at so many 16ths passes of a number."""
+    """What a gate at so many 20ths passes of a number."""
     part = high(PART * _entry(table, gate), whole)
     return np.where(gate < 0, part, whole - part)
 

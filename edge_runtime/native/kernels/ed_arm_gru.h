@@ -191,7 +191,7 @@ static inline int16x8_t signed_as(int16x8_t size, int8x8_t below)
     return vsubq_s16(veorq_s16(size, mask), mask);
 }
 
-/* 2^14ths at 1024ths. */
+/* 2^14ths at 1280ths. */
 static inline shorts state_at(const parts *p, shorts sum)
 {
     const int8x16_t steps = vcombine_s8(vqrshrn_n_s16(sum.v[0], 5), vqrshrn_n_s16(sum.v[1], 5));

@@ -221,7 +221,7 @@ static INLINE int16x8_t part_at(const uint8_t *table, int16x8_t at)
     return vreinterpretq_s16_u16(vshlq_n_u16(vldrbq_gather_offset_u16(table, size), 6));
 }
 
-/* What a gate at so many 16ths passes of a number. */
+/* What a gate at so many 20ths passes of a number. */
 static INLINE int16x8_t passed(const uint8_t *table, int16x8_t at, int16x8_t whole)
 {
     const int16x8_t part = vqrdmulhq_s16(part_at(table, at), whole);

@@ -104,7 +104,7 @@ KERNEL(GRU_CELL_I8)
         }
 }
 
-/* What a sigmoid passes of a number, at so many 16ths: one half of the curve in 512ths, and what that leaves. */
+/* What a sigmoid passes of a number, at so many 20ths: one half of the curve in 512ths, and what that leaves. */
 static int32_t passed(const uint8_t *parts, int at, int32_t whole)
 {
     const int32_t part = high_product(64 * parts[at < -127 ? 127 : at < 0 ? -at : at], whole);
@@ -117,7 +117,7 @@ static int32_t short_of(float v)
 }
 
 /* As GRU_CELL, its gates by tables, its state of 16 bits (quant/int8/cells_over_time.py). x, x2: sums of reset and update in
- * 16ths, of the new state in 1024ths. table: sigmoid of 0 to -127 16ths in 512ths, tanh of 0 to 127 32nds in 256ths.
+ * 20ths, of the new state in 1280ths. table: sigmoid of 0 to -127 20ths in 512ths, tanh of 0 to 127 40ths in 256ths.
  * state: h in 2^14ths; y, before it: in 128ths, what the next frame's products and other operations read. */
 KERNEL_SELDOM(GRU_CELL_I16)
 {

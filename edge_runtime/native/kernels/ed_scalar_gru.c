@@ -182,7 +182,7 @@ static INLINE int32_t size_of(int32_t v)
 #endif
 }
 
-/* What a gate at so many 16ths passes of a number: a 64fold entry's product with 15 bits behind the point. */
+/* What a gate at so many 20ths passes of a number: a 64fold entry's product with 15 bits behind the point. */
 static INLINE int32_t passed(const uint8_t *sigmoid, int32_t at, int32_t whole)
 {
     const int32_t part = (sigmoid[size_of(at)] * whole + 256) >> 9;
