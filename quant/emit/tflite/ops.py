@@ -37,7 +37,8 @@ def as_qparams(grid: TensorGrid) -> QParams:
 
 
 def dense(weight: Float32Array, groups: int) -> Float32Array:
-    """A grouped kernel (out, in/groups, t, b) as a dense one with zeros: TFLite's fast kernels know no groups."""
+    """A grouped kernel (out, in/groups, t, b) as a dense one with zeros: older fast kernels know no groups, and newer
+    ones gain little by them."""
     if groups == 1:
         return weight
     n_out, per_group, kt, kf = weight.shape
