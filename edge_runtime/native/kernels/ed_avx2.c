@@ -235,6 +235,8 @@ static inline __attribute__((always_inline)) void held_load(held *h, const int8_
 }
 
 #define HELD_SUMS
+/* A compiler is not to add products to each other first, which would keep them all. */
+#define IN_ORDER(v) __asm__("" : "+x"(v))
 
 /* Row by row: a pair of inputs is read once, for the sums of all rows that it is a tap of. */
 static inline __attribute__((always_inline)) void held_sums(const held *h, const held_in *x, ptrdiff_t x_row, const int n,
@@ -249,9 +251,11 @@ static inline __attribute__((always_inline)) void held_sums(const held *h, const
             const __m256i pair = _mm256_castps_si256(_mm256_broadcast_ss((const float *)(const void *)(x + r * x_row + 2 * p)));
             _Pragma("GCC unroll 2") for (b = 0; b < n; b++)
                 _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++)
-                    if (r >= b && r - b < n_taps)
-                        acc[b][v] = _mm256_add_epi32(acc[b][v],
-                                                     _mm256_madd_epi16(h->w[((r - b) * n_pairs + p) * n_v + v], pair));
+                    if (r >= b && r - b < n_taps) {
+                        const __m256i product = _mm256_madd_epi16(h->w[((r - b) * n_pairs + p) * n_v + v], pair);
+                        acc[b][v] = _mm256_add_epi32(acc[b][v], product);
+                        IN_ORDER(acc[b][v]);
+                    }
         }
     _Pragma("GCC unroll 2") for (b = 0; b < n; b++)
         _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) sum[b * n_v + v] = _mm256_cvtepi32_ps(acc[b][v]);
