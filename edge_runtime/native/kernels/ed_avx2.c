@@ -191,6 +191,8 @@ static inline __attribute__((always_inline)) void dots_sum(const dots *d, const 
 
 #define HELD_I8
 #define HELD_MOST 24
+#define HELD_24
+#define HELD_SIXTEEN
 #define HELD_WIDENS
 
 /* Inputs in 16 bits, so that a load gives a pair of them to all lanes. */
@@ -202,7 +204,14 @@ static inline __attribute__((always_inline)) void held_widen(held_in *wide, cons
                                                              int n_rows, const int n_in)
 {
     const int at = n_in - 8;
-    for (; n_rows > 0; n_rows--, x += x_row, wide += n_in) {
+    int r;
+    if (x_row == n_in) {
+        const int last = n_rows * n_in - 16;
+        for (r = 0; r < last; r += 16) _mm256_storeu_si256((__m256i *)(void *)(wide + r), words(x + r));
+        _mm256_storeu_si256((__m256i *)(void *)(wide + last), words(x + last));
+        return;
+    }
+    _Pragma("GCC unroll 4") for (r = 0; r < n_rows; r++, x += x_row, wide += n_in) {
         const __m128i first = _mm_loadl_epi64((const __m128i *)(const void *)x);
         const __m128i last = _mm_loadl_epi64((const __m128i *)(const void *)(x + at));
         if (n_in >= 16) _mm256_storeu_si256((__m256i *)(void *)wide, words(x));
@@ -213,7 +222,7 @@ static inline __attribute__((always_inline)) void held_widen(held_in *wide, cons
 
 /* n groups of 4 inputs by `width` columns: pairs of inputs, 8 columns a vector, so that no sum goes across lanes. */
 typedef struct {
-    __m256i w[12], bias[2];
+    __m256i w[24], bias[3];
 } held;
 
 static inline __attribute__((always_inline)) void held_load(held *h, const int8_t *w, ptrdiff_t w_row,
@@ -221,7 +230,7 @@ static inline __attribute__((always_inline)) void held_load(held *h, const int8_
 {
     const int n_v = width / 8;
     int g, v;
-    _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) {
+    _Pragma("GCC unroll 3") for (v = 0; v < n_v; v++) {
         h->bias[v] = _mm256_loadu_si256((const __m256i *)(const void *)(bias + 8 * v));
         _Pragma("GCC unroll 6") for (g = 0; g < n; g++) {
             const int8_t *at = w + g * w_row + 32 * v;
@@ -243,14 +252,14 @@ static inline __attribute__((always_inline)) void held_sums(const held *h, const
                                                             const int n_taps, const int n_fours, const int width, vf *sum)
 {
     const int n_pairs = 2 * n_fours, n_v = width / 8, n_rows = n + n_taps - 1;
-    __m256i acc[2][2];
+    __m256i acc[2][3];
     int r, p, b, v;
-    _Pragma("GCC unroll 2") for (b = 0; b < n; b++) _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) acc[b][v] = h->bias[v];
+    _Pragma("GCC unroll 2") for (b = 0; b < n; b++) _Pragma("GCC unroll 3") for (v = 0; v < n_v; v++) acc[b][v] = h->bias[v];
     _Pragma("GCC unroll 4") for (r = 0; r < n_rows; r++)
         _Pragma("GCC unroll 12") for (p = 0; p < n_pairs; p++) {
             const __m256i pair = _mm256_castps_si256(_mm256_broadcast_ss((const float *)(const void *)(x + r * x_row + 2 * p)));
             _Pragma("GCC unroll 2") for (b = 0; b < n; b++)
-                _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++)
+                _Pragma("GCC unroll 3") for (v = 0; v < n_v; v++)
                     if (r >= b && r - b < n_taps) {
                         const __m256i product = _mm256_madd_epi16(h->w[((r - b) * n_pairs + p) * n_v + v], pair);
                         acc[b][v] = _mm256_add_epi32(acc[b][v], product);
@@ -258,7 +267,24 @@ static inline __attribute__((always_inline)) void held_sums(const held *h, const
                     }
         }
     _Pragma("GCC unroll 2") for (b = 0; b < n; b++)
-        _Pragma("GCC unroll 2") for (v = 0; v < n_v; v++) sum[b * n_v + v] = _mm256_cvtepi32_ps(acc[b][v]);
+        _Pragma("GCC unroll 3") for (v = 0; v < n_v; v++) sum[b * n_v + v] = _mm256_cvtepi32_ps(acc[b][v]);
+}
+
+/* 24 results of a row to their places, which move on. */
+static inline __attribute__((always_inline)) void put_fours(char **to, ptrdiff_t by, const vf *sum, int zp)
+{
+    const vf high = vf_set1(127.0f - (float)zp);
+    __m256i whole[3], bytes;
+    int i, v;
+    _Pragma("GCC unroll 3") for (v = 0; v < 3; v++) whole[v] = _mm256_cvtps_epi32(vf_min(high, sum[v]));
+    whole[0] = _mm256_adds_epi16(_mm256_packs_epi32(whole[0], whole[1]), _mm256_set1_epi16((int16_t)zp));
+    whole[2] = _mm256_adds_epi16(_mm256_packs_epi32(whole[2], whole[2]), _mm256_set1_epi16((int16_t)zp));
+    bytes = _mm256_packs_epi16(whole[0], whole[2]);
+    _Pragma("GCC unroll 2") for (i = 0; i < 2; i++) {
+        const __m128i four = i == 0 ? _mm256_castsi256_si128(bytes) : _mm256_extracti128_si256(bytes, 1);
+        const int32_t words[3] = {_mm_cvtsi128_si32(four), _mm_extract_epi32(four, 1), _mm_extract_epi32(four, 2)};
+        _Pragma("GCC unroll 3") for (v = 0; v < 3; v++) __builtin_memcpy(to[2 * v + i], words + v, 4), to[2 * v + i] += by;
+    }
 }
 
 #include "ed_avx2_depth.inc"
