@@ -228,17 +228,17 @@ typedef struct {
 static inline __attribute__((always_inline)) void held_load(held *h, const int8_t *w, ptrdiff_t w_row,
                                                             const int32_t *bias, const int n, const int width)
 {
+    /* the first and the second two of each four bytes, as upper halves of words */
+    const __m128i two = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
+    const __m256i first = _mm256_broadcastsi128_si256(two), second = _mm256_add_epi8(first, _mm256_set1_epi16(0x200));
     const int n_v = width / 8;
     int g, v;
     _Pragma("GCC unroll 3") for (v = 0; v < n_v; v++) {
         h->bias[v] = _mm256_loadu_si256((const __m256i *)(const void *)(bias + 8 * v));
         _Pragma("GCC unroll 6") for (g = 0; g < n; g++) {
-            const int8_t *at = w + g * w_row + 32 * v;
-            const vf low = _mm256_castsi256_ps(words(at)), high = _mm256_castsi256_ps(words(at + 16));
-            const __m256i first = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88));
-            const __m256i second = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xdd));
-            h->w[2 * g * n_v + v] = _mm256_permute4x64_epi64(first, 0xd8);
-            h->w[(2 * g + 1) * n_v + v] = _mm256_permute4x64_epi64(second, 0xd8);
+            const __m256i four = _mm256_loadu_si256((const __m256i *)(const void *)(w + g * w_row + 32 * v));
+            h->w[2 * g * n_v + v] = _mm256_srai_epi16(_mm256_shuffle_epi8(four, first), 8);
+            h->w[(2 * g + 1) * n_v + v] = _mm256_srai_epi16(_mm256_shuffle_epi8(four, second), 8);
         }
     }
 }
