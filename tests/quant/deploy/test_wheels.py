@@ -43,16 +43,18 @@ pytestmark = [
     ),
 ]
 
+# In one process: there, only a program that the kernel knows an emulator for could start another.
 CHECK = """
 import ctypes, json, sys
 from pathlib import Path
 import edge_runtime.native
 from edge_runtime import open_artifact
 from edge_runtime.cli import main
-from edge_runtime.engines.golden import check_golden
+from edge_runtime.engines import golden
 from edge_runtime import native
-rows = [row._asdict() for row in check_golden(open_artifact("{artifact}"), ["native"])]
-built_in = [row.ok for row in check_golden(open_artifact())]
+golden.engine_apart = lambda engine, function, *arguments: golden.streamed(*arguments)
+rows = [row._asdict() for row in golden.check_golden(open_artifact("{artifact}"), ["native"])]
+built_in = [row.ok for row in golden.check_golden(open_artifact())]
 plugin = ctypes.CDLL(str(Path(edge_runtime.native.__file__).with_name("ladspa_edge_denoise.so"))).ladspa_descriptor
 plugin.restype, plugin.argtypes = ctypes.c_void_p, [ctypes.c_ulong]
 n_plugins = next(i for i in range(9) if not plugin(i))
