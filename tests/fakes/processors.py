@@ -85,7 +85,8 @@ def run_emulated(cpu: str, *program: object) -> str:
     emulator = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
     if emulator is None or os.uname().machine != "x86_64":
         pytest.skip("needs x86-64 and Debian's qemu-user-static")
-    return run([emulator, "-cpu", cpu, sys.executable, *program], {})
+    # QEMU 7.2 takes a wrong index for some gathers of AVX2, which NumPy's loops of that level are full of.
+    return run([emulator, "-cpu", cpu, sys.executable, *program], {"NPY_DISABLE_CPU_FEATURES": "X86_V3"})
 
 
 def run(command: list[object], environment: dict[str, str]) -> str:
