@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from quant.int8.plan import GRU_FIXED, Plan
 from quant.int8.qparams import QParams
-from quant.int8.sixteen_bits import MOST, ONE, STEP, STEPS, high
+from quant.int8.sixteen_bits import MOST, ONE, STEP, STEPS, high, saturated
 from quant.network.graph import Graph, Node
 from quant.network.gru_weights import merged, merged_scales
 
@@ -86,28 +86,24 @@ def cell_integers(graph: Graph, plan: Plan, node: Node) -> CellIntegers:
 
 def recurrent_sums(total: Integers, c: CellIntegers) -> Integers:
     """(units of three gates) of exact sums of products: in 32nds of a step."""
-    return _saturated(high(total // HALF, c.multiplier.astype(np.int32).ravel()) + c.bias.ravel())
+    return saturated(high(total // HALF, c.multiplier.astype(np.int32).ravel()) + c.bias.ravel())
 
 
 def gate_index(x: Integers, recurrent: Integers, c: CellIntegers) -> Integers:
     """Bytes of x and sums -> the bytes at which both gates' table is read."""
-    return _byte(_saturated(recurrent + high(STEPS * x, c.x_gates)))
+    return _byte(saturated(recurrent + high(STEPS * x, c.x_gates)))
 
 
 def new_index(x: Integers, reset: Integers, recurrent: Integers, c: CellIntegers) -> Integers:
     """The same of the new state; `reset` in 256ths."""
-    start = _saturated(high(STEPS * x, c.x_new) + c.start_new)
-    return _byte(_saturated(start + high(STEPS * reset, recurrent)))
+    start = saturated(high(STEPS * x, c.x_new) + c.start_new)
+    return _byte(saturated(start + high(STEPS * reset, recurrent)))
 
 
 def next_state(new: Integers, update: Integers, h: Integers) -> NDArray[np.int8]:
     """new + update * (h - new), in 128ths; `update` in 256ths."""
     made = STEPS * new + high(STEPS * update, STEPS * (h - new))
     return ((made + STEPS // 2) // STEPS).astype(np.int8)
-
-
-def _saturated(v: Integers) -> Integers:
-    return np.clip(v, -ONE, MOST)
 
 
 def _byte(v: Integers) -> NDArray[np.int8]:

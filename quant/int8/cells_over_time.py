@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from quant.int8.plan import Plan
 from quant.int8.qparams import UNIT
-from quant.int8.sixteen_bits import MOST, ONE, STEP, high
+from quant.int8.sixteen_bits import MOST, ONE, STEP, high, saturated
 from quant.network.graph import Graph, Node
 
 # As fine as they can be where the last entry of either half is the last code but for a rounding.
@@ -78,9 +78,9 @@ def next_state(x: Values, recurrent: Values, h: Values, table: NDArray[np.uint8]
     n = 2 * h.shape[1]
     reset, update = np.split(_rounded((x + recurrent)[:, :n] * np.float32(GATE_STEPS), -128, 127), 2, axis=1)
     new, reset_part = (_rounded(v[:, n:] * np.float32(NEW_STEPS), -ONE, MOST) for v in (x, recurrent))
-    at = np.clip((_saturated(new + _passed(reset, reset_part, table)) + STEP // 2) // STEP, -128, 127)
+    at = np.clip((saturated(new + _passed(reset, reset_part, table)) + STEP // 2) // STEP, -128, 127)
     made = np.sign(at) * PART * _entry(table[N_ENTRIES:], at)
-    return _saturated(made + _passed(update, _saturated(h - made), table)).astype(np.int16)
+    return saturated(made + _passed(update, saturated(h - made), table)).astype(np.int16)
 
 
 def as_bytes(h: Values) -> NDArray[np.int8]:
@@ -100,7 +100,3 @@ def _entry(table: NDArray[np.uint8], at: Values) -> Values:
 
 def _rounded(v: Values, low: int, high_: int) -> Values:
     return np.rint(np.clip(v, low, high_)).astype(np.int32)
-
-
-def _saturated(v: Values) -> Values:
-    return np.clip(v, -ONE, MOST)

@@ -169,5 +169,10 @@ def high(a: Integers, b: Any) -> Integers:
     return (a * b + ONE // 2) >> 15
 
 
+def saturated(v: Integers) -> Integers:
+    """Within 16 bits."""
+    return np.clip(v, -ONE, MOST)
+
+
 def _bytes(steps_32: Any, q: QParams) -> NDArray[np.int8]:
     return np.clip(((steps_32 + STEP // 2) >> 5) + q.zero_point, -128, 127).astype(np.int8)

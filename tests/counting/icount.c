@@ -4,8 +4,8 @@
  *     qemu-aarch64 -cpu cortex-a72 -plugin ./icount.so -d plugin PROGRAM
  *
  * Each call of the program's function `count_mark`, or on AArch64 of the system's getppid, which a program in Python
- * can make, too, prints a line: all instructions so far, then those of each class of AArch64 encodings. The last line, "total", is printed when the program ends; a program without marks prints it
- * alone. No QEMU header is needed, its few declarations are here.
+ * can make, too, prints a line: all instructions so far, then those of each class of AArch64 encodings. The last line,
+ * "total", is printed when the program ends; a program without marks prints it alone. No QEMU header is needed, its few declarations are here.
  */
 #include <inttypes.h>
 #include <stddef.h>

@@ -17,6 +17,7 @@
 #ifndef ED_PORTABLE_H
 #define ED_PORTABLE_H
 
+#include "ed_block.h"
 #include "ed_program.h"
 
 /* 16: half floats are computed as such, too (processors with half-precision arithmetic). */
@@ -55,6 +56,11 @@ static inline float clamp(float v, float low, float high)
 static inline float round_even(float v)
 {
     return (v + 12582912.0f) - 12582912.0f;
+}
+
+static inline int16_t to_i16(float v)
+{
+    return (int16_t)round_even(clamp(v, ED_SHORT_LOW, ED_SHORT_HIGH));
 }
 
 /* Steps of a grid, rounded and saturated, still relative to its zero point. */

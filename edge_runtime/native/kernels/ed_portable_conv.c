@@ -101,7 +101,7 @@ KERNEL_SELDOM(QUANTIZE_I16)
             if (size > largest) largest = size;
         }
     b = ed_block_of(largest);
-    EACH(int16_t, c, (int16_t)round_even(clamp(XF[c] * b.steps, ED_SHORT_LOW, ED_SHORT_HIGH)));
+    EACH(int16_t, c, to_i16(XF[c] * b.steps));
     *(float *)a->state = b.unit;
 }
 

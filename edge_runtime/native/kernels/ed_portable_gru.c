@@ -1,5 +1,4 @@
 /* tanh and sigmoid, and the recurrent layers that use them. */
-#include "ed_block.h"
 #include "ed_curve.h"
 #include "ed_portable.h"
 
@@ -104,16 +103,17 @@ KERNEL(GRU_CELL_I8)
         }
 }
 
+/* The entry of half a curve, 64fold, at a number of any sign. */
+static int32_t part_at(const uint8_t *half, int at)
+{
+    return 64 * half[at < -127 ? 127 : at < 0 ? -at : at];
+}
+
 /* What a sigmoid passes of a number, at so many 20ths: one half of the curve in 512ths, and what that leaves. */
 static int32_t passed(const uint8_t *parts, int at, int32_t whole)
 {
-    const int32_t part = high_product(64 * parts[at < -127 ? 127 : at < 0 ? -at : at], whole);
+    const int32_t part = high_product(part_at(parts, at), whole);
     return at < 0 ? part : whole - part;
-}
-
-static int32_t short_of(float v)
-{
-    return (int32_t)round_even(clamp(v, ED_SHORT_LOW, ED_SHORT_HIGH));
 }
 
 /* As GRU_CELL, its gates by tables, its state of 16 bits (quant/int8/cells_over_time.py). x, x2: sums of reset and update in
@@ -129,8 +129,8 @@ KERNEL_SELDOM(GRU_CELL_I16)
         for (u = 0; u < n; u++, h++) {
             const float *x = XF, *g = X2F;
             const int reset = (int)on_grid(x[u] + g[u], 0), update = (int)on_grid(x[n + u] + g[n + u], 0);
-            const int32_t sum = saturated(short_of(x[2 * n + u]) + passed(parts, reset, short_of(g[2 * n + u])));
-            const int at = byte_of_32nds(sum, 0), size = 64 * parts[128 + (at < -127 ? 127 : at < 0 ? -at : at)];
+            const int32_t sum = saturated(to_i16(x[2 * n + u]) + passed(parts, reset, to_i16(g[2 * n + u])));
+            const int at = byte_of_32nds(sum, 0), size = part_at(parts + 128, at);
             const int made = at < 0 ? -size : size;
             *h = (int16_t)saturated(made + passed(parts, update, saturated(*h - made)));
             ROWS(int8_t, a->y, op->y_row, r)[u] = byte_of_32nds(*h >> 2, 0);

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from defaults import native_default
 from numpy.typing import NDArray
 
-from quant.inputs.source import open_source
 from quant.int8 import cells
 from quant.int8.plan import Plan
 from quant.int8.qparams import QParams
@@ -17,7 +17,7 @@ from quant.int8.recurrent import gru_layer
 from quant.int8.roundings import with_fewer_roundings
 from quant.network.graph import Graph, Node
 from quant.network.gru_weights import merged, merged_scales
-from quant.ptq.quantize import Quantized, requantize
+from quant.ptq.quantize import Quantized
 
 Values = NDArray[Any]
 HALF_A_STEP_AND_A_16TH = 0.5 + 1 / 16  # three numbers are rounded to 32nds before
@@ -94,10 +94,7 @@ def test_a_step_is_nearer_to_float_than_one_with_a_grid_for_everything(
 
 @pytest.mark.parametrize("network", ["gtcrn", "ul-unas"])
 def test_every_layer_over_bands_of_the_defaults_is_computed_so(network: str) -> None:
-    source = open_source(None, None, network=network)
-    assert source.ranges is not None
-    quantized = requantize(source.graph, source.recipe, source.ranges)
-    graph, plan = with_fewer_roundings(quantized.graph, quantized.plan)
+    graph, plan = native_default(network)
     layers = [n for n in graph.nodes if n.kind == "bigru" and plan.is_int8(n)]
     assert len(layers) == 2
     assert all(n.attrs["sixteen_bits"] for n in layers)

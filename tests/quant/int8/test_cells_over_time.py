@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from defaults import native_default
 from numpy.typing import NDArray
 
-from quant.inputs.source import open_source
 from quant.int8 import cells_over_time
 from quant.int8.plan import ENTRANCE, Plan
 from quant.int8.qparams import UNIT, QParams
 from quant.int8.roundings import with_fewer_roundings
 from quant.network.graph import Graph
-from quant.ptq.quantize import Quantized, requantize
+from quant.ptq.quantize import Quantized
 
 Values = NDArray[Any]
 LAYER = "dpgrnn1.inter_rnn"
@@ -82,10 +82,7 @@ def test_states_stay_within_their_bits_whatever_comes() -> None:
 
 @pytest.mark.parametrize("network", ["gtcrn", "ul-unas"])
 def test_every_layer_over_many_bands_of_the_defaults_is_computed_so(network: str) -> None:
-    source = open_source(None, None, network=network)
-    assert source.ranges is not None
-    quantized = requantize(source.graph, source.recipe, source.ranges)
-    graph, plan = with_fewer_roundings(quantized.graph, quantized.plan)
+    graph, plan = native_default(network)
     layers = [n.name for n in graph.nodes if n.kind == "gru" and n.attrs.get("sixteen_bits")]
     assert layers == [n.name for n in graph.nodes if n.kind == "gru" and graph.shapes[n.name].bands > 1]
     assert len(layers) == 2
