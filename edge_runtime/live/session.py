@@ -26,7 +26,7 @@ from edge_runtime.live.realtime import (
     set_priority,
     take_rights,
 )
-from edge_runtime.live.status import STARTING, STOPPED, Status
+from edge_runtime.live.status import STARTING, Status
 from edge_runtime.live.tee import Recording
 from edge_runtime.live.view import View, keyboard, press, pressed
 from edge_runtime.manifest import Artifact
@@ -102,8 +102,7 @@ class _Watch:
         self.keeper.keep(self.status.settings)
         now_s = time.monotonic()
         heart.beat(self.status, now_s)
-        if self.status.state not in (STARTING, STOPPED):  # the last line is whoever's who called
-            self.view.draw(self.status, now_s)
+        self.view.draw(self.status, now_s)
 
 
 class Heartbeat:

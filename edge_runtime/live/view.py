@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 from edge_runtime.errors import counted, printable
-from edge_runtime.live.status import STOPPED, Status
+from edge_runtime.live.status import STARTING, STOPPED, Status
 
 KEYS: Final = "b bypass   up/down strength   l/L limit   g gate   r reset   q quit"
 _METER_DB: Final = 60
@@ -44,12 +44,15 @@ class View:
         self._last_event = ""
 
     def draw(self, status: Status, now_s: float) -> None:
-        """If it is time, or if something happened."""
+        """If it is time, or if something happened: first once the stream has started, last before it has stopped, for
+        the last line is whoever's who called."""
         event = _event(status)
         if now_s < self._next_s and (event == self._last_event or not self._may_tell(now_s)):
             return
+        shown = status.snapshot()  # looked at once: the audio thread may stop at any time
+        if shown["state"] in (STARTING, STOPPED):
+            return
         self._next_s, self._last_event = now_s + self.interval_s, event
-        shown = status.snapshot()
         if self._as_json:
             print(json.dumps(shown), file=self._out, flush=True)
         elif self._is_terminal:

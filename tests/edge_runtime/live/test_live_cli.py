@@ -401,7 +401,7 @@ def test_keys_are_read_from_a_terminal_without_waiting():
 
 
 def test_a_view_shows_the_same_in_three_ways(capsys):
-    status = Status(Settings(bypass=True, limit_db=12.0))
+    status = running(Status(Settings(bypass=True, limit_db=12.0)))
     status.n_overruns, status.n_hops, status.latency_ms = 2, 1, 45.0
     shown = status.snapshot()
     assert "xruns 2+0; latency 45.0 ms; BYPASS, strength 1.00, limit 12 dB, gate off" in plain_line(shown)
@@ -415,7 +415,30 @@ def test_a_view_shows_the_same_in_three_ways(capsys):
     assert [row["xruns"]["playback"] for row in rows] == [0, 1]
 
 
-def told(view: View, status: Status, capsys, until_s: float, each_s: float, change) -> list[str]:
+class Ending(Status):
+    """A stream that stops while somebody looks at it."""
+
+    def snapshot(self):
+        self.state = "stopped"
+        return super().snapshot()
+
+
+def test_the_view_leaves_the_last_line_to_whoever_called(capsys):
+    view = View(sys.stdout, as_json=False, is_terminal=False)
+    view.draw(Status(), 0.0)  # starting
+    view.draw(running(Ending()), 0.0)
+    assert capsys.readouterr().out == ""
+    view.draw(running(Status()), 0.0)
+    assert capsys.readouterr().out.startswith("running ")
+
+
+def running(status: Status) -> Status:
+    status.state = "running"
+    return status
+
+
+def told(view: View, capsys, until_s: float, each_s: float, change) -> list[str]:
+    status = running(Status())
     for k in range(round(until_s / each_s)):
         change(k, status)
         view.draw(status, k * each_s)
@@ -446,7 +469,8 @@ STORMS = [
 
 @pytest.mark.parametrize(("change", "where", "most"), STORMS)
 def test_a_storm_of_xruns_is_no_storm_of_lines(capsys, change, where, most):
-    lines = told(View(sys.stdout, as_json=False, is_terminal=False, **where), Status(), capsys, 3600, 0.05, change)
+    view = View(sys.stdout, as_json=False, is_terminal=False, **where)
+    lines = told(view, capsys, 3600, 0.05, change)
     assert len(lines) <= most
     assert len(lines) >= most // 3
 
@@ -455,9 +479,8 @@ def test_news_are_told_at_once_after_a_quiet_time(capsys):
     def change(k: int, status: Status) -> None:
         status.n_underruns += k == 2000
 
-    lines = told(
-        View(sys.stdout, as_json=False, is_terminal=False, is_journal=True), Status(), capsys, 110, 0.05, change
-    )
+    view = View(sys.stdout, as_json=False, is_terminal=False, is_journal=True)
+    lines = told(view, capsys, 110, 0.05, change)
     assert [line.count("xruns 0+1") for line in lines] == [0, 1]
 
 
