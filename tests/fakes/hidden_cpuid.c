@@ -1,74 +1,101 @@
-/* LD_PRELOAD: the processor without some of its features, at its own speed. CPUID faults (Linux, x86-64, flag cpuid_fault),
- * and the handler answers it with the bits of HIDE_* cleared. What the program sets for SIGSEGV gets the other faults.
- * Exit status 77 where the kernel does not offer that. */
+/* LD_AUDIT: the processor without some of its features, at its own speed. In every object that is loaded each CPUID is
+ * replaced by an instruction that no processor has (UD0, as long), before any of the object's code runs; the handler of
+ * SIGILL answers it without the bits of HIDDEN_CPUID (as `Processor.bits` writes them). Where an object has them
+ * `objdump` is asked once; the folder CPUID_PLACES keeps it. What is linked statically is not seen, nor what the
+ * dynamic linker itself asked, by which libc chooses how it copies bytes. */
 #define _GNU_SOURCE
-#include <asm/prctl.h>
 #include <cpuid.h>
-#include <dlfcn.h>
+#include <link.h>
 #include <signal.h>
-#include <sys/syscall.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
-static struct sigaction programs; /* for SIGSEGV */
-
-static int libcs(int number, const struct sigaction *action, struct sigaction *old)
-{
-    static int (*real)(int, const struct sigaction *, struct sigaction *);
-    if (!real) real = (int (*)(int, const struct sigaction *, struct sigaction *))dlsym(RTLD_NEXT, "sigaction");
-    return real(number, action, old);
-}
-
-int sigaction(int number, const struct sigaction *action, struct sigaction *old)
-{
-    if (number != SIGSEGV) return libcs(number, action, old);
-    if (old) *old = programs;
-    if (action) programs = *action;
-    return 0;
-}
-
-sighandler_t signal(int number, sighandler_t handler)
-{
-    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
-    return sigaction(number, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
-}
-
-static void fault(int number, siginfo_t *info, void *context)
-{
-    if (programs.sa_flags & SA_SIGINFO) {
-        programs.sa_sigaction(number, info, context);
-    } else if (programs.sa_handler != SIG_DFL && programs.sa_handler != SIG_IGN) {
-        programs.sa_handler(number);
-    } else { /* it comes again and ends the program */
-        struct sigaction usual = {.sa_handler = SIG_DFL};
-        libcs(number, &usual, NULL);
-        if (info->si_code <= 0) raise(number); /* sent, not met */
-    }
-}
+static const unsigned char CPUID[2] = {0x0f, 0xa2}, TRAP[2] = {0x0f, 0xff};
+static unsigned hidden_1_c, hidden_7_b, hidden_7_c, hidden_7_d, hidden_71_a, hidden_71_d; /* leaf, part, register */
 
 static void answer(int number, siginfo_t *info, void *context)
 {
     greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
-    const unsigned char *at = (const unsigned char *)r[REG_RIP];
     unsigned leaf = (unsigned)r[REG_RAX], part = (unsigned)r[REG_RCX], a, b, c, d;
-    if (info->si_code <= 0 || at[0] != 0x0f || at[1] != 0xa2) {
-        fault(number, info, context);
+    if (info->si_code <= 0 || memcmp((const void *)r[REG_RIP], TRAP, sizeof TRAP) != 0) {
+        signal(number, SIG_DFL); /* one that the program met comes again and ends it */
+        if (info->si_code <= 0) raise(number);
         return;
     }
-    syscall(SYS_arch_prctl, ARCH_SET_CPUID, 1);
     __cpuid_count(leaf, part, a, b, c, d);
-    syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0);
-    if (leaf == 1) c &= ~HIDE_1_C;
-    if (leaf == 7 && part == 0) b &= ~HIDE_7_B, c &= ~HIDE_7_C, d &= ~HIDE_7_D;
-    if (leaf == 7 && part == 1) a &= ~HIDE_71_A, d &= ~HIDE_71_D;
+    if (leaf == 1) c &= ~hidden_1_c;
+    if (leaf == 7 && part == 0) b &= ~hidden_7_b, c &= ~hidden_7_c, d &= ~hidden_7_d;
+    if (leaf == 7 && part == 1) a &= ~hidden_71_a, d &= ~hidden_71_d;
     r[REG_RAX] = a, r[REG_RBX] = b, r[REG_RCX] = c, r[REG_RDX] = d, r[REG_RIP] += 2;
 }
 
-__attribute__((constructor)) static void hide(void)
+static void give_up(const char *what, const char *name)
 {
-    struct sigaction action = {0};
-    action.sa_sigaction = answer;
-    action.sa_flags = SA_SIGINFO | SA_NODEFER;
-    libcs(SIGSEGV, &action, NULL);
-    if (syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0) != 0) _exit(77);
+    fprintf(stderr, "hidden_cpuid: %s: %s\n", name, what);
+    _exit(127);
+}
+
+/* The object's addresses of CPUID, a line each, into `kept`. */
+static void ask_objdump(const char *name, const char *kept)
+{
+    const char *script = "objdump -h \"$1\" >/dev/null && objdump -d --no-show-raw-insn \"$1\" | "
+                         "sed -n 's/^ *\\([0-9a-f]*\\):\\tcpuid *$/\\1/p' >\"$2.$$\" && mv \"$2.$$\" \"$2\"";
+    char *words[] = {"sh", "-c", (char *)script, "sh", (char *)name, (char *)kept, NULL}, *none[] = {NULL};
+    pid_t child;
+    int status = 1;
+    if (posix_spawn(&child, "/bin/sh", NULL, NULL, words, none) == 0) waitpid(child, &status, 0);
+    if (status != 0) give_up("objdump cannot read it", name);
+}
+
+static void replace(const char *name, uintptr_t base, const char *kept)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    unsigned long at;
+    FILE *places = fopen(kept, "r");
+    if (!places) give_up("nothing is kept of it", name);
+    while (fscanf(places, "%lx", &at) == 1) {
+        unsigned char *code = (unsigned char *)(base + at);
+        void *first = (void *)((uintptr_t)code & -page);
+        size_t size = (size_t)(code + sizeof CPUID - (unsigned char *)first);
+        if (memcmp(code, CPUID, sizeof CPUID) != 0) give_up("another file than objdump read", name);
+        if (mprotect(first, size, PROT_READ | PROT_WRITE | PROT_EXEC) != 0) give_up("its code cannot be changed", name);
+        memcpy(code, TRAP, sizeof TRAP);
+        mprotect(first, size, PROT_READ | PROT_EXEC);
+    }
+    fclose(places);
+}
+
+unsigned la_version(unsigned version)
+{
+    struct sigaction action = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    const char *bits = getenv("HIDDEN_CPUID");
+    (void)version;
+    if (!bits || sscanf(bits, "%x %x %x %x %x %x", &hidden_1_c, &hidden_7_b, &hidden_7_c, &hidden_7_d, &hidden_71_a,
+                        &hidden_71_d) != 6)
+        give_up("six numbers are wanted", "HIDDEN_CPUID");
+    sigaction(SIGILL, &action, NULL);
+    return LAV_CURRENT;
+}
+
+unsigned la_objopen(struct link_map *map, Lmid_t space, uintptr_t *cookie)
+{
+    const char *name = map->l_name && *map->l_name ? map->l_name : "/proc/self/exe", *folder = getenv("CPUID_PLACES");
+    char real[4096], kept[4096 + 64];
+    struct stat seen;
+    (void)space, (void)cookie;
+    if (!folder) give_up("no folder", "CPUID_PLACES");
+    if (!realpath(name, real) || stat(real, &seen) != 0) return 0; /* the kernel's own */
+    snprintf(kept, sizeof kept, "%s/%llx-%llx-%llx.%09ld", folder, (unsigned long long)seen.st_ino,
+             (unsigned long long)seen.st_size, (unsigned long long)seen.st_mtim.tv_sec, seen.st_mtim.tv_nsec);
+    if (access(kept, R_OK) != 0) ask_objdump(real, kept);
+    replace(real, map->l_addr, kept);
+    return 0;
 }

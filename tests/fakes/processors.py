@@ -16,8 +16,6 @@ from typing import NamedTuple
 import pytest
 from places import ROOT, TESTS
 
-SHIM = "hidden.so"
-NO_CPUID_FAULTS = 77  # exit status of hidden_cpuid.c
 AVX512 = {"7_B": (16, 17, 21, 26, 27, 28, 30, 31), "7_C": (1, 6, 12, 14)}
 VNNI_512 = {"7_C": (11,)}
 VNNI_256 = {"71_A": (4,), "71_D": (4, 10)}
@@ -34,13 +32,13 @@ class Processor(NamedTuple):
     native: str  # the fastest kernels of the native engine there
     emulated: str = ""
 
-    def defines(self) -> list[str]:
+    def bits(self) -> str:
         """For hidden_cpuid.c."""
         bits = dict.fromkeys(("1_C", "7_B", "7_C", "7_D", "71_A", "71_D"), 0)
         for features in self.hidden:
             for register, numbers in features.items():
                 bits[register] |= sum(1 << n for n in numbers)
-        return [f"-DHIDE_{register}={value:#x}u" for register, value in bits.items()]
+        return " ".join(f"{value:x}" for value in bits.values())
 
 
 PROCESSORS = {
@@ -56,28 +54,34 @@ EMULATED = {"Nehalem": "portable", "Haswell": "avx2", "max": "avx2"}
 
 
 def run_as(name: str, folder: Path, *program: object) -> str:
-    """What a Python program prints on this processor without some features, or on QEMU's; skips without either."""
+    """What a Python program prints on this processor without some features, or on QEMU's; skips without either.
+    `folder`: as of `hiding`."""
     processor = PROCESSORS[name]
-    missing = hide(processor, folder)
-    if not missing:
-        return run([sys.executable, *program], {"LD_PRELOAD": str(folder / SHIM)})
+    if not (missing := lacking(processor)):
+        return run([sys.executable, *program], hiding(processor, folder))
     if processor.emulated:
         return run_emulated(processor.emulated, *program)
     pytest.skip(missing)
 
 
-def hide(processor: Processor, folder: Path) -> str:
-    """Compile what hides its features into the folder; why that cannot be, or ""."""
+def lacking(processor: Processor) -> str:
+    """Why this machine cannot play it, or ""."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
-    if missing := {*processor.has, "cpuid_fault"} - flags:
-        return f"this processor has no {', '.join(sorted(missing))}, and QEMU 7.2 no AVX-512"
-    shim, source = folder / SHIM, TESTS / "fakes" / "hidden_cpuid.c"
-    subprocess.run(
-        ["gcc", "-O2", "-shared", "-fPIC", *processor.defines(), str(source), "-o", str(shim), "-ldl"], check=True
-    )
-    tried = subprocess.run(["true"], env={"LD_PRELOAD": str(shim)}, check=False)
-    return "this kernel lets no program hide features of the processor" if tried.returncode == NO_CPUID_FAULTS else ""
+    missing = sorted(set(processor.has) - flags)
+    return f"this processor has no {', '.join(missing)}, and QEMU 7.2 no AVX-512" if missing else ""
+
+
+def hiding(processor: Processor, folder: Path) -> dict[str, str]:
+    """The environment in which programs see no more than the processor has. `folder`: kept for a session, for all
+    processors and workers: it takes seconds to look through the libraries of a runtime."""
+    shim = folder / "hidden_cpuid.so"
+    if not shim.exists():
+        part = folder / f"{os.getpid()}.part"
+        source = TESTS / "fakes" / "hidden_cpuid.c"
+        subprocess.run(["gcc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", source, "-o", part], check=True)
+        part.replace(shim)
+    return {"LD_AUDIT": str(shim), "HIDDEN_CPUID": processor.bits(), "CPUID_PLACES": str(folder)}
 
 
 def run_emulated(cpu: str, *program: object) -> str:
@@ -107,14 +111,16 @@ def main(name: str, *arguments: str) -> int:
     if name not in PROCESSORS:
         print(f"no processor {name!r}; there are: {', '.join(PROCESSORS)}", file=sys.stderr)
         return 2
+    if missing := lacking(PROCESSORS[name]):
+        print(missing, file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as folder:
-        if missing := hide(PROCESSORS[name], Path(folder)):
-            print(missing, file=sys.stderr)
-            return 2
+        environment = {**os.environ, **hiding(PROCESSORS[name], Path(folder))}
+        # PyTorch is looked through for minutes: before a test waits for it.
+        subprocess.run([sys.executable, "-c", "import torch, onnxruntime, ai_edge_litert.interpreter"], env=environment)
         # faulthandler would take the signal that hides; sanitizers want to be loaded first, and need not be.
         command = [sys.executable, "-m", "pytest", "-p", "no:faulthandler", *arguments]
-        environment = {"LD_PRELOAD": str(Path(folder, SHIM)), "ASAN_OPTIONS": "verify_asan_link_order=0:handle_segv=0"}
-        return subprocess.run(command, env={**os.environ, **environment}).returncode
+        return subprocess.run(command, env={**environment, "ASAN_OPTIONS": "verify_asan_link_order=0"}).returncode
 
 
 if __name__ == "__main__":

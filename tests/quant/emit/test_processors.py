@@ -98,9 +98,17 @@ def check(question: Question, asked: bytes, folder: Path, run: Callable[[], Any]
     assert json.loads((folder / "isas.json").read_text())[0] == native, "another processor than was meant"
 
 
+@pytest.fixture(scope="session")
+def hiding(tmp_path_factory: pytest.TempPathFactory, made_once: Callable[..., Path]) -> Path:
+    """The folder of `processors.hiding`."""
+    return made_once("processors", partial(tmp_path_factory.mktemp, "processors"))
+
+
 @pytest.mark.parametrize("name", PROCESSORS)
-def test_every_runtime_computes_what_it_must_on(name: str, question: Question, asked: bytes, tmp_path: Path) -> None:
-    run = partial(run_as, name, tmp_path, recorded.__file__, tmp_path)
+def test_every_runtime_computes_what_it_must_on(
+    name: str, question: Question, asked: bytes, hiding: Path, tmp_path: Path
+) -> None:
+    run = partial(run_as, name, hiding, recorded.__file__, tmp_path)
     check(question, asked, tmp_path, run, PROCESSORS[name].native)
 
 
@@ -132,13 +140,15 @@ SATURATES = {"AVX2 (Haswell, Zen 3)": "avx2", "AVX-512 (Skylake-Server)": "avx2 
 
 
 @pytest.mark.parametrize("name", [*SATURATES, "AVX-512 with VNNI (Ice Lake)"])
-def test_weights_in_int8_are_told_where_they_saturate(name: str, question: Question, tmp_path: Path) -> None:
+def test_weights_in_int8_are_told_where_they_saturate(
+    name: str, question: Question, hiding: Path, tmp_path: Path
+) -> None:
     """As ONNX files were once written: `verify` says what is wrong with them, on the processors where it is."""
     folder = tmp_path / "artifact"
     write_old(folder, question)
     (folder / "proc").mkdir()  # neither way to another processor changes what Linux says of it
     (folder / "proc/cpuinfo").write_text(f"flags : fpu {SATURATES.get(name, '')}\n")
-    said = run_as(name, tmp_path, "-c", JUDGE, folder)
+    said = run_as(name, hiding, "-c", JUDGE, folder)
     if name in SATURATES:
         assert "golden vectors breached by onnx int8: int8 weights saturate in ONNX Runtime on x86 without VNNI" in said
         assert said.endswith("; build it again with `quant build`, whose weights are uint8\n")
