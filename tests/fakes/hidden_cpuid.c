@@ -1,6 +1,6 @@
 /* LD_AUDIT: the processor without some of its features, at its own speed. In every object that is loaded each CPUID is
- * replaced by an instruction that no processor has (UD0, as long), before any of the object's code runs; the handler of
- * SIGILL answers it without the bits of HIDDEN_CPUID (as `Processor.bits` writes them). Where an object has them
+ * replaced by a breakpoint before any of the object's code runs; the handler of SIGTRAP, a signal that few programs
+ * take, answers it without the bits of HIDDEN_CPUID (as `Processor.bits` writes them). Where an object has them
  * `objdump` is asked once; the folder CPUID_PLACES keeps it. What is linked statically is not seen, nor what the
  * dynamic linker itself asked, by which libc chooses how it copies bytes. */
 #define _GNU_SOURCE
@@ -18,23 +18,23 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-static const unsigned char CPUID[2] = {0x0f, 0xa2}, TRAP[2] = {0x0f, 0xff};
+static const unsigned char CPUID[2] = {0x0f, 0xa2}, TRAP[2] = {0xcc, 0xa2}; /* one byte, and what is left */
 static unsigned hidden_1_c, hidden_7_b, hidden_7_c, hidden_7_d, hidden_71_a, hidden_71_d; /* leaf, part, register */
 
 static void answer(int number, siginfo_t *info, void *context)
 {
     greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
     unsigned leaf = (unsigned)r[REG_RAX], part = (unsigned)r[REG_RCX], a, b, c, d;
-    if (info->si_code <= 0 || memcmp((const void *)r[REG_RIP], TRAP, sizeof TRAP) != 0) {
-        signal(number, SIG_DFL); /* one that the program met comes again and ends it */
-        if (info->si_code <= 0) raise(number);
+    if (info->si_code <= 0 || memcmp((const char *)r[REG_RIP] - 1, TRAP, sizeof TRAP) != 0) {
+        signal(number, SIG_DFL);
+        raise(number);
         return;
     }
     __cpuid_count(leaf, part, a, b, c, d);
     if (leaf == 1) c &= ~hidden_1_c;
     if (leaf == 7 && part == 0) b &= ~hidden_7_b, c &= ~hidden_7_c, d &= ~hidden_7_d;
     if (leaf == 7 && part == 1) a &= ~hidden_71_a, d &= ~hidden_71_d;
-    r[REG_RAX] = a, r[REG_RBX] = b, r[REG_RCX] = c, r[REG_RDX] = d, r[REG_RIP] += 2;
+    r[REG_RAX] = a, r[REG_RBX] = b, r[REG_RCX] = c, r[REG_RDX] = d, r[REG_RIP] += 1;
 }
 
 static void give_up(const char *what, const char *name)
@@ -81,7 +81,7 @@ unsigned la_version(unsigned version)
     if (!bits || sscanf(bits, "%x %x %x %x %x %x", &hidden_1_c, &hidden_7_b, &hidden_7_c, &hidden_7_d, &hidden_71_a,
                         &hidden_71_d) != 6)
         give_up("six numbers are wanted", "HIDDEN_CPUID");
-    sigaction(SIGILL, &action, NULL);
+    sigaction(SIGTRAP, &action, NULL);
     return LAV_CURRENT;
 }
 

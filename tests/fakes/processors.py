@@ -118,8 +118,8 @@ def main(name: str, *arguments: str) -> int:
         environment = {**os.environ, **hiding(PROCESSORS[name], Path(folder))}
         # PyTorch is looked through for minutes: before a test waits for it.
         subprocess.run([sys.executable, "-c", "import torch, onnxruntime, ai_edge_litert.interpreter"], env=environment)
-        # faulthandler would take the signal that hides; sanitizers want to be loaded first, and need not be.
-        command = [sys.executable, "-m", "pytest", "-p", "no:faulthandler", *arguments]
+        # Sanitizers want to be loaded first, and need not be.
+        command = [sys.executable, "-m", "pytest", *arguments]
         return subprocess.run(command, env={**environment, "ASAN_OPTIONS": "verify_asan_link_order=0"}).returncode
 
 
