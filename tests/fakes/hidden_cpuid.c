@@ -20,6 +20,7 @@
 
 static const unsigned char CPUID[2] = {0x0f, 0xa2}, TRAP[2] = {0xcc, 0xa2}; /* one byte, and what is left */
 static unsigned hidden_1_c, hidden_7_b, hidden_7_c, hidden_7_d, hidden_71_a, hidden_71_d; /* leaf, part, register */
+static char folder[4096]; /* CPUID_PLACES; a program may empty its environment and go on loading */
 
 static void answer(int number, siginfo_t *info, void *context)
 {
@@ -76,8 +77,9 @@ static void replace(const char *name, uintptr_t base, const char *kept)
 unsigned la_version(unsigned version)
 {
     struct sigaction action = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO | SA_NODEFER};
-    const char *bits = getenv("HIDDEN_CPUID");
+    const char *bits = getenv("HIDDEN_CPUID"), *places = getenv("CPUID_PLACES");
     (void)version;
+    snprintf(folder, sizeof folder, "%s", places ? places : "");
     if (!bits || sscanf(bits, "%x %x %x %x %x %x", &hidden_1_c, &hidden_7_b, &hidden_7_c, &hidden_7_d, &hidden_71_a,
                         &hidden_71_d) != 6)
         give_up("six numbers are wanted", "HIDDEN_CPUID");
@@ -87,11 +89,10 @@ unsigned la_version(unsigned version)
 
 unsigned la_objopen(struct link_map *map, Lmid_t space, uintptr_t *cookie)
 {
-    const char *name = map->l_name && *map->l_name ? map->l_name : "/proc/self/exe", *folder = getenv("CPUID_PLACES");
-    char real[4096], kept[4096 + 64];
+    const char *name = map->l_name && *map->l_name ? map->l_name : "/proc/self/exe";
+    char real[4096], kept[sizeof folder + 64];
     struct stat seen;
     (void)space, (void)cookie;
-    if (!folder) give_up("no folder", "CPUID_PLACES");
     if (!realpath(name, real) || stat(real, &seen) != 0) return 0; /* the kernel's own */
     snprintf(kept, sizeof kept, "%s/%llx-%llx-%llx.%09ld", folder, (unsigned long long)seen.st_ino,
              (unsigned long long)seen.st_size, (unsigned long long)seen.st_mtim.tv_sec, seen.st_mtim.tv_nsec);
