@@ -17,7 +17,9 @@ SLICE_BYTES: Final = 1 << 31  # of sound under one header with lengths of 32 bit
 _MOST_FORMS: Final = 10_000  # end to end in one file
 _MOST_CHUNKS: Final = 10_000
 _MOST_HEADER_BYTES: Final = 1 << 24  # pictures may lie before the sound
-_NEVER_UPDATED_BYTES: Final = 0x7FFF_0000  # headers of streams written to a pipe state about 2 or 4 GiB
+# What headers of streams written to a pipe state, at least: about 2 or 4 GiB (SoX's AIFF 0x7F00_0000); of 64 bits the
+# most that fits (FFmpeg's W64).
+_NEVER_UPDATED: Final = {"I": 0x7EFF_0000, "Q": 1 << 62, "q": 1 << 62}
 _UNKNOWN: Final = 0xFFFF_FFFF  # of RF64: the length is in its chunk ds64
 
 _SOUND: Final = (b"data", b"SSND")
@@ -31,11 +33,15 @@ _NAMES: Final = tuple(
 
 
 class Part(NamedTuple):
-    """One sound: `head`, then the bytes of the file from `start` to `end`."""
+    """One sound: `head`, then the bytes of the file from `start` to `end`.
+
+    Where its length `is_exact` less sound is a cut file.
+    """
 
     head: bytes
     start: int
     end: int
+    is_exact: bool = True
 
 
 class _Form(NamedTuple):
@@ -157,15 +163,18 @@ def _n_there(file: BinaryIO, sound: _Sound, stated: int, end: int, path: Path) -
     """Bytes of samples in the file, and where another form follows."""
     there = end - sound.first
     if stated > there:
-        if sound.form.size != "I" or stated < _NEVER_UPDATED_BYTES:
+        if stated < _NEVER_UPDATED[sound.form.size]:
             what = f"cut short: its header promises {stated} bytes of sound, {there} are there"
             raise Failure(what, where=path, remedy="copy it again")
         return there, None
     if stated < 0:
         return there, None
     after = sound.chunk.after if stated == sound.chunk.n_bytes - sound.n_extra else sound.first + stated
-    ends_well, following = _tail(file, after, end, sound.form)
-    return (stated, following) if ends_well else (there, None)
+    for at in (after, sound.first + stated):  # some writers leave out what would make an odd length even
+        ends_well, following = _tail(file, at, end, sound.form)
+        if ends_well:
+            return stated, following
+    return there, None
 
 
 def _tail(file: BinaryIO, at: int, end: int, form: _Form) -> tuple[bool, int | None]:

@@ -5,8 +5,8 @@ it held at the last update. Recordings put end to end have a header each, and li
 a file becomes parts that libsndfile reads to their ends.
 
     RIFF (WAV), RIFX, RF64, BW64, W64, AIFF, CAF, AU      the stated length against the bytes that follow (`chunks`)
-    Ogg, FLAC                                             several streams, one after the other
-    MP3                                                   the length in its Xing header against the bytes that follow
+    Ogg, FLAC                                             several streams, one after the other; an Ogg that is cut
+    MP3                                                   see `mp3`
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from edge_runtime.errors import Failure
-from edge_runtime.files import chunks
+from edge_runtime.files import chunks, mp3
 from edge_runtime.files.chunks import Part
 
 _SUN: Final = {b".snd": ">", b"dns.": "<"}  # AU, and the order of its bytes
@@ -27,7 +27,7 @@ _SUN_UNKNOWN: Final = 0xFFFF_FFFF
 _FLAC_START: Final = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)  # with the head of its first block
 _OGG_PAGE: Final = struct.Struct("<4sBBqIIIB")
 _OGG_FIRST: Final = 2  # flag of a stream's first page
-_XING_SLACK_BYTES: Final = 4096  # tags at the end of the file
+_ID3V1_BYTES: Final = 128
 
 
 class PartView(io.RawIOBase):
@@ -94,23 +94,24 @@ def _sun(file: BinaryIO, n_bytes: int, first: bytes) -> list[Part]:
 
 
 def _streams(data: mmap.mmap, path: Path) -> list[Part]:
-    start = _after_id3(data)
+    start = mp3.after_id3(data)
     if data[:4] == b"OggS":
-        return _between(_ogg_starts(data), len(data))
+        return _between([0, *_ogg_starts(data, path)[1:]], len(data))
     if data[start : start + 4] == b"fLaC":
-        return _between([found.start() for found in _FLAC_START.finditer(data)], len(data))
-    starts = _mp3_starts(data, start, path) if _is_frame(data, start) else []
-    return _between(starts, len(data))
+        starts = [found.start() for found in _FLAC_START.finditer(data)]
+        return _between([0, *starts[1:]], len(data) - (_ID3V1_BYTES if data[-_ID3V1_BYTES:][:3] == b"TAG" else 0))
+    return mp3.parts(data, start, path) if mp3.is_frame(data, start) else []
 
 
 def _between(starts: list[int], end: int) -> list[Part]:
-    return (
-        [Part(b"", start, stop) for start, stop in zip(starts, [*starts[1:], end], strict=True)] if starts[1:] else []
-    )
+    return [Part(b"", start, stop) for start, stop in zip(starts, [*starts[1:], end], strict=True)]
 
 
-def _ogg_starts(data: mmap.mmap) -> list[int]:
-    """Where a chain's links start: at a first page of a stream that comes after other pages."""
+def _ogg_starts(data: mmap.mmap, path: Path) -> list[int]:
+    """Where a chain's links start: at a first page of a stream that comes after other pages.
+
+    Failure: the last page is cut, whose sound no library gives.
+    """
     starts, at, was_first = [], 0, False
     while 0 <= at <= len(data) - _OGG_PAGE.size:
         magic, _, flags, *_, n_segments = _OGG_PAGE.unpack_from(data, at)
@@ -123,63 +124,6 @@ def _ogg_starts(data: mmap.mmap) -> list[int]:
         was_first = is_first
         body = at + _OGG_PAGE.size + n_segments
         at = body + sum(data[at + _OGG_PAGE.size : body])
+        if at > len(data):
+            raise Failure("cut short: its last page ends behind its end", where=path, remedy="copy it again")
     return starts
-
-
-def _after_id3(data: mmap.mmap, at: int = 0) -> int:
-    """Where an ID3v2 tag ends that starts here."""
-    if data[at : at + 3] != b"ID3" or len(data) < at + 10:
-        return at
-    size = 0
-    for seven_bits in data[at + 6 : at + 10]:
-        size = size << 7 | seven_bits & 0x7F
-    return at + 10 + size + (10 if data[at + 5] & 0x10 else 0)
-
-
-# --- MP3 ----------------------------------------------------------------------------------------------------------
-
-
-def _mp3_starts(data: mmap.mmap, start: int, path: Path) -> list[int]:
-    """Where MP3s start that were put end to end: decoders stop at the length that the Xing header of the first states.
-
-    Without one they go on to the end of the file.
-    """
-    starts, at = [start], start
-    while (stated := _xing_bytes(data, at)) is not None:
-        slack = max(_XING_SLACK_BYTES, stated // 100)
-        if at + stated > len(data) + slack:
-            what = f"cut short: its header promises {stated} bytes of sound, {len(data) - at} are there"
-            raise Failure(what, where=path, remedy="copy it again")
-        at = _next_frame(data, at + stated)
-        if at >= len(data) - slack and _xing_bytes(data, at) is None:
-            break  # tags
-        starts.append(at)
-    return starts
-
-
-def _xing_bytes(data: mmap.mmap, at: int) -> int | None:
-    """The bytes of the stream that starts here, by its Xing header; None where it has none, or it does not say."""
-    if not _is_frame(data, at):
-        return None
-    is_1, is_mono = data[at + 1] >> 3 & 3 == 3, data[at + 3] >> 6 == 3
-    xing = at + 4 + ((17 if is_mono else 32) if is_1 else (9 if is_mono else 17))  # after the side information
-    if data[xing : xing + 4] not in (b"Xing", b"Info") or len(data) < xing + 16 or not data[xing + 7] & 2:
-        return None
-    (stated,) = struct.unpack_from(">I", data, xing + (12 if data[xing + 7] & 1 else 8))
-    return int(stated) or None
-
-
-def _is_frame(data: mmap.mmap, at: int) -> bool:
-    """Whether a frame of layer III starts here."""
-    return at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] & 0xE6 == 0xE2 and data[at + 2] & 0xF0 != 0xF0
-
-
-def _next_frame(data: mmap.mmap, at: int) -> int:
-    """The first frame from here on, behind tags; the end of the file where there is none."""
-    at = min(at, len(data))
-    if data[at : at + 3] == b"TAG":
-        at += 128
-    at = _after_id3(data, at)
-    while 0 <= at < len(data) and not _is_frame(data, at):
-        at = data.find(b"\xff", at + 1)
-    return len(data) if at < 0 else at

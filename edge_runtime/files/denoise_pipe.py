@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from edge_runtime.errors import Failure
+from edge_runtime.files import mp3
 from edge_runtime.files.any_rate import OneChannel
 from edge_runtime.stft import Float32Array
 
@@ -33,8 +34,6 @@ _MARKS: Final = (
     ("MP4", 4, b"ftyp"),
     ("WebM", 0, b"\x1a\x45\xdf\xa3"),
 )
-_MP3_KBPS: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_MP3_LOW_KBPS: Final = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # of MPEG 2 and 2.5
 
 
 class PipeSummary(NamedTuple):
@@ -83,21 +82,8 @@ def file_kind(head: bytes) -> str | None:
     for kind, place, mark in _MARKS:
         if head[place : place + len(mark)] == mark:
             return kind
-    n_frame = _mp3_frame_bytes(head)
-    return "MP3" if n_frame and _mp3_frame_bytes(head[n_frame:]) else None
-
-
-def _mp3_frame_bytes(data: bytes) -> int:
-    """Length of the layer III frame that begins here, 0 where none does (ISO/IEC 11172-3, 2.4.1.3)."""
-    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2:
-        return 0
-    version, rate, bitrate = data[1] >> 3 & 3, data[2] >> 2 & 3, data[2] >> 4
-    if version == 1 or rate == 3 or bitrate in (0, 15):
-        return 0
-    is_first = version == 3
-    kbps = (_MP3_KBPS if is_first else _MP3_LOW_KBPS)[bitrate - 1]
-    rate_hz = (44_100, 48_000, 32_000)[rate] >> (0 if is_first else 1 if version == 2 else 2)
-    return (144_000 if is_first else 72_000) * kbps // rate_hz + (data[2] >> 1 & 1)
+    n_frame = mp3.frame_bytes(head)
+    return "MP3" if n_frame and mp3.frame_bytes(head[n_frame:]) else None
 
 
 def _from_pcm(data: bytes) -> Float32Array:

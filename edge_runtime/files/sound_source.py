@@ -115,7 +115,8 @@ class SoundSource:
         stream = self._stream
         if not 0 < stream.samplerate <= MOST_RATE_HZ:
             raise Failure(f"has a sample rate of {stream.samplerate} Hz", where=self._path, remedy="repair its header")
-        if len(self._parts) > 1 or not 0 <= stream.frames < _NEVER_KNOWN:
+        is_exact = not self._parts[1:] and all(part.is_exact for part in self._parts)
+        if not is_exact or not 0 <= stream.frames < _NEVER_KNOWN:
             return None
         return int(stream.frames)
 

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from edge_runtime.errors import Failure
-from edge_runtime.files import chunks, sound_source
+from edge_runtime.files import chunks, mp3, sound_source
 from edge_runtime.files.sound_source import SoundSource, count
 
 RATE_HZ, N, N_CHANNELS = 16_000, 20_001, 2
@@ -98,13 +98,18 @@ def test_a_header_that_states_less_hides_nothing(tmp_path: Path, liar: str, subt
     assert count(tmp_path / "told") == (N, RATE_HZ)
 
 
-@pytest.mark.parametrize("stated", [0x7FFF_FFFF, 0xFFFF_FFFF, 0x8000_0000, 0x7FFF_FFFF - 36])
-def test_a_wav_from_a_pipe_states_2_or_4_gib(tmp_path: Path, stated: int) -> None:
-    wanted = written(tmp_path / "in.wav", "WAV", "PCM_16")
-    file = bytearray((tmp_path / "in.wav").read_bytes())
-    lie_riff(file, stated)
-    (tmp_path / "in.wav").write_bytes(file)
-    np.testing.assert_array_equal(everything(tmp_path / "in.wav"), wanted)
+FROM_PIPES = [("WAV", lie_riff, stated) for stated in (0x7FFF_FFFF, 0xFFFF_FFFF, 0x8000_0000, 0x7FFF_FFFF - 36)]
+FROM_PIPES += [("AIFF", lie_aiff, 0x7F00_0000), ("AIFF", lie_aiff, 0x7EFF_FFFC), ("W64", lie_w64, 2**63 - 25)]
+FROM_PIPES += [("W64", lie_w64, 2**64 - 25), ("CAF", lie_caf, 2**63 - 5)]
+
+
+@pytest.mark.parametrize(("form", "lie", "stated"), FROM_PIPES)
+def test_what_was_written_into_a_pipe_states_more_than_a_disk_holds(tmp_path: Path, form: str, lie: Lie, stated: int):
+    wanted = written(tmp_path / "in", form, "PCM_16")
+    file = bytearray((tmp_path / "in").read_bytes())
+    lie(file, stated)
+    (tmp_path / "in").write_bytes(file)
+    np.testing.assert_array_equal(everything(tmp_path / "in"), wanted)
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 5])
@@ -132,6 +137,14 @@ def test_what_follows_the_sound_is_not_taken_for_sound(tmp_path: Path, tail: str
     wanted = written(tmp_path / "in.wav", "WAV", "PCM_16")
     with (tmp_path / "in.wav").open("ab") as file:
         file.write(TAILS[tail])
+    np.testing.assert_array_equal(everything(tmp_path / "in.wav"), wanted)
+
+
+def test_a_chunk_may_follow_an_odd_length_at_once(tmp_path: Path) -> None:
+    """Against the rule, but written."""
+    wanted = written(tmp_path / "in.wav", "WAV", "PCM_U8", n_channels=1)
+    file = (tmp_path / "in.wav").read_bytes()[: 44 + N]
+    (tmp_path / "in.wav").write_bytes(file + TAILS["chunks"])
     np.testing.assert_array_equal(everything(tmp_path / "in.wav"), wanted)
 
 
@@ -184,6 +197,30 @@ def test_a_flac_that_states_no_length_is_read_to_its_end(tmp_path: Path, prefix:
     assert count(tmp_path / "in.flac") == (N, RATE_HZ)
 
 
+def test_a_flac_ends_before_an_id3v1_tag(tmp_path: Path) -> None:
+    wanted = written(tmp_path / "in.flac", "FLAC", "PCM_16")
+    with (tmp_path / "in.flac").open("ab") as file:
+        file.write(TAILS["an ID3v1 tag"])
+    np.testing.assert_array_equal(everything(tmp_path / "in.flac"), wanted)
+
+
+TAGS = {"no tag": (b"", b""), "tags": (b"ID3\x04\0\0\0\0\0\x0a" + bytes(10), b"APETAGEX" + bytes(5000))}
+
+
+@pytest.mark.parametrize("tags", TAGS)
+@pytest.mark.parametrize("loud_first", [False, True])
+def test_an_mp3_of_a_variable_rate_needs_no_header(tmp_path: Path, loud_first: bool, tags: str) -> None:
+    """By the length of its first frame it has twice the sound, or a quarter."""
+    sound = np.concatenate((0.3 * np.random.default_rng(0).standard_normal(RATE_HZ), np.zeros(RATE_HZ)))
+    whole = io.BytesIO()
+    soundfile.write(whole, sound if loud_first else sound[::-1], RATE_HZ, format="MP3", bitrate_mode="VARIABLE")
+    frames = whole.getvalue()[mp3.frame_bytes(whole.getvalue()[:4]) :]
+    (tmp_path / "in.mp3").write_bytes(frames.join(TAGS[tags]))
+    n_samples, rate_hz = count(tmp_path / "in.mp3")
+    assert rate_hz == RATE_HZ
+    assert 2 * RATE_HZ <= n_samples <= 2 * RATE_HZ + 3 * 576, "the coder's delay, and what fills the last frame"
+
+
 CHAINED = [
     ("OGG", "VORBIS"),
     ("OGG", "OPUS"),
@@ -224,6 +261,14 @@ def test_an_mp3_beside_a_file_of_macos_is_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(everything(tmp_path / "in.mp3"), wanted, atol=ULP["MP3"])
 
 
+def test_an_mp3_is_read_where_a_file_server_keeps_resource_forks(tmp_path: Path, monkeypatch) -> None:
+    """libsndfile looks for one of a file without a name, too: in the working folder."""
+    wanted = written(tmp_path / "in.mp3", "MP3", "MPEG_LAYER_III")
+    (tmp_path / ".AppleDouble").mkdir()
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_allclose(everything(tmp_path / "in.mp3"), wanted, atol=ULP["MP3"])
+
+
 # --- one line -------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +284,7 @@ CUT = [
     ("CAF", "PCM_16", "cut short: its header promises 80004 bytes of sound, "),
     ("FLAC", "PCM_16", "damaged after "),
     ("MP3", "MPEG_LAYER_III", "cut short: its header promises "),
+    ("OGG", "VORBIS", "cut short: its last page ends behind its end"),
 ]
 
 
