@@ -47,7 +47,8 @@ class Corpus:
         """
         root = Path(folder)
         if not root.is_dir():
-            raise Failure("no such folder", where=root, remedy="name a folder of recordings")
+            what = "not a folder" if root.exists() else "no such folder"
+            raise Failure(what, where=root, remedy="name a folder of recordings")
         began_s = time.monotonic()
         names = _names(root, progress)
         durations_s, unfit = _each(names, lambda n: _duration_s(root / n), f"{root}: looking at", progress, began_s)
@@ -101,10 +102,10 @@ class Corpus:
 
 def _names(root: Path, progress: Progress) -> tuple[str, ...]:
     """The recordings, each once. Failure: there are none."""
-    files = list(_files(root))  # paths are for few files: these may be many thousands
+    files = list(files_below(root))  # paths are for few files: these may be many thousands
     kinds = Counter(kind for _, kind in files if kind in FOREIGN_SUFFIXES)
     foreign = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-    convert = f'convert them: for f in *{next(iter(kinds), "")}; do ffmpeg -i "$f" "${{f%.*}}.wav"; done'
+    convert = conversion(next(iter(kinds), ""))
     copies: dict[str, list[str]] = {}
     for name, kind in sorted(files, key=lambda file: (PREFERRED.get(file[1], 0), os.fsencode(file[0]))):
         if kind in PREFERRED:
@@ -120,12 +121,31 @@ def _names(root: Path, progress: Progress) -> tuple[str, ...]:
     return tuple(sorted((named[0] for named in copies.values()), key=os.fsencode))  # alike in every locale
 
 
-def _files(root: Path) -> Iterator[tuple[str, str]]:
-    """(path below the root with forward slashes, suffix in small letters) of every file that is not hidden."""
-    for folder, _, names in os.walk(root):
+def files_below(root: Path) -> Iterator[tuple[str, str]]:
+    """(path below the root with forward slashes, suffix in small letters) of every file that is not hidden.
+
+    Links to folders are followed, each folder once. Failure: a folder cannot be read.
+    """
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root, onerror=_unread, followlinks=True):
+        found = os.stat(folder)
+        if (found.st_dev, found.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = Path(folder).relative_to(root).as_posix()
         before = "" if below == "." else f"{below}/"
         yield from ((before + name, os.path.splitext(name)[1].lower()) for name in names if not name.startswith("."))
+
+
+def _unread(error: OSError) -> None:
+    raise Failure(f"cannot be read ({error.strerror})", where=error.filename, remedy="check who may read it")
+
+
+def conversion(suffix: str) -> str:
+    """What to do about recordings of this suffix, which are not read here."""
+    return f'convert them: for f in *{suffix}; do ffmpeg -i "$f" "${{f%.*}}.wav"; done'
 
 
 def _each(

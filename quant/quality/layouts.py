@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from calibration.corpus import conversion, files_below
 from edge_runtime.errors import Failure
-from edge_runtime.files.containers import SUFFIXES, is_recording
+from edge_runtime.files.containers import FOREIGN_SUFFIXES, SUFFIXES
 
 MOST_NAMED: Final = 20  # of recordings without a counterpart, in one line
 _NEEDED: Final = "it needs clean/ and noisy/ with the same file names"
@@ -45,8 +47,11 @@ def counterparts(folder: Path) -> list[tuple[str, Path, Path]]:
 
 def _sides(folder: Path) -> tuple[Path, Path]:
     """The folders of clean and noisy recordings."""
+    if not folder.is_dir():
+        what = "not a folder" if folder.exists() else "no such folder"
+        raise Failure(what, where=folder, remedy="name a folder with clean/ and noisy/ in it")
     found: dict[str, dict[str, Path]] = {side: {} for side in _SIDES}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in sorted(folder.iterdir()):
         for side in _SIDES:
             if path.is_dir() and path.name.lower().startswith(side):
                 found[side][path.name.lower()[len(side) :]] = path
@@ -68,13 +73,22 @@ def _innermost(folder: Path) -> Path:
 
 
 def _recordings(folder: Path) -> dict[str, Path]:
-    """Path below the folder without its suffix -> the recording; of one in several formats, one."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*"), key=lambda path: os.fsencode(path)):
-        if is_recording(path) and path.is_file():
-            stem = path.relative_to(folder).with_suffix("").as_posix()
-            found[stem] = min(found.get(stem, path), path, key=lambda p: SUFFIXES.index(p.suffix.lower()))
-    return found
+    """Path below the folder without its suffix -> the recording; of one in several formats, one.
+
+    Failure: it also holds recordings that are not read here.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    foreign: dict[str, str] = {}
+    for name, kind in sorted(files_below(folder), key=lambda file: os.fsencode(file[0])):
+        stem = name[: len(name) - len(kind)]
+        if kind in SUFFIXES:
+            found[stem] = min(found.get(stem, (len(SUFFIXES), "")), (SUFFIXES.index(kind), name))
+        elif kind in FOREIGN_SUFFIXES:
+            foreign[stem] = kind
+    if unread := Counter(kind for stem, kind in foreign.items() if stem not in found):
+        named = ", ".join(f"{n} {kind}" for kind, n in sorted(unread.items()))
+        raise Failure(f"holds recordings that are not read here: {named}", where=folder, remedy=conversion(min(unread)))
+    return {stem: folder / name for stem, (_, name) in found.items()}
 
 
 def _matched(clean: Mapping[str, Path], noisy: Mapping[str, Path], key: Key) -> list[tuple[str, Path, Path]]:

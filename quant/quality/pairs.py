@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
 import numpy as np
@@ -88,36 +88,48 @@ def find_pairs(folder: Path) -> list[Pair]:
     facts = _manifest(folder / MANIFEST)
     pairs = []
     for name, clean, noisy in counterparts(folder):
-        snr_db, groups = _known(facts.get(noisy.stem, {}), folder)
+        row = facts.get(PurePosixPath(name).with_suffix("").as_posix()) or facts.get(noisy.stem, {})
+        snr_db, groups = _known(row, folder)
         pairs.append(Pair(name, clean.absolute(), noisy.absolute(), snr_db, groups))
     return pairs
 
 
 def _manifest(path: Path) -> dict[str, dict[str, str]]:
-    """File name without its suffix -> its row; of two rows with one name the noisy recording's counts."""
+    """Name without its suffix, below clean/ or noisy/ and alone -> its row; of two rows with one name the noisy
+    recording's counts."""
     if not path.is_file():
         return {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = csv.DictReader(file)
-            rows = [{k: (v or "").strip() for k, v in row.items() if isinstance(k, str)} for row in table]
+            rows = [{k: " ".join((v or "").split()) for k, v in row.items() if isinstance(k, str)} for row in table]
             has_file = "file" in (table.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Failure(f"cannot be read ({error})", where=path, remedy="repair or remove it") from error
     if not has_file:
         raise Failure("has no column `file`", where=path, remedy="name it, or remove the manifest")
     rows.sort(key=lambda row: not row["file"].startswith("clean/"))
-    return {PurePosixPath(row["file"]).stem: row for row in rows}
+    names = [_without_suffix(row["file"]) for row in rows]
+    alone = {name.name: row for name, row in zip(names, rows, strict=True)}
+    return alone | {"/".join(name.parts[1:]): row for name, row in zip(names, rows, strict=True) if name.parts[1:]}
+
+
+def _without_suffix(name: str) -> PurePosixPath:
+    """A path of either kind of system."""
+    path = PurePosixPath(PureWindowsPath(name).as_posix())
+    return path.with_suffix("") if path.name else path
 
 
 def _known(row: Mapping[str, str], folder: Path) -> tuple[float | None, dict[str, str]]:
     """SNR and groups that a row tells."""
     groups = {column: row[column] for column in GROUP_COLUMNS if row.get(column)}
     told = next((row[column] for column in SNR_COLUMNS if row.get(column)), None)
-    try:
-        return None if told is None else float(told), groups
-    except ValueError:
-        raise Failure(f"{row['file']} has SNR {told!r}, no number", where=folder / MANIFEST) from None
+    snr_db = None
+    with suppress(ValueError):
+        snr_db = None if told is None else float(told)
+    if told is not None and (snr_db is None or math.isnan(snr_db)):
+        raise Failure(f"{row['file']} has SNR {told!r}, no number", where=folder / MANIFEST, remedy="mend that row")
+    return snr_db, groups
 
 
 def snr_db_of(clean: Float32Array, noisy: Float32Array) -> float:

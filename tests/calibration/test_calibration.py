@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import islice
@@ -77,6 +78,29 @@ def test_corpus_finds_every_format_at_any_depth_in_one_order(tmp_path: Path) -> 
     corpus = Corpus.open(tmp_path)
     assert corpus.names == ("B.mp3", "a.wav", "a/b/c.wav", "a/z.ogg", "b.FLAC")
     assert corpus.duration_s == pytest.approx(10, abs=0.2)  # MP3 pads
+
+
+def test_links_to_folders_are_followed_once_and_hidden_folders_are_not_looked_into(tmp_path: Path) -> None:
+    write(tmp_path / "disk/speaker/a.wav", noise(6 * RATE_HZ))
+    write(tmp_path / "corpus/.git/annex/objects/b.wav", noise(6 * RATE_HZ))
+    for link, target in (("disk/speaker/back", "disk"), ("corpus/libri", "disk"), ("corpus/x", "corpus")):
+        (tmp_path / link).symlink_to(tmp_path / target)
+    assert Corpus.open(tmp_path / "corpus").names == ("libri/speaker/a.wav",)
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.wav", noise(6 * RATE_HZ))
+    (tmp_path / "locked").mkdir()
+    look = os.scandir
+
+    def refuse(folder: str) -> object:
+        if str(folder).endswith("locked"):
+            raise PermissionError(13, "Permission denied", folder)
+        return look(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read everything
+    with pytest.raises(Failure, match=r"locked: cannot be read \(Permission denied\); check who may read it"):
+        Corpus.open(tmp_path)
 
 
 def test_reading_mixes_down_resamples_and_leaves_the_offset(tmp_path: Path) -> None:
@@ -153,7 +177,7 @@ def _clips_of(folder: Path) -> list[Clip]:
     ("break_it", "expected"),
     [
         (_nothing, "corpus: no such folder"),
-        (_a_file, "corpus: no such folder"),
+        (_a_file, "corpus: not a folder; name a folder of recordings"),
         (_no_audio, "corpus: no recordings in it; put in some aif, aiff, au, caf, flac, mp3, "),
         (_garbage, "bad.wav: cannot be read as sound"),
         (_short, "corpus: holds only 4.0 s of audio; at least 5 s are needed"),

@@ -37,4 +37,4 @@ def test_bad_sounds_are_one_line_and_leave_nothing(desk, capfd, kind, content, m
 
 
 def test_a_file_is_no_folder_of_sounds(desk, capfd):
-    refuses(build(speech="speech/a.wav"), 1, "speech/a.wav: no such folder", capfd)
+    refuses(build(speech="speech/a.wav"), 1, "speech/a.wav: not a folder; name a folder of recordings", capfd)

@@ -510,7 +510,7 @@ def test_an_interruption_ends_every_process(tmp_path: Path):
 @pytest.mark.parametrize(
     ("argv", "status", "words"),
     [
-        (["eval", "artifact", "--pairs", "nowhere"], 1, "holds no pairs"),
+        (["eval", "artifact", "--pairs", "nowhere"], 1, "no such folder"),
         (["eval", "nowhere", "--pairs", "."], 1, "nowhere"),
         (["eval", "artifact", "--pairs", ".", "--metrics", "mos"], 1, "unknown metric 'mos'"),
         (["eval", "artifact", "--pairs", ".", "--by", "colour"], 1, "choose from snr"),

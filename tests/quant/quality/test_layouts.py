@@ -67,6 +67,10 @@ LAYOUTS = {
         ["clean/a.wav", "clean/a.flac", "clean/._a.wav", "noisy/a.flac", "noisy/a.wav", "noisy/._b.wav", "noisy/x.txt"],
         [("a.wav", "clean/a.wav", "noisy/a.wav")],
     ),
+    "hidden folders, and M4A beside WAV": (
+        ["clean/a.wav", "clean/a.m4a", "noisy/a.wav", "noisy/.ipynb_checkpoints/a.wav", "clean/.git/annex/b.wav"],
+        [("a.wav", "clean/a.wav", "noisy/a.wav")],
+    ),
 }
 
 
@@ -88,6 +92,10 @@ REFUSED = {
         [f"{side}_{part}/a.wav" for side in ("clean", "noisy") for part in ("x", "y")],
         "holds several sets: clean_x + noisy_x, clean_y + noisy_y",
     ),
+    "what is not read": (
+        ["clean/a.wav", "clean/b.m4a", "noisy/a.wav", "noisy/b.m4a"],
+        'clean: holds recordings that are not read here: 1 .m4a; convert them: for f in *.m4a; do ffmpeg -i "$f"',
+    ),
     "one of two numbers alone": (["clean/clean_fileid_7.wav", "noisy/a_fileid_7.wav", "noisy/a_fileid_8.wav"], "no c"),
 }
 
@@ -100,6 +108,37 @@ def test_what_does_not_match_is_one_line_that_names_it(tmp_path: Path, layout: s
         counterparts(tmp_path)
     assert words in str(failed.value)
     assert len(str(failed.value)) < 1000
+
+
+MANIFESTS = {
+    "snr\nnoisy/p1/a.wav,1\nnoisy/p2/a.wav,2": [1, 2],
+    "snr\nnoisy\\p1\\a.wav,1\nD:\\noisy\\b.wav,2": [1, 1],
+    "snr\na,3\n,\n/,\n..,": [3, 3],
+    "snr\nnoisy/p2/a.wav,nan": "noisy/p2/a.wav has SNR 'nan', no number; mend that row",
+    "snr\na,5 dB": "a has SNR '5 dB', no number; mend that row",
+}
+
+
+@pytest.mark.parametrize("rows", MANIFESTS)
+def test_a_manifest_tells_the_snr_of_the_recording_that_it_names(tmp_path: Path, rows: str) -> None:
+    lay(tmp_path, *(f"{side}/{speaker}/a.wav" for side in ("clean", "noisy") for speaker in ("p1", "p2")))
+    (tmp_path / "manifest.csv").write_text(f"file,{rows}\n")
+    wanted = MANIFESTS[rows]
+    if isinstance(wanted, list):
+        assert [pair.snr_db for pair in find_pairs(tmp_path)] == wanted
+        return
+    with pytest.raises(Failure) as failed:
+        find_pairs(tmp_path)
+    assert wanted in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("absent", "no such folder; name a folder with clean/"), ("file", "not a folder; name a")]
+)
+def test_no_folder_is_one_line(tmp_path: Path, path: str, words: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Failure, match=words):
+        find_pairs(tmp_path / path)
 
 
 def test_a_manifest_may_name_another_format(tmp_path: Path) -> None:
