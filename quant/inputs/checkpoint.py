@@ -157,10 +157,13 @@ def _best(path: Path, tensors: Mapping[Place, Stored], progress: Progress) -> tu
     whole = [prefix for prefix, n in counts.items() if n > max(counts.values()) // 2]
     whole.sort(key=lambda prefix: any(word in prefix.lower().split(".") for word in _SECOND))
     chosen = whole[0] if whole else ""
-    if whole[1:]:
-        others = ", ".join(name.rstrip(".") or "the outermost" for name in whole[1:4])
+    beside = whole[1:]
+    for other in counted.keys() - {name}:
+        beside += [prefix for prefix, n in counted[other].items() if n > len(_wanted(other)) // 2]
+    if beside:
+        others = ", ".join(prefix.rstrip(".") or "the outermost" for prefix in beside[:3])
         taken = chosen.rstrip(".") or "the outermost"
-        progress(f"{path}: holds {len(whole)} networks; {taken} is taken, not {others}: for that, save it alone")
+        progress(f"{path}: holds {1 + len(beside)} networks; {taken} is taken, not {others}: for that, save it alone")
     return registry.load(name), _below(tensors, chosen, _wanted(name))
 
 

@@ -20,6 +20,7 @@ _KINDS: Final = (
     (0, b"fLaC", "is a sound file", "name a file of weights"),
     (0, b"OggS", "is a sound file", "name a file of weights"),
     (4, b"TFL3", "is a TFLite model, whose weights have lost their names", _NAME_IT),
+    (0, b"\x93NUMPY", "is one NumPy array", "save the weights by name: numpy.savez(F, **weights)"),
     (0, b"EDNW", "is a model of the native engine", _NAME_IT),
     (0, b"\x89HDF", "is an HDF5 file", "save a state dict with torch.save or safetensors"),
     (257, b"ustar", "is a tar archive", "unpack it, and name the file of weights in it"),
@@ -44,7 +45,11 @@ def refuse(path: Path, data: bytes) -> None:
     for start, sign, what, remedy in _KINDS:
         if data[start : start + len(sign)] == sign:
             raise Failure(what, where=path, remedy=remedy)
-    if is_trained(data):
+    names = weight_file.members(data)
+    if any(name.rsplit("/", 1)[-1] == "archive_format" for name in names):
+        what = "is a program of torch.export, which keeps weights elsewhere"
+        raise Failure(what, where=path, remedy="save the state dict: torch.save(torch.export.load(F).state_dict, G)")
+    if TRAINED_HEADER in names:
         remedy = "name the checkpoint that training began with; to go on with a run give --resume; a build takes it"
         raise Failure("is a trained file, the result of `quant qat`, not a checkpoint", where=path, remedy=remedy)
 

@@ -52,10 +52,16 @@ def read(path: Path, data: bytes, remedy: str) -> tuple[Network, dict[str, Float
     inputs = [value.name for value in graph.input]
     network = next((each for each in registry.NETWORKS.values() if each.takes_inputs(inputs)), registry.DEFAULT)
     try:
-        return network, dict(_params(graph, network))
+        params = dict(_params(graph, network))
     except Exception:  # another network can miss nearly anything
         what = f"an ONNX model, but not the official streaming {network.title}"
         raise Failure(what, where=path, remedy=remedy) from None
+    if odd := next(
+        (f"{name} is of {values.dtype}" for name, values in params.items() if values.dtype.kind != "f"), None
+    ):
+        raise Failure(f"{odd}, not of floats", where=path, remedy="name the float model that it was made from")
+    with np.errstate(over="ignore"):  # what is infinite then is refused by name
+        return network, {name: np.ascontiguousarray(values, np.float32) for name, values in params.items()}
 
 
 def _params(graph: Any, network: Network) -> Iterator[tuple[str, Float32Array]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -212,11 +212,12 @@ def _of_pickled_array(node: Thing) -> Stored | None:
     kind = _NUMPY_KINDS.get(str(dtype.args[0])) if isinstance(dtype, Thing) and dtype.args else None
     if isinstance(content, Thing) and content.called == "_codecs.encode":
         content = content.args[0].encode("latin-1")
-    if kind is None or by_columns or not isinstance(content, bytes | bytearray):
-        return None if kind is None else unreadable("is an array of columns")
+    if kind is None or not isinstance(content, bytes | bytearray):
+        return None
     is_big = isinstance(dtype.state, tuple) and dtype.state[1:2] == (">",)
     held = bytes(content)
-    return plain(lambda: held, kind, shape, big_endian=is_big)
+    stored = plain(lambda: held, kind, shape[::-1] if by_columns else shape, big_endian=is_big)
+    return replace(stored, shape=stored.shape[::-1], read=lambda: stored.read().T.copy("C")) if by_columns else stored
 
 
 def _of_numpy(values: Any) -> Stored:

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edge_runtime.errors import Failure
 from edge_runtime.stft import Float32Array
 from quant.network.builder import KERNELS
 from quant.network.graph import Graph, Node, Shape
@@ -44,8 +45,12 @@ def fold_batch_norm(graph: Graph) -> Graph:
             raise ValueError(f"{node.name}: BatchNorm does not follow its convolution")
         w, b, bn = params[conv.param("weight")], params[conv.param("bias")], graph.arrays(node)
         gain = bn["weight"].astype(np.float64) / np.sqrt(bn["running_var"].astype(np.float64) + BATCH_NORM_EPS)
-        params[conv.param("bias")] = ((b - bn["running_mean"]) * gain + bn["bias"]).astype(np.float32)
-        params[conv.param("weight")] = (w * _along_outputs(gain, conv, w.shape[0])).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            params[conv.param("bias")] = ((b - bn["running_mean"]) * gain + bn["bias"]).astype(np.float32)
+            params[conv.param("weight")] = (w * _along_outputs(gain, conv, w.shape[0])).astype(np.float32)
+        if not all(np.isfinite(params[conv.param(role)]).all() for role in ("weight", "bias")):
+            what = "its BatchNorm makes weights beyond all floats"
+            raise Failure(what, where=node.name, remedy="this checkpoint is damaged; get it again")
         nodes.append(replace(conv, name=node.name))
     return graph.rewritten(nodes, params=params)
 

@@ -38,14 +38,18 @@ def observe(
 
     def tap(name: str, value: torch.Tensor) -> torch.Tensor:
         if name in histograms:
-            try:
-                histograms[name].observe(value.numpy())
-            except Failure as failure:
-                raise Failure(str(failure), where=f"tap {name}") from None
+            _observe(histograms[name], name, value)
         return floored(name, value, floors)
 
     run_tapped(graph, clips, warmup_samples, tap)
     return histograms
+
+
+def _observe(observer: Histogram | ChannelMax, tap: str, value: torch.Tensor) -> None:
+    try:
+        observer.observe(value.numpy())
+    except Failure as failure:
+        raise Failure(str(failure), where=f"tap {tap}") from None
 
 
 def floored(name: str, value: torch.Tensor, floors: Mapping[str, float]) -> torch.Tensor:
@@ -67,7 +71,7 @@ def observe_channels(
 
     def tap(name: str, value: torch.Tensor) -> torch.Tensor:
         if name in observers:
-            observers[name].observe(value.transpose(0, 1).flatten(1).numpy())
+            _observe(observers[name], name, value.transpose(0, 1).flatten(1))
         return floored(name, value, floors)
 
     run_tapped(graph, clips, warmup_samples, tap)

@@ -27,6 +27,7 @@ from edge_runtime.errors import Failure
 from quant.artifact.stable_bytes import zip_bytes
 from quant.inputs import assets, checkpoint, official_onnx, trained
 from quant.inputs.checkpoint import Checkpoint, load
+from quant.network import registry
 from quant.network.float_model import FloatModel
 from quant.network.gtcrn import gtcrn, param_shapes
 from quant.network.spectra import analyse
@@ -179,6 +180,7 @@ FORMATS: dict[str, Callable[[StateDict], bytes]] = {
     "npz": lambda d: npz(arrays_of(d)),
     "a pickle of arrays": lambda d: pickle.dumps(arrays_of(d)),
     "an old pickle of arrays": lambda d: pickle.dumps(arrays_of(d), protocol=2),
+    "a pickle of arrays by columns": lambda d: pickle.dumps({k: np.asfortranarray(v) for k, v in arrays_of(d).items()}),
 }
 
 
@@ -207,6 +209,21 @@ def test_short_floats_are_what_they_were_rounded_to(
     path = tmp_path / "short.pt"
     torch.save({k: v.to(kind) if v.is_floating_point() else v for k, v in state_dict.items()}, path)
     equals(load(path), official, rtol)
+
+
+def onnx_of(kind: type) -> bytes:
+    """The official export with weights of another type."""
+    model = onnx.load(assets.weights())
+    for each in model.graph.initializer:
+        if each.data_type == TensorProto.FLOAT:
+            each.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(each).astype(kind), each.name))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(("kind", "rtol"), [(np.float16, 1e-3), (np.float64, 0)])
+def test_onnx_of_other_floats_is_read_as_float32(kind: type, rtol: float, tmp_path: Path, official: Checkpoint) -> None:
+    (tmp_path / "f.onnx").write_bytes(onnx_of(kind))
+    equals(load(tmp_path / "f.onnx"), official, rtol)
 
 
 def in_the_later_layout() -> bytes:
@@ -262,6 +279,15 @@ def test_of_several_networks_the_one_taken_is_told(
     equals(load(tmp_path / "two.pt", said.append), official)
     (line,) = said
     assert f"holds 2 networks; {taken} is taken, not {set(names) - {taken}}".replace("{'", "").replace("'}", "") in line
+
+
+def test_a_network_of_another_kind_beside_it_is_told(tmp_path: Path, state_dict: StateDict) -> None:
+    names = registry.load("ul-unas").param_shapes(registry.load("ul-unas").published)
+    other = {name: torch.zeros(shape) for name, shape in names.items()}
+    said: list[str] = []
+    torch.save({"mine": state_dict, "theirs": other}, tmp_path / "two.pt")
+    assert load(tmp_path / "two.pt", said.append).network.name == "ul-unas"
+    assert [line.split(": ")[1] for line in said] == ["holds 2 networks; theirs is taken, not mine"]
 
 
 def test_the_official_onnx_holds_every_parameter(official: Checkpoint) -> None:
@@ -394,6 +420,12 @@ BAD: dict[str, tuple[Callable[[StateDict, Path], bytes], str]] = {
     "no_weights.pt": (lambda d, bomb: saved({}), "holds no state dict"),
     "other.onnx": (lambda d, bomb: other_onnx(), "not the official streaming GTCRN"),
     "elsewhere.onnx": (lambda d, bomb: external_onnx(), "its weights lie in other files, which are not read"),
+    "int8.onnx": (lambda d, bomb: onnx_of(np.int8), "is of int8, not of floats; name the float model"),
+    "one.npy": (lambda d, bomb: b"\x93NUMPY\x01\0", "is one NumPy array; save the weights by name"),
+    "exported.pt2": (
+        lambda d, bomb: zip_bytes({"exported/archive_format": b"pt2"}),
+        "is a program of torch.export, which keeps weights elsewhere; save the state dict",
+    ),
     "truncated.onnx": (lambda d, bomb: assets.weights().read_bytes()[:50_000], "not an ONNX file"),
     "empty.onnx": (lambda d, bomb: b"", "is empty"),
     "text.onnx": (lambda d, bomb: b"these are not the weights\n", "not an ONNX file"),

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_networks import NETWORKS, PUBLISHED, random_network
 
+from edge_runtime.errors import Failure
 from quant.inputs.checkpoint import Checkpoint
 from quant.network.float_model import FloatModel
 from quant.network.graph import KINDS, Graph, Node, Shape
@@ -155,3 +156,9 @@ def test_batch_norm_must_follow_its_convolution(official: Checkpoint) -> None:
     parted[at:at] = [conv, relu("between", "sfe"), norm]
     with pytest.raises(ValueError, match="does not follow its convolution"):
         fold_batch_norm(written.rewritten(parted, {**written.shapes, "between": written.shapes["sfe"]}))
+
+
+def test_weights_that_a_batch_norm_makes_infinite_are_one_line(official: Checkpoint) -> None:
+    gain = {"encoder.en_convs.0.bn.weight": np.full(16, 3e38, np.float32)}
+    with pytest.raises(Failure, match=r"en_convs.0.bn: its BatchNorm makes weights beyond all floats; this checkpoint"):
+        streaming_graph(gtcrn({**official.params, **gain}))
