@@ -67,8 +67,6 @@ class Corpus:
         """
         path = self.folder / name
         sound = sound_source.read(path)
-        if not np.isfinite(sound.samples).all():
-            raise Failure("holds NaN or infinite samples", where=path, remedy="remove or repair the file")
         mono = sound.samples.mean(axis=1, dtype=np.float32)
         resampled = mono if sound.rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, sound.rate_hz, SAMPLE_RATE_HZ)
         if np.abs(resampled).max(initial=0.0) < SILENCE_PEAK:

@@ -199,7 +199,8 @@ def _mended(file: BinaryIO, sound: _Sound, n_there: int, path: Path) -> list[Par
     """A part with the lengths that are true; several where they pass 32 bits."""
     n_head = sound.first - sound.start
     if n_head > _MOST_HEADER_BYTES:
-        raise Failure("its header states less sound than it holds, and is too large to mend", where=path)
+        what = "its header states less sound than it holds, and is too large to mend"
+        raise Failure(what, where=path, remedy="remove pictures and other large chunks before its sound")
     head = bytearray(_read(file, sound.start, n_head))
     if head[:4] == b"BW64":
         head[:4] = b"RF64"

@@ -28,9 +28,9 @@ _DEEP = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # more than 16 bits
 def check_source(path: Path) -> None:
     """Failure unless `path` is a file."""
     if not path.exists():
-        raise Failure("no such file", where=path)
+        raise Failure("no such file", where=path, remedy="name a sound file")
     if path.is_dir():
-        raise Failure("a folder, not a sound file", where=path)
+        raise Failure("a folder, not a sound file", where=path, remedy="name a file in it")
     if not path.is_file():
         raise Failure("not a regular file", where=path, remedy="save the sound to a file first")
 

@@ -6,6 +6,7 @@ are read from front to back, never by seeking, for some lengths are known only a
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -134,7 +135,7 @@ class SoundSource:
 
 
 def read(path: Path, most_s: float | None = None) -> Sound:
-    """All of a file, or its first `most_s`. Failure: see `SoundSource`."""
+    """All of a file, or its first `most_s`. Failure: see `SoundSource`; NaN or infinity is in it."""
     with SoundSource(path) as source:
         blocks, n_read = [np.empty((0, source.n_channels), np.float32)], 0
         n_wanted = None if most_s is None else int(most_s * source.rate_hz)
@@ -143,7 +144,10 @@ def read(path: Path, most_s: float | None = None) -> Sound:
             n_read += len(block)
             if n_wanted is not None and n_read >= n_wanted:
                 break
-        return Sound(np.concatenate(blocks)[:n_wanted], source.rate_hz)
+        samples = np.concatenate(blocks)[:n_wanted]
+        if not np.isfinite(samples).all():
+            raise Failure("holds NaN or infinite samples", where=path, remedy="remove or repair the file")
+        return Sound(samples, source.rate_hz)
 
 
 def count(path: Path) -> tuple[int, int]:
@@ -164,7 +168,8 @@ def _opened(path: Path) -> BinaryIO:
     try:
         file: BinaryIO = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)  # noqa: SIM115
     except OSError as error:
-        raise Failure(f"cannot be opened ({error.strerror})", where=path) from error
+        remedy = "check who may read it" if error.errno in (errno.EACCES, errno.EPERM) else "name a sound file"
+        raise Failure(f"cannot be opened ({error.strerror})", where=path, remedy=remedy) from error
     found = os.fstat(file.fileno())
     if not stat.S_ISREG(found.st_mode) or found.st_size == 0:
         file.close()

@@ -49,7 +49,7 @@ class Pair:
         clean, noisy = (_mono(path) for path in (self.clean, self.noisy))
         if len(clean) != len(noisy):
             what = f"clean and noisy differ in length: {len(clean)} and {len(noisy)} samples at {SAMPLE_RATE_HZ} Hz"
-            raise Failure(what, where=self.noisy)
+            raise Failure(what, where=self.noisy, remedy="cut both alike, or leave the pair out")
         return clean, noisy
 
     def duration_s(self) -> float:
@@ -66,9 +66,7 @@ def _mono(path: Path) -> Float32Array:
         raise Failure(f"has {sound.samples.shape[1]} channels, not one", where=path, remedy=remedy)
     samples = sound.samples[:, 0]
     if not len(samples):
-        raise Failure("holds no samples", where=path)
-    if not np.isfinite(samples).all():
-        raise Failure("holds NaN or infinite samples", where=path)
+        raise Failure("holds no samples", where=path, remedy="leave the pair out")
     if sound.rate_hz != SAMPLE_RATE_HZ:
         samples = soxr.resample(samples, sound.rate_hz, SAMPLE_RATE_HZ)
     return np.ascontiguousarray(samples)

@@ -102,7 +102,7 @@ def _prefixes(artifacts: Sequence[Path]) -> list[str]:
     n_so_named = Counter(folder.name for folder in artifacts)
     prefixes = [f"{folder.name if n_so_named[folder.name] == 1 else folder} " for folder in artifacts]
     if len(set(prefixes)) < len(prefixes):
-        raise Failure("is named twice", where=max(artifacts, key=artifacts.count))
+        raise Failure("is named twice", where=max(artifacts, key=artifacts.count), remedy="name every artifact once")
     return prefixes
 
 
@@ -123,7 +123,8 @@ def compared(systems: Sequence[System], against: str) -> list[System]:
         if isinstance(s.open, Model) and s.open.precision == FLOAT
     }
     if not bases:
-        raise Failure("holds no float model that an engine here can run", where=f"--against {against}")
+        what = "holds no float model that an engine here can run"
+        raise Failure(what, where=f"--against {against}", remedy="name another artifact")
     any_base = next(iter(bases.values()))
     return [*bases.values(), *(replace(s, against=bases.get(_engine(s), any_base).label) for s in systems)]
 

@@ -140,11 +140,11 @@ def models_here(artifact: Artifact, first: str) -> dict[str, Model]:
 
 def user_clip(artifact: Artifact, text: str, most_seconds: float = MOST_SECONDS) -> Clip:
     """NOISY[:CLEAN] through the artifact's own models. Failure: no sound, or no engine here for both precisions."""
-    noisy_path, _, clean_path = text.partition(":")
+    noisy_path, _, clean_path = (text, "", "") if Path(text).exists() else text.partition(":")
     noisy = _read(Path(noisy_path), most_seconds)
     clean = _read(Path(clean_path), most_seconds) if clean_path else None
     if clean is not None and len(clean) != len(noisy):
-        raise Failure("clean and noisy differ in length", where=clean_path)
+        raise Failure("clean and noisy differ in length", where=clean_path, remedy="cut both alike, or leave it out")
     return _given(artifact, Path(noisy_path).name, "given with --clip", noisy, clean)
 
 
@@ -201,8 +201,8 @@ def _read(path: Path, most_seconds: float) -> Float32Array:
     mono = np.ascontiguousarray(sound.mean(1), np.float32)
     if rate_hz != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)
-    if not mono.size or not np.abs(mono).max() > 0:
-        raise Failure("holds no sound", where=path)
+    if not mono.any():
+        raise Failure("is silent", where=path, remedy="name a recording with sound in it")
     return mono
 
 

@@ -320,8 +320,10 @@ def test_metrics_come_in_the_order_in_which_people_look_at_them(built: Report) -
         ({"evaluation": "empty.csv"}, "--rows FILE.csv"),
         ({"robustness": "bench.json"}, "--suite robustness"),
         ({"clips": ["bench.json"]}, "cannot be read as sound"),
-        ({"clips": ["silence.wav"]}, "holds no sound"),
-        ({"clips": ["short.wav:long.wav"]}, "differ in length"),
+        ({"clips": ["silence.wav"]}, "silence.wav: is silent; name a recording"),
+        ({"clips": ["a:b.wav"]}, "a:b.wav: is silent; name a recording"),
+        ({"clips": ["absent.wav"]}, "absent.wav: cannot be opened (No such file or directory); name a sound file"),
+        ({"clips": ["short.wav:long.wav"]}, "differ in length; cut both alike"),
         ({"against": "nowhere"}, "cannot be read"),
     ],
 )
@@ -332,7 +334,7 @@ def test_what_is_not_what_was_asked_for_is_refused_and_nothing_changes(
     written(tmp_path / "bench.json", bench_row())
     written(tmp_path / "eval.json", evaluation(0))
     (tmp_path / "empty.csv").write_text("clip,system\n")
-    for name, n, gain in (("silence", 16000, 0), ("short", 16000, 0.1), ("long", 17000, 0.1)):
+    for name, n, gain in (("silence", 16000, 0), ("a:b", 16000, 0), ("short", 16000, 0.1), ("long", 17000, 0.1)):
         sf.write(tmp_path / f"{name}.wav", gain * np.sin(np.arange(n)), 16000)
     before = (mine / "report.json").read_bytes()
     paths = {
