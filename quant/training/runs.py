@@ -19,6 +19,7 @@ from calibration.mixing import Mix
 from edge_runtime.errors import Failure
 from edge_runtime.quiet import Progress
 from edge_runtime.stft import SAMPLE_RATE_HZ, SQRT_HANN, Float32Array, WindowName
+from edge_runtime.whole_file import scratch_folder, unwritten
 from quant.inputs import checkpoint, trained
 from quant.inputs.source import open_checkpoint, open_sounds
 from quant.int8 import recipe
@@ -192,9 +193,33 @@ def _start(job: Job, window: WindowName, me: Process, progress: Progress) -> Sou
     """The sounds, after everything that can be refused before work begins."""
     torch.manual_seed(job.settings.seed)
     torch.set_num_threads(1 if me.n > 1 else torch.get_num_threads())
-    if me.leads and job.out.exists() and any(job.out.iterdir()) and not job.resume:
+    if me.leads:
+        _check_empty(job)
+    sounds = Sounds(*open_sounds(job.speech, job.noise, progress), job.mix, window)
+    if me.leads:
+        _make(job.out)
+    return sounds
+
+
+def _check_empty(job: Job) -> None:
+    """Failure: in the folder of the run lies something that it would replace."""
+    if not job.out.is_dir() or not any(job.out.iterdir()):
+        return
+    if not job.resume:
         raise Failure("is not empty", where=job.out, remedy="give --resume to go on, or another --out")
-    return Sounds(*open_sounds(job.speech, job.noise, progress), job.mix, window)
+    theirs = [path.name for path in job.out.iterdir() if path.name not in trainer.WRITTEN_FIRST]
+    if theirs and trainer.LAST_FILE not in theirs:
+        raise Failure("is not empty, and holds no run to go on with", where=job.out, remedy="give another --out")
+
+
+def _make(folder: Path) -> None:
+    """Failure: nothing can be written there, which is known before the work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(folder):
+            pass
+    except OSError as error:
+        raise unwritten(error, folder) from error
 
 
 def _run(

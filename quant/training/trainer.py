@@ -33,6 +33,7 @@ from quant.training.history import History
 from quant.training.watch import Watch, enhanced_pesq, mean_pesq, pesq_is_here
 
 LAST_FILE, HISTORY_FILE, CURVES_FILE = "last.pt", "history.json", "curves.png"
+WRITTEN_FIRST = (HISTORY_FILE, CURVES_FILE)  # of a run that was stopped before it had a state
 LOWER_RATE = "lower --learning-rate; what was reached before is kept, see --resume"
 LONGEST_SHOWN = 60  # characters of a setting
 LARGEST_SEED = 2**32 - 1
@@ -314,7 +315,8 @@ def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         old, new = str(before.get(key)), str(now.get(key))
         return f"other {key}" if max(len(old), len(new)) > LONGEST_SHOWN else f"{key} {old}, not {new}"
 
-    return [said(key) for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    keys = ["command"] if before.get("command") != now.get("command") else sorted({*before, *now})
+    return [said(key) for key in keys if before.get(key) != now.get(key)]
 
 
 def _snr_db(enhanced: Tensor, target: Tensor) -> float:

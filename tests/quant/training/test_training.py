@@ -197,8 +197,18 @@ def test_the_curves_are_drawn_now_and_then_and_whole_at_the_end(
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(Failure, match="is not empty"):
-        runs.qat(tiny(tmp_path), silent)
+    for resume, words in ((False, "is not empty; give --resume"), (True, "holds no run to go on with; give another")):
+        with pytest.raises(Failure, match=words):
+            runs.qat(replace(tiny(tmp_path), resume=resume), silent)
+
+
+@pytest.mark.parametrize("place", ["notes.txt", "notes.txt/run"])
+def test_a_place_that_is_no_folder_is_known_before_the_work(tmp_path: Path, place: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    said: list[str] = []
+    with pytest.raises(Failure, match=r"cannot be written \((File exists|Not a directory)\)"):
+        runs.train(tiny(tmp_path / place), said.append)
+    assert not [line for line in said if line.startswith("step ")]
 
 
 @pytest.mark.parametrize(
