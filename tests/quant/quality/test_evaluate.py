@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import one_thread
@@ -289,12 +290,19 @@ def test_a_scheduler_that_does_not_answer_is_one_line(pairs: Path, artifact: Pat
 def test_progress_is_told_where_there_is_no_terminal_and_before_the_first_is_done(monkeypatch, capfd):
     monkeypatch.setattr(parallel, "TICK_S", 0.01)
     monkeypatch.setattr(parallel, "LINE_EVERY_S", 0.05)
-    done = [(2, "c"), (0, "a"), (1, "b")]
+    done, told, say = [(2, "c"), (0, "a"), (1, "b")], list[float](), parallel._say
+
+    def tell(n_done: float, *rest: Any) -> None:
+        say(n_done, *rest)
+        told.append(n_done)
 
     def slowly() -> Iterator[tuple[int, str]]:
-        for each in done:
-            time.sleep(0.3)
+        for n_done, each in zip((0, 3, 4), done, strict=True):
+            while n_done not in told:  # however busy the machine is
+                time.sleep(0.01)
             yield each
+
+    monkeypatch.setattr(parallel, "_say", tell)
 
     assert list(parallel.watched(slowly(), [1, 2, 3], "clips")) == done
     lines = capfd.readouterr().err.splitlines()
@@ -495,6 +503,7 @@ def test_an_interruption_ends_every_process(tmp_path: Path):
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     while len(list(tmp_path.glob("job*"))) < 2:
+        assert program.poll() is None
         time.sleep(0.05)
     os.killpg(program.pid, signal.SIGINT)
     assert program.communicate(timeout=120)[0] == "interrupted\n"
