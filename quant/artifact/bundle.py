@@ -38,7 +38,7 @@ raise SystemExit(main())
 def members(artifact: Path, wheels: Sequence[Path] = (), units: Sequence[Path] = ()) -> dict[str, bytes]:
     """The files of a bundle by name; the artifact's are checked first.
 
-    Failure: the artifact is not as built or holds other files, or a wheel or unit cannot be read.
+    Failure: the artifact is not as built or holds other files, or a wheel or unit is none or cannot be read.
     """
     opened = open_artifact(artifact)
     opened.check_whole()
@@ -48,8 +48,8 @@ def members(artifact: Path, wheels: Sequence[Path] = (), units: Sequence[Path] =
         {"__main__.py": MAIN}
         | {f"edge_runtime/{name}": (runtime / name).read_bytes() for name in MODULES}
         | {f"artifact/{name}": opened.path(name).read_bytes() for name in names}
-        | {f"wheels/{path.name}": _read(path) for path in wheels}
-        | {f"units/{path.name}": _read(path) for path in units}
+        | {f"wheels/{path.name}": _read(path, "a wheel", ".whl") for path in wheels}
+        | {f"units/{path.name}": _read(path, "a unit", ".service") for path in units}
     )
 
 
@@ -58,7 +58,9 @@ def write(contents: dict[str, bytes], out: Path, *, number: int = 0, force: bool
 
     Failure: `out` is there, or cannot be written.
     """
-    if out.exists() and (not force or out.is_dir()):
+    if out.is_dir():
+        raise Failure("is a folder", where=out, remedy="name a file in it with -o")
+    if out.exists() and not force:
         raise Failure("is there already", where=out, remedy="give --force to replace it, or another -o")
     data = bundle.pack(contents, number)
     with written_whole(out, replaces=force) as part:
@@ -66,7 +68,10 @@ def write(contents: dict[str, bytes], out: Path, *, number: int = 0, force: bool
     return sha256(data).hexdigest()
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, what: str, suffix: str) -> bytes:
+    """Boards pass by what has another suffix."""
+    if path.suffix != suffix:
+        raise Failure(f"is not called as {what} is, {suffix}", where=path, remedy=f"name {what}")
     try:
         return path.read_bytes()
     except OSError as error:

@@ -182,7 +182,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Failure(f"cannot be read ({error.strerror})", where=path, remedy=None) from None
+        raise Failure(
+            f"cannot be read ({error.strerror})", where=path, remedy="name a file that you may read"
+        ) from None
 
 
 def _private_key(path: Path) -> Ed25519PrivateKey:
@@ -192,6 +194,8 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     data = _read(path)
+    if b"PRIVATE KEY" not in data:
+        raise Failure("not a private key", where=path, remedy=_REMEDY_KEY)
     if path.stat().st_mode & _READ_BY_OTHERS:
         raise Failure("others may read this private key", where=path, remedy=f"`chmod 600 {shlex.quote(str(path))}`")
     try:

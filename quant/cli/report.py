@@ -87,14 +87,18 @@ def _card_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="", metavar="NAME", help="what the pairs of --eval are, in words")
     place = "default: DIR/README.md, and the manifest is made to agree"
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=place)
+    parser.add_argument("--force", action="store_true", help="replace the file of --out if it exists")
 
 
 def _card(args: argparse.Namespace) -> Answer:
     from edge_runtime.manifest import open_artifact
     from edge_runtime.whole_file import written_whole
+    from quant.quality import kept
     from quant.report import card, measured, schema
 
     artifact = open_artifact(args.directory)
+    if args.out is not None:
+        kept.check_file(args.out, force=args.force)
     quality = measured.quality(args.eval) if args.eval is not None else measured.kept(artifact)[0]
     systems = quality.systems if quality is not None else ()
     if args.dataset and not systems:

@@ -97,8 +97,13 @@ def load(name: str) -> Recipe:
 
     Raises Failure for an unknown name and for a file that does not hold a recipe.
     """
-    source: Any = Path(name) if name.endswith(".toml") else files(__package__).joinpath("recipes", f"{name}.toml")
-    if not (source.is_file() and (name.endswith(".toml") or name in names())):
+    if name.endswith(".toml"):
+        source: Any = Path(name)
+        if not source.is_file():
+            raise Failure("no such file", where=name, remedy=f"name another, or choose one of: {', '.join(names())}")
+    elif name in names():
+        source = files(__package__).joinpath("recipes", f"{name}.toml")
+    else:
         raise Failure(f"unknown recipe {name!r}", remedy=f"choose one of: {', '.join(names())}, or name a .toml file")
     try:
         with source.open("rb") as file:

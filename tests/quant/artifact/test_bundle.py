@@ -221,6 +221,7 @@ def test_a_bundle_gives_back_the_artifact_with_its_signature(folder, tmp_path, c
 
 REFUSED = [
     ("there", lambda f, out: out.touch(), "is there already; give --force"),
+    ("a folder", lambda f, out: out.mkdir(), "a.bundle: is a folder; name a file in it"),
     ("changed", lambda f, out: (f / "model.onnx").write_bytes(b"x"), "model.onnx: has 1 bytes"),
     ("foreign", lambda f, out: (f / "note.txt").touch(), "1 files that the manifest does not name"),
     ("no digest", lambda f, out: (f / "manifest.sha256").unlink(), "manifest.sha256: missing"),
@@ -236,6 +237,16 @@ def test_what_is_not_bundled(folder, tmp_path, capfd, spoil, message):
     (line,) = capfd.readouterr().err.splitlines()
     assert message in line
     assert {p.name for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--wheel", "is not called as a wheel is, .whl"), ("--unit", "as a unit is, .service; name")],
+)
+def test_what_a_board_would_pass_by_is_not_bundled(folder, tmp_path, capfd, option, message):
+    assert main(["bundle", str(folder), option, str(folder / "README.md"), "-o", str(tmp_path / "a.bundle")]) == 1
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "a.bundle").exists()
 
 
 def test_an_artifact_that_is_not_as_built_is_not_unpacked(tmp_path, capfd):

@@ -192,10 +192,17 @@ def test_a_private_key_is_its_owners_only_and_never_printed(tmp_path, capfd):
     assert secret in key.read_text()
 
 
+def public_in_its_place(key: Path) -> None:
+    """Which everybody may read."""
+    key.unlink()
+    signing.public_of(key).rename(key)
+
+
 UNUSABLE = [
     ("read by others", lambda key: key.chmod(0o640), "others may read this private key; `chmod 600"),
     ("not a key", lambda key: key.write_text("-----BEGIN nothing"), "not a private key; name one made"),
     ("gone", lambda key: key.unlink(), "cannot be read (No such file"),
+    ("public as it is made", public_in_its_place, "not a private key; name"),
     ("public", lambda key: key.write_bytes(signing.public_of(key).read_bytes()), "not a private key; name"),
 ]
 

@@ -43,7 +43,7 @@ def test_every_command_knows_boards_alike(desk, capfd, argv):
 
 RECIPES = [
     ("unknown", "dynamic", None, "unknown recipe 'dynamic'; choose one of: float-mask, static"),
-    ("missing file", "gone.toml", None, "unknown recipe 'gone.toml'"),
+    ("missing file", "gone.toml", None, "gone.toml: no such file; name another, or choose one of: float-mask"),
     ("broken", "r.toml", "title = ", "r.toml: not a recipe"),
     ("a board", "r.toml", HOST, "r.toml: not a recipe"),
     ("precision", "r.toml", RULE.format("", "*", "int4", ""), "r.toml: not a recipe: Invalid enum value 'int4'"),
@@ -66,7 +66,7 @@ def test_a_bad_board_or_recipe_is_one_line(desk, capfd, option, name, text, mess
 
 
 def test_an_unknown_recipe_is_refused_before_weights_are_pulled(desk, capfd):
-    refuses(["ablate", "--recipe=gone.toml"], 1, "unknown recipe 'gone.toml'", capfd)
+    refuses(["ablate", "--recipe=gone.toml"], 1, "gone.toml: no such file", capfd)
 
 
 RANGES = [  # what is replaced in good ranges, by what

@@ -117,6 +117,11 @@ def test_a_card_elsewhere_leaves_the_artifact_alone(folder, tmp_path, capfd):
     assert main(["card", str(folder), "-o", str(tmp_path / "card.md"), "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == {"card": str(tmp_path / "card.md"), "n_systems": 0}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    for taken in (tmp_path / "card.md", folder / "manifest.json"):
+        assert main(["card", str(folder), "-o", str(taken)]) == 1
+        assert f"{taken.name}: exists already; pass --force to replace it" in capfd.readouterr().err
+    assert main(["card", str(folder), "-o", str(tmp_path / "card.md"), "--force"]) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_what_no_card_is_made_of(folder, tmp_path, capfd):
