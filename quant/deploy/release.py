@@ -83,11 +83,15 @@ def deploy(settings: Settings, progress: Progress) -> dict[str, Any]:
         check_artifact(settings)
         _note_numbers(settings, board, progress)
     with Remote(settings.address) as remote, tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "release.bundle"
+        release = None if settings.bundle is None else _release(settings, path)  # before anybody is asked
         progress(f"connecting to {settings.address.destination}")
         python = board_python.parse(remote.run(f"{shlex.quote(settings.python)} -", board_python.PROBE), remote.name)
         progress(f"{python.architecture}, Python {python.python[0]}.{python.python[1]}: making the bundle")
-        path = Path(scratch) / "release.bundle"
-        sha256, seal = _release(settings, board, python, path)
+        if release is None:
+            bundle.write(contents(settings, board, python, path.parent), path, number=settings.number)
+            release = _release(settings, path)
+        sha256, seal = release
         n_bytes = path.stat().st_size
         if python.free_bytes < ROOM * n_bytes:
             what = f"{python.free_bytes / 2**20:.0f} MiB free, about {ROOM * n_bytes / 2**20:.0f} are needed"
@@ -101,14 +105,12 @@ def deploy(settings: Settings, progress: Progress) -> dict[str, Any]:
     return {"bytes": n_bytes, "sha256": sha256, **told}
 
 
-def _release(settings: Settings, board: Board, python: BoardPython, path: Path) -> tuple[str, Seal | None]:
-    """Write the bundle to `path`; its SHA-256, and who vouches for these bytes.
+def _release(settings: Settings, path: Path) -> tuple[str, Seal | None]:
+    """The bundle that was brought, or made at `path`, as it then lies there; its SHA-256, and who vouches for it.
 
     What is checked is what lies in it, whatever became of the files that it was made of.
     Failure: the artifact in it is not as built, for another board, or the signature does not fit.
     """
-    if settings.bundle is None:
-        bundle.write(contents(settings, board, python, path.parent), path, number=settings.number)
     with packing.snapshot(settings.bundle or path) as taken:
         data = b"".join(taken.blocks())
         seal = _seal(settings, settings.bundle or path, data)

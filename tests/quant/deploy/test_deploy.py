@@ -351,6 +351,17 @@ def test_another_board_another_key_or_a_changed_artifact_is_not_sent(desk, tmp_p
     assert "model.onnx: has 1 bytes" in refused([*base, "--target=host", f"--model={desk / 'one'}"], capfd)
 
 
+def test_a_bundle_that_cannot_be_sent_is_known_before_anybody_is_asked(desk, tmp_path, capfd):
+    base = ["deploy", "pi@nowhere.invalid", "--target=host"]
+    assert "gone.bundle: cannot be read" in refused([*base, f"--bundle={tmp_path / 'gone.bundle'}"], capfd)
+    made = tmp_path / "one.bundle"
+    assert main(["bundle", str(desk / "one"), "-o", str(made)]) == 0
+    signing.keygen(tmp_path / "key")
+    assert "not signed" in refused([*base, f"--bundle={made}", f"--key={tmp_path / 'key.pub'}"], capfd)
+    made.write_bytes(made.read_bytes()[:900])
+    assert "one.bundle: not a bundle" in refused([*base, f"--bundle={made}"], capfd)
+
+
 def test_a_dry_run_prints_every_command_and_asks_nobody(desk, capfd):
     base = ["deploy", "pi@nowhere.invalid", "--target=host", f"--model={desk / 'one'}", f"--wheels={desk / 'dist'}"]
     assert main([*base, "--dry-run", "--port=2222", "--extra=onnx"]) == 0
