@@ -28,6 +28,7 @@ try:
 except OSError as error:  # the wheel for this machine carries no libsndfile
     raise Failure("libsndfile is not installed", remedy="`apt install libsndfile1`") from error
 
+LEAST_RATE_HZ: Final = 1000  # at 16 kHz a header's 1 Hz is 16,000 times the sound
 MOST_RATE_HZ: Final = 10_000_000
 _WIDE: Final = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 SAMPLE_BYTES: Final = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, **_WIDE}
@@ -114,7 +115,7 @@ class SoundSource:
     def _count_stated(self) -> int | None:
         """Over all parts."""
         stream = self._stream
-        if not 0 < stream.samplerate <= MOST_RATE_HZ:
+        if not LEAST_RATE_HZ <= stream.samplerate <= MOST_RATE_HZ:
             raise Failure(f"has a sample rate of {stream.samplerate} Hz", where=self._path, remedy="repair its header")
         is_exact = not self._parts[1:] and all(part.is_exact for part in self._parts)
         if not is_exact or not 0 <= stream.frames < _NEVER_KNOWN:

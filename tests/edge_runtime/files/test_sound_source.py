@@ -342,7 +342,7 @@ def test_the_start_of_a_file_is_a_sound_or_one_line(tmp_path: Path, form: str, n
         assert str(failure).startswith(f"{tmp_path / 'in'}: ")  # noqa: PT017  either will do
 
 
-@pytest.mark.parametrize("rate_hz", [0x7FFF_FFFF, 20_000_000])
+@pytest.mark.parametrize("rate_hz", [0x7FFF_FFFF, 20_000_000, 1, 999])
 def test_a_rate_that_no_sound_has_is_one_line(tmp_path: Path, rate_hz: int) -> None:
     written(tmp_path / "in.wav", "WAV", "PCM_16", rate_hz=rate_hz)
     with pytest.raises(Failure, match=f"has a sample rate of {rate_hz} Hz"):
