@@ -66,8 +66,8 @@ class Corpus:
         Fails, naming the file, when it cannot be decoded, is silent, or holds NaN or infinity.
         """
         path = self.folder / name
-        sound = sound_source.read(path)
-        mono = sound.samples.mean(axis=1, dtype=np.float32)
+        sound = sound_source.read(path, mixed=True)
+        mono = sound.samples[:, 0]
         resampled = mono if sound.rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, sound.rate_hz, SAMPLE_RATE_HZ)
         if np.abs(resampled).max(initial=0.0) < SILENCE_PEAK:
             raise Failure("is silent", where=path, remedy="remove the file")

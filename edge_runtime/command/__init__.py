@@ -297,6 +297,9 @@ def _one_line(error: Exception) -> str:
         from edge_runtime.extras import remedy
 
         return f"this needs {error.name}, not installed; {remedy(str(error.name))}"
+    if isinstance(error, MemoryError):
+        said = f" ({error})" if str(error) else ""
+        return " ".join(f"not enough memory{said}; end other programs, or give it less at once".split())
     if isinstance(error, OSError) and error.strerror:
         if error.errno == errno.EBADF and error.filename is None:
             return "standard input or output is closed; give it a file or a program"

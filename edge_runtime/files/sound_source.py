@@ -135,20 +135,26 @@ class SoundSource:
         return Failure(f"damaged after {n_read}{of} samples ({reason})", where=self._path, remedy="copy it again")
 
 
-def read(path: Path, most_s: float | None = None) -> Sound:
-    """All of a file, or its first `most_s`. Failure: see `SoundSource`; NaN or infinity is in it."""
+def read(path: Path, most_s: float | None = None, *, mixed: bool = False) -> Sound:
+    """All of a file, or its first `most_s`; `mixed`: the mean of its channels. Failure: see `SoundSource`; NaN or
+    infinity is in it, or it is too long for the memory."""
     with SoundSource(path) as source:
-        blocks, n_read = [np.empty((0, source.n_channels), np.float32)], 0
+        blocks, n_read = [np.empty((0, 1 if mixed else source.n_channels), np.float32)], 0
         n_wanted = None if most_s is None else int(most_s * source.rate_hz)
-        for block in source.blocks():
-            blocks.append(block)
-            n_read += len(block)
-            if n_wanted is not None and n_read >= n_wanted:
-                break
-        samples = np.concatenate(blocks)[:n_wanted]
-        if not np.isfinite(samples).all():
-            raise Failure("holds NaN or infinite samples", where=path, remedy="remove or repair the file")
-        return Sound(samples, source.rate_hz)
+        try:
+            for block in source.blocks():
+                block = block if n_wanted is None else block[: n_wanted - n_read]
+                if not np.isfinite(block).all():
+                    raise Failure("holds NaN or infinite samples", where=path, remedy="remove or repair the file")
+                blocks.append(block.mean(axis=1, dtype=np.float32, keepdims=True) if mixed else block)
+                n_read += len(block)
+                if n_wanted is not None and n_read >= n_wanted:
+                    break
+            return Sound(np.concatenate(blocks), source.rate_hz)
+        except MemoryError:
+            blocks.clear()
+            cut = f"ffmpeg -i {shlex.quote(path.name)} -f segment -segment_time 600 part%03d.wav"
+            raise Failure("is too long for the memory here", where=path, remedy=f"cut it: {cut}") from None
 
 
 def count(path: Path) -> tuple[int, int]:

@@ -197,8 +197,8 @@ def _read(path: Path, most_seconds: float) -> Float32Array:
     """At most so much, mono, at 16 kHz. Failure: unreadable or silent."""
     import soxr
 
-    sound, rate_hz = sound_source.read(path, most_seconds)
-    mono = np.ascontiguousarray(sound.mean(1), np.float32)
+    sound, rate_hz = sound_source.read(path, most_seconds, mixed=True)
+    mono = sound[:, 0]
     if rate_hz != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)
     if not mono.any():

@@ -161,12 +161,23 @@ def test_a_forked_worker_dies_of_the_signal_alone() -> None:
     assert asked(work) == signal.SIGTERM
 
 
-def test_what_is_no_failure_asks_for_a_report(capsys) -> None:
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("odd\nthing"), "ValueError: odd thing; please report it, with what --debug shows"),
+        (MemoryError(), "not enough memory; end other programs, or give it less at once"),
+        (
+            MemoryError("Unable to allocate 2 GiB"),
+            "not enough memory (Unable to allocate 2 GiB); end other programs, or",
+        ),
+    ],
+)
+def test_what_is_no_failure_asks_for_a_report_unless_memory_is_short(capsys, error: Exception, line: str) -> None:
     def work() -> Answer:
-        raise ValueError("odd\nthing")
+        raise error
 
     assert asked(work) == 1
-    assert capsys.readouterr().err == "try: error: ValueError: odd thing; please report it, with what --debug shows\n"
+    assert capsys.readouterr().err.startswith(f"try: error: {line}")
 
 
 def test_a_failure_that_is_its_own_cause_is_one_line(capsys) -> None:

@@ -376,6 +376,28 @@ def test_no_memory_is_made_for_what_a_header_claims(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
+def test_a_mixed_recording_takes_the_memory_of_one_channel(tmp_path: Path) -> None:
+    wanted = written(tmp_path / "in.wav", "WAV", "FLOAT", 200_000, n_channels=8).mean(axis=1, dtype=np.float32)
+    tracemalloc.start()
+    mixed = sound_source.read(tmp_path / "in.wav", mixed=True).samples
+    assert tracemalloc.get_traced_memory()[1] < 5e6, "6.4e6 of all channels"
+    tracemalloc.stop()
+    np.testing.assert_array_equal(mixed[:, 0], wanted)
+    np.testing.assert_array_equal(
+        sound_source.read(tmp_path / "in.wav", 2.0, mixed=True).samples[:, 0], wanted[:32_000]
+    )
+
+
+def test_what_is_too_long_for_the_memory_is_one_line(tmp_path: Path, monkeypatch) -> None:
+    def full(self: SoundSource) -> object:
+        raise MemoryError
+
+    written(tmp_path / "in.wav", "WAV", "PCM_16")
+    monkeypatch.setattr(SoundSource, "blocks", full)
+    with pytest.raises(Failure, match=r"in.wav: is too long for the memory here; cut it: ffmpeg -i in.wav -f segment"):
+        everything(tmp_path / "in.wav")
+
+
 def test_a_part_is_a_file_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(bytes(range(100)))
     with (tmp_path / "in").open("rb", buffering=0) as file:
