@@ -6,11 +6,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import program_said
 import pytest
 import soundfile
 from msgspec.structs import replace
@@ -144,7 +144,7 @@ def test_the_same_sound_comes_of_the_same_model_by_its_folder(sound: Path) -> No
 
 def test_the_pipe_takes_it_too(sound: Path) -> None:
     pipe = [sys.executable, "-m", "edge_runtime.cli", "pipe", "--json"]
-    done = subprocess.run(pipe, input=bytes(6400), capture_output=True, cwd=ROOT, check=True)
+    done = program_said.run(pipe, bytes(6400), cwd=ROOT)
     assert len(done.stdout) == 6400
     assert json.loads(done.stderr)["model"] == "gtcrn, built in"
 

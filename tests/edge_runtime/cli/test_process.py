@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 import soundfile
 from places import ROOT
+from program_said import Program
 from runtime_desk import file, main
 
 
-def process(*argv: str, **options) -> subprocess.Popen:
+def process(*argv: str, **options) -> Program:
     command = [sys.executable, "-m", "edge_runtime.cli", *argv]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **options.pop("env", {})}
     usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, **(usual | options))
+    return Program(command, env=environment, **(usual | options))
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy():
@@ -37,7 +38,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
 # --- signals -----------------------------------------------------------------------------------------------
 
 
-def started(seconds: int = 3600, **options) -> subprocess.Popen:
+def started(seconds: int = 3600, **options) -> Program:
     """A run in the midst of its work."""
     soundfile.write("long.wav", np.zeros(seconds * 16000, np.int16), 16000)
     running = process(*file("long.wav"), **options)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import program_said
 import pytest
 from places import ROOT
 from toy_artifact import toy
@@ -73,7 +74,7 @@ def test_what_hangs_ends(made, monkeypatch):
 def command(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "XDG_CACHE_HOME": str(folder / "cache")}
     line = [sys.executable, "-m", "edge_runtime.cli", *argv]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300, cwd=folder)
+    return program_said.run(line, env=environment, text=True, cwd=folder)
 
 
 KILLED = "died: illegal instruction on this processor (signal 4)"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import program_said
 import pytest
 import soundfile as sf
 from places import ROOT
@@ -57,9 +58,7 @@ def desk(tmp_path: Path) -> Path:
 def run(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "XDG_CACHE_HOME": str(folder / "cache")}
     line = [sys.executable, "-m", *argv]
-    return subprocess.run(
-        line, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, cwd=folder
-    )
+    return program_said.run(line, env=environment, text=True, cwd=folder)
 
 
 @pytest.mark.parametrize(("module", "text", "argv", "death", "remedy"), ROWS, ids=[f"{r[2][1]} {r[0]}" for r in ROWS])

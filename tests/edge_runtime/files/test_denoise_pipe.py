@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import program_said
 import pytest
 import soundfile
 from places import ROOT
+from program_said import Program
 from toy_artifact import toy
 
 from edge_runtime import Denoiser
@@ -38,7 +40,7 @@ def denoised(data: bytes) -> bytes:
 
 
 def run(command: list[str], data: bytes, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, input=data, capture_output=True, timeout=60, cwd=cwd)
+    return program_said.run(command, data, cwd=cwd)
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 255, 256, 257, 16000, 40001])
@@ -143,7 +145,7 @@ def test_samples_are_not_taken_for_a_file(scale: int) -> None:
 
 def test_a_source_that_gives_a_few_bytes_at_a_time_is_understood() -> None:
     ours, theirs = os.pipe()
-    with subprocess.Popen([*PIPE, "--model", str(toy().directory)], stdin=ours, stdout=-1, stderr=-1) as process:
+    with Program([*PIPE, "--model", str(toy().directory)], stdin=ours, stdout=-1, stderr=-1) as process:
         os.close(ours)
         for byte in b"RIFF....WAVE":
             os.write(theirs, bytes([byte]))
@@ -169,7 +171,7 @@ def test_example_recorder_ends_with_ctrl_c_and_keeps_the_last_hop(tmp_path: Path
     """The terminal sends SIGINT to arecord and to the recorder; arecord ends, and with it the sound."""
     data = pcm(20000)
     command = [sys.executable, str(EXAMPLES / "recorder.py"), str(toy().directory), "clean.wav"]
-    with subprocess.Popen(command, stdin=-1, stderr=-1, cwd=tmp_path, bufsize=0) as process:
+    with Program(command, stdin=-1, stderr=-1, cwd=tmp_path, bufsize=0) as process:
         assert process.stdin is not None
         process.stdin.write(data[:30_000])
         while not (tmp_path / "clean.wav").exists():  # it listens
@@ -199,14 +201,14 @@ def test_example_assistant(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     command = [str(EXAMPLES / "assistant_microphone.sh"), str(toy().directory), "plughw:CARD=Mic"]
-    done = subprocess.run(command, capture_output=True, timeout=60, cwd=tmp_path, env=environment)
+    done = program_said.run(command, cwd=tmp_path, env=environment)
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(done.stdout) == len(data)
     (tmp_path / "arecord").write_text("#!/bin/sh\necho 'arecord: no such device' >&2\nexit 1\n")
-    done = subprocess.run(["sh", *command], capture_output=True, timeout=60, cwd=tmp_path, env=environment)
+    done = program_said.run(["sh", *command], cwd=tmp_path, env=environment)
     assert (done.returncode, done.stderr) == (1, b"arecord: no such device\n")
     (tmp_path / "arecord").write_text("#!/bin/sh\nexec cat noisy.raw\n")
     command[1] = "no-model"
-    done = subprocess.run(command, capture_output=True, timeout=60, cwd=tmp_path, env=environment)
+    done = program_said.run(command, cwd=tmp_path, env=environment)
     assert done.returncode == 1
     assert done.stderr.startswith(b"edge-denoise: error: no-model")

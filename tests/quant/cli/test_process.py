@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import program_said
 import pytest
 from places import ROOT
 
@@ -27,15 +28,14 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
 def test_a_reader_that_leaves_is_no_error(options):
     read_end, write_end = os.pipe()
     os.close(read_end)
-    done = subprocess.run([*BOARDS, *options], cwd=ROOT, stdout=write_end, stderr=subprocess.PIPE, timeout=60)
+    done = program_said.run([*BOARDS, *options], cwd=ROOT, stdout=write_end)
     os.close(write_end)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=" ".join)
 def test_a_closed_standard_output_is_no_error(options):
-    closed = {"preexec_fn": lambda: os.close(1), "stderr": subprocess.PIPE}
-    done = subprocess.run([*BOARDS, *options], cwd=ROOT, timeout=60, **closed)
+    done = program_said.run([*BOARDS, *options], cwd=ROOT, stdout=None, preexec_fn=lambda: os.close(1))
     assert (done.returncode, done.stderr) == (0, b"")
 
 
