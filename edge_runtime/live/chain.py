@@ -1,6 +1,6 @@
 """Sound of one device to sound of another, a block at a time, in fixed memory: everything between capture and playback.
 
-device samples -> float32 -> choose or mix channels -> repair -> high-pass, gain -> hops at 16 kHz (`sound.bridge`)
+device samples -> float32 -> repair -> choose or mix channels -> high-pass, gain -> hops at 16 kHz (`sound.bridge`)
   -> denoise and mix, a hop at a time, each stream its own
   -> drift of the clocks, the other device's rate (`sound.bridge`) -> device samples
 """
@@ -54,11 +54,11 @@ class _Capture:
     def streams(self, block: Block) -> Float32Array:
         """(n_streams, n) of (n, n_channels)."""
         n = len(block)
-        self._decode(block, self._captured[:, :n])
-        streams = self._streams[:, :n]
+        captured, streams = self._captured[:, :n], self._streams[:, :n]
+        self._decode(block, captured)
+        self._n_repaired += sum(repair(captured))  # before one channel's NaN is in the mean, or the loudest of all
         if n:
-            self.chooser.push(self._captured[:, :n], streams)
-        self._n_repaired += sum(repair(streams))
+            self.chooser.push(captured, streams)
         return streams
 
     def take_repaired(self) -> int:
@@ -97,7 +97,6 @@ class Chain:
         denoisers: Sequence[Denoiser],
         channels: Channels,
         status: Status,
-        tee: Sink | None = None,
         band: str | None = None,
         front: FrontSettings = FrontSettings(),  # noqa: B008  # frozen
         now_ns: Callable[[], int] = time.perf_counter_ns,
@@ -115,8 +114,9 @@ class Chain:
         status.band = self._bridge.band
         self._front = FrontEnd(front, capture.rate_hz, n)
         self._now_ns, self._cpu_ns = now_ns, cpu_ns or now_ns
-        self._status, self._tee = status, tee
-        status.levels_in_dbfs, status.levels_out_dbfs = [LOWEST_DBFS] * n, [LOWEST_DBFS] * n
+        self._status = status
+        self.tee: Sink | None = None
+        status.levels_dbfs = ((LOWEST_DBFS, LOWEST_DBFS),) * n
         self._meters_in, self._meters_out = [Meter() for _ in denoisers], [Meter() for _ in denoisers]
         self._denoisers, self._mixers = denoisers, [Mixer() for _ in denoisers]
         self._hop, self._clean, self._mixed = (np.zeros((n, HOP_SAMPLES), np.float32) for _ in range(3))
@@ -167,17 +167,17 @@ class Chain:
         self._measure()
         self._status.heard.push(self._mixers[0].dry, self._mixed[0])
         self._bridge.join(self._clean, self._mixed, self._lines)
-        if self._tee is not None:
-            self._tee.push(self._hop, self._mixed)
+        if self.tee is not None:
+            self.tee.push(self._hop, self._mixed)
 
     def _measure(self) -> None:
         """Levels of the hop that is heard, as it came and as it goes; now and then what ails the microphone."""
         status = self._status
-        for k, (mixer, mixed) in enumerate(zip(self._mixers, self._mixed, strict=True)):
-            status.levels_in_dbfs[k] = self._meters_in[k].push(mixer.dry)
-            status.levels_out_dbfs[k] = self._meters_out[k].push(mixed)
+        came = [meter.push(mixer.dry) for meter, mixer in zip(self._meters_in, self._mixers, strict=True)]
+        goes = [meter.push(mixed) for meter, mixed in zip(self._meters_out, self._mixed, strict=True)]
+        status.levels_dbfs = tuple(zip(came, goes, strict=True))
         if not self.overload.is_resting:
-            self._front.learn(status.levels_in_dbfs, [mixer.clean_dbfs for mixer in self._mixers])
+            self._front.learn(came, [mixer.clean_dbfs for mixer in self._mixers])
         status.input_gain_db, status.highpass_hz = self._front.gain_db, self._front.highpass_hz
         if status.n_hops % _LOOK_HOPS == 0:
             status.note("front", self._front.note)
@@ -237,7 +237,7 @@ class Chain:
         self._was_missed = True
         if self.overload.missed():
             self._status.n_overloads += 1
-            self._status.state = OVERLOADED
+            self._status.doing = OVERLOADED, ""
 
     def _rest(self) -> float:
         for mixer, clean in zip(self._mixers, self._clean, strict=True):
@@ -246,7 +246,7 @@ class Chain:
         self._computed_ns = 0
         if self.overload.rested():
             self._restarts = True
-            self._status.state = RUNNING
+            self._status.doing = RUNNING, ""
         return 0.0
 
     def _begin_again(self) -> None:

@@ -2,7 +2,7 @@
 
     open -> settle (both clocks run on silence, then playback is left with the margin) -> a cycle a hop
       xrun, suspend, lost track     count it, start again; with more margin where it was too small
-      disconnected, stalled         count it, close, wait, open again
+      disconnected, stalled         count it, close, open again; wait where it cannot be opened, or runs no more
       overload                      the chain rests its denoiser
 
 Latency, computed as the sound goes: the hop itself, what capture still holds, the chain, what playback holds before the
@@ -13,6 +13,7 @@ taken; other threads read the Status.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -102,21 +103,27 @@ class LiveLoop:
             except Failure as failure:
                 if not has_run and (not self._plan.waits or isinstance(failure, Unfit)):
                     raise
-                self._status.state, self._status.waiting_for = WAITING, str(failure)
-                self._sleep(RETRY_S)
+                self._wait(failure)
                 continue
             has_run = True
             try:
-                self._tee = self._tee or self._open_tee()
-                self._make_chain()
+                self._tee = self._chain.tee = self._tee or self._open_tee()
                 self._stream()
             finally:
                 self._capture.close()
                 self._playback.close()
-        self._status.state = STOPPED
+            if not self._is_settled and not self._is_done:
+                self._wait(self._broken)
+        self._status.doing = STOPPED, self._status.doing[1]
+
+    def _wait(self, failure: Failure) -> None:
+        """Until it may be tried again."""
+        self._status.doing = WAITING, str(failure)
+        self._status.silence()
+        self._sleep(RETRY_S)
 
     def _open(self) -> None:
-        """Both devices, as they must be; nothing stays open after a Failure."""
+        """Both devices, as they must be, and the chain between; nothing stays open after a Failure."""
         plan = self._plan
         buffer_ms = self._margin.buffer_ms(plan.playback_wish.period_ms)
         with ExitStack() as undo:
@@ -133,13 +140,17 @@ class LiveLoop:
                 remedy = "choose fewer with --channels"
                 raise Unfit(what, where=self._playback.config.device, remedy=remedy)
             self._margin.fit(self._capture.config, self._playback.config)
+            try:
+                self._make_chain()
+            except Failure as failure:
+                raise Unfit(failure.what, where=plan.capture, remedy=failure.remedy) from None
             undo.pop_all()
 
     def _make_chain(self) -> None:
         capture, playback, status = self._capture.config, self._playback.config, self._status
         chooses = self._plan.channels
         how = self._plan.band, self._plan.front
-        self._chain = Chain(capture, playback, self._denoisers, chooses, status, self._tee, *how, *self._clocks)
+        self._chain = Chain(capture, playback, self._denoisers, chooses, status, *how, *self._clocks)
         self._in = self._capture.new_block(self._chain.n_most)
         self._n_in = round(HOP_S * capture.rate_hz)
         self._n_out = round(HOP_S * playback.rate_hz)
@@ -193,8 +204,7 @@ class LiveLoop:
         for block, size in ((self._silence, n_lead), (self._out, n)):
             if (outcome := self._written(block, size)) is not Outcome.DONE:
                 return outcome
-        self._status.waiting_for = ""
-        self._status.state = OVERLOADED if self._chain.overload.is_resting else RUNNING
+        self._status.doing = OVERLOADED if self._chain.overload.is_resting else RUNNING, ""
         if self._is_settled:
             return self._counted(self._playback.start(), self._playback)
         self._is_settled = True
@@ -284,6 +294,8 @@ class LiveLoop:
 
     def _counted(self, outcome: Outcome, pcm: Pcm) -> Outcome:
         status = self._status
+        if outcome is not Outcome.DONE and not self._is_settled:
+            self._broken = _without_sound(pcm, outcome)
         if outcome is Outcome.SUSPENDED:
             status.n_suspends += 1
         elif outcome is Outcome.XRUN:
@@ -301,3 +313,10 @@ class LiveLoop:
         until_ns = now_ns() + _DRAIN_NS
         while self._playback.queued() > 0 and now_ns() < until_ns:
             self._sleep(0.005)
+
+
+def _without_sound(pcm: Pcm, outcome: Outcome) -> Failure:
+    """A device that can be opened, and does not run."""
+    why = "its clock stands still" if outcome is Outcome.TIMEOUT else os.strerror(pcm.last_errno)
+    remedy = "plug it in anew, or choose another: `edge-denoise devices` lists them"
+    return Failure(f"{pcm.config.direction} opens and does not run ({why})", where=pcm.config.device, remedy=remedy)

@@ -28,7 +28,7 @@ from edge_runtime.live.realtime import (
 )
 from edge_runtime.live.status import STARTING, Status
 from edge_runtime.live.tee import Recording
-from edge_runtime.live.view import View, keyboard, press, pressed
+from edge_runtime.live.view import View, keyboard, press
 from edge_runtime.manifest import Artifact
 
 _TICK_S: Final = 0.05
@@ -50,10 +50,12 @@ def run_live(
     recording = Recording(tee_prefix, plan.channels.n_streams)
     loop = LiveLoop(plan, device.open_pcm, open_denoisers, status, recording.open, cpu_ns=time.process_time_ns)
     with ExitStack() as stack:
+        stack.enter_context(
+            _signals_stop(loop, status)
+        )  # until all is recorded: who presses Ctrl-C twice loses nothing
         stack.callback(recording.close)
         if socket_path is not None:
             stack.enter_context(ControlServer(socket_path, status))
-        stack.enter_context(_signals_stop(loop, status))
         keys = stack.enter_context(keyboard())
         if in_real_time:
             stack.enter_context(no_runaway())
@@ -76,7 +78,7 @@ class _Watch:
     keeper: Keeper
     recording: Recording
     view: View
-    keys: int | None
+    keys: Callable[[], list[str]]
 
     def run(self, *, in_real_time: bool) -> None:
         """Until the loop ends, and an error of it goes on."""
@@ -97,7 +99,7 @@ class _Watch:
 
     def _tick(self, heart: Heartbeat) -> None:
         self.status.tee = self.recording.line
-        if not all(press(key, self.status) for key in pressed(self.keys)):
+        if not all(press(key, self.status) for key in self.keys()):
             self.loop.stop()
         self.keeper.keep(self.status.settings)
         now_s = time.monotonic()
@@ -117,17 +119,19 @@ class Heartbeat:
 
     def beat(self, status: Status, now_s: float) -> None:
         """Call often."""
-        said = f"waiting: {status.waiting_for}" if status.waiting_for else status.state
+        state, waiting_for = status.doing
+        said = f"{state}: {waiting_for}" if waiting_for else state
         if said != self._said:  # what `systemctl status` says
             self._said = said
             self._send(f"STATUS={' '.join(said.split())}")
-        if not self._is_ready and status.state != STARTING:
+        if not self._is_ready and state != STARTING:
             self._is_ready = True
             self._send("READY=1")
         if self._interval_s is None or now_s < self._next_s:
             return
-        if status.n_hops != self._n_hops or status.waiting_for:
-            self._next_s, self._n_hops = now_s + self._interval_s, status.n_hops
+        n_hops = status.n_hops
+        if n_hops != self._n_hops or waiting_for:
+            self._next_s, self._n_hops = now_s + self._interval_s, n_hops
             self._send("WATCHDOG=1")
 
 

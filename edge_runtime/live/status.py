@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -10,17 +12,19 @@ from edge_runtime.live.control.controls import LOWEST_DBFS, Settings, mean_dbfs,
 from edge_runtime.live.control.heard import Heard
 
 N_RECENT: Final = 625  # hops whose times are kept: 10 s
+Levels = tuple[tuple[float, float], ...]  # in, out: of each stream's hop that is heard now, as it came and as it goes
 STARTING, RUNNING, OVERLOADED, WAITING, STOPPED = "starting", "running", "overloaded", "waiting", "stopped"
 
 
 class Status:
-    """Written by the audio thread alone, but for `settings` and `wants_reset`, which are replaced whole by others."""
+    """Written by the audio thread alone, but for `wants_reset` and, through `change`, `settings`. What belongs together
+    is one tuple, replaced whole: who reads two attributes may read of two moments."""
 
     def __init__(self, settings: Settings | None = None, model: str = "") -> None:
         self.settings = settings or Settings()
         self.wants_reset = False
-        self.state = STARTING
-        self.waiting_for = ""  # the line that says what is missing
+        self._changing = threading.Lock()
+        self.doing = (STARTING, "")  # the state, and the line that says what is missing or was, to the end
         self.stopped_by = 0  # the number of the signal that ended the stream
         self.capture = ""
         self.playback = ""
@@ -42,8 +46,7 @@ class Status:
         self.n_missed = 0
         self.n_overloads = 0
         self.n_repaired = 0
-        self.levels_in_dbfs = [LOWEST_DBFS]  # of each stream's hop that is heard now
-        self.levels_out_dbfs = [LOWEST_DBFS]  # of the same hop, denoised and mixed
+        self.levels_dbfs: Levels = ((LOWEST_DBFS, LOWEST_DBFS),)
         self.silent_channels: tuple[int, ...] = ()  # of those that are taken, from 1
         self.latency_ms = 0.0
         self.reported_ms = 0.0  # the latency by what the devices say
@@ -55,6 +58,20 @@ class Status:
         self.tee = ""
         self._frame_ns = np.zeros(N_RECENT, np.int64)
         self._n_frames = 0  # hops that were computed: at rest there is nothing to time
+
+    @property
+    def state(self) -> str:
+        """What it does; with what it waits for: `doing`."""
+        return self.doing[0]
+
+    def change(self, how: Callable[[Settings], Settings]) -> None:
+        """The settings, from any thread but the audio thread: two who change them at a time both have their way."""
+        with self._changing:
+            self.settings = how(self.settings)
+
+    def silence(self) -> None:
+        """Nothing is heard."""
+        self.levels_dbfs = ((LOWEST_DBFS, LOWEST_DBFS),) * len(self.levels_dbfs)
 
     def note_frame(self, taken_ns: int) -> None:
         """How long all streams took for one hop."""
@@ -78,42 +95,44 @@ class Status:
     def snapshot(self) -> dict[str, Any]:
         """All of it for people and for JSON: finite numbers, None for what is off."""
         p50_ms, p99_ms = self.frame_ms()
-        level_in_dbfs, level_out_dbfs = mean_dbfs(self.levels_in_dbfs), mean_dbfs(self.levels_out_dbfs)
+        streams, latency_ms = self.levels_dbfs, self.latency_ms
+        level_in_dbfs, level_out_dbfs = (mean_dbfs(side) for side in zip(*streams, strict=True))
         return {
-            "state": self.state,
-            "waiting_for": self.waiting_for or None,
+            **self.news(),
             "capture": self.capture,
             "playback": self.playback,
             "model": self.model,
             "engine": self.engine,
             "band": self.band or None,
             "seconds": round(self.n_hops * self.budget_ms / 1000, 3),
-            "settings": plain(self.settings),
             "level_in_dbfs": round(level_in_dbfs, 1),
             "level_out_dbfs": round(level_out_dbfs, 1),
             "reduction_db": round(level_in_dbfs - level_out_dbfs, 1),
             "streams": [
                 {"level_in_dbfs": round(level_in, 1), "level_out_dbfs": round(level_out, 1)}
-                for level_in, level_out in zip(self.levels_in_dbfs, self.levels_out_dbfs, strict=False)
+                for level_in, level_out in streams
             ],
             "input_gain_db": round(self.input_gain_db, 1),
             "highpass_hz": self.highpass_hz or None,
             "silent_channels": list(self.silent_channels),
             "frame_ms": {"p50": round(p50_ms, 3), "p99": round(p99_ms, 3), "budget": self.budget_ms},
-            "latency_ms": round(self.latency_ms, 2) if self.latency_ms else None,  # not known yet
+            "latency_ms": round(latency_ms, 2) if latency_ms else None,  # not known yet
             "reported_latency_ms": round(self.reported_ms, 2),
             "chain_ms": round(self.chain_ms, 2),
             "drift_ppm": round(self.drift_ppm, 1),
             "drift_is_corrected": self.drift_is_corrected,
-            **self._counts(),
             "margin_ms": round(self.margin_ms, 2),
-            "notes": [note for note in self.notes.values() if note],
-            "tee": self.tee or None,
         }
 
-    def _counts(self) -> dict[str, Any]:
-        """What went wrong, and how often."""
+    def news(self) -> dict[str, Any]:
+        """The part of it that is worth a line at once; cheap."""
+        state, waiting_for = self.doing
         return {
+            "state": state,
+            "waiting_for": waiting_for or None,
+            "settings": plain(self.settings),
+            "notes": [note for note in self.notes.values() if note],
+            "tee": self.tee or None,
             "xruns": {"capture": self.n_overruns, "playback": self.n_underruns},
             "suspends": self.n_suspends,
             "disconnects": self.n_disconnects,

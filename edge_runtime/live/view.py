@@ -13,11 +13,13 @@ import sys
 import termios
 import textwrap
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TextIO
 
 from edge_runtime.errors import counted, printable
+from edge_runtime.live.control.controls import Settings
 from edge_runtime.live.status import STARTING, STOPPED, Status
 
 KEYS: Final = "b bypass   up/down strength   l/L limit   g gate   r reset   q quit"
@@ -26,6 +28,11 @@ _METER_WIDTH: Final = 30
 _PLAIN_S, _JSON_S, _TERMINAL_S, _JOURNAL_S = 10.0, 1.0, 0.25, 600.0
 _MOST_NEWS: Final = 4  # at once; then one an interval, in the journal one a minute
 _NEWS_S: Final = 60.0
+_NEWS: Final = (
+    *("state", "waiting_for", "settings", "notes", "tee"),
+    *("xruns", "suspends", "disconnects", "stalls", "overloads"),
+)
+_LOCAL_FLAGS: Final = 3  # of tcgetattr(3)
 _LIMITS_DB: Final = (float("inf"), 24.0, 18.0, 12.0, 6.0)
 _GATES_DBFS: Final = (float("-inf"), -60.0, -50.0, -40.0)
 
@@ -41,18 +48,18 @@ class View:
         self._n_news, self._earned_s = float(_MOST_NEWS), 0.0  # that may be told, as of when
         self._n_drawn = 0
         self._next_s = 0.0
-        self._last_event = ""
+        self._last_event: list[Any] = []
 
     def draw(self, status: Status, now_s: float) -> None:
         """If it is time, or if something happened: first once the stream has started, last before it has stopped, for
         the last line is whoever's who called."""
-        event = _event(status)
-        if now_s < self._next_s and (event == self._last_event or not self._may_tell(now_s)):
+        is_event = _event(status.news()) != self._last_event
+        if now_s < self._next_s and not (is_event and self._may_tell(now_s)):
             return
-        shown = status.snapshot()  # looked at once: the audio thread may stop at any time
+        shown = status.snapshot()  # what is told is what was looked at: the audio thread goes on meanwhile
         if shown["state"] in (STARTING, STOPPED):
             return
-        self._next_s, self._last_event = now_s + self.interval_s, event
+        self._next_s, self._last_event = now_s + self.interval_s, _event(shown)
         if self._as_json:
             print(json.dumps(shown), file=self._out, flush=True)
         elif self._is_terminal:
@@ -70,7 +77,7 @@ class View:
         return True
 
     def _redraw(self, lines: list[str]) -> None:
-        width = os.get_terminal_size(self._out.fileno()).columns
+        width = os.get_terminal_size(self._out.fileno()).columns or 80  # a serial line knows of none
         shown = [
             part
             for line in lines
@@ -142,11 +149,9 @@ def _troubles(shown: dict[str, Any]) -> str:
     return ", ".join(counted(shown[name], name.removesuffix("s").replace("_", " ")) for name in names if shown[name])
 
 
-def _event(status: Status) -> str:
+def _event(news: dict[str, Any]) -> list[Any]:
     """Changes when something happened that should not wait for the next line."""
-    counts = (status.n_overruns, status.n_underruns, status.n_suspends, status.n_disconnects, status.n_stalls)
-    said = f"{status.waiting_for} {list(status.notes.values())} {status.tee}"
-    return f"{status.state} {said} {counts} {status.n_overloads} {status.settings}"
+    return [news[name] for name in _NEWS]
 
 
 def _meter(level_dbfs: float) -> str:
@@ -156,20 +161,29 @@ def _meter(level_dbfs: float) -> str:
 
 def press(key: str, status: Status) -> bool:
     """Do what a key says; False: the user wants to leave."""
-    now = status.settings
-    if key == "b":
-        status.settings = now._replace(bypass=not now.bypass)
-    elif key in ("+", "up"):
-        status.settings = now._replace(strength=min(1.0, round(now.strength + 0.1, 2)))
-    elif key in ("-", "down"):
-        status.settings = now._replace(strength=max(0.0, round(now.strength - 0.1, 2)))
-    elif key in ("l", "L"):
-        status.settings = now._replace(limit_db=_next(_LIMITS_DB, now.limit_db, 1 if key == "l" else -1))
-    elif key == "g":
-        status.settings = now._replace(gate_dbfs=_next(_GATES_DBFS, now.gate_dbfs, 1))
-    elif key == "r":
+    if key == "r":
         status.wants_reset = True
+    elif how := _KEYS.get(key):
+        status.change(how)
     return key != "q"
+
+
+def _stronger(by: float, now: Settings) -> Settings:
+    return now._replace(strength=min(1.0, max(0.0, round(now.strength + by, 2))))
+
+
+def _limited(step: int, now: Settings) -> Settings:
+    return now._replace(limit_db=_next(_LIMITS_DB, now.limit_db, step))
+
+
+_KEYS: Final[dict[str, Callable[[Settings], Settings]]] = {
+    "b": lambda now: now._replace(bypass=not now.bypass),
+    **dict.fromkeys(("+", "up"), partial(_stronger, 0.1)),
+    **dict.fromkeys(("-", "down"), partial(_stronger, -0.1)),
+    "l": partial(_limited, 1),
+    "L": partial(_limited, -1),
+    "g": lambda now: now._replace(gate_dbfs=_next(_GATES_DBFS, now.gate_dbfs, 1)),
+}
 
 
 def _next(choices: tuple[float, ...], now: float, step: int) -> float:
@@ -178,26 +192,43 @@ def _next(choices: tuple[float, ...], now: float, step: int) -> float:
 
 
 @contextmanager
-def keyboard() -> Iterator[int | None]:
-    """Standard input key by key, where it is a terminal in the foreground; as it was, afterwards."""
+def keyboard() -> Iterator[Callable[[], list[str]]]:
+    """Standard input key by key, while it is a terminal that this program has in its foreground; as it was, afterwards.
+    Who stops a program (Ctrl-Z) and lets it go on behind a shell (bg) types for the shell: to read then, or to set the
+    terminal, would stop it again."""
     fd = sys.stdin.fileno() if sys.stdin and sys.stdin.isatty() else None
-    if fd is None or os.tcgetpgrp(fd) != os.getpgrp():
-        yield None
+    if fd is None:
+        yield list
         return
     before = termios.tcgetattr(fd)
-    tty.setcbreak(fd)
+
+    def keys() -> list[str]:
+        if not _is_in_front(fd):
+            return []
+        if termios.tcgetattr(fd)[_LOCAL_FLAGS] & termios.ICANON:  # at first, and after a shell has had it
+            tty.setcbreak(fd)
+        return pressed(fd)
+
     try:
-        yield fd
+        yield keys
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        if _is_in_front(fd):
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+def _is_in_front(fd: int) -> bool:
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:  # it hung up, or is no terminal of this session
+        return False
 
 
 _ARROWS: Final = {"\033[A": "up", "\033[B": "down"}
 
 
-def pressed(fd: int | None) -> list[str]:
+def pressed(fd: int) -> list[str]:
     """Keys that wait to be read."""
-    if fd is None or not select.select([fd], [], [], 0)[0]:
+    if not select.select([fd], [], [], 0)[0]:
         return []
     text = os.read(fd, 64).decode(errors="ignore")
     for code, name in _ARROWS.items():

@@ -22,7 +22,8 @@ import stat
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -31,6 +32,7 @@ import msgspec
 
 from edge_runtime.errors import Failure
 from edge_runtime.live.control import controls
+from edge_runtime.live.control.controls import Settings
 from edge_runtime.live.control.systemd import runtime_folder
 from edge_runtime.live.status import Status
 
@@ -77,19 +79,23 @@ _DECODER: Final = msgspec.json.Decoder(Message)
 
 def apply(message: Message, status: Status) -> None:
     """Do what a message says. ValueError: a value out of range."""
-    now = status.settings
     if isinstance(message, BypassCommand):
-        status.settings = now._replace(bypass=not now.bypass if message.on == "toggle" else message.on)
+        on = message.on
+        status.change(lambda now: now._replace(bypass=not now.bypass if on == "toggle" else on))
     elif isinstance(message, ResetCommand):
         status.wants_reset = True
     elif isinstance(message, SetCommand):
-        settings = now._replace(
-            strength=_given(message.strength, now.strength, 1.0),
-            limit_db=_given(message.limit_db, now.limit_db, inf),
-            gate_dbfs=_given(message.gate_dbfs, now.gate_dbfs, -inf),
-        )
-        controls.check(settings)
-        status.settings = settings
+        status.change(partial(_with, message))
+
+
+def _with(message: SetCommand, now: Settings) -> Settings:
+    settings = now._replace(
+        strength=_given(message.strength, now.strength, 1.0),
+        limit_db=_given(message.limit_db, now.limit_db, inf),
+        gate_dbfs=_given(message.gate_dbfs, now.gate_dbfs, -inf),
+    )
+    controls.check(settings)
+    return settings
 
 
 def _given(value: float | msgspec.UnsetType | None, now: float, off: float) -> float:
@@ -108,12 +114,19 @@ def answer(line: bytes, status: Status) -> bytes:
 
 
 def default_path() -> Path:
-    """Where `live` listens: the service's or the user's run-time folder. Failure: there is none."""
-    folders = (runtime_folder(), os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}")
-    for folder in folders:
-        if folder and Path(folder).is_dir():
-            return Path(folder) / _SOCKET
+    """Where `live` listens: the service's or the user's run-time folder. Failure: there is none that may be written."""
+    for folder in (runtime_folder(), *_users_folders()):
+        if folder and os.access(folder, os.W_OK | os.X_OK):
+            return folder / _SOCKET
     raise Failure("no XDG_RUNTIME_DIR for the control socket", remedy="name one with --socket PATH")
+
+
+def _users_folders() -> Iterator[Path]:
+    """Run-time folders of this user; XDG has none that depends on where one is."""
+    folder = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(folder):
+        yield Path(folder)
+    yield Path(f"/run/user/{os.getuid()}")
 
 
 def listening_path() -> Path:
@@ -121,12 +134,10 @@ def listening_path() -> Path:
 
     Failure: several services do, one a sound card.
     """
-    folders = (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}", str(_RUN))
-    for folder in folders[not folders[0] :]:
-        for path in (Path(str(folder)) / _SOCKET, Path(str(folder)) / "edge-denoise" / _SOCKET):
-            if os.path.exists(path):
-                return path
-    services = sorted(_RUN.glob(f"edge-denoise/*/{_SOCKET}"))
+    places = [folder / place for folder in (*_users_folders(), _RUN) for place in (_SOCKET, f"edge-denoise/{_SOCKET}")]
+    if heard := next((path for path in places if os.path.exists(path) and not _is_left(path)), None):
+        return heard
+    services = [path for path in sorted(_RUN.glob(f"edge-denoise/*/{_SOCKET}")) if not _is_left(path)]
     if len(services) > 1:
         named = ", ".join(map(str, services))
         raise Failure(f"{len(services)} services listen", remedy=f"name one with --socket: {named}")
@@ -255,14 +266,27 @@ def _remove_stale(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise Failure("exists and is no socket", where=path, remedy="name another with --socket PATH")
+    if not _is_left(path):
+        remedy = "give this one its own --socket PATH"
+        raise Failure("another `edge-denoise live` listens here", where=path, remedy=remedy)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        what = f"was left by another and cannot be removed ({error.strerror})"
+        raise Failure(what, where=path, remedy="name another with --socket PATH") from error
+
+
+def _is_left(path: Path) -> bool:
+    """Whether nobody listens there any more. Who is busy, or another user, does."""
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
+        probe.setblocking(False)
         try:
             probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return True
         except OSError:
-            path.unlink(missing_ok=True)
-            return
-    raise Failure("another `edge-denoise live` listens here", where=path, remedy="give this one its own --socket PATH")
+            return False
+    return False
 
 
 def _is_ours(client: socket.socket) -> bool:

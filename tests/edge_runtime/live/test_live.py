@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
-from fake_sound import FakeDenoiser, FakeDevice, World, noise, run
+from fake_sound import FakeDenoiser, FakeDevice, FakePcm, World, noise, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.alsa.pcm import FORMATS, Unfit
+from edge_runtime.alsa.pcm import FORMATS, Outcome
 from edge_runtime.alsa.samples import SampleConverter
 from edge_runtime.errors import Failure
 from edge_runtime.files.any_rate import AnyRateDenoiser
@@ -247,10 +249,10 @@ def test_a_device_that_is_not_there_at_the_start_is_a_failure_unless_it_shall_be
     seen: list[tuple[str, str]] = []
     status = Status()
     sleep = world.sleep
-    world.sleep = lambda s: (seen.append((status.state, status.waiting_for)), sleep(s))[1]  # type: ignore[method-assign]
+    world.sleep = lambda s: (seen.append(status.doing), sleep(s))[1]  # type: ignore[method-assign]
     run(world, capture, playback, 1.0, status=status, waits=True)
     assert seen[0] == ("waiting", "fake: capture cannot be opened (No such device); plug it in")
-    assert (status.state, status.waiting_for) == ("stopped", "")
+    assert status.doing == ("stopped", "")
 
 
 def test_a_microphone_that_comes_after_a_day_is_awaited_so_long():
@@ -260,7 +262,7 @@ def test_a_microphone_that_comes_after_a_day_is_awaited_so_long():
     capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
     status = run(world, capture, playback, 2.0, waits=True)
     assert day_s + 2 < world.now_s < day_s + 4
-    assert (status.waiting_for, status.n_disconnects, status.n_starts) == ("", 0, 0)
+    assert (status.doing[1], status.n_disconnects, status.n_starts) == ("", 0, 0)
     assert true_latency_ms(capture, playback, from_s=day_s + 1) == pytest.approx(45.0, abs=0.1)
 
 
@@ -283,12 +285,12 @@ def test_a_sound_server_that_is_restarted_or_changed_is_opened_anew(away_s):
     world.restarts, world.absent = [3.0], [(3.5, 3.5 + away_s)]
     capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
     status, sleep = Status(), world.sleep
-    world.sleep = lambda s: (waits_for.add(status.waiting_for), sleep(s))[1]  # type: ignore[method-assign]
+    world.sleep = lambda s: (waits_for.add(status.doing[1]), sleep(s))[1]  # type: ignore[method-assign]
     run(world, capture, playback, 10.0, status=status)
     assert status.n_disconnects >= 1
     assert world.now_s < 12 + away_s
     assert waits_for - {""} == ({"fake: capture cannot be opened (No such device); plug it in"} if away_s else set())
-    assert status.waiting_for == ""
+    assert status.doing[1] == ""
     assert true_latency_ms(capture, playback, from_s=8.0 + away_s) == pytest.approx(45.0, abs=0.1)
 
 
@@ -310,7 +312,46 @@ def test_a_card_that_comes_back_under_another_number_is_found_by_its_name():
     assert true_latency_ms(capture, playback, from_s=8.0) == pytest.approx(45.0, abs=0.1)
 
 
+class Dead(FakePcm):
+    """It can be opened, and that is all, until `until_s`."""
+
+    until_s, fails_with = 5.0, Outcome.DISCONNECTED
+
+    def read(self, block, n=None, timeout_ms=1000):
+        if self.world.now_s >= self.until_s:
+            return super().read(block, n, timeout_ms)
+        self.last_errno = errno.ENODEV
+        if self.fails_with is Outcome.TIMEOUT:
+            self.world.sleep(timeout_ms / 1000)
+        return self.fails_with
+
+
+DEAD = [
+    (Outcome.DISCONNECTED, "No such device"),
+    (Outcome.XRUN, "No such device"),
+    (Outcome.TIMEOUT, "its clock stands still"),
+]
+
+
+@pytest.mark.parametrize(("fails_with", "why"), DEAD)
+def test_a_device_that_opens_and_does_not_run_is_awaited_and_told(monkeypatch, fails_with, why):
+    """Such a stream was opened anew all the time, as fast as the board could, and called starting."""
+    world, waits_for = World(), []
+    capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
+    monkeypatch.setattr(Dead, "fails_with", fails_with)
+    capture.open = lambda direction, wish: Dead(capture, direction, 4096)  # type: ignore[method-assign]
+    status, sleep = Status(), world.sleep
+    world.sleep = lambda s: (waits_for.append(status.doing), sleep(s))[1]  # type: ignore[method-assign]
+    run(world, capture, playback, 2.0, status=status)
+    told = [reason.partition("; ")[0] for state, reason in waits_for if state == "waiting"]
+    assert set(told) == {f"fake: capture opens and does not run ({why})"}
+    assert len(told) < 12
+    assert status.doing == ("stopped", "")
+    assert true_latency_ms(capture, playback, from_s=world.now_s - 1.5) == pytest.approx(45.0, abs=0.1)
+
+
 CANNOT_COME = [
+    ({"band": "full"}, {"rate_hz": 20_001}, "capture: no full band: .*; --band speech ends at 8 kHz"),
     ({"channels": Channels((5,))}, {}, r"has 1 channel\(s\), not 5; choose from 1 to 1"),
     ({"channels": Channels((1, 2))}, {"n_channels": 2}, r"has 1 channel\(s\) for 2 streams; choose fewer"),
 ]
@@ -321,27 +362,41 @@ def test_what_cannot_come_is_not_awaited(plan, has, message):
     world = World()
     world.absent = [(0.0, 2.0)]
     with pytest.raises(Failure, match=message):
-        run(world, FakeDevice(world, sound=noise(), **has), FakeDevice(world), 1.0, waits=True, **plan)
+        run(world, FakeDevice(world, sound=noise(), **has), FakeDevice(world, 48_000), 1.0, waits=True, **plan)
     assert world.now_s == pytest.approx(2.0)
 
 
-def test_a_device_that_comes_back_unfit_is_awaited_all_the_same():
+@pytest.mark.parametrize(
+    ("own", "other", "plan"),
+    [
+        ({"n_channels": 2}, {"n_channels": 1}, {"channels": Channels((2,))}),
+        ({"rate_hz": 48_000}, {"rate_hz": 20_001}, {"band": "full"}),
+    ],
+)
+def test_a_device_that_comes_back_unfit_is_awaited_all_the_same(own, other, plan):
     """Perhaps another one was plugged in: this stream has run, and goes on when its own is back."""
     world = World()
     world.absent = [(3.0, 4.0)]
-    capture, playback = FakeDevice(world, n_channels=2, sound=noise(2)), FakeDevice(world)
-    opened = capture.open
+    has = {"rate_hz": 16_000, "n_channels": 1, **own}
+    capture = FakeDevice(world, **has, sound=noise(has["n_channels"], rate_hz=has["rate_hz"]))
+    others, playback = FakeDevice(world, **other), FakeDevice(world, 48_000)
 
-    def other(direction, wish):
-        pcm = opened(direction, wish)
-        if world.now_s < 6.0 and pcm.world.now_s > 3.0:
-            raise Unfit("has 1 channel(s), not 2", where="fake")
-        return pcm
+    def open_pcm(name, direction, wish):
+        is_other = name == "capture" and 3.0 < world.now_s < 6.0
+        return (others if is_other else capture if name == "capture" else playback).open(direction, wish)
 
-    capture.open = other  # type: ignore[method-assign]
-    status = run(world, capture, playback, 6.0, channels=Channels((2,)))
+    status = run(world, capture, playback, 6.0, open_pcm=open_pcm, **plan)
     assert status.n_disconnects == 1
     assert world.now_s > 9.0
+
+
+def test_nothing_is_heard_while_a_device_is_awaited():
+    world, levels = World(), set()
+    world.absent = [(3.0, 8.0)]
+    status, sleep = Status(), world.sleep
+    world.sleep = lambda s: (levels.add(status.levels_dbfs), sleep(s))[1]  # type: ignore[method-assign]
+    run(world, FakeDevice(world, sound=noise()), FakeDevice(world), 4.0, status=status)
+    assert ((-120.0, -120.0),) in levels
 
 
 def test_overload_becomes_bypass_and_ends():
@@ -639,6 +694,25 @@ def test_the_best_channel_is_the_loudest_that_never_pauses():
     out = heard(playback)[0, -64_000:]
     start = place_of(out[:4000], rows(0, 300_000)[2])
     np.testing.assert_allclose(out, rows(start, 64_000)[2], atol=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "weights"), [("best", [1, 0]), ("mix", [0.5, 0.5]), ("1", [1, 0])])
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_what_is_not_finite_changes_no_other_sample_and_no_choice(channels, weights, odd):
+    """It once made its channel the best one for good."""
+    world, rows, scale = World(), noise(2), np.array([[1.0], [0.1]], np.float32)
+
+    def sound(start: int, n: int) -> np.ndarray:
+        out = rows(start, n) * scale
+        out[1, np.arange(start, start + n) == 16_000] = odd
+        return out
+
+    playback, capture = FakeDevice(world), FakeDevice(world, n_channels=2, sound=sound)
+    status = run(world, capture, playback, 4.0, [FakeDenoiser(world, gain=1.0)], channels=Channels.parse(channels, 2))
+    assert status.n_repaired == 1
+    wanted, out = weights @ (rows(0, 100_000) * scale), heard(playback)[0, -16_000:]
+    start = place_of(out[:4000], wanted)
+    np.testing.assert_allclose(out, wanted[start : start + 16_000], atol=1e-6)
 
 
 BAD_CHANNELS = [

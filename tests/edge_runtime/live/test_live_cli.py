@@ -19,24 +19,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fake_sound import FakeDenoiser, FakeDevice, World
 from hypothesis import given
 from hypothesis import strategies as st
 from places import ROOT
 from real_alsa import needs_libasound
 from toy_artifact import toy
 
+from edge_runtime.alsa import device
 from edge_runtime.cli import main
 from edge_runtime.errors import Failure
 from edge_runtime.live.control import control_socket
 from edge_runtime.live.control.control_socket import MAX_BYTES, ControlServer, answer, ask
 from edge_runtime.live.control.controls import Settings
+from edge_runtime.live.control.kept_settings import Keeper
 from edge_runtime.live.control.systemd import is_journal, notify, watchdog_s
 from edge_runtime.live.float_wav import FloatWav
-from edge_runtime.live.session import Heartbeat
+from edge_runtime.live.loop import LivePlan
+from edge_runtime.live.session import Heartbeat, run_live
 from edge_runtime.live.sound import library
 from edge_runtime.live.status import Status
-from edge_runtime.live.tee import RING_HOPS, Tee
-from edge_runtime.live.view import View, plain_line, press, pressed, terminal_lines
+from edge_runtime.live.tee import RING_HOPS, Recording, Tee
+from edge_runtime.live.view import View, keyboard, plain_line, press, pressed, terminal_lines
 
 # --- the control socket -------------------------------------------------------------------------------------
 
@@ -171,6 +175,45 @@ def test_a_second_stream_gets_its_own_socket_and_a_dead_one_is_replaced(server, 
         ControlServer(tmp_path / "file", Status())
 
 
+@pytest.mark.parametrize("why", [PermissionError(13, "Permission denied"), BlockingIOError(11, "Try again")])
+def test_a_stream_of_another_user_or_a_busy_one_is_not_taken_for_dead(server, monkeypatch, why):
+    def refused(self, path):
+        raise why
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket.socket, "connect", refused)
+        with pytest.raises(Failure, match="another `edge-denoise live` listens here"):
+            ControlServer(server[0], Status())
+    assert ask(server[0], {"command": "status"})["ok"]
+
+
+@pytest.mark.parametrize("folder", ["", "relative", "/nonexistent"])
+def test_a_run_time_folder_that_is_none_is_not_listened_in(tmp_path, monkeypatch, folder):
+    (tmp_path / "relative").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    with pytest.raises(Failure, match="no XDG_RUNTIME_DIR for the control socket; name one with --socket PATH"):
+        control_socket.default_path()
+
+
+def test_who_change_settings_at_a_time_both_have_their_way():
+    """Each of three threads turns it the other way, an odd number of times."""
+    status, before_s = Status(), sys.getswitchinterval()
+    ways = (lambda: answer(b'{"command": "bypass"}', status), lambda: press("b", status), lambda: press("b", status))
+    turn = [threading.Thread(target=lambda way=way: [way() for _ in range(501)]) for way in ways]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in turn:
+            thread.start()
+        for thread in turn:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before_s)
+    assert status.settings.bypass
+
+
 def test_ctl_says_when_nobody_answers(tmp_path, capfd):
     assert main(["ctl", "status", "--socket", str(tmp_path / "gone")]) == 1
     out, err = capfd.readouterr()
@@ -178,15 +221,24 @@ def test_ctl_says_when_nobody_answers(tmp_path, capfd):
     assert "nobody answers (No such file or directory); start `edge-denoise live`, or name its --socket" in err
 
 
+@pytest.mark.parametrize("left", [False, True], ids=["", "beside what a crash left"])
 @pytest.mark.parametrize("where", [".", "edge-denoise"], ids=["a stream of the user", "a service of the user"])
-def test_ctl_finds_a_stream_and_a_service(tmp_path, monkeypatch, capfd, where):
+def test_ctl_finds_a_stream_and_a_service(tmp_path, monkeypatch, capfd, where, left):
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     folder = tmp_path / where
     folder.mkdir(exist_ok=True)
+    if left:
+        left_by_a_crash(tmp_path / "edge-denoise.sock")
     with ControlServer(folder / "edge-denoise.sock", Status()):
         assert main(["ctl", "status", "--json"]) == 0
         assert json.loads(capfd.readouterr().out)["settings"]["strength"] == 1.0
+
+
+def left_by_a_crash(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
 
 
 CTL = [
@@ -350,6 +402,22 @@ def test_a_recording_has_no_longest_length(tmp_path, n_channels, n_before):
             assert np.array_equal(read.read(dtype="float32", always_2d=True), block)
 
 
+def test_who_presses_ctrl_c_twice_has_the_whole_recording(tmp_path, monkeypatch):
+    """The second time while the last hops are written."""
+    world, close = World(), Recording.close
+
+    def interrupted(self):
+        signal.raise_signal(signal.SIGINT)
+        close(self)
+
+    monkeypatch.setattr(Recording, "close", interrupted)
+    monkeypatch.setattr(device, "open_pcm", lambda _, direction, wish: FakeDevice(world).open(direction, wish))
+    plan, keeper = LivePlan(capture="microphone", playback="speaker", seconds=0.8), Keeper(None, Settings())
+    how = {"socket_path": None, "as_json": True, "in_real_time": False}
+    run_live(plan, lambda _: [FakeDenoiser(world)], Status(), keeper, tee_prefix=tmp_path / "t", **how)
+    assert soundfile.info(tmp_path / "t-raw.wav").frames == 50 * 256
+
+
 def test_files_without_a_hop_are_not_left(tmp_path):
     Tee(tmp_path / "a", 1).close()
     assert list(tmp_path.iterdir()) == []
@@ -390,9 +458,40 @@ def test_keys_do_what_they_say():
     assert not press("q", status)
 
 
+def test_keys_are_the_programs_only_while_it_has_the_terminal(monkeypatch):
+    """Ctrl-Z and bg: to read what is typed for the shell, or to set its terminal, would stop the program."""
+    import termios
+
+    def is_cooked() -> bool:
+        return bool(termios.tcgetattr(theirs)[3] & termios.ICANON)
+
+    ours, theirs = os.openpty()
+    in_front = [os.getpgrp()]
+    monkeypatch.setattr(os, "tcgetpgrp", lambda fd: in_front[0])
+    with os.fdopen(theirs, closefd=True) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        before = termios.tcgetattr(theirs)
+        with keyboard() as keys:
+            assert keys() == []
+            os.write(ours, b"b")
+            assert keys() == ["b"]
+            in_front[0] += 1
+            termios.tcsetattr(theirs, termios.TCSANOW, before)  # as a shell does
+            os.write(ours, b"ls\n")
+            assert keys() == []
+            assert is_cooked()
+            assert os.read(theirs, 9) == b"ls\n"
+            in_front[0] -= 1
+            assert keys() == []
+            os.write(ours, b"q")
+            assert keys() == ["q"]
+            in_front[0] += 1
+        assert not is_cooked()  # behind a shell it is the shell's
+
+
 def test_keys_are_read_from_a_terminal_without_waiting():
     ours, theirs = os.openpty()
-    assert pressed(None) == pressed(theirs) == []
+    assert pressed(theirs) == []
     import tty
 
     tty.setcbreak(theirs)
@@ -419,8 +518,24 @@ class Ending(Status):
     """A stream that stops while somebody looks at it."""
 
     def snapshot(self):
-        self.state = "stopped"
+        self.doing = "stopped", ""
         return super().snapshot()
+
+
+class Breaking(Status):
+    """A stream that breaks while somebody looks at it."""
+
+    def snapshot(self):
+        self.n_underruns = 1
+        self.doing = "waiting", "a hub"
+        return super().snapshot()
+
+
+def test_what_happens_while_the_view_looks_is_told_once(capsys):
+    view, status = View(sys.stdout, as_json=False, is_terminal=False), running(Breaking())
+    for now_s in (0.0, 1.0):
+        view.draw(status, now_s)
+    assert capsys.readouterr().out == "waiting: a hub\n"
 
 
 def test_the_view_leaves_the_last_line_to_whoever_called(capsys):
@@ -433,7 +548,7 @@ def test_the_view_leaves_the_last_line_to_whoever_called(capsys):
 
 
 def running(status: Status) -> Status:
-    status.state = "running"
+    status.doing = "running", ""
     return status
 
 
@@ -450,7 +565,7 @@ def storm(k: int, status: Status) -> None:
 
 
 def flapping(k: int, status: Status) -> None:
-    status.state, status.waiting_for = ("waiting", "a hub") if k % 2 else ("running", "")
+    status.doing = ("waiting", "a hub") if k % 2 else ("running", "")
 
 
 def calm(k: int, status: Status) -> None:
@@ -487,14 +602,15 @@ def test_news_are_told_at_once_after_a_quiet_time(capsys):
 LONG = "usb44: capture cannot be opened (No such device); cards that can: plughw:CARD=Device,DEV=0, plughw:CARD=C920"
 
 
-def test_the_panel_wraps_what_is_wider_than_the_terminal():
+@pytest.mark.parametrize(("columns", "width"), [(60, 60), (0, 80)], ids=["narrow", "a serial line"])
+def test_the_panel_wraps_what_is_wider_than_the_terminal(columns, width):
     ours, theirs = os.openpty()
     import fcntl
     import termios
 
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 60, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     status = Status()
-    status.state, status.waiting_for = "waiting", LONG
+    status.doing = "waiting", LONG
     with os.fdopen(theirs, "w") as out:
         view = View(out, as_json=False, is_terminal=True)
         view.draw(status, 0.0)
@@ -503,7 +619,7 @@ def test_the_panel_wraps_what_is_wider_than_the_terminal():
         while shown.count(b"\033[J") < 2:
             shown += os.read(ours, 1 << 16)
     first, again = shown.decode().replace("\033[2K", "").replace("\033[J", "").split("\033[", 1)
-    assert max(map(len, first.split("\r\n"))) < 60
+    assert width - 20 < max(map(len, first.split("\r\n"))) < width
     assert " ".join(first.split()).count(f"waiting: {LONG}") == 1
     assert again.split("A", 1) == [str(first.count("\n")), first]
 
@@ -525,7 +641,7 @@ def test_what_was_found_out_is_in_every_view():
 
 def test_levels_are_those_of_every_stream():
     status = Status()
-    status.levels_in_dbfs, status.levels_out_dbfs = [-20.0, -120.0], [-40.0, -120.0]
+    status.levels_dbfs = (-20.0, -40.0), (-120.0, -120.0)
     shown = status.snapshot()
     assert "in -20.0 -120.0 dBFS, out -40.0 -120.0; reduction 20.0 dB" in plain_line(shown)
     assert shown["level_in_dbfs"] == -23.0  # the mean of their powers
@@ -535,14 +651,16 @@ def test_a_service_for_each_sound_card_is_found_unless_there_are_two(tmp_path, m
     monkeypatch.setattr(control_socket, "_RUN", tmp_path)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
-    device, loopback = (tmp_path / "edge-denoise" / card / "edge-denoise.sock" for card in ("Device", "Loopback"))
-    device.parent.mkdir(parents=True)
-    device.touch()
-    assert control_socket.listening_path() == device
-    loopback.parent.mkdir()
-    loopback.touch()
-    with pytest.raises(Failure, match=f"2 services listen; name one with --socket: {device}, {loopback}"):
-        control_socket.listening_path()
+    own, loopback = (tmp_path / "edge-denoise" / card / "edge-denoise.sock" for card in ("Device", "Loopback"))
+    own.parent.mkdir(parents=True)
+    left_by_a_crash(loopback)
+    with ControlServer(own, Status()):
+        assert control_socket.listening_path() == own
+        with (
+            ControlServer(loopback, Status()),
+            pytest.raises(Failure, match=f"2 services listen; name one with --socket: {own}, {loopback}"),
+        ):
+            control_socket.listening_path()
 
 
 def test_the_journal_is_known_by_its_stream(tmp_path, monkeypatch):
@@ -558,11 +676,11 @@ def test_systemd_hears_ready_once_and_watchdog_only_while_sound_flows(tmp_path, 
     told: list[str] = []
     heart, status = Heartbeat(1.0, told.append), Status()
     heart.beat(status, 0.0)
-    status.state, status.n_hops = "running", 5
+    status.doing, status.n_hops = ("running", ""), 5
     for now_s in (2.0, 2.5, 4.0):
         heart.beat(status, now_s)
     assert told == ["STATUS=starting", "WATCHDOG=1", "STATUS=running", "READY=1", "WATCHDOG=1"]
-    status.waiting_for = "a device"
+    status.doing = "waiting", "a device"
     heart.beat(status, 6.0)
     heart.beat(status, 6.5)
     assert told[-2:] == ["STATUS=waiting: a device", "WATCHDOG=1"]  # `systemctl status` says what it waits for
