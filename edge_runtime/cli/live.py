@@ -103,7 +103,8 @@ def _live(args: argparse.Namespace) -> Answer:
         as_json=args.json,
         in_real_time=not args.ordinary,
     )
-    unheard = (lambda: _end_unheard(status.stopped_by)) if last["waiting_for"] else None
+    is_unheard = last["waiting_for"] or (status.stopped_by and not status.n_hops)
+    unheard = (lambda: _end_unheard(status.stopped_by)) if is_unheard else None
     return Answer(last, [plain_line(last)], then=unheard, one_line=True)
 
 
@@ -142,11 +143,11 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _end_unheard(number: int) -> NoReturn:
-    """A stream that still waited when it was stopped did not do what it was asked to: it ends as the signal would have
-    ended it. For systemd, which sends SIGTERM, that is a clean stop."""
-    if number == signal.SIGTERM:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+    """A stream that still waited when it was stopped, or began, did not do what it was asked to: it ends as the signal
+    would have ended it. For systemd, which sends SIGTERM, that is a clean stop."""
+    if number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     raise KeyboardInterrupt
 
 

@@ -7,12 +7,14 @@ parsing  usage errors in one line, help in groups
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import errno
 import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
@@ -26,6 +28,7 @@ from edge_runtime.errors import Failure, printable, shortened
 
 DONE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 130, 141
 SIGNALLED = 128  # and the signal's number
+_SOON_S = 0.01
 
 Value = TypeVar("Value")
 
@@ -267,13 +270,31 @@ def _signals_clean_up() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(number)
 
+    def again(dropped: Any) -> None:
+        """Python drops what is raised in a callback of its own, of an import's lock for one: an interruption comes once
+        more, behind it."""
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            told(dropped)
+            return
+        number = status_of(dropped.exc_value) - SIGNALLED
+        if number in numbers:
+            signal.signal(number, stop)
+        _thread.start_new_thread(_signal_soon, (_thread.get_ident(), number))
+
+    told, sys.unraisablehook = sys.unraisablehook, again
     for each in numbers:
         signal.signal(each, stop)
     try:
         yield
     finally:
+        sys.unraisablehook = told
         for each in numbers:
             signal.signal(each, signal.SIG_DFL)
+
+
+def _signal_soon(thread: int, number: int) -> None:
+    time.sleep(_SOON_S)
+    signal.pthread_kill(thread, number)
 
 
 def status_of(stop: BaseException) -> int:

@@ -95,7 +95,7 @@ def lines(found: Found) -> list[str]:
         listed.append(f"{row.direction:<8}  {row.name}  {row.card}".rstrip())
         listed.append(f"          {row.problem or _abilities(row)}")
     chosen = [f"--{side} {name}" for side, name in (("capture", found.capture), ("playback", found.playback)) if name]
-    return [*listed, *([f"try: edge-denoise live {' '.join(chosen)} --model DIR"] if chosen else [])]
+    return [*listed, *([f"try: edge-denoise live {' '.join(chosen)}"] if chosen else [])]
 
 
 def check_any(rows: list[Row]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from edge_runtime.alsa.device import open_pcm
 from edge_runtime.alsa.pcm import CAPTURE, PLAYBACK, Outcome, Pcm, Unfit, Wish
 from edge_runtime.alsa.samples import SampleConverter
+from edge_runtime.denoiser import repair
 from edge_runtime.doctor.round_trip import AMPLITUDE, find, mls, summarise
 from edge_runtime.errors import Failure, counted
 from edge_runtime.live.sound.fifo import Fifo
@@ -113,6 +114,7 @@ class AlsaDuplex:
         if not self._runs(self._capture, self._capture.read(self._in)):
             return self._silent_restart()
         self._decoder.decode(self._in, self._heard)
+        repair(self._heard)  # a NaN would be the largest correlation
         if self._converter:
             self._converter.push(played[None], self._at_once)
         else:

@@ -10,6 +10,7 @@ import numpy as np
 from edge_runtime.alsa.device import open_pcm
 from edge_runtime.alsa.pcm import CAPTURE, Outcome, Pcm, Wish
 from edge_runtime.alsa.samples import SampleConverter
+from edge_runtime.denoiser import repair
 from edge_runtime.doctor.checks import Row, ok, warn
 from edge_runtime.errors import Failure
 from edge_runtime.live.channels import MANY, STEP, Channels
@@ -44,6 +45,7 @@ def listen(device: str, open_pcm: Callable[..., Pcm] = open_pcm) -> Float32Array
             if outcome is not Outcome.DONE:
                 raise Failure(f"capture stopped: {outcome.value}", where=device, remedy="see what else uses it")
             decode(block, part)
+            repair(part)  # as `live` does
         n_settle = round(_SETTLE_S * config.rate_hz / len(block))
     return np.concatenate(list(heard[n_settle:]), axis=1)
 

@@ -161,13 +161,15 @@ def _quick_switches() -> Iterator[None]:
 
 @contextmanager
 def _signals_stop(loop: LiveLoop, status: Status) -> Iterator[None]:
-    """SIGINT and SIGTERM end the stream after its hop."""
+    """SIGINT, SIGTERM and, where nobody decided otherwise (nohup), SIGHUP end the stream after its hop."""
 
     def stop(number: int, _frame: object) -> None:
         status.stopped_by = number
         loop.stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers += [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:

@@ -60,6 +60,14 @@ class View:
         if shown["state"] in (STARTING, STOPPED):
             return
         self._next_s, self._last_event = now_s + self.interval_s, _event(shown)
+        try:
+            self._tell(shown)
+        except BrokenPipeError:  # who read it has left
+            raise
+        except OSError:  # a full disk: the sound goes on
+            pass
+
+    def _tell(self, shown: dict[str, Any]) -> None:
         if self._as_json:
             print(json.dumps(shown), file=self._out, flush=True)
         elif self._is_terminal:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -149,6 +150,25 @@ def test_a_second_signal_does_not_disturb_the_cleaning_up(capsys, by_default, nu
     assert cleaned == [True]
     assert capsys.readouterr() == ("", "")
     assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_signal_that_python_drops_comes_once_more(capsys, by_default, number: int, status: int) -> None:
+    """What is raised in a callback is reported, and the program would go on."""
+
+    def work() -> Answer:
+        given = Lock()
+        watched = weakref.ref(given, lambda _: os.kill(os.getpid(), number))
+        del given
+        time.sleep(60)
+        return Answer(watched, [])
+
+    assert asked(work) == status
+    assert capsys.readouterr() == ("", "")
+
+
+class Lock:
+    """Something that can be watched."""
 
 
 def test_a_forked_worker_dies_of_the_signal_alone() -> None:

@@ -76,7 +76,7 @@ def test_a_row_has_what_the_device_can_do() -> None:
     first, second, last = lines(report([row]))
     assert first == "capture   hw:CARD=Mic,DEV=0  USB Mic"
     assert second.strip() == "1 to 2 channels, S32_LE S16_LE, 16000 48000 Hz"
-    assert last == "try: edge-denoise live --capture hw:CARD=Mic,DEV=0 --model DIR"
+    assert last == "try: edge-denoise live --capture hw:CARD=Mic,DEV=0"
 
 
 def test_a_busy_device_is_listed_with_its_remedy() -> None:

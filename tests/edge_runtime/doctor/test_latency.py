@@ -198,6 +198,20 @@ def test_devices_of_two_rates_are_measured_and_the_converter_is_told(capture_hz,
     assert len(lines(found)) == 2 + (capture_hz != playback_hz)
 
 
+def test_a_sample_that_is_not_finite_is_no_round_trip() -> None:
+    """A NaN was the largest correlation, at 0."""
+    world = World()
+    playback = FakeDevice(world)
+    hears = cable(playback, 0.010)(16_000)
+    odd = FakeDevice(
+        world, sound=lambda start, n: np.where(np.arange(start, start + n) % 16_000, hears(start, n), np.nan)
+    )
+    devices = {"microphone": odd, "speaker": playback}
+    opened = lambda name, direction, wish: devices[name].open(direction, wish)  # noqa: E731
+    with latency.AlsaDuplex("microphone", "speaker", Wish(), 12.0, open_pcm=opened) as duplex:
+        assert measure(duplex, n_repeats=2)["delay_ms"] == pytest.approx(38.0, abs=0.2)
+
+
 def test_a_rate_that_is_asked_for_is_no_wish() -> None:
     def opened(name: str, direction: Direction, wish: Wish):
         raise Unfit("cannot run at 44100 Hz", where=name, remedy="leave --rate out")

@@ -187,7 +187,7 @@ def test_a_stream_of_another_user_or_a_busy_one_is_not_taken_for_dead(server, mo
     assert ask(server[0], {"command": "status"})["ok"]
 
 
-@pytest.mark.parametrize("folder", ["", "relative", "/nonexistent"])
+@pytest.mark.parametrize("folder", ["", "relative", "/proc/none"])
 def test_a_run_time_folder_that_is_none_is_not_listened_in(tmp_path, monkeypatch, folder):
     (tmp_path / "relative").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -538,6 +538,17 @@ def test_what_happens_while_the_view_looks_is_told_once(capsys):
     assert capsys.readouterr().out == "waiting: a hub\n"
 
 
+def test_a_full_disk_under_the_view_ends_no_stream_and_a_reader_that_left_does():
+    full = Path("/dev/full").open("w")  # noqa: SIM115  to close it fails
+    View(full, as_json=False, is_terminal=False).draw(running(Status()), 0.0)
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with pytest.raises(BrokenPipeError), os.fdopen(theirs, "w") as out:
+        View(out, as_json=False, is_terminal=False).draw(running(Status()), 0.0)
+
+
 def test_the_view_leaves_the_last_line_to_whoever_called(capsys):
     view = View(sys.stdout, as_json=False, is_terminal=False)
     view.draw(Status(), 0.0)  # starting
@@ -749,7 +760,7 @@ def test_without_the_native_library_no_microphone_is_waited_for(monkeypatch, cap
 
 
 @needs_libasound
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(tmp_path, number):
     (tmp_path / "noisy.raw").write_bytes(bytes(320_000))
     running = live(tmp_path, "--playback", "null", "--capture", "null")
