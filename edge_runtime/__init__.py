@@ -12,6 +12,7 @@ Rooms in the order of imports, a folder or a file each: each imports only those 
     extras        what to type for what is not installed
     quiet         who speaks while work goes on
     hashing       SHA-256
+    folders       the user's folders
     whole_file    files that are there whole
     whole_folder  folders that are there whole
     command       what every command line does alike

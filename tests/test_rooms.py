@@ -41,7 +41,7 @@ OTHERS = {
 # a comma between them, neither imports the other
 ROOMS = {
     "edge_runtime": (
-        "errors", "quoting", "extras", "quiet", "hashing", "whole_file", "whole_folder", "command",
+        "errors", "quoting", "extras", "quiet", "hashing", "folders", "whole_file", "whole_folder", "command",
         "machine", "bounded", "stft", "builtin", "manifest", "native", "engines", "denoiser", "band", "bench",
         "files", "alsa", "live", "panel", "doctor", "install", "cli",
     ),

@@ -121,10 +121,20 @@ def _place(args: argparse.Namespace) -> Place:
     from edge_runtime.install import service, virtual_mic
     from edge_runtime.install.receipt import Place
 
-    default = Path.home() if args.virtual_mic else Path("/")
-    root = default if args.root is None else args.root.absolute()
+    root = _default_root(args) if args.root is None else args.root.absolute()
     what = virtual_mic if args.virtual_mic else service
     return Place(root, what.RECEIPT, what.FILES)
+
+
+def _default_root(args: argparse.Namespace) -> Path:
+    from edge_runtime.folders import home_folder
+
+    if not args.virtual_mic:
+        return Path("/")
+    home = home_folder()
+    if not home.is_absolute():
+        raise Failure(f"HOME is {str(home)!r}, not the path of a home folder", remedy="set it, or give --root DIR")
+    return home
 
 
 def _asked(

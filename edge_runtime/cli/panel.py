@@ -24,6 +24,7 @@ def _panel(args: argparse.Namespace) -> Answer:
     import secrets  # no `--help` waits for them
 
     from edge_runtime.extras import require
+    from edge_runtime.folders import home_folder
     from edge_runtime.live.control.control_socket import listening_path
     from edge_runtime.panel.guard import Guard, is_loopback
     from edge_runtime.panel.server import open_server
@@ -38,7 +39,7 @@ def _panel(args: argparse.Namespace) -> Answer:
         require("segno")
     guard = Guard(address=args.listen, port=args.port, token="" if is_here else secrets.token_urlsafe(16))
     socket_path = (lambda: Path(args.socket)) if args.socket else listening_path
-    server = open_server(guard, to_a_stream(socket_path, Path.home()))
+    server = open_server(guard, to_a_stream(socket_path, home_folder()))
     print(guard.link, flush=True)
     if guard.token and sys.stdout.isatty():
         import segno

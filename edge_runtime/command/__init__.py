@@ -3,32 +3,28 @@
 0 done   1 failed   2 usage   129 hung up   130 interrupted   141 nobody reads the output any more   143 terminated
 
 parsing  usage errors in one line, help in groups
+signals  what a signal ends, and with which status
 """
 
 from __future__ import annotations
 
-import _thread
 import argparse
 import errno
 import os
 import re
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from math import inf, isfinite
-from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from edge_runtime import __version__
 from edge_runtime.command.parsing import USAGE, Parser, below
+from edge_runtime.command.signals import interruption_in, signals_clean_up, status_of
 from edge_runtime.errors import Failure, printable, shortened
 
-DONE, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 130, 141
-SIGNALLED = 128  # and the signal's number
-_SOON_S = 0.01
+DONE, FAILED, BROKEN_PIPE = 0, 1, 141
 
 Value = TypeVar("Value")
 
@@ -170,7 +166,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
     _stand_in_for_closed_streams()
     _print_any_file_name()
     try:
-        with _signals_clean_up():
+        with signals_clean_up():
             status = _parse_and_answer(parser, argv)
         sys.stdout.flush()
         return status
@@ -180,7 +176,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
         _forget_stdout()
         return BROKEN_PIPE
     except Exception as error:
-        if interruption := _interruption_in(error):
+        if interruption := interruption_in(error):
             return status_of(interruption)
         line = printable(_one_line(error))
         if "--debug" in argv:
@@ -242,73 +238,6 @@ def _print(answer: Answer, note: Callable[[], None], *, as_json: bool) -> None:
 def _of_terminal(line: str) -> str:
     """Names of files reach it: only line ends and tabs mean something there."""
     return line if line.isprintable() else re.sub(r"[^\n\t]+", lambda part: printable(part[0]), line)
-
-
-class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, so that all that cleans up after Ctrl-C cleans up after them."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
-@contextmanager
-def _signals_clean_up() -> Iterator[None]:
-    """Both end the program as Ctrl-C does, where nobody decided otherwise (nohup); a second one does not disturb."""
-    threads = sys.modules.get("threading")  # before anybody has asked for threads there is one
-    if threads and threads.current_thread() is not threads.main_thread():
-        yield
-        return
-    own_pid = os.getpid()
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != own_pid:  # a forked worker: its parent cleans up
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
-
-    def again(dropped: Any) -> None:
-        """Python drops what is raised in a callback of its own, of an import's lock for one: an interruption comes once
-        more, behind it."""
-        if not isinstance(dropped.exc_value, KeyboardInterrupt):
-            told(dropped)
-            return
-        number = status_of(dropped.exc_value) - SIGNALLED
-        if number in numbers:
-            signal.signal(number, stop)
-        _thread.start_new_thread(_signal_soon, (_thread.get_ident(), number))
-
-    told, sys.unraisablehook = sys.unraisablehook, again
-    for each in numbers:
-        signal.signal(each, stop)
-    try:
-        yield
-    finally:
-        sys.unraisablehook = told
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
-
-
-def _signal_soon(thread: int, number: int) -> None:
-    time.sleep(_SOON_S)
-    signal.pthread_kill(thread, number)
-
-
-def status_of(stop: BaseException) -> int:
-    """The exit status of a program that this ended."""
-    return SIGNALLED + stop.number if isinstance(stop, Stopped) else INTERRUPTED
-
-
-def _interruption_in(error: BaseException | None) -> BaseException | None:
-    """Ctrl-C while a native module loads comes wrapped in that module's ImportError."""
-    seen: set[BaseException] = set()  # a chain of causes may lead back into itself
-    while error is not None and error not in seen and not isinstance(error, KeyboardInterrupt):
-        seen.add(error)
-        error = error.__cause__
-    return error if isinstance(error, KeyboardInterrupt) else None
 
 
 def _one_line(error: Exception) -> str:

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_runtime.folders import home_folder, named_folder
 from edge_runtime.machine import Program, read_text, run_program
 
 
 def _runtime_folder() -> Path:
     """Where this user's sound server keeps its sockets (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    return named_folder("XDG_RUNTIME_DIR") or Path(f"/run/user/{os.getuid()}")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Host:
     root: Path = Path("/")
     arch: str = field(default_factory=platform.machine)
     n_cores: int = field(default_factory=lambda: os.cpu_count() or 1)
-    home: Path = field(default_factory=Path.home)
+    home: Path = field(default_factory=home_folder)
     runtime_folder: Path = field(default_factory=_runtime_folder)
     limit: Callable[[int], tuple[int, int]] = resource.getrlimit
     program: Program = run_program

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from edge_runtime.errors import Failure
+from edge_runtime.folders import home_folder, named_folder
 
 if TYPE_CHECKING:
     from edge_runtime.manifest import Artifact
@@ -200,10 +201,9 @@ def recall(artifact: Artifact, path: Path | None = None) -> list[Measured]:
 def cache_file() -> Path:
     """Where measurements are kept, by the custom of the platform."""
     if sys.platform == "darwin":
-        folder = Path("~/Library/Caches").expanduser()
+        folder = home_folder() / "Library" / "Caches"
     else:
-        named = os.environ.get("XDG_CACHE_HOME", "")
-        folder = Path(named) if Path(named).is_absolute() else Path(os.path.expanduser("~/.cache"))
+        folder = named_folder("XDG_CACHE_HOME") or home_folder() / ".cache"
     return folder / "edge-denoise" / CACHE_FILE
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from edge_runtime import command
 from edge_runtime.command import Answer, Command
+from edge_runtime.command.signals import status_of
 from edge_runtime.errors import Failure
 from quant.cli.options import n_processes
 from quant.cli.output import say, table
@@ -91,7 +92,7 @@ def _quality(args: argparse.Namespace) -> Answer:
     except KeyboardInterrupt as stop:
         if not rows:
             raise
-        status, place = command.status_of(stop), kept.Place(kept.QUALITY_FILE, why_not="it was interrupted")
+        status, place = status_of(stop), kept.Place(kept.QUALITY_FILE, why_not="it was interrupted")
         say(f"interrupted: {len({row.clip for row in rows})} of {len(found)} clips are done")
     told = _told(args, rows, metrics.columns(names), groupings, evaluate.comparisons(chosen), place)
     return told._replace(status=status)

@@ -213,7 +213,7 @@ def test_an_interruption_that_came_wrapped_is_one(capsys) -> None:
     def work() -> Answer:
         raise ImportError("while loading") from KeyboardInterrupt()
 
-    assert asked(work) == command.INTERRUPTED
+    assert asked(work) == 130
     assert capsys.readouterr().err == ""
 
 

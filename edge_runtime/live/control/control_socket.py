@@ -31,6 +31,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from edge_runtime.errors import Failure
+from edge_runtime.folders import named_folder
 from edge_runtime.live.control import controls
 from edge_runtime.live.control.controls import Settings
 from edge_runtime.live.control.systemd import runtime_folder
@@ -122,10 +123,9 @@ def default_path() -> Path:
 
 
 def _users_folders() -> Iterator[Path]:
-    """Run-time folders of this user; XDG has none that depends on where one is."""
-    folder = os.environ.get("XDG_RUNTIME_DIR", "")
-    if os.path.isabs(folder):
-        yield Path(folder)
+    """Run-time folders of this user."""
+    if folder := named_folder("XDG_RUNTIME_DIR"):
+        yield folder
     yield Path(f"/run/user/{os.getuid()}")
 
 

@@ -396,6 +396,20 @@ def test_refused_in_one_line(
     assert tree(home) == before
 
 
+@pytest.mark.parametrize("named", ["relative", None])
+def test_a_home_folder_that_nobody_names_is_not_guessed(model, tmp_path, monkeypatch, capsys, named) -> None:
+    """As in a container, for a user of no name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOME") if named is None else monkeypatch.setenv("HOME", named)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000)
+    assert main(["install", "--virtual-mic", "--model", str(model), "--yes"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(", not the path of a home folder; set it, or give --root DIR")
+    assert main(["devices"]) in (0, 1)
+    assert "please report it" not in capsys.readouterr().err
+    assert not (tmp_path / "relative").exists()
+
+
 def test_the_service_is_installed_and_undone(home: Path, model: Path) -> None:
     assert install(home, model, "--capture", "plughw:1,0", "--playback", "hw:Loop back", what="--service") == 0
     unit = (home / UNIT).read_text()

@@ -659,10 +659,11 @@ def test_levels_are_those_of_every_stream():
 
 
 def test_a_service_for_each_sound_card_is_found_unless_there_are_two(tmp_path, monkeypatch):
-    monkeypatch.setattr(control_socket, "_RUN", tmp_path)
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    monkeypatch.setattr(control_socket, "_RUN", Path())
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
-    own, loopback = (tmp_path / "edge-denoise" / card / "edge-denoise.sock" for card in ("Device", "Loopback"))
+    own, loopback = (Path("edge-denoise") / card / "edge-denoise.sock" for card in ("Device", "Loopback"))
     own.parent.mkdir(parents=True)
     left_by_a_crash(loopback)
     with ControlServer(own, Status()):

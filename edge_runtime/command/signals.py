@@ -1,0 +1,84 @@
+"""Signals that end a program: all that cleans up after Ctrl-C cleans up after them."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+INTERRUPTED = 130
+SIGNALLED = 128  # and the signal's number
+_SOON_S = 0.01
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, so that all that cleans up after Ctrl-C cleans up after them."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def signals_clean_up() -> Iterator[None]:
+    """Both end the program as Ctrl-C does, where nobody decided otherwise (nohup); a second one does not disturb."""
+    threads = sys.modules.get("threading")  # before anybody has asked for threads there is one
+    if threads and threads.current_thread() is not threads.main_thread():
+        yield
+        return
+    own_pid = os.getpid()
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own_pid:  # a forked worker: its parent cleans up
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    def again(dropped: Any) -> None:
+        """Python drops what is raised in a callback of its own, of an import's lock for one: an interruption comes once
+        more, behind it."""
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            told(dropped)
+            return
+        number = status_of(dropped.exc_value) - SIGNALLED
+        if number in numbers:
+            signal.signal(number, stop)
+        _thread.start_new_thread(_signal_soon, (_thread.get_ident(), number))
+
+    told, sys.unraisablehook = sys.unraisablehook, again
+    for each in numbers:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = told
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _signal_soon(thread: int, number: int) -> None:
+    time.sleep(_SOON_S)
+    signal.pthread_kill(thread, number)
+
+
+def status_of(stop: BaseException) -> int:
+    """The exit status of a program that this ended."""
+    return SIGNALLED + stop.number if isinstance(stop, Stopped) else INTERRUPTED
+
+
+def interruption_in(error: BaseException | None) -> BaseException | None:
+    """Ctrl-C while a native module loads comes wrapped in that module's ImportError."""
+    seen: set[BaseException] = set()  # a chain of causes may lead back into itself
+    while error is not None and error not in seen and not isinstance(error, KeyboardInterrupt):
+        seen.add(error)
+        error = error.__cause__
+    return error if isinstance(error, KeyboardInterrupt) else None
