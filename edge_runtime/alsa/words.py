@@ -18,6 +18,7 @@ _UNREADABLE: Final = re.compile(r"(/.*) may be old or corrupted")
 _PLACE: Final = re.compile(r"_toplevel_:(\d+):\d+:(.*)")
 _NO_LIBRARY: Final = re.compile(r"Cannot open shared library (\S+)")
 _NO_SUCH_CARD: Final = ("Cannot get card index for", "open '/dev/snd/")  # no more than the number that comes back
+_MISTYPED: Final = ("Unknown parameter", "Parse arguments error")  # behind the colon of a name
 _PACKAGES: Final = {"pipewire": "pipewire-alsa"}
 _PLUGGED: Final = "plug it in, or choose another: `edge-denoise devices` lists them"
 _REMEDIES: Final = {
@@ -60,6 +61,8 @@ def remedy(printed: str, number: int, device: str, direction: Direction) -> str 
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO) and of_a_card:
         here = ", ".join(capable(direction))
         return f"cards that can: {here}" if here else "no card here can: plug one in"
-    if number in (errno.ENOENT, errno.EINVAL) and cause(printed, device):
+    if number in (errno.ENOENT, errno.EINVAL) and (own := cause(printed, device)):
+        if ":" in device and (own.startswith(_MISTYPED) or own.removeprefix("Unknown PCM ") in device.split(":", 1)[1]):
+            return _REMEDIES[errno.ENOENT]
         return "mend its definition, in ~/.asoundrc or /etc/asound.conf"
     return _REMEDIES.get(number)

@@ -179,7 +179,10 @@ def _ctl(args: argparse.Namespace) -> Answer:
     message = _message(args)
     path = Path(args.socket) if args.socket else listening_path()
     status = ask(path, message)["status"]
-    return Answer(status, [plain_line(status)])
+    try:
+        return Answer(status, [plain_line(status)])
+    except (KeyError, TypeError) as error:
+        raise Failure(f"a stream of another version, without {error}", where=path, remedy="restart it") from None
 
 
 def _message(args: argparse.Namespace) -> dict[str, Any]:

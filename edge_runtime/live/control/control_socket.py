@@ -74,8 +74,18 @@ class SpectraCommand(msgspec.Struct, tag_field="command", tag="spectra", forbid_
     seen: int = 0
 
 
+class Answer(msgspec.Struct):
+    """What comes back: the status, or why there is none."""
+
+    ok: bool
+    status: dict[str, Any] = {}
+    spectra: dict[str, Any] = {}
+    error: str = ""
+
+
 Message = StatusCommand | SetCommand | BypassCommand | ResetCommand | SpectraCommand
 _DECODER: Final = msgspec.json.Decoder(Message)
+_ANSWERS: Final = msgspec.json.Decoder(Answer)
 
 
 def apply(message: Message, status: Status) -> None:
@@ -203,13 +213,15 @@ def ask(path: Path, message: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         remedy = "start `edge-denoise live`, or name its --socket"
         raise Failure(f"nobody answers ({error.strerror or error})", where=path, remedy=remedy) from error
+    if not reply:
+        raise Failure("it ended before it answered", where=path, remedy="start `edge-denoise live` again")
     try:
-        answered: dict[str, Any] = json.loads(reply)
-    except ValueError as error:
-        raise Failure("the reply is not JSON", where=path, remedy="is it another program's socket?") from error
-    if not answered.get("ok"):
-        raise Failure(f"refused: {answered.get('error')}", where=path)
-    return answered
+        answered = _ANSWERS.decode(reply)
+    except msgspec.MsgspecError as error:
+        raise Failure("the reply is no stream's", where=path, remedy="is it another program's socket?") from error
+    if not answered.ok:
+        raise Failure(f"refused: {answered.error}", where=path)
+    return {"ok": True, "status": answered.status, "spectra": answered.spectra}
 
 
 def _owner(path: Path) -> str:

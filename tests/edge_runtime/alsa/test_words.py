@@ -34,6 +34,7 @@ CARD = "ALSA lib confmisc.c:165:(snd_config_get_card) Cannot get card index for"
 UNKNOWN = "ALSA lib pcm.c:2666:(snd_pcm_open_noupdate) Unknown PCM"
 HERE = "cards that can: plughw:CARD=Mic,DEV=0"
 DEFINITION = "mend its definition, in ~/.asoundrc or /etc/asound.conf"
+NAMES = "`edge-denoise devices` lists the names"
 PLUGIN = "mend or install that plugin (Debian: apt install "
 PRINTED = [
     # what it printed, its number, the device, how the cause begins, how the remedy begins
@@ -45,6 +46,10 @@ PRINTED = [
     (f"{CARD} 9\n", errno.ENOENT, "mic", "Cannot get card index for 9", HERE),
     (f"{UNKNOWN} typo\n", errno.ENOENT, "typo", "", "`edge-denoise devices` lists the names"),
     (f"{UNKNOWN} gone\n", errno.ENOENT, "mic", "Unknown PCM gone", DEFINITION),
+    (f"{UNKNOWN} tyop\n", errno.ENOENT, "plug:tyop", "Unknown PCM tyop", "`edge-denoise devices` lists the names"),
+    ("ALSA lib conf.c:1:(f) Unknown parameters CARD=x\n", errno.EINVAL, "default:CARD=x", "Unknown parameters", NAMES),
+    ("ALSA lib conf.c:1:(f) Parse arguments error: no\n", errno.EINVAL, "plughw:CARD=", "Parse arguments", NAMES),
+    ("ALSA lib conf.c:1:(f) Unknown parameters x\n", errno.EINVAL, "mic", "Unknown parameters x", DEFINITION),
     ("ALSA lib conf.c:1:(f) [error.core] Unknown field foo\n", errno.EINVAL, "mic", "Unknown field foo", DEFINITION),
     ("ALSA lib pulse.c:242:(c) PulseAudio: refused\n\n", errno.ECONNREFUSED, "pulse", "PulseAudio: refused",
      "start the sound server (PipeWire or PulseAudio)"),

@@ -274,6 +274,39 @@ def test_what_ctl_would_not_look_at_is_refused(server, capfd, argv, message):
     assert server[1].settings == Settings()
 
 
+ODD_REPLIES = [
+    (b"", "it ended before it answered; start `edge-denoise live` again"),
+    (b"HTTP/1.1 400\r\n", "the reply is no stream's; is it another program's socket?"),
+    (b"[1]\n", "the reply is no stream's; is it another program's socket?"),
+    (b'{"ok": true, "status": 3}\n', "the reply is no stream's; is it another program's socket?"),
+    (
+        b'{"ok": true, "status": {"state": "running"}}\n',
+        "a stream of another version, without 'waiting_for'; restart it",
+    ),
+    (b'{"ok": false, "error": "no"}\n', "refused: no"),
+]
+
+
+@pytest.mark.parametrize(("reply", "line"), ODD_REPLIES)
+def test_ctl_takes_no_other_programs_answer_for_a_streams(tmp_path, capfd, reply, line):
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def answer_once():
+            client, _ = listening.accept()
+            with client:
+                client.recv(MAX_BYTES)
+                client.sendall(reply)
+
+        thread = threading.Thread(target=answer_once)
+        thread.start()
+        assert main(["ctl", "status", "--socket", str(path)]) == 1
+        thread.join()
+    assert capfd.readouterr() == ("", f"edge-denoise: error: {path}: {line}\n")
+
+
 def test_ctl_names_whose_socket_it_is(server, monkeypatch, capfd):
     def denied(self, path):
         raise PermissionError(13, "Permission denied")
