@@ -158,8 +158,8 @@ def _troubles(shown: dict[str, Any]) -> str:
 
 
 def _event(news: dict[str, Any]) -> list[Any]:
-    """Changes when something happened that should not wait for the next line."""
-    return [news[name] for name in _NEWS]
+    """Changes when something happened that should not wait for the next line, and will be in it."""
+    return [news[name] for name in (_NEWS[:2] if news["waiting_for"] else _NEWS)]
 
 
 def _meter(level_dbfs: float) -> str:

@@ -612,6 +612,11 @@ def flapping(k: int, status: Status) -> None:
     status.doing = ("waiting", "a hub") if k % 2 else ("running", "")
 
 
+def stalling(k: int, status: Status) -> None:
+    status.doing = "waiting", "a hub"
+    status.n_stalls += 1
+
+
 def calm(k: int, status: Status) -> None:
     pass
 
@@ -621,6 +626,7 @@ STORMS = [
     (storm, {}, 370 + 360),
     (storm, {"is_journal": True}, 4 + 60 + 6),
     (flapping, {"is_journal": True}, 4 + 60 + 6),
+    (stalling, {"is_journal": True}, 6),
     (calm, {"is_journal": True}, 6),
     (calm, {}, 360),
 ]
