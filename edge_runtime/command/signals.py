@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -43,31 +43,54 @@ def signals_clean_up() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(number)
 
-    def again(dropped: Any) -> None:
-        """Python drops what is raised in a callback of its own, of an import's lock for one: an interruption comes once
-        more, behind it."""
-        if not isinstance(dropped.exc_value, KeyboardInterrupt):
-            told(dropped)
-            return
-        number = status_of(dropped.exc_value) - SIGNALLED
-        if number in numbers:
-            signal.signal(number, stop)
-        _thread.start_new_thread(_signal_soon, (_thread.get_ident(), number))
-
-    told, sys.unraisablehook = sys.unraisablehook, again
+    reminder = _Reminder(stop)
     for each in numbers:
         signal.signal(each, stop)
     try:
         yield
     finally:
-        sys.unraisablehook = told
+        reminder.close()
         for each in numbers:
             signal.signal(each, signal.SIG_DFL)
 
 
-def _signal_soon(thread: int, number: int) -> None:
-    time.sleep(_SOON_S)
-    signal.pthread_kill(thread, number)
+class _Reminder:
+    """Python drops what is raised in a callback of its own, of an import's lock for one, or in its hook for what it
+    drops: an interruption comes again behind them, until it has arrived."""
+
+    def __init__(self, stop: Callable[[int, FrameType | None], None]) -> None:
+        self._stop = stop
+        self._told, sys.unraisablehook = sys.unraisablehook, self._look
+        self._is_owed = self._is_over = False
+
+    def close(self) -> None:
+        """Nobody waits for one any more."""
+        self._is_over = True
+        sys.unraisablehook = self._told
+
+    def _look(self, dropped: Any) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            self._told(dropped)
+            return
+        number = status_of(dropped.exc_value) - SIGNALLED
+        signal.signal(number, self._pay)
+        _thread.start_new_thread(self._remind, (_thread.get_ident(), number))
+        self._is_owed = True  # last: until this has returned no other thread runs, and no handler
+
+    def _pay(self, number: int, frame: FrameType | None) -> None:
+        self._is_owed = False
+        handler = signal.default_int_handler if number == signal.SIGINT else self._stop
+        signal.signal(number, handler)
+        handler(number, frame)
+
+    def _remind(self, thread: int, number: int) -> None:
+        """More than once: a signal that comes just before a long call of the system waits for its end."""
+        was_owed = False
+        while not self._is_over and (self._is_owed or not was_owed):
+            was_owed = self._is_owed
+            time.sleep(_SOON_S)
+            if self._is_owed and not self._is_over:
+                signal.pthread_kill(thread, number)
 
 
 def status_of(stop: BaseException) -> int:
