@@ -23,6 +23,7 @@ from fake_sound import FakeDenoiser, FakeDevice, World
 from hypothesis import given
 from hypothesis import strategies as st
 from places import ROOT
+from program_said import Program
 from real_alsa import needs_libasound
 from toy_artifact import toy
 
@@ -755,14 +756,14 @@ pcm.speaker {{ type file slave.pcm "null" file "{folder}/heard.raw" format "raw"
 """
 
 
-def live(folder: Path, *options: str, **popen) -> subprocess.Popen[str]:
+def live(folder: Path, *options: str, **popen) -> Program:
     (folder / "asound.conf").write_text(ASOUND.format(folder=folder))
     path = f"/usr/share/alsa/alsa.conf:{folder / 'asound.conf'}"
     environment = {**os.environ, "ALSA_CONFIG_PATH": path, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(folder)}
     devices = ("--capture", "microphone", "--playback", "speaker", "--model", str(toy().directory))
     command = [sys.executable, "-m", "edge_runtime.cli", "live", "--ordinary", *devices, *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, **(pipes | popen))  # type: ignore[call-overload,no-any-return]
+    return Program(command, env=environment, **(pipes | popen))
 
 
 @needs_libasound
