@@ -1,7 +1,7 @@
 /* LD_AUDIT: the processor without some of its features, at its own speed. In every object that is loaded each CPUID is
  * replaced by a breakpoint before any of the object's code runs; the handler of SIGTRAP, a signal that few programs
  * take, answers it without the bits of HIDDEN_CPUID (as `Processor.bits` writes them). Where an object has them
- * `objdump` is asked once; the folder CPUID_PLACES keeps it. What is linked statically is not seen, nor what the
+ * `FINDER FILE` (cpuid_places.py) says once; the folder CPUID_PLACES keeps it. What is linked statically is not seen, nor what the
  * dynamic linker itself asked, by which libc chooses how it copies bytes. */
 #define _GNU_SOURCE
 #include <cpuid.h>
@@ -45,15 +45,14 @@ static void give_up(const char *what, const char *name)
 }
 
 /* The object's addresses of CPUID, a line each, into `kept`. */
-static void ask_objdump(const char *name, const char *kept)
+static void look_through(const char *name, const char *kept)
 {
-    const char *script = "objdump -h \"$1\" >/dev/null && objdump -d --no-show-raw-insn \"$1\" | "
-                         "sed -n 's/^ *\\([0-9a-f]*\\):\\tcpuid *$/\\1/p' >\"$2.$$\" && mv \"$2.$$\" \"$2\"";
+    const char *script = "set -e; " FINDER " \"$1\" >\"$2.$$\"; mv \"$2.$$\" \"$2\"";
     char *words[] = {"sh", "-c", (char *)script, "sh", (char *)name, (char *)kept, NULL}, *none[] = {NULL};
     pid_t child;
     int status = 1;
     if (posix_spawn(&child, "/bin/sh", NULL, NULL, words, none) == 0) waitpid(child, &status, 0);
-    if (status != 0) give_up("objdump cannot read it", name);
+    if (status != 0) give_up("cannot be looked through", name);
 }
 
 static void replace(const char *name, uintptr_t base, const char *kept)
@@ -66,7 +65,7 @@ static void replace(const char *name, uintptr_t base, const char *kept)
         unsigned char *code = (unsigned char *)(base + at);
         void *first = (void *)((uintptr_t)code & -page);
         size_t size = (size_t)(code + sizeof CPUID - (unsigned char *)first);
-        if (memcmp(code, CPUID, sizeof CPUID) != 0) give_up("another file than objdump read", name);
+        if (memcmp(code, CPUID, sizeof CPUID) != 0) give_up("another file than was looked through", name);
         if (mprotect(first, size, PROT_READ | PROT_WRITE | PROT_EXEC) != 0) give_up("its code cannot be changed", name);
         memcpy(code, TRAP, sizeof TRAP);
         mprotect(first, size, PROT_READ | PROT_EXEC);
@@ -96,7 +95,7 @@ unsigned la_objopen(struct link_map *map, Lmid_t space, uintptr_t *cookie)
     if (!realpath(name, real) || stat(real, &seen) != 0) return 0; /* the kernel's own */
     snprintf(kept, sizeof kept, "%s/%llx-%llx-%llx.%09ld", folder, (unsigned long long)seen.st_ino,
              (unsigned long long)seen.st_size, (unsigned long long)seen.st_mtim.tv_sec, seen.st_mtim.tv_nsec);
-    if (access(kept, R_OK) != 0) ask_objdump(real, kept);
+    if (access(kept, R_OK) != 0) look_through(real, kept);
     replace(real, map->l_addr, kept);
     return 0;
 }

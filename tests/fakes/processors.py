@@ -5,7 +5,9 @@ As a program: pytest on such a processor. `python tests/fakes/processors.py "AVX
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -73,13 +75,15 @@ def lacking(processor: Processor) -> str:
 
 
 def hiding(processor: Processor, folder: Path) -> dict[str, str]:
-    """The environment in which programs see no more than the processor has. `folder`: kept for a session, for all
-    processors and workers: it takes seconds to look through the libraries of a runtime."""
+    """The environment in which programs see no more than the processor has. `folder`: for all processors and workers
+    of a session; every library is looked through once."""
     shim = folder / "hidden_cpuid.so"
     if not shim.exists():
         part = folder / f"{os.getpid()}.part"
-        source = TESTS / "fakes" / "hidden_cpuid.c"
-        subprocess.run(["gcc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", source, "-o", part], check=True)
+        fakes = TESTS / "fakes"
+        finder = shlex.join([sys.executable, "-I", "-S", str(fakes / "cpuid_places.py")])
+        options = ["-O2", "-Wall", "-Werror", "-shared", "-fPIC", f"-DFINDER={json.dumps(finder)}"]
+        subprocess.run(["gcc", *options, fakes / "hidden_cpuid.c", "-o", part], check=True)
         part.replace(shim)
     return {"LD_AUDIT": str(shim), "HIDDEN_CPUID": processor.bits(), "CPUID_PLACES": str(folder)}
 
@@ -116,8 +120,6 @@ def main(name: str, *arguments: str) -> int:
         return 2
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, **hiding(PROCESSORS[name], Path(folder))}
-        # PyTorch is looked through for minutes: before a test waits for it.
-        subprocess.run([sys.executable, "-c", "import torch, onnxruntime, ai_edge_litert.interpreter"], env=environment)
         # Sanitizers want to be loaded first, and need not be.
         command = [sys.executable, "-m", "pytest", *arguments]
         return subprocess.run(command, env={**environment, "ASAN_OPTIONS": "verify_asan_link_order=0"}).returncode
