@@ -4,7 +4,6 @@ stream is said and found again."""
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import browser
 from fake_sound import FakeDenoiser, FakeDevice, World, noise, run
 
 from edge_runtime.cli import main
@@ -29,7 +29,6 @@ from edge_runtime.stft import HOP_SAMPLES
 
 pytest.importorskip("bottle", reason="bottle is not installed: the extra `panel`")
 SLOW_S = 60.0  # for anything, on a busy machine
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
 class Wall(World):
@@ -303,18 +302,9 @@ def test_the_socket_gives_spectra_with_the_status() -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no chromium and chromedriver (Debian: chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+def chromium() -> Iterator[Any]:
+    with browser() as driver:
+        yield driver
 
 
 def until(what: Callable[[], Any], seconds: float = SLOW_S) -> None:
@@ -326,13 +316,13 @@ def until(what: Callable[[], Any], seconds: float = SLOW_S) -> None:
 
 
 @pytest.fixture
-def page(browser: Any, live: Live) -> Any:
-    browser.execute_cdp_cmd(
+def page(chromium: Any, live: Live) -> Any:
+    chromium.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     )
-    browser.get(f"http://127.0.0.1:{live.port}/")
-    until(lambda: words(browser, "state") == "running")
-    return browser
+    chromium.get(f"http://127.0.0.1:{live.port}/")
+    until(lambda: words(chromium, "state") == "running")
+    return chromium
 
 
 def words(page: Any, name: str) -> str:

@@ -13,14 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browser as chromium
 
 from quant.report import remake
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no chromium and chromedriver (Debian: chromium-driver)"
-)
 PHONE_PX, DESKTOP_PX = 390, 1280
 FADE_S = 0.005
 MOST_TASK_S = 1.0  # of the browser's main thread until the page stands: what a person waits for on an idle machine
@@ -44,21 +40,10 @@ def report_html(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--autoplay-policy=no-user-gesture-required",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_page_load_timeout(120)
-    driver.set_script_timeout(60)
-    yield driver
-    driver.quit()
+    with chromium("--autoplay-policy=no-user-gesture-required", performance="ALL") as driver:
+        driver.set_page_load_timeout(120)
+        driver.set_script_timeout(60)
+        yield driver
 
 
 def opened(browser: Any, page: Path, width_px: int, **media: str) -> Any:
