@@ -37,13 +37,13 @@ def places(data: bytes) -> list[int]:
 
 
 def candidates(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(address, place in the file, where its segment begins there) of the two bytes in executable segments."""
-    magic, first, size, n = struct.unpack_from("<4s28xQ14xHH", data)  # e_phoff, e_phentsize, e_phnum
+    """(address, place in the file, where its section begins there) of the two bytes in sections of code."""
+    magic, first, size, n = struct.unpack_from("<4s36xQ10xHH", data)  # e_shoff, e_shentsize, e_shnum
     if magic != b"\x7fELF":
         raise SystemExit("no ELF file")
     for k in range(n):
-        kind, flags, offset, address, _, n_bytes = struct.unpack_from("<IIQQQQ", data, first + k * size)
-        if kind != 1 or not flags & 1:  # PT_LOAD, PF_X
+        kind, flags, address, offset, n_bytes = struct.unpack_from("<4xIQQQQ", data, first + k * size)
+        if kind != 1 or not flags & 4:  # SHT_PROGBITS, SHF_EXECINSTR
             continue
         at = data.find(CPUID, offset, offset + n_bytes)
         while at >= 0:
