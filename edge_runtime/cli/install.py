@@ -122,8 +122,9 @@ def _place(args: argparse.Namespace) -> Place:
     from edge_runtime.install.receipt import Place
 
     root = _default_root(args) if args.root is None else args.root.absolute()
-    what = virtual_mic if args.virtual_mic else service
-    return Place(root, what.RECEIPT, what.FILES)
+    if args.virtual_mic:
+        return Place(root, virtual_mic.RECEIPT, virtual_mic.FILES, virtual_mic.PIPEWIRE_FILE)
+    return Place(root, service.RECEIPT, service.FILES)
 
 
 def _default_root(args: argparse.Namespace) -> Path:

@@ -13,8 +13,8 @@ from edge_runtime.doctor.devices import pipewire_objects
 from edge_runtime.doctor.host import Host
 from edge_runtime.engines.apart import apart
 from edge_runtime.errors import Failure
+from edge_runtime.folders import pipewire_file
 
-CONFIGURATION: Final = ".config/pipewire/pipewire.conf.d/60-edge-denoise.conf"
 NODE: Final = "edge_denoise"
 _SYSTEM_FOLDER: Final = Path("/usr/lib/ladspa")
 _PLUGIN: Final = re.compile(r'plugin\s*=\s*("(?:[^"\\\\]|\\\\.)*")')
@@ -28,7 +28,7 @@ _AGAIN: Final = f"`edge-denoise install --virtual-mic`, then {_RESTART}"
 def virtual_mic(host: Host) -> Iterator[Row]:
     """Nothing where it is not installed."""
     try:
-        text = (host.home / CONFIGURATION).read_text(errors="replace")
+        text = pipewire_file(host.home).read_text(errors="replace")
     except OSError:
         return
     named = _PLUGIN.search(text)

@@ -18,11 +18,13 @@ OPEN, CLOSE = "# >>> edge-denoise >>>", "# <<< edge-denoise <<<"
 
 
 class Place(NamedTuple):
-    """Where an installation lies, and which files it may consist of: path from the root on -> whether it is a block."""
+    """Where an installation lies, and which files it may consist of: path from the root on -> whether it is a block.
+    One of them, no block, may lie in another folder, as the environment has it: `anywhere` is how its path ends."""
 
     root: Path
     receipt: Path
     files: Mapping[str, bool]
+    anywhere: str | None = None
 
     def folders(self) -> Iterator[str]:
         """That may have been made for them, from the root on."""
@@ -67,14 +69,19 @@ def load_receipt(place: Place) -> Receipt | None:
 
 
 def _placed(done: Done, place: Place) -> str:
-    name = _own(done.path, place.files)
+    name = _own(done.path, place.files) or _elsewhere(done.path, place)
     is_fenced = done.block.strip().startswith(OPEN) and done.block.endswith(f"{CLOSE}\n")
-    if name is None or place.files[name] != bool(done.block) or not (is_fenced or not done.block):
+    if name is None or place.files.get(name, False) != bool(done.block) or not (is_fenced or not done.block):
         remedy = "look at it by hand, then remove it"
         raise Failure(
             f"names {done.path}, which no installation makes", where=place.root / place.receipt, remedy=remedy
         )
     return str(place.root / name)
+
+
+def _elsewhere(name: str, place: Place) -> str | None:
+    is_it = place.anywhere is not None and name.endswith(f"/{place.anywhere}")
+    return name if is_it and name[:1] != "/" and ".." not in Path(name).parts else None
 
 
 def _own(name: str, known: Iterable[str]) -> str | None:

@@ -1,7 +1,7 @@
 """A denoised microphone for every program: the LADSPA plugin with its weights, a PipeWire filter chain, an ALSA device.
 
 ~/.local/lib/ladspa/edge_denoise.so, .native          the plugin, and the weights that it looks for beside itself
-~/.config/pipewire/pipewire.conf.d/60-edge-denoise.conf
+~/.config/pipewire/pipewire.conf.d/60-edge-denoise.conf, or where XDG_CONFIG_HOME has that folder
 ~/.asoundrc                                           a block that defines the ALSA device
 """
 
@@ -15,6 +15,7 @@ from typing import Final
 from edge_runtime import builtin
 from edge_runtime.errors import Failure
 from edge_runtime.extras import debian_package, how_to_compile
+from edge_runtime.folders import PIPEWIRE_FILE, pipewire_file
 from edge_runtime.install.edits import Change
 from edge_runtime.manifest import Artifact
 from edge_runtime.quoting import alsa_string, spa_string
@@ -76,12 +77,11 @@ pcm.{node} {{
 }}
 """
 _FOLDER: Final = ".local/lib/ladspa"
-_PIPEWIRE_FILE: Final = ".config/pipewire/pipewire.conf.d/60-edge-denoise.conf"
 # Path from the home folder on -> whether it is a block in a file that is the user's.
 FILES: Final = {
     f"{_FOLDER}/edge_denoise.so": False,
     f"{_FOLDER}/edge_denoise.native": False,
-    _PIPEWIRE_FILE: False,
+    f".config/{PIPEWIRE_FILE}": False,
     ".config/edge-denoise/asound.conf": False,  # before 0.2
     ".asoundrc": True,
 }
@@ -89,7 +89,7 @@ FILES: Final = {
 
 def is_set_up(home: Path, root: Path = Path("/")) -> bool:
     """Whether PipeWire makes one for this user: by `install`, or by the file of Debian's package, for all."""
-    return (home / _PIPEWIRE_FILE).exists() or (root / "etc/pipewire/pipewire.conf.d/edge-denoise.conf").exists()
+    return pipewire_file(home).exists() or (root / "etc/pipewire/pipewire.conf.d/edge-denoise.conf").exists()
 
 
 def system_plugin(artifact: Artifact) -> Path | None:
@@ -113,7 +113,7 @@ def changes(home: Path, artifact: Artifact, source: str | None, alsa_source: str
     copies = [Change(plugin, _plugin()), Change(plugin.with_suffix(".native"), artifact.read(weights))]
     return [
         *(() if installed else copies),
-        Change(home / _PIPEWIRE_FILE, pipewire.encode(), is_config=True),
+        Change(_chain_file(home), pipewire.encode(), is_config=True),
         Change(home / ".asoundrc", alsa.encode(), is_block=True, is_config=True),
     ]
 
@@ -129,6 +129,15 @@ def filter_chain(written: str, plugin: str, source: str | None = None, strength:
     Failure: a name cannot be written down."""
     target = f" target.object = {spa_string(source)}" if source else ""
     return _PIPEWIRE.format(written=written, plugin=spa_string(plugin), node=NODE, target=target, strength=strength)
+
+
+def _chain_file(home: Path) -> Path:
+    """Failure: PipeWire looks for it where no receipt reaches."""
+    path = pipewire_file(home)
+    if not path.is_relative_to(home):
+        remedy = "move what XDG_CONFIG_HOME names below the home folder, or unset it for PipeWire and here"
+        raise Failure(f"PipeWire reads this folder, and it is not in {home}", where=path.parent, remedy=remedy)
+    return path
 
 
 def _plugin() -> bytes:

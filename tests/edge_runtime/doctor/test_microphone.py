@@ -12,8 +12,9 @@ from fake_sound import FakeDevice, World, noise
 
 from edge_runtime.doctor.host import Host
 from edge_runtime.doctor.microphone import LISTEN_S, listen, rows
-from edge_runtime.doctor.virtual_mic import CONFIGURATION, virtual_mic
+from edge_runtime.doctor.virtual_mic import virtual_mic
 from edge_runtime.errors import Failure
+from edge_runtime.folders import pipewire_file
 
 RATE_HZ = 16_000
 
@@ -103,7 +104,7 @@ SAID = "mod.rt: fine\nmod.filter-chain: failed to load plugin '/x/edge_denoise.s
 
 def host(root: Path, plugin: str | None, dump: str | None, journal: str | None = None) -> Host:
     if plugin is not None:
-        path = root / CONFIGURATION
+        path = pipewire_file(root)
         path.parent.mkdir(parents=True)
         path.write_text(f"nodes = [ {{ type = ladspa name = d plugin = {json.dumps(plugin)} label = x }} ]\n")
     answers = {"pw-dump": dump, "journalctl": journal}

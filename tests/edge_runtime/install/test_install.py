@@ -276,6 +276,33 @@ def test_a_receipt_of_before_with_absolute_paths_is_undone(home: Path) -> None:
     assert not (home / ".config").exists()
 
 
+@pytest.mark.parametrize(
+    ("named", "has_folder", "read"),
+    [
+        ("home/xdg", True, "xdg"),
+        ("home/../home/xdg", True, "xdg"),
+        ("home/xdg", False, ".config"),  # PipeWire looks on
+        ("relative", True, ".config"),
+        ("elsewhere", True, ""),  # refused
+    ],
+)
+def test_the_chain_goes_where_pipewire_looks(
+    home: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, has_folder: bool, read: str
+) -> None:
+    """And comes back from there, wherever that is by then."""
+    if has_folder:
+        (tmp_path / named / "pipewire/pipewire.conf.d").mkdir(parents=True)
+    before = tree(tmp_path)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", named if named == "relative" else str(tmp_path / named))
+    assert install(home, model) == (0 if read else 1)
+    assert not read or (home / read / FILES[1].removeprefix(".config/")).exists()
+    assert virtual_mic.is_set_up(home) == bool(read)
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    assert uninstall(home) == (0 if read else 1)
+    assert tree(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", [".asoundrc", ".config"])
 def test_no_link_leads_an_installation_out_of_its_root(
     home: Path, model: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
