@@ -2,7 +2,7 @@
 
     open -> settle (both clocks run on silence, then playback is left with the margin) -> a cycle a hop
       xrun, suspend, lost track     count it, start again; with more margin where it was too small
-      disconnected, stalled         count it, close, open again; wait where it cannot be opened, or runs no more
+      disconnected, stalled         count it, close, open again; wait where it cannot be opened, or ran for a moment
       overload                      the chain rests its denoiser
 
 Latency, computed as the sound goes: the hop itself, what capture still holds, the chain, what playback holds before the
@@ -26,7 +26,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.live.chain import Chain, Sink
 from edge_runtime.live.channels import Channels
 from edge_runtime.live.drift import DriftControl
-from edge_runtime.live.margin import Margin
+from edge_runtime.live.margin import FIRM_HOPS, Margin
 from edge_runtime.live.realtime import give_back_priority
 from edge_runtime.live.sound.front import FrontSettings
 from edge_runtime.live.status import OVERLOADED, RUNNING, STOPPED, WAITING, Status
@@ -105,15 +105,16 @@ class LiveLoop:
                     raise
                 self._wait(failure)
                 continue
-            has_run = True
+            has_run, n_before = True, self._status.n_hops
             try:
                 self._tee = self._chain.tee = self._tee or self._open_tee()
                 self._stream()
             finally:
                 self._capture.close()
                 self._playback.close()
-            if not self._is_settled and not self._is_done:
-                self._wait(self._broken)
+            n_hops = self._status.n_hops - n_before
+            if n_hops < FIRM_HOPS and not self._is_done:
+                self._wait(_broken(*self._broken_by, n_hops))
         self._status.doing = STOPPED, self._status.doing[1]
 
     def _wait(self, failure: Failure) -> None:
@@ -294,8 +295,8 @@ class LiveLoop:
 
     def _counted(self, outcome: Outcome, pcm: Pcm) -> Outcome:
         status = self._status
-        if outcome is not Outcome.DONE and not self._is_settled:
-            self._broken = _without_sound(pcm, outcome)
+        if outcome is not Outcome.DONE:
+            self._broken_by = pcm, outcome
         if outcome is Outcome.SUSPENDED:
             status.n_suspends += 1
         elif outcome is Outcome.XRUN:
@@ -315,8 +316,9 @@ class LiveLoop:
             self._sleep(0.005)
 
 
-def _without_sound(pcm: Pcm, outcome: Outcome) -> Failure:
-    """A device that can be opened, and does not run."""
+def _broken(pcm: Pcm, outcome: Outcome, n_hops: int) -> Failure:
+    """A device that can be opened, and does not run, or not for long."""
+    runs = "runs for a moment" if n_hops else "does not run"
     why = "its clock stands still" if outcome is Outcome.TIMEOUT else os.strerror(pcm.last_errno)
     remedy = "plug it in anew, or choose another: `edge-denoise devices` lists them"
-    return Failure(f"{pcm.config.direction} opens and does not run ({why})", where=pcm.config.device, remedy=remedy)
+    return Failure(f"{pcm.config.direction} opens and {runs} ({why})", where=pcm.config.device, remedy=remedy)

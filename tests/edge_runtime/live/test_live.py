@@ -282,7 +282,7 @@ def test_a_suspend_is_counted_and_sound_goes_on_as_before(n_times):
 def test_a_sound_server_that_is_restarted_or_changed_is_opened_anew(away_s):
     """What was open says xrun for ever; while no server runs, the status says what is missing."""
     world, waits_for = World(), set[str]()
-    world.restarts, world.absent = [3.0], [(3.5, 3.5 + away_s)]
+    world.restarts, world.absent = [3.0], [(5.0, 5.0 + away_s)]
     capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
     status, sleep = Status(), world.sleep
     world.sleep = lambda s: (waits_for.add(status.doing[1]), sleep(s))[1]  # type: ignore[method-assign]
@@ -313,12 +313,13 @@ def test_a_card_that_comes_back_under_another_number_is_found_by_its_name():
 
 
 class Dead(FakePcm):
-    """It can be opened, and that is all, until `until_s`."""
+    """It can be opened, and that is all, or reads so often, until `until_s`."""
 
-    until_s, fails_with = 5.0, Outcome.DISCONNECTED
+    until_s, fails_with, n_reads = 5.0, Outcome.DISCONNECTED, 0
 
     def read(self, block, n=None, timeout_ms=1000):
-        if self.world.now_s >= self.until_s:
+        self.n_reads -= 1
+        if self.world.now_s >= self.until_s or self.n_reads >= 0:
             return super().read(block, n, timeout_ms)
         self.last_errno = errno.ENODEV
         if self.fails_with is Outcome.TIMEOUT:
@@ -327,24 +328,27 @@ class Dead(FakePcm):
 
 
 DEAD = [
-    (Outcome.DISCONNECTED, "No such device"),
-    (Outcome.XRUN, "No such device"),
-    (Outcome.TIMEOUT, "its clock stands still"),
+    (0, Outcome.DISCONNECTED, "does not run (No such device)"),
+    (0, Outcome.XRUN, "does not run (No such device)"),
+    (0, Outcome.TIMEOUT, "does not run (its clock stands still)"),
+    (30, Outcome.DISCONNECTED, "runs for a moment (No such device)"),  # a third of a second
+    (30, Outcome.TIMEOUT, "runs for a moment (its clock stands still)"),
 ]
 
 
-@pytest.mark.parametrize(("fails_with", "why"), DEAD)
-def test_a_device_that_opens_and_does_not_run_is_awaited_and_told(monkeypatch, fails_with, why):
+@pytest.mark.parametrize(("n_reads", "fails_with", "what"), DEAD)
+def test_a_device_that_opens_and_does_not_run_is_awaited_and_told(monkeypatch, n_reads, fails_with, what):
     """Such a stream was opened anew all the time, as fast as the board could, and called starting."""
     world, waits_for = World(), []
     capture, playback = FakeDevice(world, sound=noise()), FakeDevice(world)
     monkeypatch.setattr(Dead, "fails_with", fails_with)
+    monkeypatch.setattr(Dead, "n_reads", n_reads)
     capture.open = lambda direction, wish: Dead(capture, direction, 4096)  # type: ignore[method-assign]
     status, sleep = Status(), world.sleep
     world.sleep = lambda s: (waits_for.append(status.doing), sleep(s))[1]  # type: ignore[method-assign]
     run(world, capture, playback, 2.0, status=status)
     told = [reason.partition("; ")[0] for state, reason in waits_for if state == "waiting"]
-    assert set(told) == {f"fake: capture opens and does not run ({why})"}
+    assert set(told) == {f"fake: capture opens and {what}"}
     assert len(told) < 12
     assert status.doing == ("stopped", "")
     assert true_latency_ms(capture, playback, from_s=world.now_s - 1.5) == pytest.approx(45.0, abs=0.1)
