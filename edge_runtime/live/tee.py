@@ -98,7 +98,7 @@ class Tee:
     def close(self) -> None:
         """Write what is left and close the files; the last LATENCY_SAMPLES of the raw side have no clean ones.
 
-        Files without a single hop are removed.
+        A file without a single sample is removed.
         """
         self._ends = True
         self._thread.join()
@@ -137,7 +137,7 @@ class Tee:
     def _close(self) -> None:
         for sink in self._sinks:
             try:
-                sink.close() if self._n_in else sink.remove()
+                sink.close() if sink.n_samples else sink.remove()
             except Failure as failure:
                 self.failure = self.failure or str(failure)
             except OSError as error:

@@ -15,6 +15,7 @@ one object, replaced whole.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -23,6 +24,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -42,6 +44,8 @@ _SOCKET: Final = "edge-denoise.sock"
 _RUN: Final = Path("/run")
 _IDLE_S: Final = 5.0  # for a whole message
 _MAX_CLIENTS: Final = 4  # at a time; others wait
+_LOCK_TRIES: Final = 100
+_LOCK_PAUSE_S: Final = 0.01
 _STACK_BYTES: Final = 512 * 1024
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 
@@ -162,6 +166,7 @@ class ControlServer:
         self.path = path
         self._status = status
         self._socket = _listen(path)
+        self._made = _identity(path)
         self._is_open = True
         before_bytes = threading.stack_size(_STACK_BYTES)
         for _ in range(_MAX_CLIENTS):
@@ -171,7 +176,8 @@ class ControlServer:
     def close(self) -> None:
         """Stop listening and remove the socket."""
         self._is_open = False
-        self.path.unlink(missing_ok=True)
+        if _identity(self.path) == self._made:  # not another's, which came when somebody had removed this one
+            self.path.unlink(missing_ok=True)
         self._socket.close()
 
     def __enter__(self) -> ControlServer:
@@ -255,19 +261,49 @@ def _converse(client: socket.socket, reply_to: Callable[[bytes], bytes]) -> None
 
 
 def _listen(path: Path) -> socket.socket:
-    listening = socket.socket(socket.AF_UNIX)
-    _remove_stale(path)
-    before = os.umask(0o177)  # born 0600: no moment at which others could connect
-    try:
-        listening.bind(os.fspath(path))
-        listening.listen(_MAX_CLIENTS)
-    except OSError as error:
-        listening.close()
-        what = f"the control socket cannot be made ({error.strerror or error})"
-        raise Failure(what, where=path, remedy="name another with --socket PATH, or none with --socket off") from error
-    finally:
-        os.umask(before)
+    with _alone(path.parent):
+        _remove_stale(path)
+        listening = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o177)  # born 0600: no moment at which others could connect
+        try:
+            listening.bind(os.fspath(path))
+            listening.listen(_MAX_CLIENTS)
+        except OSError as error:
+            listening.close()
+            what = f"the control socket cannot be made ({error.strerror or error})"
+            remedy = "name another with --socket PATH, or none with --socket off"
+            raise Failure(what, where=path, remedy=remedy) from error
+        finally:
+            os.umask(before)
     return listening
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other stream begins to listen in this folder meanwhile: one that is bound and does not listen yet looks dead.
+    A folder that cannot be locked, or that somebody keeps locked, is no reason to have no sound."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, lock)
+            _lock(lock)
+        yield
+
+
+def _lock(file: int) -> None:
+    """In a second, or never. OSError: it cannot be locked."""
+    for _ in range(_LOCK_TRIES):
+        with suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_LOCK_PAUSE_S)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _remove_stale(path: Path) -> None:

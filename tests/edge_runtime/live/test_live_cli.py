@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,37 @@ def test_a_second_stream_gets_its_own_socket_and_a_dead_one_is_replaced(server, 
     (tmp_path / "file").write_text("precious")
     with pytest.raises(Failure, match="exists and is no socket"):
         ControlServer(tmp_path / "file", Status())
+
+
+def test_of_streams_that_begin_at_once_one_listens_and_is_heard(tmp_path):
+    """On what a killed one has left: each found it dead, removed it, and with it who had just come."""
+    for n in range(20):
+        path, heard, gate = tmp_path / str(n), [], threading.Barrier(4)
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+
+        def begin(path=path, heard=heard, gate=gate):
+            gate.wait()
+            with suppress(Failure):
+                heard.append(control_socket._listen(path))
+
+        streams = [threading.Thread(target=begin) for _ in range(4)]
+        for each in streams:
+            each.start()
+        for each in streams:
+            each.join()
+        (one,) = heard
+        assert one.getsockname() == str(path)
+        one.close()
+
+
+def test_a_socket_of_another_stream_is_left_to_it(tmp_path):
+    """Somebody removed the first one's."""
+    with ControlServer(tmp_path / "s", Status()):
+        (tmp_path / "s").unlink()
+        second = ControlServer(tmp_path / "s", Status())
+    assert ask(tmp_path / "s", {"command": "status"})["ok"]
+    second.close()
 
 
 @pytest.mark.parametrize("why", [PermissionError(13, "Permission denied"), BlockingIOError(11, "Try again")])
@@ -452,9 +484,14 @@ def test_who_presses_ctrl_c_twice_has_the_whole_recording(tmp_path, monkeypatch)
     assert soundfile.info(tmp_path / "t-raw.wav").frames == 50 * 256
 
 
-def test_files_without_a_hop_are_not_left(tmp_path):
-    Tee(tmp_path / "a", 1).close()
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(("n_hops", "left"), [(0, []), (1, ["a-raw.wav"]), (2, ["a-clean.wav", "a-raw.wav"])])
+def test_files_without_a_sample_are_not_left(tmp_path, n_hops, left):
+    """The clean side comes a hop late."""
+    tee = Tee(tmp_path / "a", 1)
+    for _ in range(n_hops):
+        tee.push(np.zeros((1, 256), np.float32), np.zeros((1, 256), np.float32))
+    tee.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
 def test_nothing_is_recorded_through_a_link(tmp_path):
