@@ -45,5 +45,8 @@ class Guard:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches it. ValueError: it is no address."""
-    return ipaddress.ip_address(address).is_loopback
+    """Whether only this machine reaches it. ValueError: it is no address, or stands for all, by which nobody asks."""
+    found = ipaddress.ip_address(address)
+    if found.is_unspecified:
+        raise ValueError(address)
+    return found.is_loopback

@@ -4,6 +4,7 @@ stream is said and found again."""
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 import urllib.error
@@ -23,6 +24,7 @@ from edge_runtime.errors import Failure
 from edge_runtime.live.control.control_socket import ControlServer, answer
 from edge_runtime.live.control.heard import FLOOR_DBFS, N_BANDS, Heard
 from edge_runtime.live.status import Status
+from edge_runtime.panel import server
 from edge_runtime.panel.guard import Guard
 from edge_runtime.panel.server import open_server
 from edge_runtime.stft import HOP_SAMPLES
@@ -142,6 +144,17 @@ REFUSED = [
     ("/state", {"Origin": "http://evil.example"}, None, 403, "another site, http://evil.example, may not ask here"),
     ("/control", {"Origin": "null"}, b'{"command": "reset"}', 403, "another site, null, may not ask here"),
     ("/control", {}, b"{", 400, "a message is a line of JSON"),
+    ("/control", {}, b"[" * 4000, 400, "a message is a line of JSON"),
+    ("/control", {}, b'{"command": "set", "strength": NaN}', 400, "a message is a line of JSON"),
+    ("/control", {}, b'{"command": "set", "strength": 1e999}', 400, "a message is a line of JSON"),
+    ("/control", {"Content-Length": "99999999999"}, b"{}", 413, "a message has at most 4096 bytes, and says how many"),
+    ("/control", {"Content-Length": "abc"}, b"{}", 413, "a message has at most 4096 bytes, and says how many"),
+    ("/control", {"Content-Length": "-5"}, b"{}", 413, "a message has at most 4096 bytes, and says how many"),
+    ("/control", {"Transfer-Encoding": "chunked"}, b"{}", 413, "a message has at most 4096 bytes, and says how many"),
+    ("/state", {"Host": "\xff"}, None, 403, "this is not \xff; open http://127.0.0.1:"),
+    ("/state", {"Origin": "\xff"}, None, 403, "another site, \xff, may not ask here"),
+    ("/nothing", {}, None, 404, "404 Not Found"),
+    ("/control", {}, None, 405, "405 Method Not Allowed"),
     ("/control", {}, b"[1]", 400, "a command is one of set, bypass, reset"),
     ("/control", {}, b'{"command": "status"}', 400, "a command is one of set, bypass, reset"),
     ("/control", {}, b'{"command": "set", "strength": 7}', 503, "refused: strength is 7.0, it goes from 0 to 1"),
@@ -149,11 +162,33 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("path", "headers", "body", "status", "line"), REFUSED)
-def test_a_refusal_is_one_line(live: Live, path: str, headers: dict[str, str], body: bytes | None, status: int, line: str) -> None:  # fmt: skip # noqa: E501
+def test_a_refusal_is_one_line(live: Live, capfd: Any, path: str, headers: dict[str, str], body: bytes | None, status: int, line: str) -> None:  # fmt: skip # noqa: E501
     code, text = asked(live.port, path, headers, body)
     assert code == status
     assert line in text
     assert text.count("\n") == 1
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /state?seen=" + b"9" * 5000 + b" HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n",
+        b"GET /state HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nX-Token: \xe9\r\n\r\n",
+        b"POST /control HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nContent-Length: 9\r\n\r\n{",  # and no more
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1",  # and no more
+    ],
+)
+def test_an_odd_or_slow_request_is_no_traceback(
+    live: Live, capfd: Any, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(server._Quiet, "timeout", 0.2)
+    with socket.create_connection(("127.0.0.1", live.port), SLOW_S) as client:
+        client.sendall(sent.replace(b"PORT", str(live.port).encode()))
+        reply = client.makefile("rb").read()
+    assert reply == b"" or reply.split()[1] in (b"200", b"408")
+    assert asked(live.port, "/state")[0] == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_the_page_asks_for_nothing_from_outside(live: Live) -> None:
@@ -169,6 +204,8 @@ def test_the_page_asks_for_nothing_from_outside(live: Live) -> None:
     ("argv", "message"),
     [
         (["--listen", "board.local"], "--listen is 'board.local'; give an address of this machine, such as"),
+        (["--listen", "0.0.0.0"], "--listen is '0.0.0.0'; give an address of this machine, such as"),
+        (["--listen", "::"], "--listen is '::'; give an address of this machine, such as"),
         (["--listen", "203.0.113.7"], "cannot listen on 203.0.113.7 port 8765 (Cannot assign requested address)"),
     ],
 )
@@ -191,19 +228,23 @@ def test_what_is_missing_is_named_with_what_to_type(
     assert "[panel]" in line
 
 
-def test_beyond_this_machine_a_token_is_printed_and_asked_for(tmp_path: Path) -> None:
-    """Started as a user starts it, on an address that is the machine's and not 127.0.0.1."""
-    import re
-    import socket
-    import subprocess
-    import sys
-
+def own_address() -> str:
+    """That is the machine's and not 127.0.0.1."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # nothing is sent
-            address = probe.getsockname()[0]
+            return str(probe.getsockname()[0])
         except OSError:
             pytest.skip("this machine has no other address")
+
+
+def test_beyond_this_machine_a_token_is_printed_and_asked_for(tmp_path: Path) -> None:
+    """Started as a user starts it, on an address that is the machine's and not 127.0.0.1."""
+    import re
+    import subprocess
+    import sys
+
+    address = own_address()
     with socket.socket() as probe:
         probe.bind((address, 0))
         port = probe.getsockname()[1]
@@ -242,7 +283,7 @@ def test_the_code_on_a_terminal_is_the_link(tmp_path: Path) -> None:
 
     ours, theirs = pty.openpty()
     panel = subprocess.Popen(
-        [sys.executable, "-m", "edge_runtime.cli", "panel", "--listen", "0.0.0.0", "--port", str(free_port())],
+        [sys.executable, "-m", "edge_runtime.cli", "panel", "--listen", own_address(), "--port", str(free_port())],
         stdout=theirs,
         env=os.environ | {"PYTHONUTF8": "1", "XDG_RUNTIME_DIR": str(tmp_path)},
     )
@@ -264,7 +305,6 @@ def test_the_code_on_a_terminal_is_the_link(tmp_path: Path) -> None:
 
 
 def free_port() -> int:
-    import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
