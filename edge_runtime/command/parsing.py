@@ -69,6 +69,14 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}{near and f'; {near}'}")
         return parsed, unknown
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """A variable of a script that is not set names no file, no device and no number: it would be the folder that
+        one is in, or a name that no line shows."""
+        is_command = isinstance(action, argparse._SubParsersAction)  # all that is behind it, for its own parser
+        if not is_command and any(not text.strip() for text in arg_strings):
+            raise argparse.ArgumentError(action, "is empty; give it a value, or leave it out")
+        return super()._get_values(action, arg_strings)  # type: ignore[misc]
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         known = [str(choice) for choice in action.choices or ()]
         if not known or value in known:

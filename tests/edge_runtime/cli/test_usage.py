@@ -22,6 +22,10 @@ WORDS = [
         [*file(), "--engine", "onxn"],
         "invalid choice: 'onxn'; did you mean onnx?",
     ),
+    ("a variable not set", [*file(), "--model", ""], "argument --model: is empty; give it a value, or leave it out"),
+    ("blanks", ["live", "--capture", " \n"], "argument --capture: is empty; give it a value"),
+    ("no name of a file", ["file", "", "out.wav"], "argument IN: is empty; give it a value"),
+    ("no command", [""], "unknown command ''; choose from file, live"),
     ("unknown precision", bench("MODEL", "--precision", "int4"), "invalid choice: 'int4'; did you mean int8?"),
 ]
 
