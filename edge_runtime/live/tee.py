@@ -25,6 +25,8 @@ _UPDATE_HOPS: Final = 62  # a second: what a killed recording may lack
 
 def free_paths(prefix: Path) -> list[Path]:
     """Where both sides go. Failure: something is there, or their folder is not."""
+    if not prefix.name:
+        raise Failure("a folder, no name of a recording", where=prefix, remedy=f"give --tee {prefix / 'take1'}")
     paths = [prefix.with_name(f"{prefix.name}-{side}.wav") for side in ("raw", "clean")]
     for path in paths:
         if os.path.lexists(path):

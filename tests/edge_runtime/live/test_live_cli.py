@@ -899,6 +899,7 @@ REFUSED = [
     (["--strength", "2"], "'2' is not a number from 0 to 1"),
     (["--limit-db", "loud"], "'loud' is not a number from 0 to 200"),
     (["--channels", "left"], "--channels is 'left'; give best, mix, all, or numbers from 1 such as 1,3"),
+    (["--tee", "/"], "/: a folder, no name of a recording; give --tee /take1"),
     (["--tee", "gone/x"], "gone: no such folder; make it first"),
     (["--tee", "x", "--capture", "nonesuch"], "nonesuch: capture cannot be opened (No such file or directory)"),
     (["--tee", "x", "--playback", "hw:CARD=Absent"], "hw:CARD=Absent: playback cannot be opened (No such device)"),
