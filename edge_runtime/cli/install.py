@@ -118,12 +118,13 @@ def _uninstall(args: argparse.Namespace) -> Answer:
 
 
 def _place(args: argparse.Namespace) -> Place:
+    from edge_runtime.folders import PIPEWIRE_FILE
     from edge_runtime.install import service, virtual_mic
     from edge_runtime.install.receipt import Place
 
     root = _default_root(args) if args.root is None else args.root.absolute()
     if args.virtual_mic:
-        return Place(root, virtual_mic.RECEIPT, virtual_mic.FILES, virtual_mic.PIPEWIRE_FILE)
+        return Place(root, virtual_mic.RECEIPT, virtual_mic.FILES, PIPEWIRE_FILE)
     return Place(root, service.RECEIPT, service.FILES)
 
 

@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         is_command = isinstance(action, argparse._SubParsersAction)  # all that is behind it, for its own parser
         if not is_command and any(not text.strip() for text in arg_strings):
             raise argparse.ArgumentError(action, "is empty; give it a value, or leave it out")
-        return super()._get_values(action, arg_strings)  # type: ignore[misc]
+        return super()._get_values(action, arg_strings)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         known = [str(choice) for choice in action.choices or ()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime.errors import Failure
+from edge_runtime.folders import home_folder, named_folder
 from edge_runtime.install.environment import run
 from edge_runtime.whole_file import written_whole
 
@@ -23,7 +23,7 @@ def units_of(release: Path) -> list[Path]:
 
 
 def _user_units() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
+    return (named_folder("XDG_CONFIG_HOME") or home_folder() / ".config") / "systemd" / "user"
 
 
 def running_from(root: Path) -> list[str]:
@@ -36,7 +36,7 @@ def running_from(root: Path) -> list[str]:
 def _as_read(unit: Path) -> str:
     """As far as a path in it goes."""
     with suppress(OSError):
-        text = unit.read_text(errors="replace").replace("%h", str(Path.home()))
+        text = unit.read_text(errors="replace").replace("%h", str(home_folder()))
         return text.replace("%%", "%").replace('\\"', '"').replace("\\\\", "\\")
     return ""
 
