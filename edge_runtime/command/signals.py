@@ -15,6 +15,8 @@ from typing import Any
 INTERRUPTED = 130
 SIGNALLED = 128  # and the signal's number
 _SOON_S = 0.01
+_IMPORT = "<frozen importlib._bootstrap>"
+_Handler = Callable[[int, "FrameType | None"], Any]
 
 
 class Stopped(KeyboardInterrupt):
@@ -44,21 +46,60 @@ def signals_clean_up() -> Iterator[None]:
         raise Stopped(number)
 
     reminder = _Reminder(stop)
-    for each in numbers:
-        signal.signal(each, stop)
+    patient = {number: _WhenLoaded(stop) for number in numbers}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        patient[signal.SIGINT] = _WhenLoaded(signal.default_int_handler)
+    before = {number: signal.signal(number, handler) for number, handler in patient.items()}
     try:
         yield
     finally:
         reminder.close()
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
+        for handler in patient.values():
+            handler.close()
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
+
+
+class _WhenLoaded:
+    """A handler that waits for a module to have loaded: C code that loads one reports an interruption as an error of
+    its own, or goes on without what it imports, and crashes. A second signal does not wait."""
+
+    def __init__(self, handler: _Handler) -> None:
+        self._handler = handler
+        self._waits = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self._waits and _loads(frame):
+            self._waits = True
+            _thread.start_new_thread(self._remind, (_thread.get_ident(), number))
+        else:
+            self._waits = False
+            self._handler(number, frame)
+
+    def close(self) -> None:
+        """Nobody waits for a signal any more."""
+        self._waits = False
+
+    def _remind(self, thread: int, number: int) -> None:
+        while self._waits:
+            time.sleep(_SOON_S)
+            if self._waits and not _loads(sys._current_frames().get(thread)):
+                self._waits = False
+                signal.pthread_kill(thread, number)
+
+
+def _loads(frame: FrameType | None) -> bool:
+    """Whether this is, or was called by, the import of a module."""
+    while frame is not None and frame.f_code.co_filename != _IMPORT:
+        frame = frame.f_back
+    return frame is not None
 
 
 class _Reminder:
     """Python drops what is raised in a callback of its own, of an import's lock for one, or in its hook for what it
     drops: an interruption comes again behind them, until it has arrived."""
 
-    def __init__(self, stop: Callable[[int, FrameType | None], None]) -> None:
+    def __init__(self, stop: _Handler) -> None:
         self._stop = stop
         self._told, sys.unraisablehook = sys.unraisablehook, self._look
         self._is_owed = self._is_over = False

@@ -12,6 +12,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -162,6 +164,26 @@ def test_a_signal_that_python_drops_comes_once_more(capsys, by_default, number: 
         del given
         time.sleep(60)
         return Answer(watched, [])
+
+    assert asked(work) == status
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_signal_waits_for_a_module_to_have_loaded(
+    capsys, by_default, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    """NumPy told one as a broken installation, or crashed."""
+    name = f"interrupted_{int(number)}"
+    lines = "import os, time", "try:", f"    os.kill(os.getpid(), {int(number)})", "    time.sleep(0.03)"
+    hides = "except BaseException:", "    raise ImportError from None"
+    (tmp_path / f"{name}.py").write_text("\n".join((*lines, *hides)))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work() -> Answer:
+        import_module(name)
+        time.sleep(60)
+        return Answer(None, [])
 
     assert asked(work) == status
     assert capsys.readouterr() == ("", "")
