@@ -8,8 +8,11 @@ POST /control  a message of the control socket, as JSON
 from __future__ import annotations
 
 import re
+import socket
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from socketserver import ThreadingMixIn
 from typing import Any, Final
@@ -23,6 +26,7 @@ from edge_runtime.panel.guard import Guard
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 MAX_BYTES: Final = 4096
+_LINGER_S: Final = 1.0
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
 COMMANDS: Final = ("set", "bypass", "reset")
 _HEADERS: Final = {
@@ -117,6 +121,17 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     timeout = 10
+
+    def finish(self) -> None:
+        """Who is refused while it still sends would lose the answer to a connection that is reset: what comes in the
+        next second is let go by."""
+        super().finish()
+        end_s = time.monotonic() + _LINGER_S
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(_LINGER_S)
+            while time.monotonic() < end_s and self.connection.recv(1 << 16):
+                pass
 
     def log_message(self, *_args: Any) -> None:
         """Ten requests a second are no news."""
