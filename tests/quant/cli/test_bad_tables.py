@@ -23,7 +23,6 @@ def host(pattern: str, by: str) -> str:
 BOARDS = [
     ("unknown", "arduino", None, "unknown board 'arduino'; choose one of: generic-c, host"),
     ("nearly one", "rpi44", None, "did you mean rpi4?"),
-    ("none", "", None, "unknown board ''"),
     ("missing file", "gone.toml", None, "gone.toml: cannot read this board: No such file"),
     ("broken", "b.toml", "title = ", "b.toml: not valid TOML"),
     ("impossible", "b.toml", host(r"^clock_mhz = [^\n]*$", "clock_mhz = 0"), "cpu: clock_mhz must be positive"),

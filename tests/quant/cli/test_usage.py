@@ -28,6 +28,7 @@ WORDS = [
     ("target in ablate", build(command="ablate"), "unrecognized arguments: --target"),
     ("two starts", [*TRAIN, "--from-scratch", "--checkpoint=good.pt"], "--checkpoint: not allowed with"),
     ("another kind of device", [*TRAIN, "--device=mps"], "argument --device: 'mps' is not a device: cpu or cuda"),
+    ("no board", ["build", "--target", ""], "argument --target: is empty; give it a value, or leave it out"),
     ("no device", [*TRAIN, "--device="], "argument --device: is empty; give it a value, or leave it out"),
 ]
 
