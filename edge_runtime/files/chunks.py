@@ -35,13 +35,14 @@ _NAMES: Final = tuple(
 class Part(NamedTuple):
     """One sound: `head`, then the bytes of the file from `start` to `end`.
 
-    Where its length `is_exact` less sound is a cut file.
+    Where its length `is_exact` less sound is a cut file. `n_stated`: samples a channel, where `head` states none.
     """
 
     head: bytes
     start: int
     end: int
     is_exact: bool = True
+    n_stated: int | None = None
 
 
 class _Form(NamedTuple):

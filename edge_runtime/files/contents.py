@@ -5,7 +5,8 @@ it held at the last update. Recordings put end to end have a header each, and li
 a file becomes parts that libsndfile reads to their ends.
 
     RIFF (WAV), RIFX, RF64, BW64, W64, AIFF, CAF, AU      the stated length against the bytes that follow (`chunks`)
-    Ogg, FLAC                                             several streams, one after the other; an Ogg that is cut
+    Ogg, FLAC                                             several streams, one after the other; an Ogg that is cut, a
+                                                          FLAC that goes on after the samples that it states
     MP3                                                   see `mp3`
 """
 
@@ -25,6 +26,8 @@ from edge_runtime.files.chunks import Part
 _SUN: Final = {b".snd": ">", b"dns.": "<"}  # AU, and the order of its bytes
 _SUN_UNKNOWN: Final = 0xFFFF_FFFF
 _FLAC_START: Final = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)  # with the head of its first block
+_FLAC_HEAD_BYTES: Final = 26  # to the end of its count of samples, which has 36 bits
+_FLAC_MOST_SAMPLES: Final = (1 << 36) - 1
 _OGG_PAGE: Final = struct.Struct("<4sBBqIIIB")
 _OGG_FIRST: Final = 2  # flag of a stream's first page
 _ID3V1_BYTES: Final = 128
@@ -99,8 +102,19 @@ def _streams(data: mmap.mmap, path: Path) -> list[Part]:
         return _between([0, *_ogg_starts(data, path)[1:]], len(data))
     if data[start : start + 4] == b"fLaC":
         starts = [found.start() for found in _FLAC_START.finditer(data)]
-        return _between([0, *starts[1:]], len(data) - (_ID3V1_BYTES if data[-_ID3V1_BYTES:][:3] == b"TAG" else 0))
+        end = len(data) - (_ID3V1_BYTES if data[-_ID3V1_BYTES:][:3] == b"TAG" else 0)
+        return [_flac_to_its_end(data, part, max(part.start, start)) for part in _between([0, *starts[1:]], end)]
     return mp3.parts(data, start, path) if mp3.is_frame(data, start) else []
+
+
+def _flac_to_its_end(data: mmap.mmap, part: Part, start: int) -> Part:
+    """A part whose stream starts at `start`, with a head that states no length: the library stops at one."""
+    if part.end < start + _FLAC_HEAD_BYTES:
+        return part
+    head = bytearray(data[part.start : start + _FLAC_HEAD_BYTES])
+    n_stated = int.from_bytes(head[-5:], "big") & _FLAC_MOST_SAMPLES
+    head[-5:] = (int.from_bytes(head[-5:], "big") - n_stated).to_bytes(5, "big")
+    return Part(bytes(head), start + _FLAC_HEAD_BYTES, part.end, n_stated=n_stated or None)
 
 
 def _between(starts: list[int], end: int) -> list[Part]:

@@ -81,9 +81,13 @@ def denoise_file(
             stream = AnyRateDenoiser(denoisers, source.rate_hz, taken)
             blocks = _clean_blocks(source.blocks(source.rate_hz), stream)
             shown = _watched(blocks, source.rate_hz, n_samples / source.rate_hz, progress)
-            n_clipped = sum(write_block(sink, target_path, block) for block in shown)
-        check_written(part, target_path, n_samples)
+            n_clipped = n_written = 0  # a header may have stated less than there is
+            for block in shown:
+                n_clipped += write_block(sink, target_path, block)
+                n_written += len(block)
+        check_written(part, target_path, n_written)
     elapsed_s = time.perf_counter() - began_s
+    form = form._replace(n_samples=n_written)
     return _summary(target_path, form, denoisers[0], elapsed_s, taken, stream.repairs, n_clipped)
 
 

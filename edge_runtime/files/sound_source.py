@@ -88,18 +88,25 @@ class SoundSource:
                 self._stream.close()
                 self._stream = self._open_part(number)
                 self._check_same_kind()
-            while len(block := self._read(n_block, n_read)):
+            broken: soundfile.LibsndfileError | None = None
+            while broken is None:
+                block, broken = self._read(n_block)
+                if len(block) == 0:
+                    break
                 n_read += len(block)
                 yield block
+            if broken is not None and n_read != self.n_stated:  # else all sound is there, and something else follows
+                raise self._broken(n_read, reason(broken)) from broken
         if self.n_stated is not None and n_read < self.n_stated:
             raise self._broken(n_read, "cut short")
 
-    def _read(self, n_block: int, n_read: int) -> Float32Array:
+    def _read(self, n_block: int) -> tuple[Float32Array, soundfile.LibsndfileError | None]:
+        """What comes next, and why there is no more."""
+        block, before = np.empty((n_block, self.n_channels), np.float32), self._stream.tell()
         try:
-            block: Float32Array = self._stream.read(n_block, dtype="float32", always_2d=True)
+            return self._stream.read(out=block), None
         except soundfile.LibsndfileError as error:
-            raise self._broken(n_read, reason(error)) from error
-        return block
+            return block[: self._stream.tell() - before], error
 
     def _open_part(self, number: int) -> Any:
         """libsndfile on the file itself, or on a part of it. Never by name: that has it look for `._` files."""
@@ -114,13 +121,13 @@ class SoundSource:
 
     def _count_stated(self) -> int | None:
         """Over all parts."""
-        stream = self._stream
+        stream, n_stated = self._stream, self._stream.frames
         if not LEAST_RATE_HZ <= stream.samplerate <= MOST_RATE_HZ:
             raise Failure(f"has a sample rate of {stream.samplerate} Hz", where=self._path, remedy="repair its header")
+        for part in self._parts:
+            n_stated = part.n_stated if part.n_stated is not None else n_stated
         is_exact = not self._parts[1:] and all(part.is_exact for part in self._parts)
-        if not is_exact or not 0 <= stream.frames < _NEVER_KNOWN:
-            return None
-        return int(stream.frames)
+        return int(n_stated) if is_exact and 0 <= n_stated < _NEVER_KNOWN else None
 
     def _check_same_kind(self) -> None:
         if (self._stream.samplerate, self._stream.channels) != (self.rate_hz, self.n_channels):

@@ -224,14 +224,23 @@ def without_length(flac: bytes) -> bytes:
     return flac[:21] + bytes((flac[21] & 0xF0,)) + bytes(20) + flac[42:]
 
 
-STREAMED = {"flac": without_length, "ogg": lambda file: file + file, "wav": lambda file: file + file}
+def twice(file: bytes) -> bytes:
+    return file + file
+
+
+STREAMED = {
+    "flac": (without_length, 20_000),
+    "less.flac": (lambda flac: flac[:22] + (10_000).to_bytes(4, "big") + flac[26:], 20_000),
+    "ogg": (twice, 40_000),
+    "wav": (twice, 40_000),
+}
 
 
 @pytest.mark.parametrize("kind", STREAMED)
 def test_sound_whose_length_no_header_states_is_denoised_to_its_end(tmp_path, kind):
     source = make(tmp_path / f"in.{kind}", noise(20_000))
-    source.write_bytes(STREAMED[kind](source.read_bytes()))
-    n_wanted = 20_000 if kind == "flac" else 40_000
+    streamed, n_wanted = STREAMED[kind]
+    source.write_bytes(streamed(source.read_bytes()))
     assert run(source, tmp_path / "out.wav").n_samples == n_wanted
     assert len(read(tmp_path / "out.wav")) == n_wanted
 

@@ -197,11 +197,30 @@ def test_a_flac_that_states_no_length_is_read_to_its_end(tmp_path: Path, prefix:
     assert count(tmp_path / "in.flac") == (N, RATE_HZ)
 
 
-def test_a_flac_ends_before_an_id3v1_tag(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_stated", [1, 4096, N - 1])
+@pytest.mark.parametrize("prefix", [b"", b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)])
+def test_a_flac_that_states_less_is_read_to_its_end(tmp_path: Path, prefix: bytes, n_stated: int) -> None:
+    wanted = written(tmp_path / "in.flac", "FLAC", "PCM_16")
+    file = bytearray((tmp_path / "in.flac").read_bytes())
+    struct.pack_into(">I", file, 22, n_stated)
+    (tmp_path / "in.flac").write_bytes(prefix + file)
+    np.testing.assert_array_equal(everything(tmp_path / "in.flac"), wanted)
+
+
+@pytest.mark.parametrize("tail", [TAILS["an ID3v1 tag"], b"APETAGEX" + bytes(500), bytes(5000)])
+def test_a_flac_ends_before_what_is_no_sound(tmp_path: Path, tail: bytes) -> None:
     wanted = written(tmp_path / "in.flac", "FLAC", "PCM_16")
     with (tmp_path / "in.flac").open("ab") as file:
-        file.write(TAILS["an ID3v1 tag"])
+        file.write(tail)
     np.testing.assert_array_equal(everything(tmp_path / "in.flac"), wanted)
+
+
+def test_of_a_cut_flac_it_is_said_how_much_is_whole(tmp_path: Path) -> None:
+    """In frames of 4096 samples, each of which stands alone."""
+    written(tmp_path / "in.flac", "FLAC", "PCM_16")
+    (tmp_path / "in.flac").write_bytes((tmp_path / "in.flac").read_bytes()[:-100])
+    with pytest.raises(Failure, match=f"damaged after 16384 of {N} samples"):
+        everything(tmp_path / "in.flac")
 
 
 TAGS = {"no tag": (b"", b""), "tags": (b"ID3\x04\0\0\0\0\0\x0a" + bytes(10), b"APETAGEX" + bytes(5000))}
