@@ -45,7 +45,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     kept = "keep the result here as JSON; default: in the artifact, where `quant report` finds it"
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=kept)
     parser.add_argument("--rows", type=Path, metavar="FILE.csv", help="write the scores of every clip")
-    parser.add_argument("--force", action="store_true", help="replace the files of --out and --rows if they exist")
+    parser.add_argument(
+        "--force", action="store_true", help="replace the files of --out and --rows, and a fuller result"
+    )
     parser.add_argument("--all", action="store_true", help="print every difference, or every bound")
     parser.add_argument("--speech", type=Path, metavar="DIR", help="clean speech for --suite; default: pulled once")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="noise for --suite; default: pulled once")
@@ -84,6 +86,10 @@ def _quality(args: argparse.Namespace) -> Answer:
     if args.rows is not None:
         kept.check_file(args.rows, force=args.force)
     place = _place(args, kept.QUALITY_FILE)
+    if place.artifact is not None and not args.force:
+        systems_then = [systems.NOISY, *(system.label for system in chosen)]
+        clips = [pair.name for pair in found]
+        place = _unless(place, kept.fuller(place.artifact, systems_then, metrics.columns(names), clips))
     say(f"{len(found)} clips{pairs.note_on_rate(found)}, {len(chosen)} systems, {','.join(names)}")
     rows: list[Row] = []
     try:
@@ -148,9 +154,15 @@ def _place(args: argparse.Namespace, name: str) -> Place:
         place = kept.Place(name, why_not="it compares with another system")
     else:
         place = kept.place(name, args.artifacts, args.out, force=args.force)
-    if place.why_not:
-        say(f"note: the result is not kept, for {place.why_not}: name a file with --out")
-    return place
+    return _unless(place, place.why_not)
+
+
+def _unless(place: Place, why_not: str) -> Place:
+    """This place, if nothing is against it; else none, and it is said."""
+    if not why_not:
+        return place
+    say(f"note: the result is not kept, for {why_not}: name a file with --out")
+    return type(place)(place.name, why_not=why_not)
 
 
 def _told(

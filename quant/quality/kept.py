@@ -3,24 +3,36 @@
 quality.json       what `quant eval DIR --pairs ...` prints as JSON
 robustness.json    what `quant eval DIR --suite robustness` does
 
-The manifest names them, so that whatever replaces the models takes away what was measured on them.
+The manifest names them, so that whatever replaces the models takes away what was measured on them. A quality.json is
+replaced by what measures at least as much: a look at one metric, or at a few clips, must not cost hours.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from edge_runtime.errors import Failure
 from edge_runtime.manifest import SIGNATURE_FILE, SIGNER_FILE, Artifact, open_artifact
 from edge_runtime.whole_file import written_whole
 from quant.artifact.folder import renew
 from quant.artifact.stable_bytes import json_bytes
+from quant.quality.results import ClipDifference, SystemPart, in_order, title
 
 QUALITY_FILE: Final = "quality.json"
 ROBUSTNESS_FILE: Final = "robustness.json"
+
+
+class _Kept(msgspec.Struct):
+    """A quality.json, as far as it tells what was measured."""
+
+    systems: tuple[SystemPart, ...]
+    clips: tuple[dict[str, Any], ...] = ()
+    by_clip: tuple[ClipDifference, ...] = ()
 
 
 class Place(NamedTuple):
@@ -56,6 +68,20 @@ def place(name: str, artifacts: Sequence[Path], out: Path | None, *, force: bool
     if not os.access(opened.directory, os.W_OK):
         return Place(name, why_not=f"{opened.directory} may not be written")
     return Place(name, artifact=opened)
+
+
+def fuller(artifact: Artifact, systems: Iterable[str], columns: Iterable[str], clips: Iterable[str]) -> str:
+    """What the quality.json in an artifact has more than one of these; "" where it has nothing, or is unfit."""
+    try:
+        kept = msgspec.json.decode(artifact.read(QUALITY_FILE), type=_Kept)
+    except (Failure, KeyError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+    names = {str(clip.get("clip")) for clip in kept.clips} or {clip.clip for clip in kept.by_clip}
+    metrics = {column for system in kept.systems for column in system.means}
+    if {s.system for s in kept.systems} <= {*systems} and metrics <= {*columns} and names <= {*clips}:
+        return ""
+    more = f"{len(names)} clips under {len(kept.systems)} systems in {', '.join(map(title, in_order(metrics)))}"
+    return f"{artifact.directory} keeps one that holds other things ({more}; --force replaces it)"
 
 
 def check_file(path: Path, *, force: bool) -> None:

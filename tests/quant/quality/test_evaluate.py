@@ -25,7 +25,7 @@ from edge_runtime import open_artifact
 from edge_runtime.errors import Failure
 from quant.cli import main
 from quant.quality import evaluate as evaluate_module
-from quant.quality import parallel, robustness
+from quant.quality import kept, parallel, robustness
 from quant.quality.evaluate import (
     _piece_by_piece,
     comparisons,
@@ -578,13 +578,39 @@ def test_a_result_is_kept_in_its_artifact_as_it_is_printed(pairs: Path, mine: Pa
     argv = ["eval", str(mine), "--pairs", str(pairs), "--metrics", "sisdr"]
     assert main([*argv, "--json"]) == 0
     told = capfd.readouterr()
-    kept = json.loads(open_artifact(mine).read("quality.json"))
-    assert kept == json.loads(told.out)
-    assert (kept["data"], len(kept["date"])) == (pairs.name, len("2026-11-28"))
+    held = json.loads(open_artifact(mine).read("quality.json"))
+    assert held == json.loads(told.out)
+    assert (held["data"], len(held["date"])) == (pairs.name, len("2026-11-28"))
     assert f"kept in {mine / 'quality.json'}; the page with it: `quant report " in told.err
     open_artifact(mine).check_whole()
     assert main([*argv, "--metrics", "stoi"]) == 0
+    assert "not kept, for " in (err := capfd.readouterr().err)
+    assert "--force replaces it" in err
+    assert main([*argv, "--metrics", "stoi", "--force"]) == 0
     assert json.loads(open_artifact(mine).read("quality.json"))["systems"][0]["means"].keys() == {"stoi"}
+
+
+NAMES = ("0.wav", "1.wav")
+SYSTEMS = ("noisy", "onnx fp32", "onnx int8")
+
+
+@pytest.mark.parametrize(
+    ("systems", "columns", "clips", "is_lost"),
+    [
+        (SYSTEMS, ("sisdr", "stoi"), NAMES, False),
+        ((*SYSTEMS, "tflite fp32"), ("pesq", "sisdr", "stoi"), (*NAMES, "2.wav"), False),
+        (SYSTEMS[:2], ("sisdr", "stoi"), NAMES, True),
+        (SYSTEMS, ("sisdr",), NAMES, True),
+        (SYSTEMS, ("sisdr", "stoi"), ("1.wav", "2.wav"), True),
+    ],
+)
+def test_a_result_replaces_what_it_measures_again(mine: Path, systems, columns, clips, is_lost):
+    """What it does not measure took longer, and is replaced with --force alone."""
+    rows = [Row(clip, system, {"stoi": 0.5, "sisdr": 1.0}) for clip in NAMES for system in SYSTEMS]
+    told = {"systems": summarise(rows, {}), "clips": [{"clip": name} for name in NAMES]}
+    kept.place(kept.QUALITY_FILE, [mine], None, force=False).keep(told)
+    held = f"{mine} keeps one that holds other things (2 clips under 3 systems in STOI, SI-SDR dB; --force replaces it)"
+    assert kept.fuller(open_artifact(mine), systems, columns, clips) == (held if is_lost else "")
 
 
 @pytest.mark.parametrize(
