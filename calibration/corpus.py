@@ -23,6 +23,7 @@ from edge_runtime.stft import SAMPLE_RATE_HZ, Float32Array
 SHORTEST_S = 5.0
 SILENCE_PEAK = 1e-4  # -80 dBFS, a few steps of 16-bit audio
 MOST_NAMED: Final = 50  # of the recordings that one line lists
+LONG_S: Final = 600.0  # a clip of seconds must not cost a recording of hours, read and resampled
 LOOKED_THROUGH_S: Final = 5 * 3600  # of sound, which takes a minute or so to read
 PREFERRED: Final = {suffix: place for place, suffix in enumerate(SUFFIXES)}  # of copies in several formats
 FIRST_SIGN_S, SIGN_EVERY_S = 1.0, 10.0
@@ -60,16 +61,23 @@ class Corpus:
             raise Failure(shortage, where=root, remedy=f"at least {SHORTEST_S:.0f} s are needed")
         return found
 
-    def read(self, name: str) -> Float32Array:
+    def read(self, name: str, place: float | None = None) -> Float32Array:
         """One recording -> (n,) float32 mono at 16 kHz; channels are averaged, a DC offset stays.
 
-        Fails, naming the file, when it cannot be decoded, is silent, or holds NaN or infinity.
+        With `place`, 0 to 1: of more than `LONG_S` as much alone, from there, unless it is silent. Fails, naming the
+        file, when it cannot be decoded, is silent, or holds NaN or infinity.
         """
         path = self.folder / name
-        sound = sound_source.read(path, mixed=True)
+        rest_s = 0.0 if place is None else _duration_s(path) - LONG_S
+        if place is None or rest_s <= 0:
+            sound = sound_source.read(path, mixed=True)
+        else:
+            sound = sound_source.read(path, LONG_S, start_s=place * rest_s, mixed=True)
         mono = sound.samples[:, 0]
         resampled = mono if sound.rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, sound.rate_hz, SAMPLE_RATE_HZ)
         if np.abs(resampled).max(initial=0.0) < SILENCE_PEAK:
+            if rest_s > 0:
+                return self.read(name)
             raise Failure("is silent", where=path, remedy="remove the file")
         return np.ascontiguousarray(resampled, dtype=np.float32)
 
@@ -81,8 +89,11 @@ class Corpus:
         """SHA-256 over every name and content: equal wherever the same recordings lie, and only there."""
         whole = hashlib.sha256()
         for name in self.names:
-            content = hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
-            whole.update(os.fsencode(name) + f"\0{content}\n".encode())
+            content = hashlib.sha256()
+            with (self.folder / name).open("rb") as file:
+                while block := file.read(1 << 20):
+                    content.update(block)
+            whole.update(os.fsencode(name) + f"\0{content.hexdigest()}\n".encode())
         return whole.hexdigest()
 
     def _refusal(self, unfit: Mapping[str, Failure], progress: Progress) -> Failure:

@@ -25,7 +25,7 @@ GATE_WINDOW_SAMPLES = 320  # 20 ms: one syllable's rise, several pitch periods
 GATE_DB = -30.0  # below the loudest window: vowels and most consonants stay, pauses go
 LOUD_SHARE = 0.1  # of a recording's peak; a cut always holds one sample this loud
 
-_CLIP_STREAM, _SPEECH_STREAM, _NOISE_STREAM, _DRAW_STREAM = 1, 2, 3, 4
+_CLIP_STREAM, _SPEECH_STREAM, _NOISE_STREAM, _DRAW_STREAM, _PLACE_STREAM = 1, 2, 3, 4, 5
 # Additive recurrence in three dimensions (M. Roberts, "The Unreasonable Effectiveness of Quasirandom
 # Sequences", 2018): any number of clips covers kind, SNR and level evenly; 48 independent draws leave holes.
 _STEPS = 1.2207440846057596 ** -np.arange(1.0, 4.0)
@@ -155,11 +155,12 @@ def _endless(names: tuple[str, ...], seed: tuple[int, int]) -> Iterator[str]:
 
 
 def _recordings(corpus: Corpus, seed: tuple[int, int], left_out: Callable[[Failure], None] | None) -> Iterator[_Part]:
-    """Recording after recording, without end. Failure: one cannot be used, or with `left_out` none can."""
-    n_unfit = 0
+    """Recording after recording, without end, of long ones a part that is drawn. Failure: one cannot be used, or with
+    `left_out` none can."""
+    n_unfit, places = 0, np.random.default_rng((*seed, _PLACE_STREAM))
     for name in _endless(corpus.names, seed):
         try:
-            values = corpus.read(name)
+            values = corpus.read(name, places.random())
         except Failure as failure:
             n_unfit += 1
             if left_out is None or n_unfit >= 2 * len(corpus.names):

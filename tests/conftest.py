@@ -94,10 +94,10 @@ def pulled_recordings_are_decoded_once() -> Iterator[None]:
     decode, pulled = Corpus.read, assets.cache_dir()  # a test's own cache is another
     kept: dict[Path, Float32Array] = {}
 
-    def read(corpus: Corpus, name: str) -> Float32Array:
+    def read(corpus: Corpus, name: str, place: float | None = None) -> Float32Array:
         path = corpus.folder / name
         if not path.is_relative_to(pulled):
-            return decode(corpus, name)
+            return decode(corpus, name, place)
         if path not in kept:
             kept[path] = decode(corpus, name)
         return kept[path].copy()

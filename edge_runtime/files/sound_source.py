@@ -142,14 +142,16 @@ class SoundSource:
         return Failure(f"damaged after {n_read}{of} samples ({reason})", where=self._path, remedy="copy it again")
 
 
-def read(path: Path, most_s: float | None = None, *, mixed: bool = False) -> Sound:
-    """All of a file, or its first `most_s`; `mixed`: the mean of its channels. Failure: see `SoundSource`; NaN or
-    infinity is in it, or it is too long for the memory."""
+def read(path: Path, most_s: float | None = None, *, start_s: float = 0.0, mixed: bool = False) -> Sound:
+    """All of a file, or `most_s` from `start_s` on; `mixed`: the mean of its channels. Failure: see `SoundSource`; NaN
+    or infinity is in it, or it is too long for the memory."""
     with SoundSource(path) as source:
         blocks, n_read = [np.empty((0, 1 if mixed else source.n_channels), np.float32)], 0
         n_wanted = None if most_s is None else int(most_s * source.rate_hz)
+        n_before = int(start_s * source.rate_hz)
         try:
             for block in source.blocks():
+                block, n_before = block[n_before:], max(n_before - len(block), 0)
                 block = block if n_wanted is None else block[: n_wanted - n_read]
                 if not np.isfinite(block).all():
                     raise Failure("holds NaN or infinite samples", where=path, remedy="remove or repair the file")

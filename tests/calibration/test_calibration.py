@@ -113,6 +113,22 @@ def test_reading_mixes_down_resamples_and_leaves_the_offset(tmp_path: Path) -> N
     assert np.abs(values - wanted)[500:-500].max() < 1e-4
 
 
+LONG = noise(8 * RATE_HZ)
+LONG[: 2 * RATE_HZ] = 0
+
+
+@pytest.mark.parametrize(
+    ("place", "start_s", "end_s"),
+    [(None, 0, 8), (0.5, 3, 5), (1.0, 6, 8), (0.0, 0, 8)],
+    ids=["all", "the middle", "the end", "all, for its start is silent"],
+)
+def test_of_a_long_recording_a_part_is_read(tmp_path: Path, monkeypatch, place, start_s: int, end_s: int) -> None:
+    monkeypatch.setattr(corpus_module, "LONG_S", 2.0)
+    write(tmp_path / "a.wav", LONG, subtype="FLOAT")
+    values = Corpus.open(tmp_path).read("a.wav", place)
+    np.testing.assert_array_equal(values, LONG[start_s * RATE_HZ : end_s * RATE_HZ])
+
+
 def test_fingerprint_follows_names_and_contents_only(tmp_path: Path) -> None:
     one = write(tmp_path / "one/a.wav", noise(6 * RATE_HZ))
     write(tmp_path / "two/a.wav", noise(6 * RATE_HZ))
