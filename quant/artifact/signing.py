@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_runtime.errors import Failure
+from edge_runtime.install import bundle
 from edge_runtime.manifest import MANIFEST_FILE, open_artifact
 from edge_runtime.whole_file import written_whole
 from edge_runtime.whole_folder import whole_folder
@@ -61,15 +62,20 @@ def keygen(path: Path, passphrase: str = "") -> str:
 
 
 def sign(subject: Path, key_path: Path) -> str:
-    """Sign a folder's manifest or a file, after everything in the folder was checked; the signer's fingerprint.
+    """Sign a folder's manifest or a bundle, after everything in it was checked; the signer's fingerprint.
 
-    Failure: the folder is not as built, or the key cannot be used.
+    Failure: the folder is not as built, the file is no bundle, or the key cannot be used.
     """
     key = _private_key(key_path)
     path = _signed_file(subject)
     if subject.is_dir():
         open_artifact(subject).check_whole()
-    seals = {_signature_of(path): key.sign(_read(path)), _signer_of(path): _pem(key.public_key())}
+        data = _read(path)
+    else:  # of other files `.sig` and `.pub` may be somebody else's
+        with bundle.snapshot(subject) as taken:
+            bundle.check(taken)
+            data = b"".join(taken.blocks())
+    seals = {_signature_of(path): key.sign(data), _signer_of(path): _pem(key.public_key())}
     if subject.is_dir():
         with whole_folder(subject, lambda folder: [seal.name for seal in seals]) as part:
             for seal, data in seals.items():

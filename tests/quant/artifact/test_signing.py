@@ -14,6 +14,7 @@ from ended import full
 from toy_artifact import toy
 
 from edge_runtime.errors import Failure
+from edge_runtime.install import bundle
 from edge_runtime.manifest import DIGEST_FILE, MANIFEST_FILE, SIGNATURE_FILE, SIGNER_FILE, digest_line, open_artifact
 from quant.artifact import signing
 from quant.artifact.folder import write_manifest
@@ -64,7 +65,8 @@ def test_a_pair_of_keys_is_there_whole_or_not_at_all(tmp_path: Path):
         assert names == ([] if statuses[-1] else ["key", "key.pub"])
     assert statuses[:-1] == [1] * (len(statuses) - 1)
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
-    signing.sign(tmp_path / "key.pub", tmp_path / "key")
+    (tmp_path / "a.bundle").write_bytes(bundle.pack({}))
+    signing.sign(tmp_path / "a.bundle", tmp_path / "key")
 
 
 def test_a_signed_artifact_verifies_with_its_key_and_says_whose_without(signed: Path, keys: Path):
@@ -226,6 +228,12 @@ def test_what_is_broken_is_not_signed(signed, keys):
         signing.sign(signed, keys / "mine")
 
 
+def test_of_files_bundles_alone_are_signed(keys):
+    """A signature of the other key put its public key in the place of this one's."""
+    with pytest.raises(Failure, match=r"mine: not a bundle"):
+        signing.sign(keys / "mine", keys / "other")
+
+
 def test_the_same_key_makes_the_same_signature(signed, keys):
     first = (signed / SIGNATURE_FILE).read_bytes()
     signing.sign(signed, keys / "other")
@@ -255,7 +263,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, *typed: str) -> None:
 
 def test_a_key_with_a_passphrase_signs_for_whom_knows_it(tmp_path, monkeypatch, capfd):
     subject, key = tmp_path / "a.bundle", tmp_path / "key"
-    subject.write_bytes(b"anything")
+    subject.write_bytes(bundle.pack({}))
     answers(monkeypatch, "open sesame", "open sesame")
     assert main(["keygen", str(key), "--passphrase"]) == 0
     assert b"ENCRYPTED" in key.read_bytes()
