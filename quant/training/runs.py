@@ -6,7 +6,10 @@ train   the float network, from a checkpoint or from scratch -> model.tar, which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -198,6 +201,8 @@ def _start(job: Job, window: WindowName, me: Process, progress: Progress) -> Sou
     sounds = Sounds(*open_sounds(job.speech, job.noise, progress), job.mix, window)
     if me.leads:
         _make(job.out)
+        with _alone(job):
+            pass
     return sounds
 
 
@@ -222,6 +227,23 @@ def _make(folder: Path) -> None:
         raise unwritten(error, folder) from error
 
 
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    """The folder of the run, held against other runs. Failure: one is at work there, or was meanwhile."""
+    folder = os.open(job.out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failure("is of a run that is at work", where=job.out, remedy="give another --out") from None
+        except OSError:  # a file system without locks
+            pass
+        _check_empty(job)
+        yield
+    finally:
+        os.close(folder)
+
+
 def _run(
     job: Job,
     model: FloatModel | Prepared,
@@ -234,9 +256,10 @@ def _run(
     progress: Progress,
 ) -> History:
     run = Trainer(model, teacher, sounds, job.settings, job.out, me, device, started)
-    if job.resume and run.resume() and me.leads:
-        progress(f"going on from step {run.step}")
-    return run.run(progress, title, keeps_last=job.keeps_last)
+    with _alone(job) if me.leads else nullcontext():
+        if job.resume and run.resume() and me.leads:
+            progress(f"going on from step {run.step}")
+        return run.run(progress, title, keeps_last=job.keeps_last)
 
 
 def _told(progress: Progress, me: Process) -> Callable[[Failure], None]:

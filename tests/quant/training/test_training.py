@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -200,6 +201,14 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     for resume, words in ((False, "is not empty; give --resume"), (True, "holds no run to go on with; give another")):
         with pytest.raises(Failure, match=words):
             runs.qat(replace(tiny(tmp_path), resume=resume), silent)
+
+
+def test_a_run_is_not_joined_by_another(tmp_path: Path) -> None:
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(Failure, match="is of a run that is at work; give another --out"):
+        runs.train(tiny(tmp_path), silent)
+    os.close(held)
 
 
 @pytest.mark.parametrize("place", ["notes.txt", "notes.txt/run"])
