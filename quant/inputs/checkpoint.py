@@ -206,3 +206,6 @@ def _check(path: Path, params: Mapping[str, Float32Array], network: Network, con
         raise Failure(f"{bad[0]} holds NaN or infinity", where=path, remedy=_DAMAGED)
     if bad := [k for k, v in params.items() if k.endswith("running_var") and (v < 0).any()]:
         raise Failure(f"{bad[0]} is negative", where=path, remedy=_DAMAGED)
+    if not any((np.abs(v) >= np.finfo(np.float32).tiny).any() for v in params.values()):
+        # An engine takes denormals for 0 or does not: each computes something else.
+        raise Failure("all its weights are 0, or too small for float32", where=path, remedy=_DAMAGED)

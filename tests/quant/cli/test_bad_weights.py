@@ -31,6 +31,11 @@ def changed(name: str, value: float | None) -> bytes:
     return saved(params)
 
 
+def vanished() -> bytes:
+    params = torch.load(io.BytesIO(weights()), weights_only=True)
+    return saved({name: torch.full_like(values, 1e-40) for name, values in params.items()})
+
+
 def another_onnx() -> bytes:
     return (toy().directory / "model.fp32.onnx").read_bytes()
 
@@ -51,6 +56,7 @@ BAD = [
     ("a lost tensor", "a.pt", lambda: changed("decoder.de_convs.4.bn.bias", None), "1 missing (decoder.de_convs.4.bn"),
     ("NaN", "a.pt", lambda: changed("encoder.en_convs.1.conv.weight", np.nan), "en_convs.1.conv.weight holds NaN"),
     ("variance < 0", "a.pt", lambda: changed("encoder.en_convs.0.bn.running_var", -1), "running_var is negative"),
+    ("denormals alone", "a.pt", vanished, "a.pt: all its weights are 0, or too small for float32; this checkpoint is"),
     ("text as ONNX", "a.onnx", lambda: b"not a model", "a.onnx: truncated, or not an ONNX file"),
 ]
 

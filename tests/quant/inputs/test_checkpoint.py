@@ -283,7 +283,7 @@ def test_of_several_networks_the_one_taken_is_told(
 
 def test_a_network_of_another_kind_beside_it_is_told(tmp_path: Path, state_dict: StateDict) -> None:
     names = registry.load("ul-unas").param_shapes(registry.load("ul-unas").published)
-    other = {name: torch.zeros(shape) for name, shape in names.items()}
+    other = {name: torch.ones(shape) for name, shape in names.items()}
     said: list[str] = []
     torch.save({"mine": state_dict, "theirs": other}, tmp_path / "two.pt")
     assert load(tmp_path / "two.pt", said.append).network.name == "ul-unas"
