@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -93,6 +94,13 @@ class _Steps(Dataset["Batch | Failure"]):
             return failure
 
 
+def _outlive_signals(worker: int) -> None:
+    """What ends a program reaches all of its processes. The one that was asked ends the others: a worker that died of
+    it first was an error to PyTorch, told as a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def batches(
     sounds: Sounds, first: int, last: int, *, seed: int = 0, rank: int = 0, n_workers: int = 1
 ) -> Iterator[Batch]:
@@ -100,7 +108,8 @@ def batches(
 
     Failure: no recording can be used, or a process died.
     """
-    made = iter(DataLoader(_Steps(sounds, first, last, seed, rank), batch_size=None, num_workers=n_workers))
+    steps = _Steps(sounds, first, last, seed, rank)
+    made = iter(DataLoader(steps, batch_size=None, num_workers=n_workers, worker_init_fn=_outlive_signals))
     for _ in range(first, last):
         try:
             batch = next(made)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import math
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -384,6 +386,17 @@ def test_validation_hears_no_training_file(sounds: Sounds) -> None:
 def test_another_seed_hears_something_else(sounds: Sounds) -> None:
     one, other = (list(batches(sounds, 0, 2, seed=seed, n_workers=0)) for seed in (0, 1))
     assert not any(torch.equal(a[0], b[0]) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_a_program_is_left_to_the_process_that_was_asked(sounds: Sounds, number: signal.Signals) -> None:
+    others = multiprocessing.active_children()  # of tests before
+    made = batches(sounds, 0, 3, n_workers=1)
+    next(made)
+    (worker,) = set(multiprocessing.active_children()).difference(others)
+    os.kill(worker.pid, number)
+    assert len(list(made)) == 2
+    assert worker.exitcode == 0
 
 
 def test_batches_depend_on_step_and_rank_alone(sounds: Sounds) -> None:
