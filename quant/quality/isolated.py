@@ -4,6 +4,7 @@ a machine out of memory. What dies is one job; another process takes the place, 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
 
 from edge_runtime.engines.apart import death
+from edge_runtime.errors import Failure
 
 IDLE_S: Final = 60.0  # a process that nobody needs ends after so long
 _EXIT: Final = re.compile(r"\{(\w+)\((-?\d+)\)")  # loky: "The exit codes of the workers are {SIGSEGV(-11)}"
@@ -67,10 +69,20 @@ class Worker:
             executor.shutdown(wait=False, kill_workers=True)
 
 
+def check_semaphores() -> None:
+    """Failure: this system has none, which processes need to wait for each other."""
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except OSError as error:
+        remedy = "let programs write there: `mount -o remount,rw,mode=1777 /dev/shm`; in a container --shm-size 1g"
+        raise Failure(f"holds no semaphores ({error.strerror})", where="/dev/shm", remedy=remedy) from error
+
+
 def each(
     task: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], n_jobs: int, after_death: AfterDeath[Result]
 ) -> Iterator[tuple[int, Result]]:
     """(its place among the jobs, task(*job)) for every job as it is done, in `n_jobs` processes (-1: one a core)."""
+    check_semaphores()
     n_workers = max(1, min((os.cpu_count() or 1) if n_jobs < 0 else n_jobs, len(jobs)))
     workers = [_worker(number) for number in range(n_workers)]
     idle: SimpleQueue[Worker] = SimpleQueue()

@@ -23,6 +23,7 @@ from calibration.mixing import Clip, Mix, mixtures
 from edge_runtime.errors import Failure
 from edge_runtime.stft import SQRT_HANN, WindowName
 from quant.network.spectra import analyse
+from quant.quality import isolated
 
 HELD_OUT_SHARE = 0.1  # of the files of either corpus, for validation
 
@@ -106,8 +107,10 @@ def batches(
 ) -> Iterator[Batch]:
     """The batches of steps `first` to `last`, made ahead in `n_workers` processes (0: in this one).
 
-    Failure: no recording can be used, or a process died.
+    Failure: no recording can be used, or a process died, or cannot be.
     """
+    if n_workers:
+        isolated.check_semaphores()
     steps = _Steps(sounds, first, last, seed, rank)
     made = iter(DataLoader(steps, batch_size=None, num_workers=n_workers, worker_init_fn=_outlive_signals))
     for _ in range(first, last):

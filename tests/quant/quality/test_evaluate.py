@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -562,6 +563,17 @@ def test_rows_of_every_system_and_paired_differences(pairs: Path, artifact: Path
     assert main([*argv, "--by", "subset", "--force"]) == 0
     table = capfd.readouterr().out
     assert next(line.split()[:2] for line in table.splitlines() if line.startswith(("a ", "b "))) == ["a", "noisy"]
+
+
+def test_where_no_process_can_wait_for_another_it_is_one_line(pairs: Path, artifact: Path, monkeypatch, capfd):
+    """As in a container without /dev/shm."""
+
+    def refuse(*args: object, ctx: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("multiprocessing.synchronize.Lock.__init__", refuse)
+    assert main(["eval", str(artifact), "--pairs", str(pairs), "--metrics", "sisdr"]) == 1
+    assert "/dev/shm: holds no semaphores (Read-only file system); let programs write" in capfd.readouterr().err
 
 
 # --- what is kept --------------------------------------------------------------------------------------------------
