@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cache
@@ -19,6 +20,7 @@ from edge_runtime.engines.apart import death
 from edge_runtime.errors import Failure
 
 IDLE_S: Final = 60.0  # a process that nobody needs ends after so long
+LOOK_S: Final = 1.0  # between looks whether the program that asked is still there
 _EXIT: Final = re.compile(r"\{(\w+)\((-?\d+)\)")  # loky: "The exit codes of the workers are {SIGSEGV(-11)}"
 _ALONE: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -54,7 +56,9 @@ class Worker:
 
         if self._executor is None:
             env = {**_ALONE, "PYTHONFAULTHANDLER": ""}  # which keeps a crash from printing a traceback of C
-            self._executor = ProcessPoolExecutor(1, timeout=IDLE_S, initializer=_ignore_interrupt, env=env)
+            self._executor = ProcessPoolExecutor(
+                1, timeout=IDLE_S, initializer=_start, initargs=(os.getpid(),), env=env
+            )
         try:
             result: Result = self._executor.submit(task, *job).result()
         except (BrokenProcessPool, ShutdownExecutorError) as error:
@@ -121,9 +125,19 @@ def _worker(number: int) -> Worker:
     return Worker()
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches every process of a terminal: the one that was asked ends the others."""
+def _start(asked: int) -> None:
+    """Ctrl-C reaches every process of a terminal: the one that was asked ends the others. Killed, it cannot: then they
+    end by themselves, and after them what unlinks their semaphores.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(asked,), daemon=True).start()
+
+
+def _end_with(asked: int) -> None:
+    """The system's own signal would come at the end of the thread that started this process, not of the program."""
+    while os.getppid() == asked:
+        time.sleep(LOOK_S)
+    os._exit(1)
 
 
 def _how(error: Exception) -> str:

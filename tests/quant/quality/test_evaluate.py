@@ -490,8 +490,10 @@ def is_alive(group: int) -> bool:
     return True
 
 
-def test_an_interruption_ends_every_process(tmp_path: Path):
-    """As Ctrl-C in a terminal does it: every process of the group gets the signal, and only one line is printed."""
+@pytest.mark.parametrize("is_killed", [False, True], ids=["Ctrl-C", "killed"])
+def test_an_interruption_ends_every_process(tmp_path: Path, is_killed: bool):
+    """As Ctrl-C in a terminal does it: every process of the group gets the signal, and only one line is printed. One
+    that is killed prints none, and leaves no process and no semaphore."""
     code = (
         "import sys, time\n"
         "from quant.quality import parallel\n"
@@ -506,12 +508,17 @@ def test_an_interruption_ends_every_process(tmp_path: Path):
     while len(list(tmp_path.glob("job*"))) < 2:
         assert program.poll() is None
         time.sleep(0.05)
-    os.killpg(program.pid, signal.SIGINT)
-    assert program.communicate(timeout=120)[0] == "interrupted\n"
+    if is_killed:
+        program.kill()
+        program.communicate(timeout=20)  # until the last of them has ended
+    else:
+        os.killpg(program.pid, signal.SIGINT)
+        assert program.communicate(timeout=120)[0] == "interrupted\n"
     deadline_s = time.monotonic() + 120
     while is_alive(program.pid):
         assert time.monotonic() < deadline_s, "processes were left behind"
         time.sleep(0.1)
+    assert not list(Path("/dev/shm").glob(f"sem.loky-{program.pid}-*"))
 
 
 # --- the command --------------------------------------------------------------------------------------------------
