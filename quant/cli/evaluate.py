@@ -129,12 +129,14 @@ class Quality(NamedTuple):
         for line in evaluate.failures(rows):
             say(line)
         evaluate.refuse_if_all_failed(rows)
-        found = _result(rows, pairs.groupings(self.pairs), evaluate.comparisons(chosen), self.data)
+        found = _result(rows, pairs.groupings(self.pairs), evaluate.comparisons(chosen), [artifact], self.data)
         kept.place(kept.QUALITY_FILE, [artifact], None, force=False).keep(found)
         return remake.remake(artifact, remake.Taken(), html=html)
 
 
-def _result(rows: Sequence[Row], groupings: Sequence[str], against: Mapping[str, str], data: Path) -> dict[str, Any]:
+def _result(
+    rows: Sequence[Row], groupings: Sequence[str], against: Mapping[str, str], artifacts: Sequence[Path], data: Path
+) -> dict[str, Any]:
     """What is printed as JSON, and kept."""
     from quant.quality import summary
 
@@ -142,7 +144,7 @@ def _result(rows: Sequence[Row], groupings: Sequence[str], against: Mapping[str,
         "systems": summary.summarise(rows, against),
         "groups": {name: summary.summarise_by(rows, name, against) for name in groupings},
         "clips": [_clip(row) for row in rows],
-        **_facts(data),
+        **_facts(artifacts, data),
     }
 
 
@@ -178,7 +180,7 @@ def _told(
 
     if args.rows is not None:
         evaluate.write_rows(args.rows, rows, columns, groupings)
-    value = _result(rows, groupings, against, args.pairs)
+    value = _result(rows, groupings, against, args.artifacts, args.pairs)
     systems_found, groups = value["systems"], value["groups"]
 
     def judge() -> None:
@@ -194,11 +196,18 @@ def _told(
     return Answer(value, lines, then=judge)
 
 
-def _facts(data: Path | None) -> dict[str, str]:
-    """When, and on what."""
+def _facts(artifacts: Sequence[Path], data: Path | None) -> dict[str, str]:
+    """When, on what, and of which weights, so that a report of others refuses it."""
     from datetime import date
 
-    return {"date": date.today().isoformat(), **({} if data is None else {"data": data.resolve().name})}
+    from edge_runtime.manifest import open_artifact
+
+    weights = {open_artifact(artifact).manifest.checkpoint.sha256 for artifact in artifacts}
+    return {
+        "date": date.today().isoformat(),
+        **({} if data is None else {"data": data.resolve().name}),
+        **({"checkpoint_sha256": weights.pop()} if len(weights) == 1 else {}),
+    }
 
 
 def _keep(place: Place, value: Mapping[str, Any]) -> None:
@@ -276,7 +285,7 @@ def _robustness(args: argparse.Namespace) -> Answer:
     rows = robustness.study(
         args.artifacts, args.speech, args.noise, n_jobs=args.jobs, scheduler=args.scheduler, progress=say
     )
-    value = {"rows": rows, **_facts(None)}
+    value = {"rows": rows, **_facts(args.artifacts, None)}
 
     def judge() -> None:
         _keep(place, value)

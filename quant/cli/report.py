@@ -99,7 +99,7 @@ def _card(args: argparse.Namespace) -> Answer:
     artifact = open_artifact(args.directory)
     if args.out is not None:
         kept.check_file(args.out, force=args.force)
-    quality = measured.quality(args.eval) if args.eval is not None else measured.kept(artifact)[0]
+    quality = measured.quality(args.eval, artifact) if args.eval is not None else measured.kept(artifact)[0]
     systems = quality.systems if quality is not None else ()
     if args.dataset and not systems:
         raise Failure("nothing was measured", where="--dataset", remedy="`quant eval DIR --pairs DIR` first, or --eval")

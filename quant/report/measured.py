@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 import msgspec
@@ -31,10 +32,12 @@ class _Evaluation(QualityPart, frozen=True, kw_only=True):
     """As printed: every clip under every system, its scores beside what is known of it."""
 
     clips: tuple[dict[str, Any], ...] = ()
+    checkpoint_sha256: str = ""  # of the weights; "" where several were measured, or an older run did not tell
 
 
 class _Robustness(msgspec.Struct):
     rows: tuple[RobustnessRow, ...]
+    checkpoint_sha256: str = ""
 
 
 def merged(old: Iterable[BenchPart], new: Iterable[BenchPart]) -> tuple[BenchPart, ...]:
@@ -43,11 +46,14 @@ def merged(old: Iterable[BenchPart], new: Iterable[BenchPart]) -> tuple[BenchPar
     return tuple(by_key[key] for key in sorted(by_key))
 
 
-def quality(path: Path) -> QualityPart:
-    """What `quant eval --pairs` printed as JSON, or its --rows as CSV; summaries without their clips."""
+def quality(path: Path, artifact: Artifact) -> QualityPart:
+    """What `quant eval --pairs` printed as JSON, or its --rows as CSV; summaries without their clips. Failure: it is
+    neither, or was measured on other weights than the artifact's."""
     if path.suffix == ".csv":
         return _from_csv(path)
-    return with_differences(typed_json.read(path, _Evaluation, EVALUATION, EVALUATION_REMEDY))
+    found = typed_json.read(path, _Evaluation, EVALUATION, EVALUATION_REMEDY)
+    _check_weights(found, artifact, path)
+    return with_differences(found)
 
 
 def with_differences(found: _Evaluation) -> QualityPart:
@@ -69,16 +75,28 @@ def kept(artifact: Artifact) -> tuple[QualityPart | None, tuple[RobustnessRow, .
     quality = robustness = None
     if QUALITY_FILE in held:
         data, where = artifact.read(QUALITY_FILE), artifact.path(QUALITY_FILE)
-        quality = with_differences(typed_json.decoded(data, _Evaluation, where, EVALUATION, EVALUATION_REMEDY))
+        found = typed_json.decoded(data, _Evaluation, where, EVALUATION, EVALUATION_REMEDY)
+        _check_weights(found, artifact, where)
+        quality = with_differences(found)
     if ROBUSTNESS_FILE in held:
         data, where = artifact.read(ROBUSTNESS_FILE), artifact.path(ROBUSTNESS_FILE)
-        robustness = typed_json.decoded(data, _Robustness, where, ROBUSTNESS, ROBUSTNESS_REMEDY).rows
+        suite = typed_json.decoded(data, _Robustness, where, ROBUSTNESS, ROBUSTNESS_REMEDY)
+        _check_weights(suite, artifact, where)
+        robustness = suite.rows
     return quality, robustness
 
 
-def robustness(path: Path) -> tuple[RobustnessRow, ...]:
-    """What `quant eval --suite robustness --json` printed."""
-    return typed_json.read(path, _Robustness, ROBUSTNESS, ROBUSTNESS_REMEDY).rows
+def robustness(path: Path, artifact: Artifact) -> tuple[RobustnessRow, ...]:
+    """What `quant eval --suite robustness --json` printed. Failure as of `quality`."""
+    found = typed_json.read(path, _Robustness, ROBUSTNESS, ROBUSTNESS_REMEDY)
+    _check_weights(found, artifact, path)
+    return found.rows
+
+
+def _check_weights(found: _Evaluation | _Robustness, artifact: Artifact, where: Path) -> None:
+    if found.checkpoint_sha256 not in ("", artifact.manifest.checkpoint.sha256):
+        what = f"was measured on other weights than those of {artifact.directory}"
+        raise Failure(what, where=where, remedy=f"evaluate these: `quant eval {quote(str(artifact.directory))} ...`")
 
 
 def _from_csv(path: Path) -> QualityPart:

@@ -74,14 +74,14 @@ def remake(directory: Path, taken: Taken, *, html: bool = True) -> Report:
     Failure: no artifact, no report of this version, a file that is not what it should be.
     """
     opened = open_artifact(directory)
-    found = schema.read(directory / schema.FILE)
+    found = schema.read_from(opened)
     benches = [row for file in taken.benches for row in frame_time.read_bench(file)]
     found = replace(found, benches=measured.merged(found.benches, benches))
     quality, robustness = measured.kept(opened)
     if taken.evaluation is not None:
-        quality = measured.quality(taken.evaluation)
+        quality = measured.quality(taken.evaluation, opened)
     if taken.robustness is not None:
-        robustness = measured.robustness(taken.robustness)
+        robustness = measured.robustness(taken.robustness, opened)
     found = replace(found, quality=quality or found.quality, robustness=robustness or found.robustness)
     if taken.against is not None:
         older = schema.read(taken.against / schema.FILE)

@@ -172,4 +172,7 @@ def read_from(artifact: Artifact) -> Report:
     """The report of an artifact, checked against its manifest. Failure: it has none, or of another version."""
     if FILE not in artifact.manifest.files:
         raise Failure(f"has no {FILE}", where=artifact.directory, remedy=REMEDY)
-    return typed_json.decoded(artifact.read(FILE), Report, artifact.path(FILE), WHAT, REMEDY)
+    found = typed_json.decoded(artifact.read(FILE), Report, artifact.path(FILE), WHAT, REMEDY)
+    if found.checkpoint.sha256 != artifact.manifest.checkpoint.sha256:
+        raise Failure("tells of other weights than the manifest", where=artifact.path(FILE), remedy=REMEDY)
+    return found

@@ -600,6 +600,7 @@ def test_a_result_is_kept_in_its_artifact_as_it_is_printed(pairs: Path, mine: Pa
     held = json.loads(open_artifact(mine).read("quality.json"))
     assert held == json.loads(told.out)
     assert (held["data"], len(held["date"])) == (pairs.name, len("2026-11-28"))
+    assert held["checkpoint_sha256"] == open_artifact(mine).manifest.checkpoint.sha256
     assert f"kept in {mine / 'quality.json'}; the page with it: `quant report " in told.err
     open_artifact(mine).check_whole()
     assert main([*argv, "--metrics", "stoi"]) == 0

@@ -24,7 +24,7 @@ from calibration.corpus import Corpus
 from calibration.mixing import mixtures
 from edge_runtime.bench import BenchPart
 from edge_runtime.errors import Failure
-from edge_runtime.manifest import DIGEST_FILE, digest_line, open_artifact
+from edge_runtime.manifest import open_artifact
 from edge_runtime.quiet import silent
 from quant import cli
 from quant.artifact import signing
@@ -234,7 +234,7 @@ def test_a_new_bench_takes_the_place_of_the_old_one() -> None:
     assert measured.merged([old, other], [new]) == (other, new)
 
 
-def test_rows_of_an_evaluation_as_csv(tmp_path: Path) -> None:
+def test_rows_of_an_evaluation_as_csv(folder: Path, tmp_path: Path) -> None:
     lines = ["clip,system,pesq,error,snr_db,subset"]
     for clip, base in (("a", 2.0), ("b", 2.4)):
         lines += [
@@ -244,7 +244,7 @@ def test_rows_of_an_evaluation_as_csv(tmp_path: Path) -> None:
         ]
     lines.append("c,noisy,,PesqError: silent,,y")
     (tmp_path / "rows.csv").write_text("\n".join(lines))
-    found = measured.quality(tmp_path / "rows.csv")
+    found = measured.quality(tmp_path / "rows.csv", open_artifact(folder))
     int8 = next(s for s in found.systems if s.system == "onnx int8")
     assert int8.against == "onnx fp32"
     assert int8.differences["pesq"].mean == pytest.approx(-0.1)
@@ -318,7 +318,9 @@ def test_metrics_come_in_the_order_in_which_people_look_at_them(built: Report) -
         ({"benches": ["eval.json"]}, "edge-denoise bench --json"),
         ({"evaluation": "bench.json"}, "quant eval --pairs"),
         ({"evaluation": "empty.csv"}, "--rows FILE.csv"),
+        ({"evaluation": "other-eval.json"}, "other-eval.json: was measured on other weights than those of "),
         ({"robustness": "bench.json"}, "--suite robustness"),
+        ({"robustness": "other-hard.json"}, "; evaluate these: `quant eval "),
         ({"clips": ["bench.json"]}, "cannot be read as sound"),
         ({"clips": ["silence.wav"]}, "silence.wav: is silent; name a recording"),
         ({"clips": ["a:b.wav"]}, "a:b.wav: is silent; name a recording"),
@@ -333,6 +335,8 @@ def test_what_is_not_what_was_asked_for_is_refused_and_nothing_changes(
     monkeypatch.chdir(tmp_path)
     written(tmp_path / "bench.json", bench_row())
     written(tmp_path / "eval.json", evaluation(0))
+    for name, told in (("other-eval", evaluation(0)), ("other-hard", {"rows": []})):
+        written(tmp_path / f"{name}.json", told | {"checkpoint_sha256": "0" * 64})
     (tmp_path / "empty.csv").write_text("clip,system\n")
     for name, n, gain in (("silence", 16000, 0), ("a:b", 16000, 0), ("short", 16000, 0.1), ("long", 17000, 0.1)):
         sf.write(tmp_path / f"{name}.wav", gain * np.sin(np.arange(n)), 16000)
@@ -522,13 +526,27 @@ def test_the_command_exits_1_on_a_regression(mine: Path, folder: Path, tmp_path:
     assert len([line for line in err.splitlines() if "error" in line]) == 1
 
 
-def test_a_report_of_an_older_build_is_refused(mine: Path) -> None:
-    written(mine / "report.json", {"board": "rpi4"})
-    manifest = json.loads((mine / "manifest.json").read_text())
-    manifest["files"]["report.json"]["bytes"] = (mine / "report.json").stat().st_size
-    written(mine / "manifest.json", manifest)
-    (mine / DIGEST_FILE).write_bytes(digest_line((mine / "manifest.json").read_bytes()))
-    with pytest.raises(Failure, match=r"not a report of this version.*quant build"):
+@pytest.mark.parametrize(
+    ("pattern", "new", "is_sealed", "words"),
+    [
+        (rb"(?s).*", b'{"board": "rpi4"}', True, r"not a report of this version.*quant build"),
+        (
+            rb'("checkpoint": {[^}]*"sha256": ").',
+            rb"\g<1>0",
+            True,
+            r"report\.json: tells of other weights than the manifest; build it",
+        ),
+        (rb"rpi4", b"rpi5", False, r"report\.json: changed since the build \(SHA-256 differs\)"),
+    ],
+    ids=["older", "of another artifact", "changed"],
+)
+def test_a_report_that_is_not_this_builds_is_refused(mine: Path, pattern, new, is_sealed, words) -> None:
+    changed = re.sub(pattern, new, (mine / "report.json").read_bytes(), count=1)
+    if is_sealed:
+        renew(open_artifact(mine), {"report.json": changed})
+    else:
+        (mine / "report.json").write_bytes(changed)
+    with pytest.raises(Failure, match=words):
         remake.remake(mine, remake.Taken())
 
 
