@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -175,13 +175,19 @@ def _told(
     against: Mapping[str, str],
     place: Place,
 ) -> Answer:
-    """What was measured; --rows is written, and the result kept once it is printed."""
+    """What was measured, kept before it is printed."""
     from quant.quality import evaluate
 
-    if args.rows is not None:
-        evaluate.write_rows(args.rows, rows, columns, groupings)
     value = _result(rows, groupings, against, args.artifacts, args.pairs)
     systems_found, groups = value["systems"], value["groups"]
+
+    def keep() -> Path | None:
+        evaluate.refuse_if_all_failed(rows)
+        return place.keep(value)
+
+    saved = [_tried(keep)]
+    if args.rows is not None:
+        saved.append(_tried(lambda: evaluate.write_rows(args.rows, rows, columns, groupings)))
 
     def judge() -> None:
         for line in evaluate.failures(rows):
@@ -189,8 +195,7 @@ def _told(
         n_compared = systems_found[0].n_clips if systems_found else 0
         if n_out := len({row.clip for row in rows}) - n_compared:
             say(f"left out of all means: {n_out} clips that a system failed on; they are over the same {n_compared}")
-        evaluate.refuse_if_all_failed(rows)
-        _keep(place, value)
+        _tell_kept(place, saved)
 
     lines = _quality_lines(args, columns, systems_found, {} if args.by is None else {args.by: groups[args.by]})
     return Answer(value, lines, then=judge)
@@ -198,11 +203,14 @@ def _told(
 
 def _facts(artifacts: Sequence[Path], data: Path | None) -> dict[str, str]:
     """When, on what, and of which weights, so that a report of others refuses it."""
+    from contextlib import suppress
     from datetime import date
 
     from edge_runtime.manifest import open_artifact
 
-    weights = {open_artifact(artifact).manifest.checkpoint.sha256 for artifact in artifacts}
+    weights = set()
+    with suppress(Failure):  # one that went meanwhile costs no result
+        weights = {open_artifact(artifact).manifest.checkpoint.sha256 for artifact in artifacts}
     return {
         "date": date.today().isoformat(),
         **({} if data is None else {"data": data.resolve().name}),
@@ -210,12 +218,25 @@ def _facts(artifacts: Sequence[Path], data: Path | None) -> dict[str, str]:
     }
 
 
-def _keep(place: Place, value: Mapping[str, Any]) -> None:
+def _tried(save: Callable[[], Path | None]) -> Path | Exception | None:
+    """What it returns or raises: of the files and what is printed none may cost the others, which took hours."""
+    try:
+        return save()
+    except (Failure, OSError) as error:
+        return error
+
+
+def _tell_kept(place: Place, saved: Sequence[Path | Exception | None]) -> None:
+    """Where; or the first failure, raised."""
     import shlex
 
-    if (where := place.keep(value)) is not None:
-        page = "" if place.artifact is None else f"; the page with it: `quant report {shlex.quote(str(where.parent))}`"
-        say(f"kept in {where}{page}")
+    for where in saved:
+        if isinstance(where, Path):
+            page = f"; the page with it: `quant report {shlex.quote(str(where.parent))}`"
+            say(f"kept in {where}{'' if place.artifact is None else page}")
+    for failure in saved:
+        if isinstance(failure, Exception):
+            raise failure
 
 
 def _clip(row: Row) -> dict[str, str | float | dict[str, str] | None]:
@@ -286,9 +307,10 @@ def _robustness(args: argparse.Namespace) -> Answer:
         args.artifacts, args.speech, args.noise, n_jobs=args.jobs, scheduler=args.scheduler, progress=say
     )
     value = {"rows": rows, **_facts(args.artifacts, None)}
+    saved = _tried(lambda: place.keep(value))
 
     def judge() -> None:
-        _keep(place, value)
+        _tell_kept(place, [saved])
         robustness.refuse_breaches(rows)
 
     return Answer(value, _bound_lines(rows, every=args.all), then=judge)

@@ -454,6 +454,21 @@ def test_rows_that_cannot_be_written_are_told_before_the_work(
     assert (pairs / "there.csv").read_text() == "mine"
 
 
+@pytest.mark.parametrize("full", ["quant.quality.evaluate.write_rows", "edge_runtime.command._print"])
+def test_a_full_disk_costs_what_lies_there_alone(pairs: Path, artifact: Path, monkeypatch, capfd, full):
+    """The rows, the result and what is printed may lie on three disks; each took hours."""
+    out, rows = pairs / "found.json", pairs / "r.csv"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(full, refuse)
+    argv = ["eval", str(artifact), "--pairs", str(pairs), "--metrics", "sisdr", "--out", str(out), "--rows", str(rows)]
+    assert main(argv) == 1
+    assert "No space left on device" in capfd.readouterr().err.splitlines()[-1]
+    assert (out.exists(), rows.exists()) == (True, full.endswith("_print"))
+
+
 def test_what_was_measured_before_an_interruption_is_kept(pairs: Path, artifact: Path, monkeypatch, capfd):
     whole = parallel.completed
 
