@@ -14,6 +14,8 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from edge_runtime.errors import Failure
+
 ROOT: Final = Path("/")
 HOT_MC: Final = 75_000  # thousandths of a degree: a Pi slows down at 80 °C, and hard at 85 °C
 PROGRAM_LIMIT_S: Final = 5.0
@@ -192,3 +194,14 @@ def _os_name() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return platform.platform()
+
+
+def check_semaphores() -> None:
+    """Failure: this system has none, which processes need to wait for each other."""
+    import multiprocessing  # a command that starts no process does not wait for it
+
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except OSError as error:
+        remedy = "let programs write there: `mount -o remount,rw,mode=1777 /dev/shm`; in a container --shm-size 1g"
+        raise Failure(f"holds no semaphores ({error.strerror})", where="/dev/shm", remedy=remedy) from error

@@ -18,6 +18,7 @@ SUFFIX: Final = ".bundle"
 MODULES: Final = (
     "__init__.py",
     "errors.py",
+    "folders.py",
     "whole_file.py",
     "whole_folder.py",
     "install/__init__.py",

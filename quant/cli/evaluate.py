@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -138,13 +138,13 @@ def _result(
     rows: Sequence[Row], groupings: Sequence[str], against: Mapping[str, str], artifacts: Sequence[Path], data: Path
 ) -> dict[str, Any]:
     """What is printed as JSON, and kept."""
-    from quant.quality import summary
+    from quant.quality import kept, summary
 
     return {
         "systems": summary.summarise(rows, against),
         "groups": {name: summary.summarise_by(rows, name, against) for name in groupings},
         "clips": [_clip(row) for row in rows],
-        **_facts(artifacts, data),
+        **kept.facts(artifacts, data),
     }
 
 
@@ -176,7 +176,7 @@ def _told(
     place: Place,
 ) -> Answer:
     """What was measured, kept before it is printed."""
-    from quant.quality import evaluate
+    from quant.quality import evaluate, kept
 
     value = _result(rows, groupings, against, args.artifacts, args.pairs)
     systems_found, groups = value["systems"], value["groups"]
@@ -185,9 +185,9 @@ def _told(
         evaluate.refuse_if_all_failed(rows)
         return place.keep(value)
 
-    saved = [_tried(keep)]
+    saved = [kept.tried(keep)]
     if args.rows is not None:
-        saved.append(_tried(lambda: evaluate.write_rows(args.rows, rows, columns, groupings)))
+        saved.append(kept.tried(lambda: evaluate.write_rows(args.rows, rows, columns, groupings)))
 
     def judge() -> None:
         for line in evaluate.failures(rows):
@@ -199,31 +199,6 @@ def _told(
 
     lines = _quality_lines(args, columns, systems_found, {} if args.by is None else {args.by: groups[args.by]})
     return Answer(value, lines, then=judge)
-
-
-def _facts(artifacts: Sequence[Path], data: Path | None) -> dict[str, str]:
-    """When, on what, and of which weights, so that a report of others refuses it."""
-    from contextlib import suppress
-    from datetime import date
-
-    from edge_runtime.manifest import open_artifact
-
-    weights = set()
-    with suppress(Failure):  # one that went meanwhile costs no result
-        weights = {open_artifact(artifact).manifest.checkpoint.sha256 for artifact in artifacts}
-    return {
-        "date": date.today().isoformat(),
-        **({} if data is None else {"data": data.resolve().name}),
-        **({"checkpoint_sha256": weights.pop()} if len(weights) == 1 else {}),
-    }
-
-
-def _tried(save: Callable[[], Path | None]) -> Path | Exception | None:
-    """What it returns or raises: of the files and what is printed none may cost the others, which took hours."""
-    try:
-        return save()
-    except (Failure, OSError) as error:
-        return error
 
 
 def _tell_kept(place: Place, saved: Sequence[Path | Exception | None]) -> None:
@@ -306,8 +281,8 @@ def _robustness(args: argparse.Namespace) -> Answer:
     rows = robustness.study(
         args.artifacts, args.speech, args.noise, n_jobs=args.jobs, scheduler=args.scheduler, progress=say
     )
-    value = {"rows": rows, **_facts(args.artifacts, None)}
-    saved = _tried(lambda: place.keep(value))
+    value = {"rows": rows, **kept.facts(args.artifacts, None)}
+    saved = kept.tried(lambda: place.keep(value))
 
     def judge() -> None:
         _tell_kept(place, [saved])

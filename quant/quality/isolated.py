@@ -4,7 +4,6 @@ a machine out of memory. What dies is one job; another process takes the place, 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
 
 from edge_runtime.engines.apart import death
-from edge_runtime.errors import Failure
+from edge_runtime.machine import check_semaphores
 
 IDLE_S: Final = 60.0  # a process that nobody needs ends after so long
 LOOK_S: Final = 1.0  # between looks whether the program that asked is still there
@@ -71,15 +70,6 @@ class Worker:
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False, kill_workers=True)
-
-
-def check_semaphores() -> None:
-    """Failure: this system has none, which processes need to wait for each other."""
-    try:
-        multiprocessing.get_context("fork").Lock()
-    except OSError as error:
-        remedy = "let programs write there: `mount -o remount,rw,mode=1777 /dev/shm`; in a container --shm-size 1g"
-        raise Failure(f"holds no semaphores ({error.strerror})", where="/dev/shm", remedy=remedy) from error
 
 
 def each(

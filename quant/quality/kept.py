@@ -10,7 +10,9 @@ replaced by what measures at least as much: a look at one metric, or at a few cl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -82,6 +84,26 @@ def fuller(artifact: Artifact, systems: Iterable[str], columns: Iterable[str], c
         return ""
     more = f"{len(names)} clips under {len(kept.systems)} systems in {', '.join(map(title, in_order(metrics)))}"
     return f"{artifact.directory} keeps one that holds other things ({more}; --force replaces it)"
+
+
+def facts(artifacts: Sequence[Path], data: Path | None) -> dict[str, str]:
+    """When, on what, and of which weights, so that a report of others refuses it."""
+    weights = set()
+    with suppress(Failure):  # one that went meanwhile costs no result
+        weights = {open_artifact(artifact).manifest.checkpoint.sha256 for artifact in artifacts}
+    return {
+        "date": date.today().isoformat(),
+        **({} if data is None else {"data": data.resolve().name}),
+        **({"checkpoint_sha256": weights.pop()} if len(weights) == 1 else {}),
+    }
+
+
+def tried(save: Callable[[], Path | None]) -> Path | Exception | None:
+    """What it returns or raises: of the files and what is printed none may cost the others, which took hours."""
+    try:
+        return save()
+    except (Failure, OSError) as error:
+        return error
 
 
 def check_file(path: Path, *, force: bool) -> None:

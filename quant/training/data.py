@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 from calibration.corpus import Corpus
 from calibration.mixing import Clip, Mix, mixtures
 from edge_runtime.errors import Failure
+from edge_runtime.machine import check_semaphores
 from edge_runtime.stft import SQRT_HANN, WindowName
 from quant.network.spectra import analyse
-from quant.quality import isolated
 
 HELD_OUT_SHARE = 0.1  # of the files of either corpus, for validation
 
@@ -110,7 +110,7 @@ def batches(
     Failure: no recording can be used, or a process died, or cannot be.
     """
     if n_workers:
-        isolated.check_semaphores()
+        check_semaphores()
     steps = _Steps(sounds, first, last, seed, rank)
     made = iter(DataLoader(steps, batch_size=None, num_workers=n_workers, worker_init_fn=_outlive_signals))
     for _ in range(first, last):
