@@ -68,15 +68,13 @@ class Corpus:
         file, when it cannot be decoded, is silent, or holds NaN or infinity.
         """
         path = self.folder / name
-        rest_s = 0.0 if place is None else _duration_s(path) - LONG_S
-        if place is None or rest_s <= 0:
-            sound = sound_source.read(path, mixed=True)
-        else:
-            sound = sound_source.read(path, LONG_S, start_s=place * rest_s, mixed=True)
+        rest_s = 0.0 if place is None else max(0.0, _duration_s(path) - LONG_S)
+        start_s = (place or 0.0) * rest_s
+        sound = sound_source.read(path, LONG_S if rest_s else None, start_s=start_s, mixed=True)
         mono = sound.samples[:, 0]
         resampled = mono if sound.rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, sound.rate_hz, SAMPLE_RATE_HZ)
         if np.abs(resampled).max(initial=0.0) < SILENCE_PEAK:
-            if rest_s > 0:
+            if rest_s:
                 return self.read(name)
             raise Failure("is silent", where=path, remedy="remove the file")
         return np.ascontiguousarray(resampled, dtype=np.float32)

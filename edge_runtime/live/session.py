@@ -50,9 +50,8 @@ def run_live(
     recording = Recording(tee_prefix, plan.channels.n_streams)
     loop = LiveLoop(plan, device.open_pcm, open_denoisers, status, recording.open, cpu_ns=time.process_time_ns)
     with ExitStack() as stack:
-        stack.enter_context(
-            _signals_stop(loop, status)
-        )  # until all is recorded: who presses Ctrl-C twice loses nothing
+        # First in, last out, when all is recorded: who presses Ctrl-C twice loses nothing.
+        stack.enter_context(_signals_stop(loop, status))
         stack.callback(recording.close)
         if socket_path is not None:
             stack.enter_context(ControlServer(socket_path, status))

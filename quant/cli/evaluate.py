@@ -164,7 +164,7 @@ def _unless(place: Place, why_not: str) -> Place:
     if not why_not:
         return place
     say(f"note: the result is not kept, for {why_not}: name a file with --out")
-    return type(place)(place.name, why_not=why_not)
+    return place._replace(file=None, artifact=None, why_not=why_not)
 
 
 def _told(
